@@ -1,0 +1,49 @@
+//! The vocabulary and the contracts of Tidemill.
+//!
+//! **Takes** nothing. **Gives** the names, errors, diagnostics and secrets that every crate
+//! speaks with, and one file for each contract (ARCHITECTURE, "Contracts"). **Promises** to stay
+//! small: an edit here rebuilds everything, so behaviour lives in the crates that implement the
+//! contracts.
+//!
+//! ```
+//! use tidemill_core::{Error, ErrorKind, RelationName};
+//!
+//! let orders = RelationName::new("shop", "orders");
+//! let error = Error::new(ErrorKind::NotFound, "no such table").with("relation", &orders);
+//! assert_eq!(error.to_string(), "no such table (relation: shop.orders)");
+//! assert_eq!(error.kind().exit_code(), 1);
+//! ```
+
+mod cancel;
+mod check;
+mod context;
+mod diagnostic;
+mod engine;
+mod error;
+mod event;
+mod name;
+mod secret;
+mod snapshot;
+mod source;
+mod table_store;
+
+pub use cancel::Cancellation;
+pub use check::{
+    Bound, Check, CheckId, Measure, Measurement, Reference, Severity, Threshold, Verdict,
+    VerdictStatus,
+};
+pub use context::{Overlay, OverlayEntry, Principal, QueryContext};
+pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics, SourcePosition};
+pub use engine::{BatchStream, Description, Engine, Observer, StatementOutcome};
+pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use event::{Event, EventSink, NodeOutcome, NodeStatus};
+pub use name::{ColumnName, CommitId, EntryNumber, RelationName, RunId, TableVersion, UniqueId};
+pub use secret::Secret;
+pub use snapshot::{At, PublishedRelation, RelationKind, Snapshot};
+pub use source::{
+    Change, ChangeStream, Connector, Notice, Position, ReadRequest, Source, TableDescription, Until,
+};
+pub use table_store::{
+    ColumnChange, Dropped, Duplicates, Maintenance, MaintenanceReport, PublishChange, PublishMeta,
+    Published, SchemaChange, StageRequest, Staged, TableStore, WriteMode,
+};

@@ -1,0 +1,143 @@
+//! Reading from an external system: one contract for files, databases, APIs and streams, for batch
+//! and streaming.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use futures::Stream;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Cancellation, Result};
+
+/// A kind of external system. Its author writes a typed configuration; [`Connector::connect`] is
+/// called with the parsed value.
+#[async_trait]
+pub trait Connector: Send + Sync + 'static {
+    /// The word after `type:` in `connections.yml`.
+    const KIND: &'static str;
+    /// Its settings. Unknown keys are refused by the derive of its author.
+    type Config: DeserializeOwned + Send;
+
+    /// Makes the source. `project` is the folder that relative paths start at. Nothing remote is
+    /// touched before the first read.
+    fn connect(config: Self::Config, project: PathBuf) -> Result<Arc<dyn Source>>;
+}
+
+/// How far a stream of a source was read: which files (with their content), which offset, which
+/// log position. A plain JSON object whose shape belongs to the source; it is stored with the data
+/// in one commit, and the position that holds is the one of the relation's latest catalog entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Position(pub serde_json::Value);
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// When a read ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Until {
+    /// When everything that was there at the start was read.
+    #[default]
+    CaughtUp,
+    /// Never, until cancelled.
+    Forever,
+}
+
+/// What to read, and from where on.
+#[derive(Debug, Clone)]
+pub struct ReadRequest {
+    /// The table's settings as written under `ingest:` (the source knows their type).
+    pub settings: serde_json::Value,
+    /// Types that the project declares for columns (name and Arrow type), in the project's order.
+    /// A declared type is never widened: a value that does not fit is a rejected row.
+    pub declared: Vec<arrow::datatypes::Field>,
+    /// The columns that the target has by now, if it exists. Their types are where inference
+    /// starts; a source may widen them by a [`Change::Restart`].
+    pub known: Option<SchemaRef>,
+    /// Where the last published load ended; `None` reads everything.
+    pub position: Option<Position>,
+    /// When to end.
+    pub until: Until,
+    /// How many threads the read may use.
+    pub parallelism: usize,
+    /// Stops the read.
+    pub cancel: Cancellation,
+}
+
+/// What a read yields, in order.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// The columns of the rows that follow. Comes first, and again when columns appear. A later
+    /// schema only adds columns or widens types of earlier ones; rows before it stay valid under it
+    /// by a plain cast.
+    Schema(SchemaRef),
+    /// Rows of the latest schema.
+    Rows(RecordBatch),
+    /// Rows that could not be read: columns `_source_file` (text), `_source_row` (int64, the line
+    /// on which the record starts, 1-based), `reason` (text), `raw` (text).
+    Rejected(RecordBatch),
+    /// A value did not fit and the columns had to be widened in a way that a cast of the rows
+    /// already delivered cannot give (text that was read as a number lost its leading zeros, say).
+    /// Everything delivered since the read began is void; it comes again under this schema.
+    Restart(SchemaRef),
+    /// Everything up to here was delivered: a place at which data and position may be committed.
+    Position(Position),
+    /// Something the user should know (an empty file, a file that vanished, a changed file).
+    Notice(Notice),
+}
+
+/// A sentence for the user about one object of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// A stable name in kebab case: `empty-file`, `vanished-file`, `changed-file`,
+    /// `waiting-file`, `new-column`, `missing-column`, `widened-column`.
+    pub code: String,
+    /// The sentence.
+    pub message: String,
+    /// The file, table or topic that it is about.
+    pub object: Option<String>,
+}
+
+/// The stream of a read. After an error it ends; what was delivered since the last
+/// [`Change::Position`] must be discarded.
+pub type ChangeStream = Pin<Box<dyn Stream<Item = Result<Change>> + Send>>;
+
+/// What a source says about one of its tables.
+#[derive(Debug, Clone)]
+pub struct TableDescription {
+    /// Its name in the source.
+    pub name: String,
+    /// Its columns, where they are known without reading it.
+    pub schema: Option<SchemaRef>,
+    /// Rows, where cheaply known.
+    pub rows: Option<u64>,
+}
+
+/// An external system that rows can be read from.
+///
+/// Delivery: at least once. A read that starts at a position delivers everything after it; the
+/// caller makes it exactly once by committing rows and position together.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Whether the system can be reached with these settings.
+    async fn ping(&self) -> Result<()>;
+
+    /// The tables that could be read.
+    async fn tables(&self) -> Result<Vec<TableDescription>>;
+
+    /// Reads. Streams: memory does not grow with the size of what is read.
+    async fn read(&self, request: ReadRequest) -> Result<ChangeStream>;
+
+    /// Says that everything up to this position is published. Idempotent; may be repeated after a
+    /// crash. Sources that keep nothing for us do nothing.
+    async fn acknowledge(&self, position: &Position) -> Result<()>;
+}

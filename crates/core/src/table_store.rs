@@ -1,0 +1,292 @@
+//! The lake: staging, publishing, time travel, maintenance.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use async_trait::async_trait;
+
+use crate::{
+    At, BatchStream, CommitId, EntryNumber, Observer, Position, RelationName, Result, RunId,
+    Snapshot, TableVersion, UniqueId,
+};
+
+/// How staged rows meet the rows that are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteMode {
+    /// The rows become the whole table.
+    Replace,
+    /// The rows are added.
+    Append,
+    /// Rows with the same key are replaced, new keys added. For a load: two new rows with one key
+    /// keep the last; a NULL in a key is the caller's to reject before.
+    Upsert {
+        /// The key's columns.
+        key: Vec<String>,
+        /// `None`: replace whole rows. `Some`: update only these columns of rows that match.
+        update: Option<Vec<String>>,
+        /// What happens when two new rows have one key.
+        duplicates: Duplicates,
+    },
+    /// Rows whose key occurs among the new ones are deleted, then all new rows are added, so that
+    /// several new rows may share a key (dbt's `delete+insert`). NULL keys match nothing.
+    DeleteInsert {
+        /// The key's columns.
+        key: Vec<String>,
+    },
+    /// Rows whose values in these columns occur among the new ones are deleted, then all new rows
+    /// are added (dbt's `insert_overwrite`).
+    ReplaceWhere {
+        /// The partition columns or expressions by column name.
+        columns: Vec<String>,
+    },
+    /// Rows for which the column has one of these values are deleted, then the rows are added. Used
+    /// to load a changed file again.
+    ReplaceValues {
+        /// The column.
+        column: String,
+        /// The values.
+        values: Vec<String>,
+    },
+}
+
+/// What happens when two new rows of an upsert have one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duplicates {
+    /// The later row (in stream order) stays: what a load wants.
+    KeepLast,
+    /// It is an error of kind [`crate::ErrorKind::Data`] that names the keys: what a model wants.
+    Fail,
+}
+
+/// What a stage writes.
+pub struct StageRequest {
+    /// The target.
+    pub relation: RelationName,
+    /// How the rows meet what is there.
+    pub mode: WriteMode,
+    /// The columns that Delta partitions by; only looked at when the table is created or replaced.
+    pub partition_by: Vec<String>,
+    /// The rows.
+    pub rows: BatchStream,
+    /// The published state that the write builds on; the publish refuses (conflict) when the
+    /// relation has changed since.
+    pub base: Snapshot,
+    /// Column descriptions, by column name, kept as Delta comments.
+    pub comments: Vec<(String, String)>,
+    /// Watch the new rows while they are written; their measurements come back in
+    /// [`Staged::observed`].
+    pub observers: Vec<Box<dyn Observer>>,
+    /// The run.
+    pub run: RunId,
+}
+
+/// Data files that no log mentions yet. Only [`TableStore::stage`] makes one, and only
+/// [`TableStore::publish`] makes it visible. Dropping it without `discard` leaves orphan files that
+/// the next maintenance removes.
+pub struct Staged {
+    /// The target.
+    pub relation: RelationName,
+    /// The columns that the table would have.
+    pub schema: SchemaRef,
+    /// Rows that the table would have.
+    pub rows: Option<u64>,
+    /// Bytes that its files would have.
+    pub bytes: Option<u64>,
+    /// Rows that were written by this stage (in [`WriteMode::Upsert`]: that came in).
+    pub rows_written: u64,
+    /// The order-free 128-bit hash of all rows that the table would have, where it was cheap to
+    /// know (32 hex digits).
+    pub hash: Option<String>,
+    /// Columns that this write adds, widens or removes.
+    pub column_changes: Vec<ColumnChange>,
+    /// What the observers measured, in their order.
+    pub observed: Vec<crate::Measurement>,
+    /// The store's own part.
+    pub inner: Arc<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for Staged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Staged")
+            .field("relation", &self.relation)
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A difference between the columns of the published table and of the staged one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnChange {
+    /// A new column; old rows have NULL.
+    Added(String),
+    /// A column that is gone (only by [`WriteMode::Replace`] or an explicit [`SchemaChange`]).
+    Removed(String),
+    /// A column whose type became wider; the table was rewritten.
+    Widened {
+        /// The column.
+        column: String,
+        /// Its type before.
+        from: DataType,
+        /// Its type now.
+        to: DataType,
+    },
+}
+
+/// What a schema change of a table does (`on_schema_change`, `ALTER TABLE`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SchemaChange {
+    /// Adds a nullable column.
+    Add(String, DataType),
+    /// Removes a column (rewrites the table: there is no column mapping).
+    Remove(String),
+    /// Widens a column (rewrites the table).
+    Widen(String, DataType),
+}
+
+/// One relation of a publish.
+#[derive(Debug)]
+pub enum PublishChange {
+    /// Makes staged data visible.
+    Table(Box<Staged>, PublishMeta),
+    /// Creates or replaces a view.
+    View {
+        /// Its name.
+        relation: RelationName,
+        /// Its query.
+        sql: String,
+        /// Its columns.
+        schema: SchemaRef,
+        /// What is recorded with it.
+        meta: PublishMeta,
+    },
+    /// Records again (fingerprint, verdicts) without a change of data.
+    Record {
+        /// Its name.
+        relation: RelationName,
+        /// What is recorded with it.
+        meta: PublishMeta,
+    },
+    /// Removes a relation; its files go with retention.
+    Drop {
+        /// Its name.
+        relation: RelationName,
+    },
+}
+
+/// What is recorded with a published relation.
+#[derive(Debug, Clone, Default)]
+pub struct PublishMeta {
+    /// The node.
+    pub unique_id: Option<UniqueId>,
+    /// The source position that the data stands for. `None` keeps the one that is there.
+    pub position: Option<Position>,
+    /// The executor's record (fingerprint, reads, verdicts).
+    pub record: Option<serde_json::Value>,
+    /// Whether the append may take a new base when somebody else published first (its checks are
+    /// all row-local).
+    pub rebase: bool,
+}
+
+/// What a publish made visible.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The state after it.
+    pub snapshot: Snapshot,
+    /// Its entry in the catalog log.
+    pub entry: EntryNumber,
+    /// The id that every Delta commit of it carries.
+    pub commit: CommitId,
+    /// The Delta version of each table.
+    pub versions: Vec<(RelationName, TableVersion)>,
+    /// Things that went wrong after the data was durable and visible (a checkpoint, say).
+    pub warnings: Vec<String>,
+}
+
+/// What is left over after [`TableStore::maintain`] is dropped by this rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Maintenance {
+    /// How long an entry stays readable.
+    pub keep_for: Duration,
+    /// How many entries of each relation stay readable.
+    pub keep_versions: u64,
+    /// Whether small files are joined.
+    pub compact: bool,
+    /// Whether files that nothing names are deleted.
+    pub vacuum: bool,
+    /// Stop beginning new work after this time.
+    pub budget: Duration,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+impl Default for Maintenance {
+    fn default() -> Self {
+        Maintenance {
+            keep_for: Duration::from_secs(7 * 24 * 3600),
+            keep_versions: 10,
+            compact: true,
+            vacuum: true,
+            budget: Duration::from_secs(30),
+            dry_run: false,
+        }
+    }
+}
+
+/// What maintenance did.
+#[derive(Debug, Clone, Default)]
+pub struct MaintenanceReport {
+    /// Tables whose small files were joined, with file counts before and after.
+    pub compacted: Vec<(RelationName, u64, u64)>,
+    /// Files that were deleted.
+    pub deleted_files: u64,
+    /// Their bytes.
+    pub deleted_bytes: u64,
+    /// Entries of the catalog log that went.
+    pub expired_entries: u64,
+    /// What could not be done, and why.
+    pub warnings: Vec<String>,
+}
+
+/// A table that was dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// Its name.
+    pub relation: RelationName,
+}
+
+/// The lake.
+///
+/// Readers never see what was not published. Every call either happens as a whole or leaves only
+/// files that nothing names. A conflict is an error of kind [`crate::ErrorKind::Conflict`]; an
+/// outcome that cannot be known is [`crate::ErrorKind::Unknown`], after which nothing is deleted.
+#[async_trait]
+pub trait TableStore: Send + Sync {
+    /// A published state of the lake.
+    async fn snapshot(&self, at: At) -> Result<Snapshot>;
+
+    /// Writes data files that nobody sees yet.
+    async fn stage(&self, request: StageRequest) -> Result<Staged>;
+
+    /// Stages a change of columns alone.
+    async fn stage_schema(
+        &self,
+        relation: &RelationName,
+        changes: &[SchemaChange],
+        base: &Snapshot,
+        run: &RunId,
+    ) -> Result<Staged>;
+
+    /// Makes all of this visible as one catalog entry, or nothing of it. On error, what was staged
+    /// is still there to be discarded or published again, except for kind `Unknown`.
+    async fn publish(&self, changes: Vec<PublishChange>, run: &RunId) -> Result<Published>;
+
+    /// Deletes the files of a stage.
+    async fn discard(&self, staged: Staged) -> Result<()>;
+
+    /// Compaction, vacuum, catalog clean-up. Never removes what a reader within retention, an open
+    /// publish or a live stage needs.
+    async fn maintain(&self, rule: &Maintenance) -> Result<MaintenanceReport>;
+}
