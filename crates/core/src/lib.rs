@@ -14,6 +14,9 @@
 //! assert_eq!(error.kind().exit_code(), 1);
 //! ```
 
+pub use arrow::array as arrow_array;
+pub use arrow::datatypes as arrow_schema;
+
 mod cancel;
 mod check;
 mod context;

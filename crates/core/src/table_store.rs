@@ -147,10 +147,10 @@ pub enum SchemaChange {
 }
 
 /// One relation of a publish.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum PublishChange {
     /// Makes staged data visible.
-    Table(Box<Staged>, PublishMeta),
+    Table(Arc<Staged>, PublishMeta),
     /// Creates or replaces a view.
     View {
         /// Its name.
@@ -283,8 +283,8 @@ pub trait TableStore: Send + Sync {
     /// is still there to be discarded or published again, except for kind `Unknown`.
     async fn publish(&self, changes: Vec<PublishChange>, run: &RunId) -> Result<Published>;
 
-    /// Deletes the files of a stage.
-    async fn discard(&self, staged: Staged) -> Result<()>;
+    /// Deletes the files of a stage. Must not be called for one that was published.
+    async fn discard(&self, staged: &Staged) -> Result<()>;
 
     /// Compaction, vacuum, catalog clean-up. Never removes what a reader within retention, an open
     /// publish or a live stage needs.
