@@ -39,6 +39,14 @@ pub enum Event {
         node: Option<UniqueId>,
         /// The verdict.
         verdict: Verdict,
+        /// Whether it was known from an earlier run on the same data.
+        reused: bool,
+        /// The first failing rows, one line each.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        sample: Vec<String>,
+        /// How long it took; checks that were measured in one scan share it.
+        #[serde(serialize_with = "seconds")]
+        elapsed: Duration,
     },
     /// Something the user should read.
     Notice {

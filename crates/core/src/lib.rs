@@ -44,7 +44,8 @@ pub use name::{ColumnName, CommitId, EntryNumber, RelationName, RunId, TableVers
 pub use secret::Secret;
 pub use snapshot::{At, PublishedRelation, RelationKind, Snapshot};
 pub use source::{
-    Change, ChangeStream, Connector, Notice, Position, ReadRequest, Source, TableDescription, Until,
+    Change, ChangeStream, Connector, Notice, Position, ReadRequest, ReadScope, Source,
+    TableDescription, Until,
 };
 pub use table_store::{
     ColumnChange, Dropped, Duplicates, Maintenance, MaintenanceReport, PublishChange, PublishMeta,

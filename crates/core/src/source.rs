@@ -52,6 +52,20 @@ pub enum Until {
     Forever,
 }
 
+/// Which part of a source a read delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadScope {
+    /// What is new after the position. The caller adds the rows.
+    #[default]
+    New,
+    /// What is new or has changed after the position. The caller merges the rows by a key, so that
+    /// a row that comes again does no harm.
+    Changed,
+    /// The whole set if anything differs from the position, and nothing if nothing does. The caller
+    /// replaces what is there.
+    Whole,
+}
+
 /// What to read, and from where on.
 #[derive(Debug, Clone)]
 pub struct ReadRequest {
@@ -65,6 +79,8 @@ pub struct ReadRequest {
     pub known: Option<SchemaRef>,
     /// Where the last published load ended; `None` reads everything.
     pub position: Option<Position>,
+    /// Which part of it.
+    pub scope: ReadScope,
     /// When to end.
     pub until: Until,
     /// How many threads the read may use.
@@ -80,6 +96,15 @@ pub enum Change {
     /// schema only adds columns or widens types of earlier ones; rows before it stay valid under it
     /// by a plain cast.
     Schema(SchemaRef),
+    /// Rows that are published by now and have one of these values in this column go; the rows of
+    /// this read stand in their place (a changed file is read again). Comes before the schema that
+    /// it belongs to, and once more after a [`Change::Restart`], which voids it.
+    Replaces {
+        /// The column.
+        column: String,
+        /// Its values.
+        values: Vec<String>,
+    },
     /// Rows of the latest schema.
     Rows(RecordBatch),
     /// Rows that could not be read: columns `_source_file` (text), `_source_row` (int64, the line
@@ -99,7 +124,8 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     /// A stable name in kebab case: `empty-file`, `vanished-file`, `changed-file`,
-    /// `waiting-file`, `new-column`, `missing-column`, `widened-column`.
+    /// `waiting-file`, `touched-file`, `duplicate-content`, `new-column`, `missing-column`,
+    /// `dropped-column`, `widened-column`, `rejected-rows`.
     pub code: String,
     /// The sentence.
     pub message: String,

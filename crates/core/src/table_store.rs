@@ -286,6 +286,14 @@ pub trait TableStore: Send + Sync {
     /// Deletes the files of a stage. Must not be called for one that was published.
     async fn discard(&self, staged: &Staged) -> Result<()>;
 
+    /// Tables whose newest Delta version was written by another engine: readers keep the published
+    /// version until it is adopted.
+    async fn foreign_heads(&self, base: &Snapshot) -> Result<Vec<RelationName>>;
+
+    /// Stages another engine's newest version of a table as it is, so that its checks can be run
+    /// and it can be published.
+    async fn adopt(&self, relation: &RelationName, base: &Snapshot, run: &RunId) -> Result<Staged>;
+
     /// Compaction, vacuum, catalog clean-up. Never removes what a reader within retention, an open
     /// publish or a live stage needs.
     async fn maintain(&self, rule: &Maintenance) -> Result<MaintenanceReport>;

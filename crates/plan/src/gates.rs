@@ -120,7 +120,7 @@ fn cycles(
             continue;
         }
         let mut work: Vec<(UniqueId, Vec<UniqueId>)> = Vec::new();
-        let mut enter = |node: &UniqueId,
+        let enter = |node: &UniqueId,
                          index: &mut BTreeMap<UniqueId, (usize, usize)>,
                          stack: &mut Vec<UniqueId>,
                          on_stack: &mut BTreeSet<UniqueId>| {
