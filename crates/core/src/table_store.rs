@@ -85,7 +85,9 @@ pub struct StageRequest {
 
 /// Data files that no log mentions yet. Only [`TableStore::stage`] makes one, and only
 /// [`TableStore::publish`] makes it visible. Dropping it without `discard` leaves orphan files that
-/// the next maintenance removes.
+/// the next maintenance removes. A clone stands for the same files: once one of them is published,
+/// none of them can be published or discarded again.
+#[derive(Clone)]
 pub struct Staged {
     /// The target.
     pub relation: RelationName,
@@ -174,6 +176,13 @@ pub enum PublishChange {
         /// Its name.
         relation: RelationName,
     },
+    /// Gives a relation another name; its files stay where they are.
+    Rename {
+        /// Its name until now.
+        relation: RelationName,
+        /// Its name from now on; nothing may have it.
+        to: RelationName,
+    },
 }
 
 /// What is recorded with a published relation.
@@ -201,6 +210,9 @@ pub struct Published {
     pub commit: CommitId,
     /// The Delta version of each table.
     pub versions: Vec<(RelationName, TableVersion)>,
+    /// Relations of this publish that another engine wrote to in the middle of it, and why they were
+    /// not published; everything else was. Empty but for that.
+    pub split: Vec<(RelationName, String)>,
     /// Things that went wrong after the data was durable and visible (a checkpoint, say).
     pub warnings: Vec<String>,
 }
