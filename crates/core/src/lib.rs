@@ -21,6 +21,7 @@ mod cancel;
 mod check;
 mod context;
 mod diagnostic;
+mod display;
 mod engine;
 mod error;
 mod event;
@@ -37,6 +38,7 @@ pub use check::{
 };
 pub use context::{Overlay, OverlayEntry, Principal, QueryContext};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics, SourcePosition};
+pub use display::display_value;
 pub use engine::{BatchStream, Description, Engine, Observer, StatementOutcome};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use event::{Event, EventSink, NodeOutcome, NodeStatus};

@@ -121,9 +121,9 @@ fn cycles(
         }
         let mut work: Vec<(UniqueId, Vec<UniqueId>)> = Vec::new();
         let enter = |node: &UniqueId,
-                         index: &mut BTreeMap<UniqueId, (usize, usize)>,
-                         stack: &mut Vec<UniqueId>,
-                         on_stack: &mut BTreeSet<UniqueId>| {
+                     index: &mut BTreeMap<UniqueId, (usize, usize)>,
+                     stack: &mut Vec<UniqueId>,
+                     on_stack: &mut BTreeSet<UniqueId>| {
             let number = index.len();
             index.insert(node.clone(), (number, number));
             stack.push(node.clone());

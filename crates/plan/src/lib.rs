@@ -23,14 +23,18 @@ mod decide;
 mod fingerprint;
 pub mod gates;
 mod graph;
+mod materialization;
 mod record;
 mod step;
+mod work;
 
 pub use decide::{Decision, NodeState, ReuseOptions, decide};
 pub use fingerprint::{Fingerprint, hash_text, schema_hash};
 pub use graph::Graph;
+pub use materialization::{Increment, MaterializationConfig, OnSchemaChange, WritePlan};
 pub use record::{CheckRecord, InputVersion, Inputs, Record};
 pub use step::{Step, StepAction};
+pub use work::{Work, WorkCheck, WorkKind, WorkNode};
 
 /// Raised when a release of Tidemill can give another result for the same SQL. Part of every
 /// fingerprint; raised only when results can differ, not with every release.

@@ -1,1 +1,32 @@
-//! placeholder
+//! The one executor: it does what `plan` decides.
+//!
+//! **Takes** [`tidemill_plan::Work`] (nodes, checks, graph), the [`Doers`] (engine, store, renderer,
+//! loader, listener) and [`RunOptions`]. **Gives** a [`RunSummary`]. **Promises**: a node runs as
+//! soon as what it reads is published; nothing whose error-severity check fails is published, and
+//! the last good version stays; a failure skips what depends on it and nothing else; cancelling
+//! leaves nothing half-done; publishes that are ready together share one catalog entry.
+//!
+//! ```no_run
+//! # async fn example(work: tidemill_plan::Work, doers: tidemill_run::Doers) -> tidemill_core::Result<()> {
+//! use tidemill_core::{Cancellation, RunId};
+//! use tidemill_run::{RunOptions, execute};
+//!
+//! let summary = execute(work, doers, RunOptions::new(RunId::new("r1"), 4), Cancellation::new()).await?;
+//! println!("{} nodes, failed: {}", summary.nodes.len(), summary.failed());
+//! # Ok(())
+//! # }
+//! ```
+
+mod checks;
+mod context;
+mod executor;
+mod model;
+mod options;
+mod ports;
+mod publisher;
+mod rows;
+mod unit;
+
+pub use executor::execute;
+pub use options::{CheckOutcome, PublishMode, RunOptions, RunSummary};
+pub use ports::{Doers, LoadRequest, Loaded, Loader, RenderRequest, Rendered, Renderer};

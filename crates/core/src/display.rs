@@ -1,0 +1,17 @@
+//! A value as text.
+
+use arrow::array::{Array, ArrayRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+/// One value of a column as people write it: ISO dates and times, no quotes around text. NULL is
+/// the empty text.
+pub fn display_value(column: &ArrayRef, row: usize) -> String {
+    if column.is_null(row) {
+        return String::new();
+    }
+    let options = FormatOptions::default().with_display_error(true);
+    match ArrayFormatter::try_new(column, &options) {
+        Ok(formatter) => formatter.value(row).to_string(),
+        Err(error) => format!("<{error}>"),
+    }
+}

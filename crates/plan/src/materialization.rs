@@ -1,0 +1,220 @@
+//! How a model's rows reach its relation.
+
+use serde::{Deserialize, Serialize};
+use tidemill_core::{Error, ErrorKind, Result};
+
+/// What a model asks for, as its configuration has it.
+#[derive(Debug, Clone, Default)]
+pub struct MaterializationConfig {
+    /// `view`, `table`, `incremental`, `ephemeral`, `seed`.
+    pub materialized: String,
+    /// `append`, `merge`, `delete+insert`, `insert_overwrite`; `None` is dbt's default.
+    pub strategy: Option<String>,
+    /// Key columns.
+    pub unique_key: Vec<String>,
+    /// Columns that Delta partitions by.
+    pub partition_by: Vec<String>,
+    /// Only these columns of matching rows are updated by a merge.
+    pub merge_update_columns: Vec<String>,
+    /// All but these columns of matching rows are updated by a merge.
+    pub merge_exclude_columns: Vec<String>,
+    /// `ignore`, `append_new_columns`, `sync_all_columns`, `fail`.
+    pub on_schema_change: Option<String>,
+}
+
+/// How a model is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WritePlan {
+    /// Its query is published as a view.
+    View,
+    /// Its rows become the whole table.
+    Replace,
+    /// Its rows are added to, or replace some of, what is there.
+    Increment(Increment),
+}
+
+/// How the rows of an incremental model meet the rows that are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Increment {
+    /// They are added.
+    Append,
+    /// Rows with the same key are updated, others added.
+    Merge {
+        /// The key.
+        key: Vec<String>,
+        /// Columns that are updated; `None` for all.
+        update: Option<Vec<String>>,
+        /// Columns that are not updated.
+        exclude: Vec<String>,
+    },
+    /// Rows whose key occurs among the new ones are deleted first.
+    DeleteInsert {
+        /// The key.
+        key: Vec<String>,
+    },
+    /// Partitions that occur among the new rows are replaced.
+    ReplacePartitions {
+        /// The partition's columns.
+        columns: Vec<String>,
+    },
+}
+
+/// What happens when an incremental model's columns are not those of its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnSchemaChange {
+    /// New columns are left out; a missing one is an error.
+    #[default]
+    Ignore,
+    /// New columns are added; columns that are gone stay, with NULL in new rows.
+    AppendNewColumns,
+    /// New columns are added and columns that are gone are removed.
+    SyncAllColumns,
+    /// Any difference is an error.
+    Fail,
+}
+
+impl MaterializationConfig {
+    /// How to write, given whether the relation is there as a table and whether to start again.
+    ///
+    /// # Errors
+    /// `Config` when the configuration contradicts itself or names what does not exist.
+    pub fn write_plan(&self, table_exists: bool, full_refresh: bool) -> Result<WritePlan> {
+        match self.materialized.as_str() {
+            "view" => Ok(WritePlan::View),
+            "table" => Ok(WritePlan::Replace),
+            "incremental" => {
+                let increment = self.increment()?;
+                self.on_schema_change()?;
+                Ok(if table_exists && !full_refresh {
+                    WritePlan::Increment(increment)
+                } else {
+                    WritePlan::Replace
+                })
+            }
+            other => Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "materialization `{other}` is not supported; use view, table, incremental or ephemeral"
+                ),
+            )),
+        }
+    }
+
+    /// What to do when the columns differ.
+    ///
+    /// # Errors
+    /// `Config` for a word that dbt does not know.
+    pub fn on_schema_change(&self) -> Result<OnSchemaChange> {
+        match self.on_schema_change.as_deref() {
+            None | Some("ignore") => Ok(OnSchemaChange::Ignore),
+            Some("append_new_columns") => Ok(OnSchemaChange::AppendNewColumns),
+            Some("sync_all_columns") => Ok(OnSchemaChange::SyncAllColumns),
+            Some("fail") => Ok(OnSchemaChange::Fail),
+            Some(other) => Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "`on_schema_change: {other}` is not known; use ignore, append_new_columns, sync_all_columns or fail"
+                ),
+            )),
+        }
+    }
+
+    fn increment(&self) -> Result<Increment> {
+        let with_key = |strategy: &str| {
+            if self.unique_key.is_empty() {
+                Err(Error::new(
+                    ErrorKind::Config,
+                    format!("`incremental_strategy: {strategy}` needs `unique_key`"),
+                ))
+            } else {
+                Ok(self.unique_key.clone())
+            }
+        };
+        match self.strategy.as_deref() {
+            // dbt's default, as its PostgreSQL and DuckDB adapters have it.
+            None | Some("default") if self.unique_key.is_empty() => Ok(Increment::Append),
+            None | Some("default") => Ok(Increment::DeleteInsert { key: self.unique_key.clone() }),
+            Some("append") => Ok(Increment::Append),
+            // Without a key, dbt's merge adds every row.
+            Some("merge") if self.unique_key.is_empty() => Ok(Increment::Append),
+            Some("merge") => {
+                if !self.merge_update_columns.is_empty() && !self.merge_exclude_columns.is_empty() {
+                    return Err(Error::new(
+                        ErrorKind::Config,
+                        "`merge_update_columns` and `merge_exclude_columns` cannot be given together",
+                    ));
+                }
+                Ok(Increment::Merge {
+                    key: self.unique_key.clone(),
+                    update: (!self.merge_update_columns.is_empty())
+                        .then(|| self.merge_update_columns.clone()),
+                    exclude: self.merge_exclude_columns.clone(),
+                })
+            }
+            Some("delete+insert") => {
+                Ok(Increment::DeleteInsert { key: with_key("delete+insert")? })
+            }
+            Some("insert_overwrite") => {
+                if self.partition_by.is_empty() {
+                    return Err(Error::new(
+                        ErrorKind::Config,
+                        "`incremental_strategy: insert_overwrite` needs `partition_by`",
+                    ));
+                }
+                Ok(Increment::ReplacePartitions { columns: self.partition_by.clone() })
+            }
+            Some(other) => Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "`incremental_strategy: {other}` is not supported; use append, merge, delete+insert or insert_overwrite"
+                ),
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(strategy: Option<&str>, key: &[&str]) -> MaterializationConfig {
+        MaterializationConfig {
+            materialized: "incremental".to_owned(),
+            strategy: strategy.map(str::to_owned),
+            unique_key: key.iter().map(|key| (*key).to_owned()).collect(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_strategy_follows_dbt() {
+        let key = vec!["id".to_owned()];
+        let cases = [
+            (config(None, &[]), Ok(Increment::Append)),
+            (config(None, &["id"]), Ok(Increment::DeleteInsert { key: key.clone() })),
+            (
+                config(Some("merge"), &["id"]),
+                Ok(Increment::Merge { key: key.clone(), update: None, exclude: vec![] }),
+            ),
+            (config(Some("delete+insert"), &[]), Err("needs `unique_key`")),
+            (config(Some("insert_overwrite"), &[]), Err("needs `partition_by`")),
+            (config(Some("microbatch"), &[]), Err("is not supported")),
+        ];
+        for (config, expected) in cases {
+            match (config.write_plan(true, false), expected) {
+                (Ok(WritePlan::Increment(found)), Ok(expected)) => assert_eq!(found, expected),
+                (Err(error), Err(text)) => assert!(error.to_string().contains(text), "{error}"),
+                (found, expected) => panic!("{found:?} is not {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_build_and_a_full_refresh_replace() {
+        let config = config(None, &["id"]);
+        for (exists, full_refresh) in [(false, false), (true, true)] {
+            assert_eq!(config.write_plan(exists, full_refresh).unwrap(), WritePlan::Replace);
+        }
+    }
+}

@@ -1,0 +1,785 @@
+//! Doing the work: one task a node, each waiting for what it reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use tidemill_core::{
+    Cancellation, CheckId, Description, Error, ErrorKind, Event, NodeOutcome, NodeStatus, Overlay,
+    PublishChange, PublishMeta, Published, QueryContext, RelationKind, RelationName, Result,
+    SchemaChange, Snapshot, TableVersion, UniqueId,
+};
+use tidemill_plan::gates::Assignment;
+use tidemill_plan::{Decision, Fingerprint, Graph, Record, Work, WorkKind, WorkNode};
+use tokio::sync::{Semaphore, watch};
+
+use crate::checks::Checked;
+use crate::context::query_context;
+use crate::model::{self, Built};
+use crate::publisher::Publisher;
+use crate::unit::{Phase, Product, Unit};
+use crate::{
+    CheckOutcome, Doers, LoadRequest, PublishMode, RenderRequest, Rendered, RunOptions, RunSummary,
+};
+
+/// Does all of the work.
+///
+/// # Errors
+/// Only when the run could not begin (the lake cannot be read). What fails in a node is in the
+/// summary.
+pub async fn execute(
+    work: Work,
+    doers: Doers,
+    options: RunOptions,
+    cancel: Cancellation,
+) -> Result<RunSummary> {
+    let started = Instant::now();
+    let snapshot = doers.snapshot().await?;
+    let foreign: BTreeSet<RelationName> =
+        doers.store.foreign_heads(&snapshot).await?.into_iter().collect();
+    doers.events.emit(Event::RunStarted { run: options.run.clone(), nodes: work.nodes.len() });
+    let (publisher, publishing) =
+        Publisher::start(doers.store.clone(), options.run.clone(), snapshot);
+    let shared = Arc::new(Shared::new(work, doers, options, cancel, publisher, foreign));
+
+    let mut tasks = tokio::task::JoinSet::new();
+    for id in shared.work.nodes.keys() {
+        tasks.spawn(run_node(shared.clone(), id.clone()));
+    }
+    tasks.spawn(crate::checks::run_standalone(shared.clone()));
+    let mut defects = Vec::new();
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            defects.push(error.to_string());
+            shared.cancel.cancel();
+        }
+    }
+    let elapsed = started.elapsed();
+    shared.doers.events.emit(Event::RunFinished { run: shared.options.run.clone(), elapsed });
+    let cancelled = shared.cancelled_by_user();
+    let mut results = std::mem::take(
+        &mut *shared.results.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+    );
+    results.elapsed = elapsed;
+    results.cancelled = cancelled;
+    drop(shared);
+    let _ = publishing.await;
+    if let Some(defect) = defects.into_iter().next() {
+        return Err(
+            Error::new(ErrorKind::Internal, "a task of the run has panicked").because(defect)
+        );
+    }
+    Ok(results)
+}
+
+/// What every task of a run shares.
+pub(crate) struct Shared {
+    pub(crate) work: Work,
+    pub(crate) doers: Doers,
+    pub(crate) options: RunOptions,
+    pub(crate) cancel: Cancellation,
+    pub(crate) assignment: Assignment,
+    publisher: Publisher,
+    permits: Semaphore,
+    order: Graph,
+    units: BTreeMap<UniqueId, Arc<Unit>>,
+    phases: BTreeMap<UniqueId, watch::Sender<Phase>>,
+    foreign: BTreeSet<RelationName>,
+    results: Mutex<RunSummary>,
+    stopped: Mutex<Option<UniqueId>>,
+    ends: Mutex<BTreeMap<UniqueId, End>>,
+}
+
+impl Shared {
+    fn new(
+        work: Work,
+        doers: Doers,
+        options: RunOptions,
+        cancel: Cancellation,
+        publisher: Publisher,
+        foreign: BTreeSet<RelationName>,
+    ) -> Self {
+        let ids: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
+        let assignment = work.assignment();
+        let units = match options.publish {
+            PublishMode::Run => {
+                let unit = Arc::new(Unit::new(ids.clone()));
+                ids.iter().map(|id| (id.clone(), unit.clone())).collect()
+            }
+            PublishMode::Model => {
+                let mut units: BTreeMap<UniqueId, Arc<Unit>> = BTreeMap::new();
+                for id in &ids {
+                    if !units.contains_key(id) {
+                        let unit = Arc::new(Unit::new(assignment.group_of(id)));
+                        for member in &unit.members {
+                            units.insert(member.clone(), unit.clone());
+                        }
+                    }
+                }
+                units
+            }
+        };
+        Shared {
+            order: work.graph.contracted(&ids),
+            phases: ids.iter().map(|id| (id.clone(), watch::Sender::new(Phase::Pending))).collect(),
+            permits: Semaphore::new(options.threads),
+            results: Mutex::default(),
+            stopped: Mutex::default(),
+            ends: Mutex::default(),
+            work,
+            doers,
+            options,
+            cancel,
+            assignment,
+            publisher,
+            units,
+            foreign,
+        }
+    }
+
+    /// The one that publishes.
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// The newest published state that this run knows of.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.publisher.snapshot()
+    }
+
+    /// A query context over this state.
+    pub(crate) fn context(&self, snapshot: Snapshot, overlay: Overlay) -> QueryContext {
+        query_context(&self.options, &self.cancel, snapshot, overlay)
+    }
+
+    /// Waits until a node is that far; gives [`Phase::Failed`] if it will never be.
+    pub(crate) async fn wait(&self, node: &UniqueId, phase: Phase) -> Phase {
+        let Some(sender) = self.phases.get(node) else { return Phase::Done };
+        let mut receiver = sender.subscribe();
+        match receiver.wait_for(|now| *now >= phase).await {
+            Ok(now) => *now,
+            Err(_) => Phase::Failed,
+        }
+    }
+
+    fn advance(&self, node: &UniqueId, phase: Phase) {
+        if let Some(sender) = self.phases.get(node) {
+            sender.send_replace(phase);
+        }
+    }
+
+    /// One of the places for work. `None` when the run was cancelled.
+    pub(crate) async fn permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        tokio::select! {
+            permit = self.permits.acquire() => permit.ok(),
+            () = self.cancel.cancelled() => None,
+        }
+    }
+
+    /// Renders on a blocking thread.
+    pub(crate) async fn render(&self, node: &UniqueId, request: RenderRequest) -> Result<Rendered> {
+        let (renderer, node) = (self.doers.renderer.clone(), node.clone());
+        blocking(move || renderer.render(&node, &request)).await
+    }
+
+    /// A query that reads what this run has not built yet would read an old state by accident.
+    pub(crate) fn refuse_unbuilt(&self, node: &WorkNode, description: &Description) -> Result<()> {
+        for relation in &description.direct_relations {
+            let Some(owner) = self.work.owners.get(relation).filter(|owner| **owner != node.id)
+            else {
+                continue;
+            };
+            let built_before = self.work.graph.descendants(owner).contains(&node.id);
+            let waiting = self
+                .phases
+                .get(owner)
+                .is_some_and(|phase| !matches!(*phase.borrow(), Phase::Done | Phase::Failed));
+            if waiting && !built_before {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!(
+                        "the query reads {relation} by name, which this run has not built yet; \
+                         use ref() or source(), so that it is built first"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes a change of columns alone and gives the state after it.
+    pub(crate) async fn change_columns(
+        &self,
+        node: &WorkNode,
+        changes: &[SchemaChange],
+        base: &Snapshot,
+    ) -> Result<Snapshot> {
+        let staged =
+            self.doers.store.stage_schema(&node.relation, changes, base, &self.options.run).await?;
+        let change = PublishChange::Table(Arc::new(staged), PublishMeta::default());
+        Ok(self.publisher.publish(vec![change]).await?.snapshot)
+    }
+
+    fn results(&self) -> std::sync::MutexGuard<'_, RunSummary> {
+        self.results.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Keeps and tells the outcome of checks.
+    pub(crate) fn checked(&self, outcomes: Vec<CheckOutcome>) {
+        let gating = outcomes
+            .iter()
+            .find(|outcome| !outcome.skipped && outcome.verdict.status.gates())
+            .map(|outcome| outcome.verdict.check.clone());
+        self.results().checks.extend(outcomes);
+        if let Some(check) = gating {
+            self.stop_if_fail_fast(&check);
+        }
+    }
+
+    fn stop_if_fail_fast(&self, because: &UniqueId) {
+        if self.options.fail_fast && !self.cancel.is_cancelled() {
+            let mut stopped =
+                self.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            stopped.get_or_insert_with(|| because.clone());
+            drop(stopped);
+            self.cancel.cancel();
+        }
+    }
+
+    fn cancelled_by_user(&self) -> bool {
+        self.cancel.is_cancelled()
+            && self.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_none()
+    }
+
+    /// Keeps how a node will have ended once its unit is published.
+    fn pending_end(&self, id: &UniqueId, end: End) {
+        let mut ends = self.ends.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ends.insert(id.clone(), end);
+    }
+
+    fn take_pending_end(&self, id: &UniqueId) -> End {
+        let mut ends = self.ends.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ends.remove(id).unwrap_or_else(|| End::new(NodeStatus::Ok, Duration::ZERO, None))
+    }
+
+    /// Learns of what other processes have published.
+    async fn refresh(&self) {
+        match self.doers.snapshot().await {
+            Ok(snapshot) => self.publisher.remember(&snapshot),
+            Err(error) => tracing::warn!(error = %error, "the lake's state was not read again"),
+        }
+    }
+
+    fn finish(&self, node: &WorkNode, end: End) {
+        let status = end.status.clone();
+        let phase = match status {
+            NodeStatus::Ok
+            | NodeStatus::Reused
+            | NodeStatus::Unchanged
+            | NodeStatus::Pass
+            | NodeStatus::Warn => Phase::Done,
+            _ => Phase::Failed,
+        };
+        let outcome = NodeOutcome {
+            node: node.id.clone(),
+            name: node.name.clone(),
+            kind: node.kind_name().to_owned(),
+            status: end.status,
+            elapsed: end.elapsed,
+            rows: end.rows,
+            version: end.version,
+            message: end.message,
+        };
+        self.results().nodes.push(outcome.clone());
+        self.doers.events.emit(Event::NodeFinished(outcome));
+        if matches!(status, NodeStatus::Fail | NodeStatus::Error) {
+            self.stop_if_fail_fast(&node.id);
+        }
+        self.advance(&node.id, phase);
+    }
+}
+
+/// How a node ended.
+struct End {
+    status: NodeStatus,
+    elapsed: Duration,
+    rows: Option<u64>,
+    version: Option<TableVersion>,
+    message: Option<String>,
+}
+
+impl End {
+    fn new(status: NodeStatus, elapsed: Duration, message: Option<String>) -> Self {
+        End { status, elapsed, rows: None, version: None, message }
+    }
+}
+
+/// Runs synchronous work off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::new(ErrorKind::Internal, "a task has panicked").because(error)),
+    }
+}
+
+/// What a node has come to when its checks have passed.
+struct Ready {
+    product: Product,
+    status: NodeStatus,
+    rows: Option<u64>,
+    message: Option<String>,
+}
+
+async fn run_node(shared: Arc<Shared>, id: UniqueId) {
+    let Some(node) = shared.work.nodes.get(&id) else { return };
+    let unit = shared.units[&id].clone();
+    let started = Instant::now();
+
+    if let Some(failed) = wait_for_parents(&shared, &id, &unit).await {
+        let message = format!("{failed} has failed");
+        leave(&shared, node, &unit, End::new(NodeStatus::Skipped, Duration::ZERO, Some(message)))
+            .await;
+        return;
+    }
+    // A conflict with another writer is worked through once more from the new state.
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let Some(permit) = shared.permit().await else {
+            leave(&shared, node, &unit, End::new(NodeStatus::Cancelled, started.elapsed(), None))
+                .await;
+            return;
+        };
+        if attempts == 1 {
+            shared
+                .doers
+                .events
+                .emit(Event::NodeStarted { node: id.clone(), kind: node.kind_name().to_owned() });
+        }
+        let began = Instant::now();
+        let built = tokio::select! {
+            built = build_node(&shared, node, &unit) => built,
+            () = shared.cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "cancelled")),
+        };
+        drop(permit);
+        let mut built = match built {
+            Ok(built) => built,
+            Err(error) => {
+                let status = match error.kind() {
+                    ErrorKind::Cancelled => NodeStatus::Cancelled,
+                    _ => NodeStatus::Error,
+                };
+                let end = End::new(status, began.elapsed(), Some(error.report()));
+                leave(&shared, node, &unit, end).await;
+                return;
+            }
+        };
+        unit.show(&node.relation, &built.product);
+        shared.advance(&id, Phase::Staged);
+
+        let checked = check_node(&shared, node, &unit, &mut built).await;
+        let (gated, warned, message) = match checked {
+            Ok(checked) => (checked.gated, checked.warned, checked.message),
+            Err(error) if error.kind() == ErrorKind::Cancelled => {
+                built.product.discard(&*shared.doers.store).await;
+                unit.hide(&node.relation);
+                leave(&shared, node, &unit, End::new(NodeStatus::Cancelled, began.elapsed(), None))
+                    .await;
+                return;
+            }
+            Err(error) => (true, false, Some(error.report())),
+        };
+        if gated {
+            record_failed_verdicts(&shared, node, &built).await;
+            built.product.discard(&*shared.doers.store).await;
+            unit.hide(&node.relation);
+            let mut end = End::new(NodeStatus::Fail, began.elapsed(), message);
+            end.rows = built.rows;
+            leave(&shared, node, &unit, end).await;
+            return;
+        }
+        shared.advance(&id, Phase::Passed);
+        let status = match (&built.product, &built.decision) {
+            _ if warned => NodeStatus::Warn,
+            (Product::Same { .. }, Decision::Reuse) => NodeStatus::Reused,
+            (Product::Same { .. }, _) => NodeStatus::Unchanged,
+            _ => NodeStatus::Ok,
+        };
+        let message = message.or_else(|| match &built.decision {
+            Decision::Build { reason } | Decision::Increment { reason } => Some(reason.clone()),
+            _ => None,
+        });
+        let ready = Ready { product: built.product, status, rows: built.rows, message };
+        match publish_unit(&shared, node, &unit, ready, began).await {
+            Some(error)
+                if error.kind() == ErrorKind::Conflict
+                    && attempts < 2
+                    && unit.members.len() == 1 =>
+            {
+                tracing::info!(node = %id, error = %error, "conflict; building again");
+                unit.hide(&node.relation);
+                continue;
+            }
+            Some(error) => {
+                let end = End::new(NodeStatus::Error, began.elapsed(), Some(error.report()));
+                shared.finish(node, end);
+            }
+            None => {}
+        }
+        return;
+    }
+}
+
+/// The first parent that will not be published, if there is one.
+async fn wait_for_parents(shared: &Shared, id: &UniqueId, unit: &Unit) -> Option<UniqueId> {
+    for parent in shared.order.parents(id) {
+        let phase = if unit.members.contains(parent) {
+            match shared.options.publish {
+                PublishMode::Run if !shared.in_one_cycle(id, parent) => Phase::Passed,
+                _ => Phase::Staged,
+            }
+        } else {
+            Phase::Done
+        };
+        if shared.wait(parent, phase).await == Phase::Failed {
+            return Some(parent.clone());
+        }
+    }
+    None
+}
+
+impl Shared {
+    fn in_one_cycle(&self, left: &UniqueId, right: &UniqueId) -> bool {
+        self.assignment.groups.iter().any(|group| group.contains(left) && group.contains(right))
+    }
+}
+
+async fn build_node(shared: &Shared, node: &WorkNode, unit: &Unit) -> Result<Built> {
+    if shared.foreign.contains(&node.relation) {
+        adopt(shared, node, unit).await?;
+    }
+    let snapshot = shared.snapshot();
+    match &node.kind {
+        WorkKind::Model(config) => model::build(shared, node, config, unit, &snapshot).await,
+        WorkKind::Source | WorkKind::Seed => load(shared, node, &snapshot).await,
+        WorkKind::External => Ok(Built {
+            product: Product::Same { record: None, unchanged: false },
+            decision: Decision::Reuse,
+            rows: None,
+            reads: Vec::new(),
+        }),
+    }
+}
+
+async fn load(shared: &Shared, node: &WorkNode, snapshot: &Snapshot) -> Result<Built> {
+    let fingerprint = shared.doers.loader.fingerprint(&node.id)?;
+    let recorded = Record::of(snapshot, &node.relation);
+    let same_settings = recorded.as_ref().is_some_and(|record| record.fingerprint == fingerprint);
+    // A seed whose settings changed is loaded again; a source keeps what it has, because its files
+    // may be gone, and applies new settings to what comes.
+    let full = shared.options.full_refresh
+        || (matches!(node.kind, WorkKind::Seed) && (!same_settings || shared.options.no_reuse));
+    let request = LoadRequest {
+        context: shared.context(snapshot.clone(), Overlay::none()),
+        full,
+        events: shared.doers.events.clone(),
+    };
+    let loaded = shared.doers.loader.load(&node.id, &request).await?;
+    for notice in &loaded.notices {
+        shared.doers.events.emit(Event::Notice {
+            node: Some(node.id.clone()),
+            code: notice.code.clone(),
+            message: notice.message.clone(),
+        });
+    }
+    let record = Record { format: Record::FORMAT, fingerprint, ..Record::default() };
+    let mut staged = loaded.staged.into_iter().map(Arc::new);
+    let Some(main) = staged.next() else {
+        let record = (!same_settings && snapshot.get(&node.relation).is_some()).then(|| Record {
+            checks: recorded.map(|record| record.checks).unwrap_or_default(),
+            ..record
+        });
+        return Ok(Built {
+            product: Product::Same { record, unchanged: false },
+            decision: Decision::Reuse,
+            rows: None,
+            reads: Vec::new(),
+        });
+    };
+    let reason = loaded.summary.unwrap_or_else(|| "new data".to_owned());
+    Ok(Built {
+        rows: Some(loaded.rows),
+        product: Product::Table {
+            staged: main,
+            extra: staged.collect(),
+            position: loaded.position,
+            record,
+        },
+        decision: Decision::Build { reason },
+        reads: Vec::new(),
+    })
+}
+
+/// Takes over what another engine committed to the node's table, if the node's checks allow it.
+async fn adopt(shared: &Shared, node: &WorkNode, unit: &Unit) -> Result<()> {
+    let snapshot = shared.snapshot();
+    let store = &shared.doers.store;
+    let staged = Arc::new(store.adopt(&node.relation, &snapshot, &shared.options.run).await?);
+    let fingerprint = Fingerprint::new();
+    let record = Record { format: Record::FORMAT, fingerprint, ..Record::default() };
+    let product =
+        Product::Table { staged: staged.clone(), extra: Vec::new(), position: None, record };
+    unit.show(&node.relation, &product);
+    let mut built = Built {
+        product,
+        decision: Decision::Build { reason: "another engine wrote to the table".to_owned() },
+        rows: None,
+        reads: Vec::new(),
+    };
+    let checked = shared.run_checks(node, unit, &mut built, false).await;
+    unit.hide(&node.relation);
+    let checked = checked?;
+    if checked.gated && !shared.options.adopt {
+        return Err(Error::new(
+            ErrorKind::Data,
+            format!(
+                "another engine wrote to {} and what it wrote does not pass the checks, so readers keep \
+                 the version before it; take it with --adopt, or undo it with `tidemill lake restore`{}",
+                node.relation,
+                checked.message.map(|message| format!(": {message}")).unwrap_or_default()
+            ),
+        ));
+    }
+    let meta = PublishMeta { unique_id: Some(node.id.clone()), ..PublishMeta::default() };
+    shared.publisher.publish(vec![PublishChange::Table(staged, meta)]).await?;
+    shared.doers.events.emit(Event::Notice {
+        node: Some(node.id.clone()),
+        code: "adopted".to_owned(),
+        message: format!("took over what another engine wrote to {}", node.relation),
+    });
+    Ok(())
+}
+
+async fn check_node(
+    shared: &Shared,
+    node: &WorkNode,
+    unit: &Unit,
+    built: &mut Built,
+) -> Result<Checked> {
+    for (check, gate) in &shared.assignment.checks {
+        if gate.gates.first() != Some(&node.id) {
+            continue;
+        }
+        for other in gate.waits_for.iter().chain(&gate.gates).filter(|other| **other != node.id) {
+            let phase = if unit.members.contains(other) { Phase::Staged } else { Phase::Done };
+            tracing::debug!(check = %check, waits_for = %other, "waiting");
+            tokio::select! {
+                _ = shared.wait(other, phase) => {}
+                () = shared.cancel.cancelled() => {
+                    return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+                }
+            }
+        }
+    }
+    let Some(_permit) = shared.permit().await else {
+        return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+    };
+    tokio::select! {
+        checked = shared.run_checks(node, unit, built, true) => checked,
+        () = shared.cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "cancelled")),
+    }
+}
+
+/// A check on data that is published already (the node is reused) and that fails is remembered, so
+/// that it is not run again on the same data.
+async fn record_failed_verdicts(shared: &Shared, node: &WorkNode, built: &Built) {
+    if let Product::Same { record: Some(record), .. } = &built.product
+        && shared.snapshot().get(&node.relation).is_some()
+    {
+        let change = PublishChange::Record {
+            relation: node.relation.clone(),
+            meta: PublishMeta {
+                unique_id: Some(node.id.clone()),
+                record: Some(record.to_json()),
+                ..PublishMeta::default()
+            },
+        };
+        if let Err(error) = shared.publisher.publish(vec![change]).await {
+            tracing::warn!(node = %node.id, error = %error, "verdicts were not recorded");
+        }
+    }
+}
+
+/// A node that will not be published leaves its unit; the last one to arrive sees to the others.
+async fn leave(shared: &Shared, node: &WorkNode, unit: &Unit, end: End) {
+    shared.finish(node, end);
+    if let Some((products, _)) = unit.arrive(&node.id, None) {
+        give_up(shared, products, &node.id).await;
+    }
+}
+
+async fn give_up(shared: &Shared, products: Vec<(UniqueId, Product)>, because: &UniqueId) {
+    for (id, product) in products {
+        product.discard(&*shared.doers.store).await;
+        if let Some(node) = shared.work.nodes.get(&id) {
+            let reused = matches!(product, Product::Same { unchanged: false, .. });
+            let end = if reused {
+                End::new(NodeStatus::Reused, Duration::ZERO, None)
+            } else {
+                let message =
+                    format!("not published: it is published together with {because}, which failed");
+                End::new(NodeStatus::Skipped, Duration::ZERO, Some(message))
+            };
+            shared.finish(node, end);
+        }
+    }
+}
+
+/// Publishes a unit when its last member arrives. Gives the error back only to a node that is alone
+/// in its unit.
+async fn publish_unit(
+    shared: &Shared,
+    node: &WorkNode,
+    unit: &Unit,
+    ready: Ready,
+    began: Instant,
+) -> Option<Error> {
+    let mut end = End::new(ready.status, began.elapsed(), ready.message);
+    end.rows = ready.rows;
+    shared.pending_end(&node.id, end);
+    let Some((products, all)) = unit.arrive(&node.id, Some(ready.product)) else { return None };
+    if !all {
+        let failed = unit
+            .members
+            .iter()
+            .find(|member| !products.iter().any(|(id, _)| id == *member))
+            .cloned()
+            .unwrap_or_else(|| node.id.clone());
+        give_up(shared, products, &failed).await;
+        return None;
+    }
+    let mut changes = Vec::new();
+    for (id, product) in &products {
+        let Some(node) = shared.work.nodes.get(id) else { continue };
+        changes.extend(changes_of(node, product));
+    }
+    let published = if changes.is_empty() {
+        Ok(None)
+    } else {
+        shared.publisher.publish(changes).await.map(Some)
+    };
+    match published {
+        Ok(published) => {
+            for (id, product) in products {
+                acknowledge(shared, &id, &product).await;
+                if let Some(node) = shared.work.nodes.get(&id) {
+                    let mut end = shared.take_pending_end(&id);
+                    end.version = version_of(published.as_ref(), node);
+                    shared.finish(node, end);
+                }
+            }
+            if let Some(published) = published {
+                for warning in published.warnings {
+                    shared.doers.events.emit(Event::Notice {
+                        node: Some(node.id.clone()),
+                        code: "after-publish".to_owned(),
+                        message: warning,
+                    });
+                }
+            }
+            None
+        }
+        Err(error) => {
+            for (id, product) in products {
+                if error.kind() != ErrorKind::Unknown {
+                    product.discard(&*shared.doers.store).await;
+                }
+                if id != node.id
+                    && let Some(other) = shared.work.nodes.get(&id)
+                {
+                    let end = End::new(NodeStatus::Error, Duration::ZERO, Some(error.report()));
+                    shared.finish(other, end);
+                }
+            }
+            if unit.members.len() == 1 {
+                shared.refresh().await
+            }
+            Some(error)
+        }
+    }
+}
+
+fn version_of(published: Option<&Published>, node: &WorkNode) -> Option<TableVersion> {
+    published?
+        .versions
+        .iter()
+        .find(|(relation, _)| *relation == node.relation)
+        .map(|(_, version)| *version)
+}
+
+fn changes_of(node: &WorkNode, product: &Product) -> Vec<PublishChange> {
+    let meta = |record: &Record| PublishMeta {
+        unique_id: Some(node.id.clone()),
+        record: Some(record.to_json()),
+        ..PublishMeta::default()
+    };
+    match product {
+        Product::Same { record: None, .. } => Vec::new(),
+        Product::Same { record: Some(record), .. } => {
+            vec![PublishChange::Record { relation: node.relation.clone(), meta: meta(record) }]
+        }
+        Product::View { sql, schema, record } => vec![PublishChange::View {
+            relation: node.relation.clone(),
+            sql: sql.clone(),
+            schema: schema.clone(),
+            meta: meta(record),
+        }],
+        Product::Table { staged, extra, position, record } => {
+            let main = PublishMeta { position: position.clone(), ..meta(record) };
+            let mut changes = vec![PublishChange::Table(staged.clone(), main)];
+            for staged in extra {
+                let meta =
+                    PublishMeta { unique_id: Some(node.id.clone()), ..PublishMeta::default() };
+                changes.push(PublishChange::Table(staged.clone(), meta));
+            }
+            changes
+        }
+    }
+}
+
+/// Sources lag and never lead: they hear of a position only after it is published, and a failure
+/// to tell them is repeated by the next run.
+async fn acknowledge(shared: &Shared, id: &UniqueId, product: &Product) {
+    if let Product::Table { position: Some(position), .. } = product
+        && let Err(error) = shared.doers.loader.acknowledge(id, position).await
+    {
+        shared.doers.events.emit(Event::Notice {
+            node: Some(id.clone()),
+            code: "not-acknowledged".to_owned(),
+            message: error.report(),
+        });
+    }
+}
+
+/// Whether the published form is a table.
+pub(crate) fn is_table(snapshot: &Snapshot, relation: &RelationName) -> bool {
+    snapshot
+        .get(relation)
+        .is_some_and(|published| matches!(published.kind, RelationKind::Table { .. }))
+}
+
+/// Waits for all of them.
+pub(crate) async fn wait_all(shared: &Shared, nodes: &BTreeSet<UniqueId>, phase: Phase) -> bool {
+    join_all(nodes.iter().map(|node| shared.wait(node, phase)))
+        .await
+        .into_iter()
+        .all(|phase| phase != Phase::Failed)
+}
+
+/// The check's id as text, for a message.
+pub(crate) fn check_name(shared: &Shared, check: &CheckId) -> String {
+    shared.work.checks.get(check).map_or_else(|| check.to_string(), |check| check.name.clone())
+}

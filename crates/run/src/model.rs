@@ -1,0 +1,372 @@
+//! Building one model.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tidemill_core::arrow_schema::Schema;
+use tidemill_core::{
+    BatchStream, Description, Error, ErrorKind, OverlayEntry, PublishedRelation, QueryContext,
+    RelationKind, RelationName, Result, SchemaChange, Snapshot, StageRequest, Staged, WriteMode,
+};
+use tidemill_plan::{
+    Decision, Fingerprint, Increment, InputVersion, Inputs, MaterializationConfig, NodeState,
+    OnSchemaChange, Record, ReuseOptions, WorkNode, WritePlan, decide,
+};
+
+use crate::executor::Shared;
+use crate::unit::{Product, Unit};
+use crate::{RenderRequest, Rendered};
+
+/// What building a model came to.
+pub(crate) struct Built {
+    pub(crate) product: Product,
+    pub(crate) decision: Decision,
+    pub(crate) rows: Option<u64>,
+    /// Every relation that the model reads, through views too.
+    pub(crate) reads: Vec<RelationName>,
+}
+
+/// Decides about a model and, if it has to be, builds it up to staged data.
+pub(crate) async fn build(
+    shared: &Shared,
+    node: &WorkNode,
+    config: &MaterializationConfig,
+    unit: &Unit,
+    snapshot: &Snapshot,
+) -> Result<Built> {
+    let published = snapshot.get(&node.relation);
+    let table_exists =
+        published.is_some_and(|published| matches!(published.kind, RelationKind::Table { .. }));
+    let full_refresh = node.full_refresh.unwrap_or(shared.options.full_refresh);
+    let incremental = config.materialized == "incremental";
+    let plan = config.write_plan(table_exists, full_refresh)?;
+    let context = shared.context(snapshot.clone(), unit.overlay());
+
+    let request = RenderRequest {
+        incremental: incremental && table_exists && !full_refresh,
+        full_refresh,
+        context: context.clone(),
+    };
+    let rendered = shared.render(&node.id, request).await?;
+    let decision = decide_model(shared, node, incremental, &rendered, &context);
+    if decision == Decision::Reuse {
+        let reads = Record::of(snapshot, &node.relation)
+            .map(|record| record.inputs.into_keys().collect())
+            .unwrap_or_default();
+        let product = Product::Same { record: None, unchanged: false };
+        return Ok(Built { product, decision, rows: None, reads });
+    }
+
+    let description = shared.doers.engine.describe(&rendered.sql, &context).await?;
+    shared.refuse_unbuilt(node, &description)?;
+    let is_view = plan == WritePlan::View;
+    let reads: Vec<RelationName> =
+        description.relations.iter().filter(|name| **name != node.relation).cloned().collect();
+    let inputs = input_versions(&reads, &context, is_view);
+    let record = |fingerprint: Fingerprint| Record {
+        format: Record::FORMAT,
+        fingerprint,
+        inputs: inputs.clone(),
+        volatile: description.volatile_functions.clone(),
+        current_date: description.current_date.then(|| shared.options.current_date.clone()),
+        ..Record::default()
+    };
+
+    if is_view {
+        let record = record(rendered.fingerprint);
+        let same = published.is_some_and(|published| {
+            matches!(&published.kind, RelationKind::View { sql } if *sql == rendered.sql)
+                && same_columns(&published.schema, &description.schema)
+        });
+        let product = if same {
+            Product::Same { record: Some(record), unchanged: true }
+        } else {
+            Product::View { sql: rendered.sql, schema: description.schema, record }
+        };
+        return Ok(Built { product, decision, rows: None, reads });
+    }
+
+    let staged = match &plan {
+        WritePlan::Increment(increment) => {
+            let published = published.ok_or_else(|| {
+                Error::new(ErrorKind::Internal, "an increment needs a published table")
+            })?;
+            stage_increment(
+                shared,
+                node,
+                config,
+                increment,
+                &rendered,
+                &description,
+                published,
+                &context,
+            )
+            .await?
+        }
+        _ => {
+            let rows = shared.doers.engine.query(&rendered.sql, &context).await?;
+            shared.stage(node, WriteMode::Replace, &config.partition_by, rows, snapshot).await?
+        }
+    };
+
+    // An incremental template reads its own table: what it will render to next time is known only
+    // now that the new state of that table is.
+    let fingerprint = if incremental {
+        let staged = Arc::new(staged);
+        let overlay =
+            context.overlay.with(node.relation.clone(), OverlayEntry::Staged(staged.clone()));
+        let context = QueryContext { overlay, ..context.clone() };
+        let request = RenderRequest { incremental: true, full_refresh: false, context };
+        let next = shared.render(&node.id, request).await.map(|next| next.fingerprint);
+        return Ok(finish(
+            shared,
+            staged,
+            published,
+            record(next.unwrap_or_default()),
+            decision,
+            reads,
+        )
+        .await);
+    } else {
+        rendered.fingerprint
+    };
+    Ok(finish(shared, Arc::new(staged), published, record(fingerprint), decision, reads).await)
+}
+
+/// Discards staged data that came out as what is published.
+async fn finish(
+    shared: &Shared,
+    staged: Arc<Staged>,
+    published: Option<&Arc<PublishedRelation>>,
+    record: Record,
+    decision: Decision,
+    reads: Vec<RelationName>,
+) -> Built {
+    let unchanged = published.is_some_and(|published| {
+        staged.column_changes.is_empty()
+            && same_columns(&published.schema, &staged.schema)
+            && staged.hash.is_some()
+            && staged.hash == published.hash
+            && staged.rows == published.rows
+    });
+    let rows = Some(staged.rows_written);
+    let product = Product::Table { staged, extra: Vec::new(), position: None, record };
+    let product = if unchanged {
+        product.discard(&*shared.doers.store).await;
+        match product {
+            Product::Table { record, .. } => Product::Same {
+                record: Some(Record { unchanged: true, ..record }),
+                unchanged: true,
+            },
+            other => other,
+        }
+    } else {
+        product
+    };
+    Built { product, decision, rows, reads }
+}
+
+fn decide_model(
+    shared: &Shared,
+    node: &WorkNode,
+    incremental: bool,
+    rendered: &Rendered,
+    context: &QueryContext,
+) -> Decision {
+    let record = Record::of(&context.snapshot, &node.relation);
+    let reads_unpublished = record.is_some_and(|record| {
+        record.inputs.keys().any(|relation| context.overlay.0.contains_key(relation))
+    });
+    let never = if reads_unpublished {
+        Some("reads what this run builds".to_owned())
+    } else if shared.options.failed_before.contains(&node.id) {
+        Some("its last run failed".to_owned())
+    } else {
+        node.never_reuse.clone()
+    };
+    let state = NodeState {
+        relation: &node.relation,
+        fingerprint: &rendered.fingerprint,
+        snapshot: &context.snapshot,
+        incremental,
+        never,
+        pending_inputs: &[],
+    };
+    let options = ReuseOptions {
+        no_reuse: shared.options.no_reuse,
+        full_refresh: node.full_refresh.unwrap_or(shared.options.full_refresh),
+        current_date: shared.options.current_date.clone(),
+        ignore_volatile: node.ignore_volatile,
+        foreign: false,
+    };
+    decide(&state, &options)
+}
+
+/// The state of every relation that is read, as the context shows it.
+pub(crate) fn input_versions(
+    relations: &[RelationName],
+    context: &QueryContext,
+    columns_only: bool,
+) -> Inputs {
+    relations
+        .iter()
+        .map(|relation| {
+            let version = if context.overlay.0.contains_key(relation) {
+                InputVersion::Unpublished
+            } else {
+                InputVersion::of(&context.snapshot, relation, columns_only)
+            };
+            (relation.clone(), version)
+        })
+        .collect()
+}
+
+fn same_columns(left: &Schema, right: &Schema) -> bool {
+    left.fields().len() == right.fields().len()
+        && left.fields().iter().zip(right.fields()).all(|(left, right)| {
+            left.name() == right.name() && left.data_type() == right.data_type()
+        })
+}
+
+#[expect(clippy::too_many_arguments, reason = "everything that one increment is made of")]
+async fn stage_increment(
+    shared: &Shared,
+    node: &WorkNode,
+    config: &MaterializationConfig,
+    increment: &Increment,
+    rendered: &Rendered,
+    description: &Description,
+    published: &PublishedRelation,
+    context: &QueryContext,
+) -> Result<Staged> {
+    let names = |schema: &Schema| -> Vec<String> {
+        schema.fields().iter().map(|field| field.name().clone()).collect()
+    };
+    let target = names(&published.schema);
+    let found = names(&description.schema);
+    let found_set: BTreeSet<&String> = found.iter().collect();
+    let target_set: BTreeSet<&String> = target.iter().collect();
+    let added: Vec<&String> = found.iter().filter(|name| !target_set.contains(name)).collect();
+    let missing: Vec<&String> = target.iter().filter(|name| !found_set.contains(name)).collect();
+    let list = |names: &[&String]| {
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    };
+    let quoted = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));
+
+    let mut base = context.snapshot.clone();
+    let columns: Vec<String> = match config.on_schema_change()? {
+        OnSchemaChange::Fail if !added.is_empty() || !missing.is_empty() => {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "the columns have changed (new: {}; gone: {}) and `on_schema_change` is fail; \
+                     run with --full-refresh or choose another on_schema_change",
+                    if added.is_empty() { "none".to_owned() } else { list(&added) },
+                    if missing.is_empty() { "none".to_owned() } else { list(&missing) },
+                ),
+            ));
+        }
+        OnSchemaChange::Ignore | OnSchemaChange::Fail => {
+            if !missing.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!(
+                        "the query no longer has {} of its table; bring it back, run with \
+                         --full-refresh, or set `on_schema_change` to append_new_columns or \
+                         sync_all_columns",
+                        list(&missing)
+                    ),
+                ));
+            }
+            target.iter().map(quoted).collect()
+        }
+        OnSchemaChange::AppendNewColumns => target
+            .iter()
+            .map(|name| {
+                if found_set.contains(name) {
+                    quoted(name)
+                } else {
+                    format!("null as {}", quoted(name))
+                }
+            })
+            .chain(added.iter().map(|name| quoted(name)))
+            .collect(),
+        OnSchemaChange::SyncAllColumns => {
+            if !missing.is_empty() {
+                let changes: Vec<SchemaChange> =
+                    missing.iter().map(|name| SchemaChange::Remove((*name).clone())).collect();
+                base = shared.change_columns(node, &changes, &base).await?;
+            }
+            target
+                .iter()
+                .filter(|name| found_set.contains(name))
+                .map(quoted)
+                .chain(added.iter().map(|name| quoted(name)))
+                .collect()
+        }
+    };
+    let sql = if columns.len() == found.len()
+        && columns.iter().zip(&found).all(|(column, name)| *column == quoted(name))
+    {
+        rendered.sql.clone()
+    } else {
+        format!("select {} from (\n{}\n) as increment", columns.join(", "), rendered.sql)
+    };
+
+    let mode = match increment {
+        Increment::Append => WriteMode::Append,
+        Increment::Merge { key, update, exclude } => {
+            let update = match (update, exclude.is_empty()) {
+                (Some(update), _) => Some(update.clone()),
+                (None, true) => None,
+                (None, false) => Some(
+                    found
+                        .iter()
+                        .filter(|name| {
+                            !exclude.iter().chain(key).any(|other| other.eq_ignore_ascii_case(name))
+                        })
+                        .cloned()
+                        .collect(),
+                ),
+            };
+            WriteMode::Upsert {
+                key: key.clone(),
+                update,
+                duplicates: tidemill_core::Duplicates::Fail,
+            }
+        }
+        Increment::DeleteInsert { key } => WriteMode::DeleteInsert { key: key.clone() },
+        Increment::ReplacePartitions { columns } => {
+            WriteMode::ReplaceWhere { columns: columns.clone() }
+        }
+    };
+    let context = QueryContext { snapshot: base.clone(), ..context.clone() };
+    let rows = shared.doers.engine.query(&sql, &context).await?;
+    shared.stage(node, mode, &config.partition_by, rows, &base).await
+}
+
+impl Shared {
+    /// Stages rows for a node.
+    pub(crate) async fn stage(
+        &self,
+        node: &WorkNode,
+        mode: WriteMode,
+        partition_by: &[String],
+        rows: BatchStream,
+        base: &Snapshot,
+    ) -> Result<Staged> {
+        self.doers
+            .store
+            .stage(StageRequest {
+                relation: node.relation.clone(),
+                mode,
+                partition_by: partition_by.to_vec(),
+                rows,
+                base: base.clone(),
+                comments: node.comments.clone(),
+                observers: Vec::new(),
+                run: self.options.run.clone(),
+            })
+            .await
+    }
+}

@@ -1,0 +1,103 @@
+//! What the executor needs done by others.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tidemill_core::{
+    Check, CheckId, Engine, EventSink, Notice, Position, QueryContext, Result, Snapshot, Staged,
+    TableStore, UniqueId,
+};
+use tidemill_plan::Fingerprint;
+
+/// Turns nodes of the project into SQL, and tests into checks. Rendering is synchronous: it is
+/// called on a blocking thread and waits for the engine there.
+pub trait Renderer: Send + Sync {
+    /// The SQL of a model.
+    fn render(&self, node: &UniqueId, request: &RenderRequest) -> Result<Rendered>;
+
+    /// The check of a test.
+    fn check(&self, test: &CheckId, request: &RenderRequest) -> Result<Box<dyn Check>>;
+}
+
+/// How to render.
+#[derive(Debug, Clone)]
+pub struct RenderRequest {
+    /// Whether `is_incremental()` is true.
+    pub incremental: bool,
+    /// Whether `--full-refresh` holds for this node.
+    pub full_refresh: bool,
+    /// What queries of templates see.
+    pub context: QueryContext,
+}
+
+/// A rendered model.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    /// The query, without ephemeral models left to resolve.
+    pub sql: String,
+    /// Everything that the result depends on besides the data that it reads.
+    pub fingerprint: Fingerprint,
+}
+
+/// Loads seeds and sources.
+#[async_trait]
+pub trait Loader: Send + Sync {
+    /// Stages what is new since the position that is published, or everything with `full`.
+    async fn load(&self, node: &UniqueId, request: &LoadRequest) -> Result<Loaded>;
+
+    /// Tells the source that everything up to here is published.
+    async fn acknowledge(&self, node: &UniqueId, position: &Position) -> Result<()>;
+
+    /// Code and settings that the rows depend on.
+    fn fingerprint(&self, node: &UniqueId) -> Result<Fingerprint>;
+}
+
+/// How to load.
+#[derive(Clone)]
+pub struct LoadRequest {
+    /// What is published.
+    pub context: QueryContext,
+    /// Forget the position and load everything again.
+    pub full: bool,
+    /// Whom to tell about progress and notices.
+    pub events: Arc<dyn EventSink>,
+}
+
+/// What a load staged.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The table and, if rows were rejected, the table of rejected rows. Empty: nothing is new.
+    pub staged: Vec<Staged>,
+    /// The position that the staged data stands for.
+    pub position: Option<Position>,
+    /// Rows that were read.
+    pub rows: u64,
+    /// Rows that could not be read.
+    pub rejected: u64,
+    /// What the user should know.
+    pub notices: Vec<Notice>,
+    /// One phrase for the result line: `2 files`.
+    pub summary: Option<String>,
+}
+
+/// Everybody who does something for the executor.
+#[derive(Clone)]
+pub struct Doers {
+    /// Runs SQL.
+    pub engine: Arc<dyn Engine>,
+    /// Keeps tables.
+    pub store: Arc<dyn TableStore>,
+    /// Renders.
+    pub renderer: Arc<dyn Renderer>,
+    /// Loads.
+    pub loader: Arc<dyn Loader>,
+    /// Listens.
+    pub events: Arc<dyn EventSink>,
+}
+
+impl Doers {
+    /// The newest published state.
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot> {
+        self.store.snapshot(tidemill_core::At::Now).await
+    }
+}
