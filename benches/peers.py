@@ -243,6 +243,29 @@ def verify_rows(bench, out, table, rows, condition="true"):
         raise SystemExit(f"{out / table}: {found} rows where {condition}, {rows} expected")
 
 
+def verify_models(bench, out, changed=""):
+    """Every table model has the rows and the sum that DuckDB gives it. CHANGED is a condition that was
+    added to model_251."""
+    import os
+
+    import polars as pl
+
+    os.chdir(bench / "projects/models")
+    db = duck()
+    for statement in pathlib.Path("bare.sql").read_text().split(";\n"):
+        if statement.startswith("create"):
+            db.execute(statement + (changed if " model_251 " in statement else ""))
+    wrong = []
+    for number in range(1, 500, 2):
+        name = f"model_{number:03}"
+        expected = db.execute(f"select count(*), sum(amount) from {name}").fetchone()
+        given = pl.scan_delta(str(out / name)).select(pl.len(), pl.col("amount").sum().alias("s")).collect().row(0)
+        if tuple(given) != tuple(expected):
+            wrong.append(f"{name}: {given} rather than {expected}")
+    if wrong:
+        raise SystemExit("\n".join(wrong))
+
+
 def verify_answers(bench, out, folder):
     """FOLDER/q1.csv .. q22.csv give DuckDB's answers: same rows in any order, numbers within 1e-5."""
     import csv

@@ -73,7 +73,7 @@ class Case:
     title: str
     tools: list
     goal: str = ""
-    #  goal in figures: measure -> (kind, value), kind "at most" or a ratio to the tools named
+    # (our figures, everybody's figures) -> (reached, what was measured), or nothing where a peer is missing
     reach: Callable = lambda ours, of: None
     warm: bool = False  # run(attempt, passes): the figure is a pass after the first one
 
@@ -151,6 +151,15 @@ class Race:
     def verify_rows(self, place, table, rows, condition="true"):
         self.quiet([self.python, HERE / "peers.py", "verify-rows", self.bench, place / "lake/main", table, rows, condition])
 
+    def verify_models(self, place, changed=""):
+        self.quiet([self.python, HERE / "peers.py", "verify-models", self.bench, place / "lake/main", changed])
+
+    def verify_passed(self, place, count):
+        results = json.loads((place / "target/run_results.json").read_text())["results"]
+        passed = sum(result["status"] == "pass" for result in results)
+        if passed != count or len(results) != count:
+            raise Failed(f"{passed} of {len(results)} results passed, {count} expected")
+
     # -- running
 
     def attempt(self, tool, case, number):
@@ -165,7 +174,7 @@ class Race:
 
     def run(self, case):
         samples, failures = {}, {}
-        tools = [t for t in case.tools if self.options.only == "all" or (t.name == OURS) == (self.options.only == "tidemill")]
+        tools = [t for t in case.tools if self.options.only == "all" or t.name.startswith(OURS) == (self.options.only == "tidemill")]
         for tool in tools:
             say(f"{case.name}: {tool.name}: preparing")
             try:
@@ -258,6 +267,9 @@ def cases(race):
         text = re.sub(r" and a\.id <> \d+$", "", changed.read_text().strip())
         changed.write_text(f"{text} and a.id <> {number * 10 + 7}\n")
 
+    def last_change():
+        return re.search(r" and a\.id <> \d+$|$", changed.read_text().strip()).group()
+
     def dbt(place, *arguments):
         profiles = bench / "projects/profiles"
         return [race.dbt, "--no-send-anonymous-usage-stats", *arguments, "--project-dir", place,
@@ -279,7 +291,8 @@ def cases(race):
 
     found.append(Case("models", "`build` of 500 models (half views) with 1,000 tests, first time, with syncs", [
         Tool(OURS, lambda attempt: race.tidemill("build", "--project-dir", out / "models/tidemill"),
-             before=lambda attempt: race.project("models", "models")),
+             before=lambda attempt: race.project("models", "models"),
+             after=lambda: race.verify_models(out / "models/tidemill")),
         peer("models", "the same SQL in bare DuckDB", "models-duckdb"),
         *([Tool("dbt build (DuckDB)", lambda attempt: dbt(dbt_place, "build"), before=dbt_fresh, attempts=1, cwd=dbt_place)] if has_dbt else []),
     ], "at most 1.5 x the bare SQL", ratio(1.5, "the same SQL in bare DuckDB")))
@@ -290,7 +303,8 @@ def cases(race):
     ], "wall below 0.2 s", lambda ours, of: (ours["wall"] < 0.2, f"{ours['wall']:.2f} s")))
     found.append(Case("models_changed", "the same, one model of the middle changed", [
         Tool(OURS, lambda attempt: race.tidemill("build", "--project-dir", built),
-             once=lambda: None if changed.exists() and (built / "lake").exists() else build_once(), before=change),
+             once=lambda: None if changed.exists() and (built / "lake").exists() else build_once(), before=change,
+             after=lambda: race.verify_models(built, last_change())),
     ], "wall below 0.4 s", lambda ours, of: (ours["wall"] < 0.4, f"{ours['wall']:.2f} s")))
 
     # 3. Twenty checks.
@@ -301,7 +315,8 @@ def cases(race):
         race.quiet(race.tidemill("ingest", "--project-dir", checked))
 
     found.append(Case("checks", "20 checks on lineitem", [
-        Tool(OURS, lambda attempt: race.tidemill("test", "--project-dir", checked, "--no-reuse"), once=load_checked),
+        Tool(OURS, lambda attempt: race.tidemill("test", "--project-dir", checked, "--no-reuse"), once=load_checked,
+             after=lambda: race.verify_passed(checked, 20)),
         peer("checks", "Polars by hand", "checks-polars"),
         peer("checks", "DuckDB by hand, fused", "checks-duckdb"),
     ], "at most 0.8 x the best by hand", ratio(0.8, "Polars by hand", "DuckDB by hand, fused")))
