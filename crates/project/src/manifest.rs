@@ -1,0 +1,580 @@
+//! The resolved graph of a project, as plain data.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tidemill_core::{RelationName, Severity, SourcePosition, UniqueId};
+
+use crate::config::NodeConfig;
+use crate::settings::{Hook, ProjectSettings};
+use crate::target::Target;
+
+/// What a node is. `as_str` is dbt's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceType {
+    /// A query that becomes a view or a table, or is inlined.
+    Model,
+    /// A CSV file of the project that becomes a table.
+    Seed,
+    /// The history of a table. Read, but not carried out yet.
+    Snapshot,
+    /// A data test, generic or singular.
+    Test,
+    /// A query that is compiled and never run.
+    Analysis,
+    /// A table that something outside of the models fills.
+    Source,
+    /// A use of the data outside of the project.
+    Exposure,
+    /// A hook of the whole run.
+    Operation,
+    /// A test of a model's logic. Read, but not carried out yet.
+    UnitTest,
+}
+
+impl ResourceType {
+    /// dbt's word, which unique ids begin with.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ResourceType::Model => "model",
+            ResourceType::Seed => "seed",
+            ResourceType::Snapshot => "snapshot",
+            ResourceType::Test => "test",
+            ResourceType::Analysis => "analysis",
+            ResourceType::Source => "source",
+            ResourceType::Exposure => "exposure",
+            ResourceType::Operation => "operation",
+            ResourceType::UnitTest => "unit_test",
+        }
+    }
+
+    /// Reads dbt's word.
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            ResourceType::Model,
+            ResourceType::Seed,
+            ResourceType::Snapshot,
+            ResourceType::Test,
+            ResourceType::Analysis,
+            ResourceType::Source,
+            ResourceType::Exposure,
+            ResourceType::Operation,
+            ResourceType::UnitTest,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+    }
+}
+
+impl std::fmt::Display for ResourceType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A column as property YAML describes it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// What it means, `doc()` resolved.
+    pub description: String,
+    /// The declared SQL type.
+    pub data_type: Option<String>,
+    /// Its labels.
+    pub tags: Vec<String>,
+    /// Free data about it.
+    pub meta: Map<String, Value>,
+    /// Whether its name is quoted in SQL.
+    pub quote: Option<bool>,
+    /// Declared constraints, as written.
+    pub constraints: Vec<Value>,
+}
+
+/// A call of `ref()` that the parse pass found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefCall {
+    /// The package, when two arguments were given.
+    pub package: Option<String>,
+    /// The name.
+    pub name: String,
+    /// The version, when one was given.
+    pub version: Option<String>,
+    /// Where the call stands: byte offsets in the node's file, when it stands there.
+    #[serde(skip)]
+    pub span: Option<(usize, usize)>,
+}
+
+/// A call of `source()` that the parse pass found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceCall {
+    /// The source's name.
+    pub source: String,
+    /// The table's name.
+    pub table: String,
+    /// Where the call stands: byte offsets in the node's file, when it stands there.
+    #[serde(skip)]
+    pub span: Option<(usize, usize)>,
+}
+
+/// A model, seed, snapshot, analysis, test or operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// dbt's id.
+    pub unique_id: UniqueId,
+    /// What it is.
+    pub resource_type: ResourceType,
+    /// Its name, which `ref()` uses.
+    pub name: String,
+    /// The package that it belongs to.
+    pub package_name: String,
+    /// Its file, relative to the resource folder (`core/dim_date.sql`); for generic tests the
+    /// name of the compiled file.
+    pub path: String,
+    /// Its file, relative to the project: the YAML file for a generic test.
+    pub original_file_path: String,
+    /// Package, folders and name: what config trees and selectors go by.
+    pub fqn: Vec<String>,
+    /// The name of the lake in `database.schema.name`.
+    pub database: String,
+    /// The schema that it is built in.
+    pub schema: String,
+    /// The name that it is built under.
+    pub alias: String,
+    /// The file's text: template or CSV (seeds: empty; their text is read when they are loaded).
+    pub raw_code: Arc<str>,
+    /// `sql` or `python`.
+    pub language: &'static str,
+    /// SHA-256 of the file, in hex, as dbt writes it. Empty for generic tests.
+    pub checksum: String,
+    /// The effective configuration.
+    pub config: NodeConfig,
+    /// Its labels: of the config, then of property YAML.
+    pub tags: Vec<String>,
+    /// Free data about it.
+    pub meta: Map<String, Value>,
+    /// What it is for, `doc()` resolved.
+    pub description: String,
+    /// Its described columns.
+    pub columns: IndexMap<String, Column>,
+    /// Calls of `ref()` in the order of the text.
+    pub refs: Vec<RefCall>,
+    /// Calls of `source()` in the order of the text.
+    pub sources: Vec<SourceCall>,
+    /// The nodes and sources that it reads, each once, in the order of the text.
+    pub depends_on: Vec<UniqueId>,
+    /// The macros that it names (unique ids), as far as the parse pass knows them.
+    pub macros: Vec<String>,
+    /// The YAML file that describes it: `PACKAGE://models/schema.yml`.
+    pub patch_path: Option<String>,
+    /// What the test is, when it is one.
+    pub test: Option<TestSpec>,
+    /// `public`, `protected` or `private`.
+    pub access: Option<String>,
+    /// The group that owns it.
+    pub group: Option<String>,
+    /// The version of a versioned model.
+    pub version: Option<String>,
+    /// The newest version of a versioned model.
+    pub latest_version: Option<String>,
+    /// Whether the template uses only plain text, `ref`, `source`, `var` and `config`, so that
+    /// a render can read nothing but vars.
+    pub simple: bool,
+    /// The folder of the package it belongs to.
+    pub root_path: Arc<std::path::Path>,
+    /// Where it is declared, for messages: the start of the file, or the line in YAML.
+    pub position: SourcePosition,
+}
+
+impl Node {
+    /// The relation that it builds (also for views; ephemeral models and tests have none, but
+    /// a name all the same).
+    pub fn relation(&self) -> RelationName {
+        RelationName::new(&self.schema, &self.alias)
+    }
+
+    /// Whether it becomes a relation of the lake.
+    pub fn is_relational(&self) -> bool {
+        match self.resource_type {
+            ResourceType::Model => !self.config.materialized.is_ephemeral(),
+            ResourceType::Seed | ResourceType::Snapshot => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it is a model that is inlined.
+    pub fn is_ephemeral(&self) -> bool {
+        self.resource_type == ResourceType::Model && self.config.materialized.is_ephemeral()
+    }
+
+    /// The selector that names this node alone.
+    pub fn search_name(&self) -> String {
+        match &self.version {
+            Some(version) => format!("{}.v{version}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// What a data test checks and how it is judged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TestSpec {
+    /// Generic or singular.
+    pub kind: TestKind,
+    /// Whether a failure stops the publication.
+    pub severity: Severity,
+    /// The comparison that makes a warning: `!= 0`.
+    pub warn_if: String,
+    /// The comparison that makes an error: `!= 0`.
+    pub error_if: String,
+    /// The SQL aggregate over the failing rows: `count(*)`.
+    pub fail_calc: String,
+    /// Only rows for which this holds are tested.
+    pub where_: Option<String>,
+    /// At most this many failing rows are counted.
+    pub limit: Option<u64>,
+    /// Whether failing rows are stored, when the project says.
+    pub store_failures: Option<bool>,
+    /// `table`, `view` or `ephemeral`.
+    pub store_failures_as: Option<String>,
+}
+
+/// The two kinds of data test.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TestKind {
+    /// A query of its own, in a file under `tests/`.
+    Singular,
+    /// A named test with arguments, declared in property YAML.
+    Generic(GenericTest),
+}
+
+/// A named test with arguments.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenericTest {
+    /// The package before the dot: `dbt_utils`.
+    pub namespace: Option<String>,
+    /// The name: `accepted_range`.
+    pub name: String,
+    /// The arguments as written, without `model` and `column_name`. Text may hold Jinja
+    /// (`ref('x')`): [`Project::test_arguments`](crate::Project::test_arguments) renders it.
+    pub arguments: Map<String, Value>,
+    /// The column, for a test under `columns:`.
+    pub column: Option<String>,
+    /// The node or source that declares it.
+    pub attached: Option<UniqueId>,
+    /// Whether its meaning is the well-known one of that name, so that it may be measured
+    /// without rendering SQL: not when the project defines a test of that name itself.
+    pub well_known: bool,
+}
+
+impl GenericTest {
+    /// `dbt_utils.accepted_range`, `not_null`.
+    pub fn full_name(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{namespace}.{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// One table of a source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceTable {
+    /// dbt's id.
+    pub unique_id: UniqueId,
+    /// The source's name.
+    pub source_name: String,
+    /// The table's name, which `source()` uses.
+    pub name: String,
+    /// The package that declares it.
+    pub package_name: String,
+    /// The name of the lake or database.
+    pub database: String,
+    /// The schema that it stands in.
+    pub schema: String,
+    /// The name that it stands under.
+    pub identifier: String,
+    /// The YAML file, relative to the project.
+    pub original_file_path: String,
+    /// Package, folders, source and table.
+    pub fqn: Vec<String>,
+    /// What it holds, `doc()` resolved.
+    pub description: String,
+    /// What the source as a whole is.
+    pub source_description: String,
+    /// Who loads it.
+    pub loader: String,
+    /// Its labels: of the source, then of the table.
+    pub tags: Vec<String>,
+    /// Free data about it.
+    pub meta: Map<String, Value>,
+    /// Free data about the source.
+    pub source_meta: Map<String, Value>,
+    /// Its described columns.
+    pub columns: IndexMap<String, Column>,
+    /// Effective configuration, as merged.
+    pub config: Map<String, Value>,
+    /// Declared freshness, as merged.
+    pub freshness: Option<Value>,
+    /// The column or expression that freshness looks at.
+    pub loaded_at_field: Option<String>,
+    /// How Tidemill fills it: source-level `ingest:` overridden by the table's, Jinja rendered.
+    /// `None`: others fill it.
+    pub ingest: Option<Ingest>,
+    /// Whether it takes part.
+    pub enabled: bool,
+    /// Where it is declared.
+    pub position: SourcePosition,
+}
+
+impl SourceTable {
+    /// The relation that it is.
+    pub fn relation(&self) -> RelationName {
+        RelationName::new(&self.schema, &self.identifier)
+    }
+
+    /// Declared types of columns that have one, for the ingest.
+    pub fn declared_types(&self) -> IndexMap<String, String> {
+        self.columns
+            .values()
+            .filter_map(|column| Some((column.name.clone(), column.data_type.clone()?)))
+            .collect()
+    }
+}
+
+/// How a source table is filled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ingest {
+    /// The named connection; `None`: files of the project.
+    pub connection: Option<String>,
+    /// The settings, without `connection`; the connector and the ingest read them.
+    pub settings: Map<String, Value>,
+    /// Where each setting stands, for messages of those who read them.
+    pub positions: BTreeMap<String, SourcePosition>,
+    /// Where the whole stands.
+    pub position: SourcePosition,
+}
+
+/// A macro of the project, of a package or of Tidemill.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MacroNode {
+    /// `macro.PACKAGE.NAME` (tests: `macro.PACKAGE.test_NAME`).
+    pub unique_id: String,
+    /// Its name.
+    pub name: String,
+    /// Its package.
+    pub package_name: String,
+    /// Its file, relative to its package.
+    pub original_file_path: String,
+    /// Its text.
+    pub macro_sql: String,
+    /// What it does, from property YAML.
+    pub description: String,
+    /// Its described arguments, as written.
+    pub arguments: Vec<Value>,
+    /// Free data about it.
+    pub meta: Map<String, Value>,
+    /// The YAML file that describes it.
+    pub patch_path: Option<String>,
+}
+
+/// A `{% docs %}` block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DocBlock {
+    /// `doc.PACKAGE.NAME`.
+    pub unique_id: String,
+    /// Its name.
+    pub name: String,
+    /// Its package.
+    pub package_name: String,
+    /// Its file, relative to its package.
+    pub original_file_path: String,
+    /// Its text.
+    pub block_contents: String,
+}
+
+/// A use of the data outside of the project.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exposure {
+    /// dbt's id.
+    pub unique_id: UniqueId,
+    /// Its name.
+    pub name: String,
+    /// The package that declares it.
+    pub package_name: String,
+    /// The YAML file, relative to the project.
+    pub original_file_path: String,
+    /// Package, folders and name.
+    pub fqn: Vec<String>,
+    /// `dashboard`, `notebook`, `analysis`, `ml` or `application`.
+    pub kind: String,
+    /// What it shows.
+    pub description: String,
+    /// The name that people read.
+    pub label: Option<String>,
+    /// `high`, `medium` or `low`.
+    pub maturity: Option<String>,
+    /// Where it is.
+    pub url: Option<String>,
+    /// Who owns it: `name`, `email`.
+    pub owner: Map<String, Value>,
+    /// Its labels.
+    pub tags: Vec<String>,
+    /// Free data about it.
+    pub meta: Map<String, Value>,
+    /// Effective configuration.
+    pub config: Map<String, Value>,
+    /// Calls of `ref()`.
+    pub refs: Vec<RefCall>,
+    /// Calls of `source()`.
+    pub sources: Vec<SourceCall>,
+    /// What it reads.
+    pub depends_on: Vec<UniqueId>,
+    /// Where it is declared.
+    pub position: SourcePosition,
+}
+
+/// A named external system of `connections.yml`. The settings may hold secrets: there is no
+/// `Debug` of their values.
+#[derive(Clone, PartialEq)]
+pub struct Connection {
+    /// Its name.
+    pub name: String,
+    /// Its connector: `postgres`, `s3`.
+    pub kind: String,
+    /// Its settings without `type`, Jinja rendered.
+    pub settings: Map<String, Value>,
+    /// Where it is declared.
+    pub position: SourcePosition,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The graph of a project: every node with what it reads and who reads it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Manifest {
+    /// Name, settings and paths of the root project.
+    pub settings: ProjectSettings,
+    /// Where the project is built.
+    pub target: Target,
+    /// Enabled models, seeds, snapshots, analyses, tests and hooks of the run.
+    pub nodes: IndexMap<UniqueId, Node>,
+    /// Enabled source tables.
+    pub sources: IndexMap<UniqueId, SourceTable>,
+    /// Exposures.
+    pub exposures: IndexMap<UniqueId, Exposure>,
+    /// Macros, by unique id.
+    pub macros: IndexMap<String, MacroNode>,
+    /// Docs blocks, by unique id.
+    pub docs: IndexMap<String, DocBlock>,
+    /// Nodes that `enabled: false` takes out.
+    pub disabled: Vec<Node>,
+    /// Source tables that `enabled: false` takes out.
+    pub disabled_sources: Vec<SourceTable>,
+    /// What each node, source and exposure reads.
+    pub parents: IndexMap<UniqueId, Vec<UniqueId>>,
+    /// Who reads each node, source and exposure.
+    pub children: IndexMap<UniqueId, Vec<UniqueId>>,
+    /// Groups and their owners, as written.
+    pub groups: IndexMap<String, Value>,
+    /// Named external systems.
+    pub connections: IndexMap<String, Connection>,
+    /// Statements before a run, those of packages first.
+    pub on_run_start: Vec<Hook>,
+    /// Statements after a run, those of packages first.
+    pub on_run_end: Vec<Hook>,
+}
+
+impl Manifest {
+    /// A node by its id.
+    pub fn node(&self, id: &UniqueId) -> Option<&Node> {
+        self.nodes.get(id)
+    }
+
+    /// A source table by its id.
+    pub fn source(&self, id: &UniqueId) -> Option<&SourceTable> {
+        self.sources.get(id)
+    }
+
+    /// The relation of a node or source table.
+    pub fn relation_of(&self, id: &UniqueId) -> Option<RelationName> {
+        match self.nodes.get(id) {
+            Some(node) => Some(node.relation()),
+            None => self.sources.get(id).map(SourceTable::relation),
+        }
+    }
+
+    /// What this reads; empty for an id that does not exist.
+    pub fn parents_of(&self, id: &UniqueId) -> &[UniqueId] {
+        self.parents.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Who reads this; empty for an id that does not exist.
+    pub fn children_of(&self, id: &UniqueId) -> &[UniqueId] {
+        self.children.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The data tests, in order.
+    pub fn tests(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().filter(|node| node.resource_type == ResourceType::Test)
+    }
+
+    /// The data tests that read this node or source.
+    pub fn tests_of<'a>(&'a self, id: &UniqueId) -> impl Iterator<Item = &'a Node> {
+        self.children_of(id)
+            .iter()
+            .filter_map(|child| self.nodes.get(child))
+            .filter(|node| node.resource_type == ResourceType::Test)
+    }
+
+    /// The node or source that owns a relation, by its name in the lake. Ephemeral models and
+    /// tests own none. Linear: make a map for many.
+    pub fn owner_of(&self, relation: &RelationName) -> Option<&UniqueId> {
+        self.nodes
+            .values()
+            .filter(|node| node.is_relational())
+            .find(|node| node.schema == relation.schema() && node.alias == relation.name())
+            .map(|node| &node.unique_id)
+            .or_else(|| {
+                self.sources
+                    .values()
+                    .find(|source| {
+                        source.schema == relation.schema() && source.identifier == relation.name()
+                    })
+                    .map(|source| &source.unique_id)
+            })
+    }
+
+    /// All ids so that each stands after what it reads. The graph has no cycles: a project with
+    /// one does not load.
+    pub fn topological(&self) -> Vec<UniqueId> {
+        let mut waiting: IndexMap<&UniqueId, usize> =
+            self.parents.iter().map(|(id, parents)| (id, parents.len())).collect();
+        let mut ready: std::collections::VecDeque<&UniqueId> =
+            waiting.iter().filter(|(_, count)| **count == 0).map(|(id, _)| *id).collect();
+        let mut order = Vec::with_capacity(waiting.len());
+        while let Some(id) = ready.pop_front() {
+            order.push(id.clone());
+            for child in self.children_of(id) {
+                if let Some(count) = waiting.get_mut(child) {
+                    *count -= 1;
+                    if *count == 0 {
+                        ready.push_back(child);
+                    }
+                }
+            }
+        }
+        order
+    }
+}

@@ -1,0 +1,24 @@
+//! Where a project is built: the chosen output of `profiles.yml`, or the lake in `./lake`.
+
+use serde_json::{Map, Value};
+
+/// The resolved target.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Target {
+    /// The profile's name.
+    pub profile_name: String,
+    /// The output's name: `default` without a profile.
+    pub name: String,
+    /// The lake: a path (absolute, or relative to where the command runs) or a URL.
+    pub lake: String,
+    /// The lake's name in `database.schema.name`.
+    pub database: String,
+    /// The schema of models without a schema of their own.
+    pub schema: String,
+    /// How many nodes run at once.
+    pub threads: usize,
+    /// The memory limit in bytes, when one is set.
+    pub memory: Option<u64>,
+    /// The output's further keys that templates may read (`target.account`), without secrets.
+    pub extra: Map<String, Value>,
+}

@@ -1,0 +1,435 @@
+//! From text to a tree.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use tidemill_core::{Diagnostic, Diagnostics};
+
+use super::scalar::{float, integer, resolve};
+use super::{Entry, Kind, Yaml};
+use crate::file::SourceFile;
+
+/// How deep values may be nested.
+const MAX_DEPTH: usize = 100;
+/// How many values a file may have, expanded aliases included.
+const MAX_NODES: usize = 2_000_000;
+/// How many values aliases may add.
+const MAX_ALIASED: usize = 100_000;
+
+/// A file's value and what there is to say about it.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// The value; null for an empty file and for one that is not YAML.
+    pub root: Yaml,
+    /// Syntax errors and keys that occur twice.
+    pub diagnostics: Diagnostics,
+}
+
+/// Reads a file. A file that is not YAML gives one error and null.
+pub fn parse(file: &SourceFile) -> Parsed {
+    let mut builder = Builder::new(file);
+    let root = match builder.document() {
+        Ok(root) => root,
+        Err(diagnostic) => {
+            builder.diagnostics.push(*diagnostic);
+            Yaml::null(0)
+        }
+    };
+    Parsed { root, diagnostics: builder.diagnostics }
+}
+
+type Built<T> = Result<T, Box<Diagnostic>>;
+
+struct Builder<'a> {
+    file: &'a SourceFile,
+    parser: Parser<'a, saphyr_parser::StrInput<'a>>,
+    /// Byte offset of each character, when the text is not plain ASCII.
+    bytes: Option<Vec<u32>>,
+    /// Anchored values with their number of nodes.
+    anchors: HashMap<usize, (Yaml, usize)>,
+    nodes: usize,
+    aliased: usize,
+    diagnostics: Diagnostics,
+}
+
+impl<'a> Builder<'a> {
+    fn new(file: &'a SourceFile) -> Self {
+        let text: &'a str = &file.text;
+        let bytes = (!text.is_ascii()).then(|| {
+            let mut offsets: Vec<u32> = text.char_indices().map(|(at, _)| at as u32).collect();
+            offsets.push(text.len() as u32);
+            offsets
+        });
+        Builder {
+            file,
+            parser: Parser::new_from_str(text),
+            bytes,
+            anchors: HashMap::new(),
+            nodes: 0,
+            aliased: 0,
+            diagnostics: Diagnostics::new(),
+        }
+    }
+
+    fn byte(&self, index: usize) -> usize {
+        match &self.bytes {
+            Some(offsets) => offsets[index.min(offsets.len() - 1)] as usize,
+            None => index.min(self.file.text.len()),
+        }
+    }
+
+    fn range(&self, span: Span) -> (usize, usize) {
+        let start = self.byte(span.start.index());
+        (start, self.byte(span.end.index()).max(start))
+    }
+
+    fn next(&mut self) -> Built<(Event<'a>, Span)> {
+        match self.parser.next_event() {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) => Err(Box::new(self.syntax_error(&error))),
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    fn syntax_error(&self, error: &saphyr_parser::ScanError) -> Diagnostic {
+        let at = self.byte(error.marker().index());
+        let text = &self.file.text;
+        let line_start = text[..at].rfind('\n').map_or(0, |found| found + 1);
+        let line_end = text[at..].find('\n').map_or(text.len(), |found| at + found);
+        let line = &text[line_start..line_end];
+        let info = error.info();
+        let end = if at < line_end { at + 1 } else { at };
+        let diagnostic =
+            Diagnostic::error("yaml-syntax", format!("`{}` is not valid YAML", self.file.shown()))
+                .at(self.file.position(at, end.max(at)))
+                .label(info.to_owned());
+        let indent = &line[..line.len() - line.trim_start().len()];
+        if indent.contains('\t') || info.contains("tab") {
+            return diagnostic.hint("indent with spaces: YAML allows no tabs there");
+        }
+        if line.contains("{{") || line.contains("{%") {
+            return diagnostic.hint("put quotes around a value that holds `{{ ... }}`");
+        }
+        if line.matches(':').count() > 1 {
+            return diagnostic.hint("put quotes around a value that holds `: `");
+        }
+        diagnostic
+    }
+
+    fn problem(
+        &self,
+        code: &'static str,
+        message: impl Into<String>,
+        span: Span,
+    ) -> Box<Diagnostic> {
+        let (start, end) = self.range(span);
+        Box::new(Diagnostic::error(code, message).at(self.file.position(start, end)))
+    }
+
+    fn document(&mut self) -> Built<Yaml> {
+        let mut root = None;
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamEnd => break,
+                Event::StreamStart
+                | Event::DocumentStart(_)
+                | Event::DocumentEnd
+                | Event::Nothing => {}
+                event => {
+                    if root.is_some() {
+                        return Err(self.problem(
+                            "yaml-syntax",
+                            format!("`{}` holds more than one YAML document", self.file.shown()),
+                            span,
+                        ));
+                    }
+                    root = Some(self.value(event, span, 0)?);
+                }
+            }
+        }
+        Ok(root.unwrap_or_else(|| Yaml::null(0)))
+    }
+
+    fn value(&mut self, event: Event<'a>, span: Span, depth: usize) -> Built<Yaml> {
+        if depth > MAX_DEPTH {
+            return Err(self.problem(
+                "yaml-limit",
+                format!("values are nested more than {MAX_DEPTH} deep"),
+                span,
+            ));
+        }
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(self.problem(
+                "yaml-limit",
+                format!("the file has more than {MAX_NODES} values"),
+                span,
+            ));
+        }
+        let (start, end) = self.range(span);
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let kind = self.scalar(text, style, tag, span)?;
+                // A null that was not written stands before the next token: no width.
+                let yaml = Yaml { kind, start, end };
+                self.anchor(anchor, &yaml, 1);
+                Ok(yaml)
+            }
+            Event::Alias(anchor) => match self.anchors.get(&anchor) {
+                Some((value, count)) => {
+                    self.aliased += count;
+                    if self.aliased > MAX_ALIASED {
+                        return Err(self.problem(
+                            "yaml-limit",
+                            format!("aliases expand to more than {MAX_ALIASED} values"),
+                            span,
+                        ));
+                    }
+                    Ok(value.clone())
+                }
+                None => Err(self.problem("yaml-syntax", "an alias names its own anchor", span)),
+            },
+            Event::SequenceStart(anchor, _) => {
+                let before = self.nodes + self.aliased;
+                let mut items = Vec::new();
+                let last = loop {
+                    let (event, span) = self.next()?;
+                    if matches!(event, Event::SequenceEnd) {
+                        break span;
+                    }
+                    items.push(self.value(event, span, depth + 1)?);
+                };
+                let end = self.end_of(items.last().map(|item| item.end), last, start);
+                let yaml = Yaml { kind: Kind::List(items), start, end };
+                let count = self.nodes + self.aliased - before + 1;
+                self.anchor(anchor, &yaml, count);
+                Ok(yaml)
+            }
+            Event::MappingStart(anchor, _) => {
+                let before = self.nodes + self.aliased;
+                let (entries, last) = self.mapping(depth)?;
+                let end = self.end_of(entries.last().map(|entry| entry.value.end), last, start);
+                let start = entries.first().map_or(start, |entry| entry.key_start.min(start));
+                let yaml = Yaml { kind: Kind::Map(entries), start, end };
+                let count = self.nodes + self.aliased - before + 1;
+                self.anchor(anchor, &yaml, count);
+                Ok(yaml)
+            }
+            _ => Err(self.problem("yaml-syntax", "unexpected end of a value", span)),
+        }
+    }
+
+    /// A block ends with its last item, `[...]` and `{...}` with their bracket.
+    fn end_of(&self, last_item: Option<usize>, closing: Span, start: usize) -> usize {
+        let (closing_start, closing_end) = self.range(closing);
+        let bracket = self.file.text.as_bytes().get(closing_start);
+        if closing_end > closing_start && matches!(bracket, Some(b']' | b'}')) {
+            return closing_end;
+        }
+        last_item.unwrap_or(start).max(start)
+    }
+
+    fn mapping(&mut self, depth: usize) -> Built<(Vec<Entry>, Span)> {
+        let mut own: Vec<Entry> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut merged: Vec<Entry> = Vec::new();
+        let last = loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::MappingEnd) {
+                break span;
+            }
+            let plain_text = match &event {
+                Event::Scalar(text, _, _, _) => Some(text.to_string()),
+                _ => None,
+            };
+            let is_merge =
+                matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, _) if text == "<<");
+            let key = self.value(event, span, depth + 1)?;
+            let (value_event, value_span) = self.next()?;
+            let value = self.value(value_event, value_span, depth + 1)?;
+            if is_merge {
+                self.merge(&mut merged, value)?;
+                continue;
+            }
+            let text = match (plain_text, key.scalar_text()) {
+                (Some(text), _) => text,
+                (None, Some(text)) => text,
+                (None, None) => {
+                    return Err(self.problem("yaml-syntax", "a key must be text", span));
+                }
+            };
+            let entry = Entry { key: text, key_start: key.start, key_end: key.end, value };
+            match places.get(&entry.key) {
+                Some(&place) => {
+                    self.diagnostics.push(
+                        Diagnostic::warning(
+                            "duplicate-key",
+                            format!("the key `{}` occurs twice", entry.key),
+                        )
+                        .at(entry.position(self.file))
+                        .label("this one counts")
+                        .hint("remove one of the two"),
+                    );
+                    own[place] = entry;
+                }
+                None => {
+                    places.insert(entry.key.clone(), own.len());
+                    own.push(entry);
+                }
+            }
+        };
+        if merged.is_empty() {
+            return Ok((own, last));
+        }
+        merged.retain(|entry| !places.contains_key(&entry.key));
+        merged.append(&mut own);
+        Ok((merged, last))
+    }
+
+    /// `<<`: the first mapping that has a key gives it; the mapping's own keys win.
+    fn merge(&self, merged: &mut Vec<Entry>, value: Yaml) -> Built<()> {
+        let (start, end) = (value.start, value.end);
+        let maps = match value.kind {
+            Kind::Map(entries) => vec![entries],
+            Kind::List(items) if items.iter().all(Yaml::is_map) => items
+                .into_iter()
+                .map(|item| match item.kind {
+                    Kind::Map(entries) => entries,
+                    _ => Vec::new(),
+                })
+                .collect(),
+            _ => {
+                return Err(Box::new(
+                    Diagnostic::error("yaml-syntax", "`<<` merges a mapping or a list of mappings")
+                        .at(self.file.position(start, end)),
+                ));
+            }
+        };
+        for entry in maps.into_iter().flatten() {
+            if !merged.iter().any(|known| known.key == entry.key) {
+                merged.push(entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn anchor(&mut self, id: usize, value: &Yaml, count: usize) {
+        if id > 0 {
+            self.anchors.insert(id, (value.clone(), count));
+        }
+    }
+
+    fn scalar(
+        &self,
+        text: Cow<'a, str>,
+        style: ScalarStyle,
+        tag: Option<Cow<'a, Tag>>,
+        span: Span,
+    ) -> Built<Kind> {
+        let Some(tag) = tag else {
+            return Ok(match style {
+                ScalarStyle::Plain => resolve(&text),
+                _ => Kind::Text(text.into_owned()),
+            });
+        };
+        let core = tag.is_yaml_core_schema();
+        let wrong = |what: &str| {
+            self.problem("yaml-syntax", format!("`{text}` is not {what}, as its tag says"), span)
+        };
+        match tag.suffix.as_str() {
+            "str" if core => Ok(Kind::Text(text.into_owned())),
+            "int" if core => integer(&text).map(Kind::Int).ok_or_else(|| wrong("a whole number")),
+            "float" if core => float(&text)
+                .or_else(|| text.parse().ok())
+                .map(Kind::Float)
+                .ok_or_else(|| wrong("a number")),
+            "bool" if core => match resolve(&text) {
+                Kind::Bool(flag) => Ok(Kind::Bool(flag)),
+                _ => Err(wrong("true or false")),
+            },
+            "null" if core => Ok(Kind::Null),
+            "timestamp" | "binary" if core => Ok(Kind::Text(text.into_owned())),
+            "" => Ok(Kind::Text(text.into_owned())),
+            _ => Err(self.problem(
+                "yaml-syntax",
+                format!("the tag `{}{}` is not known", tag.handle, tag.suffix),
+                span,
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(text: &str) -> Parsed {
+        parse(&SourceFile::new("models/schema.yml", text))
+    }
+
+    #[test]
+    fn anchors_and_merge_keys_are_expanded() {
+        let parsed = read("a: &x {p: 1, q: 2}\nb: &y {q: 3, r: 4}\nc:\n  <<: [*x, *y]\n  p: 9\n");
+        assert!(parsed.diagnostics.is_empty(), "{}", parsed.diagnostics);
+        assert_eq!(parsed.root.get("c").unwrap().to_json(), json!({"q": 2, "r": 4, "p": 9}));
+    }
+
+    #[test]
+    fn places_are_bytes_of_the_file() {
+        let text = "é: ü\nmodels:\n  - name: \"größe\"\n    tags: [a, b]\n";
+        let parsed = read(text);
+        let name = parsed.root.get("models").unwrap().items()[0].get("name").unwrap();
+        assert_eq!(&text[name.start..name.end], "\"größe\"");
+        let tags = parsed.root.get("models").unwrap().items()[0].get("tags").unwrap();
+        assert_eq!(&text[tags.start..tags.end], "[a, b]");
+    }
+
+    #[test]
+    fn a_key_that_occurs_twice_is_a_warning_and_the_last_one_counts() {
+        let parsed = read("a: 1\nb: 2\na: 3\n");
+        assert_eq!(parsed.root.to_json(), json!({"a": 3, "b": 2}));
+        assert_eq!(
+            parsed.diagnostics.to_string(),
+            "warning[duplicate-key]: the key `a` occurs twice\n  --> models/schema.yml:3:1\n   |\n 3 | a: 3\n   | ^ this one counts\nhint: remove one of the two"
+        );
+    }
+
+    #[test]
+    fn aliases_that_explode_are_stopped() {
+        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..10 {
+            let before = format!("*a{}", level - 1);
+            let list = vec![before; 10].join(", ");
+            text.push_str(&format!("a{level}: &a{level} [{list}]\n"));
+        }
+        let parsed = read(&text);
+        assert!(parsed.diagnostics.to_string().contains("aliases expand to more than"));
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_not_a_crash() {
+        let text = "[".repeat(5_000);
+        assert!(read(&text).diagnostics.has_errors());
+        let text: String =
+            (0..400).map(|depth| format!("{}- a:\n", " ".repeat(depth * 2))).collect();
+        assert!(read(&text).diagnostics.has_errors());
+    }
+
+    #[test]
+    fn syntax_errors_say_where_and_what_to_do() {
+        for (text, expected) in [
+            ("a: 1\n\tb: 2\n", "spaces"),
+            ("a: {{ var('x') }} y\n", "put quotes around a value that holds `{{ ... }}`"),
+            ("a: b: c\n", "put quotes around a value that holds `: `"),
+        ] {
+            let parsed = read(text);
+            let shown = parsed.diagnostics.to_string();
+            assert!(parsed.diagnostics.has_errors(), "{text}");
+            assert!(shown.contains(expected), "{shown}");
+            assert!(shown.contains("models/schema.yml:"), "{shown}");
+        }
+    }
+}
