@@ -1,0 +1,4 @@
+//! The lake from the outside.
+
+mod support;
+mod tables;
