@@ -1,0 +1,558 @@
+//! Columns under construction: many texts of one column in, one Arrow array out.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array,
+    Int32Array, Int64Array, NullArray, StringArray, TimestampMicrosecondArray,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, TimeUnit};
+use tidemill_core::{Error, ErrorKind, Result};
+
+use super::infer::{Formats, Seen};
+use super::value;
+
+/// The types that a text value can become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Only NULLs were seen: every value is a surprise.
+    Unknown,
+    Int16,
+    Int32,
+    Int64,
+    Float32,
+    Float64,
+    Boolean,
+    Date,
+    Timestamp {
+        utc: bool,
+    },
+    Decimal {
+        precision: u8,
+        scale: i8,
+    },
+    Text,
+}
+
+impl Kind {
+    /// The kind of an Arrow type that a project declares or a table has.
+    pub(crate) fn of(data_type: &DataType) -> Option<Kind> {
+        Some(match data_type {
+            DataType::Null => Kind::Unknown,
+            DataType::Int8 | DataType::Int16 => Kind::Int16,
+            DataType::Int32 => Kind::Int32,
+            DataType::Int64 => Kind::Int64,
+            DataType::Float32 => Kind::Float32,
+            DataType::Float64 => Kind::Float64,
+            DataType::Boolean => Kind::Boolean,
+            DataType::Date32 => Kind::Date,
+            DataType::Timestamp(_, zone) => Kind::Timestamp { utc: zone.is_some() },
+            DataType::Decimal128(precision, scale) if *scale >= 0 => {
+                Kind::Decimal { precision: *precision, scale: *scale }
+            }
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Kind::Text,
+            _ => return None,
+        })
+    }
+
+    /// The Arrow type of the arrays.
+    pub(crate) fn data_type(self) -> DataType {
+        match self {
+            Kind::Unknown | Kind::Text => DataType::Utf8,
+            Kind::Int16 => DataType::Int16,
+            Kind::Int32 => DataType::Int32,
+            Kind::Int64 => DataType::Int64,
+            Kind::Float32 => DataType::Float32,
+            Kind::Float64 => DataType::Float64,
+            Kind::Boolean => DataType::Boolean,
+            Kind::Date => DataType::Date32,
+            Kind::Timestamp { utc } => {
+                DataType::Timestamp(TimeUnit::Microsecond, utc.then(|| "UTC".into()))
+            }
+            Kind::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
+        }
+    }
+
+    /// The word for it in a message.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Kind::Unknown | Kind::Text => "text".into(),
+            Kind::Int16 => "smallint".into(),
+            Kind::Int32 => "integer".into(),
+            Kind::Int64 => "bigint".into(),
+            Kind::Float32 => "real".into(),
+            Kind::Float64 => "double".into(),
+            Kind::Boolean => "boolean".into(),
+            Kind::Date => "date".into(),
+            Kind::Timestamp { utc: false } => "timestamp".into(),
+            Kind::Timestamp { utc: true } => "timestamp with time zone".into(),
+            Kind::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
+        }
+    }
+}
+
+/// The texts that stand for NULL.
+#[derive(Debug, Clone)]
+pub(crate) struct NullTokens {
+    tokens: Vec<Vec<u8>>,
+    empty: bool,
+    first: [bool; 256],
+    longest: usize,
+}
+
+impl NullTokens {
+    pub(crate) fn new<S: AsRef<str>>(tokens: &[S]) -> Self {
+        let mut first = [false; 256];
+        let mut longest = 0;
+        let mut empty = false;
+        let mut list = Vec::new();
+        for token in tokens {
+            let token = token.as_ref().as_bytes();
+            match token.first() {
+                None => empty = true,
+                Some(byte) => {
+                    first[usize::from(*byte)] = true;
+                    longest = longest.max(token.len());
+                    list.push(token.to_vec());
+                }
+            }
+        }
+        NullTokens { tokens: list, empty, first, longest }
+    }
+
+    /// Whether an unquoted field is NULL.
+    #[inline(always)]
+    pub(crate) fn contains(&self, text: &[u8]) -> bool {
+        match text.first() {
+            None => self.empty,
+            Some(first) => {
+                text.len() <= self.longest
+                    && self.first[usize::from(*first)]
+                    && self.tokens.iter().any(|token| token == text)
+            }
+        }
+    }
+}
+
+/// How values of a column are read.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    pub(crate) kind: Kind,
+    /// The type is declared: what does not fit is the row's fault, not the type's.
+    pub(crate) declared: bool,
+    /// How dates and times are written.
+    pub(crate) formats: Arc<Formats>,
+}
+
+impl Reading {
+    fn strict(&self) -> bool {
+        !self.declared
+    }
+}
+
+/// Where the fields of one column are within a block. Behind the last field at least 16 bytes can
+/// be read.
+pub(crate) trait Fields {
+    fn len(&self) -> usize;
+    /// (start, end, whether it stood in quotes).
+    fn get(&self, row: usize) -> (usize, usize, bool);
+}
+
+enum Values {
+    Unknown,
+    I16(Vec<i16>),
+    I32(Vec<i32>),
+    I64(Vec<i64>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    I128(Vec<i128>),
+    Bool(Vec<bool>),
+    Text { ends: Vec<i32>, bytes: Vec<u8> },
+}
+
+/// A column under construction.
+pub(crate) struct Column {
+    reading: Reading,
+    values: Values,
+    nulls: Vec<u32>,
+    len: usize,
+    /// What the values showed beyond their type: see [`Column::seen`].
+    big: bool,
+}
+
+/// One value as text → its value; `None` when it does not fit.
+macro_rules! fill {
+    ($self:ident, $out:expr, $data:ident, $fields:ident, $nulls:ident, $misfits:ident, $default:expr,
+     fast $fast:expr, slow $slow:expr) => {{
+        let base = $self.len;
+        let out = &mut *$out;
+        out.reserve($fields.len());
+        for row in 0..$fields.len() {
+            let (start, end, quoted) = $fields.get(row);
+            #[allow(clippy::redundant_closure_call)]
+            if let Some(value) = ($fast)($data, start, end) {
+                out.push(value);
+                continue;
+            }
+            let text = &$data[start..end];
+            // In a typed column quotes do not protect a NULL: exporters quote everything.
+            if $nulls.contains(text) || (quoted && text.is_empty()) {
+                $self.nulls.push((base + row) as u32);
+                out.push($default);
+                continue;
+            }
+            match ($slow)(text.trim_ascii()) {
+                Some(value) => out.push(value),
+                None => {
+                    $self.nulls.push((base + row) as u32);
+                    out.push($default);
+                    $misfits.push(row as u32);
+                }
+            }
+        }
+    }};
+}
+
+impl Column {
+    pub(crate) fn new(reading: &Reading) -> Self {
+        let values = match reading.kind {
+            Kind::Unknown => Values::Unknown,
+            Kind::Int16 => Values::I16(Vec::new()),
+            Kind::Int32 | Kind::Date => Values::I32(Vec::new()),
+            Kind::Int64 | Kind::Timestamp { .. } => Values::I64(Vec::new()),
+            Kind::Float32 => Values::F32(Vec::new()),
+            Kind::Float64 => Values::F64(Vec::new()),
+            Kind::Decimal { .. } => Values::I128(Vec::new()),
+            Kind::Boolean => Values::Bool(Vec::new()),
+            Kind::Text => Values::Text { ends: vec![0], bytes: Vec::new() },
+        };
+        Column { reading: reading.clone(), values, nulls: Vec::new(), len: 0, big: false }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Makes room for a block of this many rows.
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        match &mut self.values {
+            Values::Unknown => {}
+            Values::I16(values) => values.reserve(rows),
+            Values::I32(values) => values.reserve(rows),
+            Values::I64(values) => values.reserve(rows),
+            Values::F32(values) => values.reserve(rows),
+            Values::F64(values) => values.reserve(rows),
+            Values::I128(values) => values.reserve(rows),
+            Values::Bool(values) => values.reserve(rows),
+            Values::Text { ends, bytes } => {
+                ends.reserve(rows);
+                bytes.reserve(rows * 12);
+            }
+        }
+    }
+
+    /// Appends the fields of one column. Rows (within `fields`) whose value does not fit get NULL
+    /// and are added to `misfits`.
+    pub(crate) fn append<F: Fields>(
+        &mut self,
+        data: &[u8],
+        fields: &F,
+        nulls: &NullTokens,
+        misfits: &mut Vec<u32>,
+    ) {
+        let strict = self.reading.strict();
+        match (&mut self.values, self.reading.kind) {
+            (Values::Unknown, _) => {
+                for row in 0..fields.len() {
+                    let (start, end, quoted) = fields.get(row);
+                    self.nulls.push((self.len + row) as u32);
+                    // A quoted empty text is a value only once the column is text.
+                    if quoted || !nulls.contains(&data[start..end]) {
+                        misfits.push(row as u32);
+                    }
+                }
+            }
+            (Values::I64(out), Kind::Timestamp { utc }) => {
+                let formats = Arc::clone(&self.reading.formats);
+                fill!(self, out, data, fields, nulls, misfits, 0, fast | _: &[u8], _, _ | None, slow | text |
+                    timestamp(text, utc, strict, &formats));
+            }
+            (Values::I64(out), _) => {
+                let first = out.len();
+                fill!(
+                    self,
+                    out,
+                    data,
+                    fields,
+                    nulls,
+                    misfits,
+                    0,
+                    fast | data,
+                    start,
+                    end | value::fast_i64(data, start, end),
+                    slow | text | value::parse_i64(text, strict)
+                );
+                let limit = value::EXACT_DOUBLE;
+                self.big |= out[first..].iter().any(|value| *value > limit || *value < -limit);
+            }
+            (Values::I32(out), Kind::Date) => {
+                let formats = Arc::clone(&self.reading.formats);
+                let iso = formats.date.is_none();
+                fill!(self, out, data, fields, nulls, misfits, 0, fast | data: &[u8], start: usize, end: usize | {
+                    if iso { value::parse_date(&data[start..end]) } else { None }
+                }, slow | text | formats.parse_date(text));
+            }
+            (Values::I32(out), _) => {
+                fill!(
+                    self,
+                    out,
+                    data,
+                    fields,
+                    nulls,
+                    misfits,
+                    0,
+                    fast | data,
+                    start,
+                    end | value::fast_i64(data, start, end)
+                        .and_then(|value| i32::try_from(value).ok()),
+                    slow | text
+                        | value::parse_i64(text, strict)
+                            .and_then(|value| i32::try_from(value).ok())
+                );
+            }
+            (Values::I16(out), _) => {
+                fill!(self, out, data, fields, nulls, misfits, 0, fast | _: &[u8], _, _ | None,
+                    slow | text | value::parse_i64(text, strict).and_then(|value| i16::try_from(value).ok()));
+            }
+            (Values::F64(out), _) => {
+                let formats = Arc::clone(&self.reading.formats);
+                fill!(
+                    self,
+                    out,
+                    data,
+                    fields,
+                    nulls,
+                    misfits,
+                    0.0,
+                    fast | data,
+                    start,
+                    end | value::fast_f64(data, start, end),
+                    slow | text | double(text, strict, &formats)
+                );
+            }
+            (Values::F32(out), _) => {
+                fill!(self, out, data, fields, nulls, misfits, 0.0, fast | _: &[u8], _, _ | None,
+                    slow | text | value::parse_f64(text, strict).map(|value| value as f32));
+            }
+            (Values::I128(out), Kind::Decimal { precision, scale }) => {
+                fill!(self, out, data, fields, nulls, misfits, 0, fast | _: &[u8], _, _ | None,
+                    slow | text | value::parse_decimal(text, precision, scale));
+            }
+            (Values::I128(_), _) => {}
+            (Values::Bool(out), _) => {
+                fill!(self, out, data, fields, nulls, misfits, false, fast | _: &[u8], _, _ | None,
+                    slow | text | value::parse_bool(text, strict));
+            }
+            (Values::Text { ends, bytes }, _) => {
+                ends.reserve(fields.len());
+                for row in 0..fields.len() {
+                    let (start, end, quoted) = fields.get(row);
+                    let text = &data[start..end];
+                    if !quoted && nulls.contains(text) {
+                        self.nulls.push((self.len + row) as u32);
+                    } else {
+                        bytes.extend_from_slice(text);
+                    }
+                    ends.push(bytes.len() as i32);
+                }
+            }
+        }
+        self.len += fields.len();
+    }
+
+    /// Appends one value that stands in JSON; `quoted` says that it was a string. `false` when it
+    /// does not fit: then nothing was appended.
+    pub(crate) fn push(&mut self, data: &[u8], start: usize, end: usize, quoted: bool) -> bool {
+        let strict = self.reading.strict();
+        let text = &data[start..end];
+        let formats = &self.reading.formats;
+        // A number in quotes is text unless the column is declared as a number.
+        let number = !quoted || !strict;
+        let fits = match (&mut self.values, self.reading.kind) {
+            (Values::Unknown, _) => false,
+            (Values::I64(out), Kind::Timestamp { utc }) => {
+                quoted && keep(out, timestamp(text, utc, strict, formats))
+            }
+            (Values::I64(out), _) => {
+                let value = match value::fast_i64(data, start, end) {
+                    None => value::parse_i64(text, strict),
+                    some => some,
+                };
+                self.big |= value.is_some_and(|value| Seen::of_integer(value) == Seen::BIG_INTEGER);
+                number && keep(out, value)
+            }
+            (Values::I32(out), Kind::Date) => quoted && keep(out, formats.parse_date(text)),
+            (Values::I32(out), _) => {
+                let value = value::parse_i64(text, strict);
+                number && keep(out, value.and_then(|value| i32::try_from(value).ok()))
+            }
+            (Values::I16(out), _) => {
+                let value = value::parse_i64(text, strict);
+                number && keep(out, value.and_then(|value| i16::try_from(value).ok()))
+            }
+            (Values::F64(out), _) => {
+                let value = match value::fast_f64(data, start, end) {
+                    None => double(text, strict, formats),
+                    some => some,
+                };
+                number && keep(out, value)
+            }
+            (Values::F32(out), _) => {
+                number && keep(out, value::parse_f64(text, strict).map(|value| value as f32))
+            }
+            (Values::I128(out), Kind::Decimal { precision, scale }) => {
+                number && keep(out, value::parse_decimal(text, precision, scale))
+            }
+            (Values::I128(_), _) => false,
+            (Values::Bool(out), _) => number && keep(out, value::parse_bool(text, strict)),
+            (Values::Text { ends, bytes }, _) => {
+                bytes.extend_from_slice(text);
+                ends.push(bytes.len() as i32);
+                true
+            }
+        };
+        self.len += usize::from(fits);
+        fits
+    }
+
+    /// Takes back everything behind the first `len` values.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = len;
+        while self.nulls.last().is_some_and(|row| *row as usize >= len) {
+            self.nulls.pop();
+        }
+        match &mut self.values {
+            Values::Unknown => {}
+            Values::I16(out) => out.truncate(len),
+            Values::I32(out) => out.truncate(len),
+            Values::I64(out) => out.truncate(len),
+            Values::F32(out) => out.truncate(len),
+            Values::F64(out) => out.truncate(len),
+            Values::I128(out) => out.truncate(len),
+            Values::Bool(out) => out.truncate(len),
+            Values::Text { ends, bytes } => {
+                ends.truncate(len + 1);
+                bytes.truncate(ends.last().copied().unwrap_or(0) as usize);
+            }
+        }
+    }
+
+    /// Appends NULLs, for a column that a file does not have.
+    pub(crate) fn append_nulls(&mut self, rows: usize) {
+        let base = self.len;
+        self.nulls.extend((base..base + rows).map(|row| row as u32));
+        match &mut self.values {
+            Values::Unknown => {}
+            Values::I16(out) => out.resize(base + rows, 0),
+            Values::I32(out) => out.resize(base + rows, 0),
+            Values::I64(out) => out.resize(base + rows, 0),
+            Values::F32(out) => out.resize(base + rows, 0.0),
+            Values::F64(out) => out.resize(base + rows, 0.0),
+            Values::I128(out) => out.resize(base + rows, 0),
+            Values::Bool(out) => out.resize(base + rows, false),
+            Values::Text { ends, bytes } => ends.resize(base + rows + 1, bytes.len() as i32),
+        }
+        self.len += rows;
+    }
+
+    /// What has to be added to the set of what was seen in the column, beyond its type.
+    pub(crate) fn seen(&self) -> Seen {
+        if self.big && self.reading.kind == Kind::Int64 { Seen::BIG_INTEGER } else { Seen::NOTHING }
+    }
+
+    /// The array.
+    pub(crate) fn finish(self) -> Result<ArrayRef> {
+        let nulls = null_buffer(&self.nulls, self.len);
+        let data_type = self.reading.kind.data_type();
+        Ok(match self.values {
+            Values::Unknown => {
+                let array = NullArray::new(self.len);
+                return arrow::compute::cast(&array, &data_type).map_err(|error| {
+                    Error::new(ErrorKind::Internal, "cannot make NULLs").because(error)
+                });
+            }
+            Values::I16(values) => Arc::new(Int16Array::new(values.into(), nulls)),
+            Values::I32(values) => match data_type {
+                DataType::Date32 => Arc::new(Date32Array::new(values.into(), nulls)),
+                _ => Arc::new(Int32Array::new(values.into(), nulls)),
+            },
+            Values::I64(values) => match data_type {
+                DataType::Timestamp(_, zone) => Arc::new(
+                    TimestampMicrosecondArray::new(values.into(), nulls).with_timezone_opt(zone),
+                ),
+                _ => Arc::new(Int64Array::new(values.into(), nulls)),
+            },
+            Values::F32(values) => Arc::new(Float32Array::new(values.into(), nulls)),
+            Values::F64(values) => Arc::new(Float64Array::new(values.into(), nulls)),
+            Values::I128(values) => {
+                Arc::new(Decimal128Array::new(values.into(), nulls).with_data_type(data_type))
+            }
+            Values::Bool(values) => {
+                Arc::new(BooleanArray::new(BooleanBuffer::from(values.as_slice()), nulls))
+            }
+            Values::Text { ends, bytes } => {
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+                Arc::new(StringArray::try_new(offsets, Buffer::from_vec(bytes), nulls).map_err(
+                    |error| Error::new(ErrorKind::Internal, "text is not UTF-8").because(error),
+                )?)
+            }
+        })
+    }
+}
+
+fn keep<T>(out: &mut Vec<T>, value: Option<T>) -> bool {
+    match value {
+        Some(value) => {
+            out.push(value);
+            true
+        }
+        None => false,
+    }
+}
+
+fn double(text: &[u8], strict: bool, formats: &Formats) -> Option<f64> {
+    let value = value::parse_f64(text, strict)?;
+    // An integer that a double would change must not become one unseen.
+    let large = value.abs() >= value::EXACT_DOUBLE as f64;
+    if strict && large && !matches!(Seen::classify(text, formats), Seen::DOUBLE | Seen::INTEGER) {
+        return None;
+    }
+    Some(value)
+}
+
+fn timestamp(text: &[u8], utc: bool, strict: bool, formats: &Formats) -> Option<i64> {
+    match formats.parse_timestamp(text) {
+        // A declared UTC column takes times without a zone as UTC.
+        Some(time) if time.zoned == utc || (utc && !strict) => {
+            (!strict || !time.truncated).then_some(time.micros)
+        }
+        Some(_) => None,
+        None if !utc || !strict => {
+            formats.parse_date(text).map(|days| i64::from(days) * 86_400_000_000)
+        }
+        None => None,
+    }
+}
+
+/// The validity of `len` rows of which these (ascending) are NULL.
+pub(crate) fn null_buffer(nulls: &[u32], len: usize) -> Option<NullBuffer> {
+    if nulls.is_empty() {
+        return None;
+    }
+    let mut bits = vec![0xFFu8; len.div_ceil(8)];
+    for row in nulls {
+        bits[(*row >> 3) as usize] &= !(1 << (*row & 7));
+    }
+    Some(NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(bits), 0, len)))
+}

@@ -1,0 +1,110 @@
+//! Column names: the written rule from a header to a name.
+//!
+//! 1. Blanks around the header go. 2. A new word begins at a capital letter behind a small letter
+//! or digit, and at the last capital of a run that a small letter follows (`tailNum`, `HTTPCode`).
+//! 3. Everything becomes lower case, and each run of what is neither letter nor digit one `_`.
+//! 4. `_` goes at the end, and at the start unless the header starts with one. 5. A name that
+//! starts with a digit gets a `_` in front. 6. An empty header is `column_<n>`, counted from 1.
+//! 7. The second column with a name gets `_2`, the third `_3`.
+//!
+//! The header as it was written stays in the field's metadata under [`ORIGINAL_NAME`].
+
+use std::collections::HashSet;
+
+/// The key of a field's metadata that holds the header as written, where it differs.
+pub const ORIGINAL_NAME: &str = "original_name";
+
+/// The name of one header (without rule 7).
+pub(crate) fn snake_case(header: &str, position: usize) -> String {
+    let header = header.trim();
+    let mut name = String::with_capacity(header.len() + 4);
+    if header.starts_with('_') {
+        name.push('_');
+    }
+    let letters: Vec<char> = header.chars().collect();
+    for (index, letter) in letters.iter().enumerate() {
+        if !letter.is_alphanumeric() {
+            if !name.ends_with('_') && !name.is_empty() {
+                name.push('_');
+            }
+            continue;
+        }
+        let before = index.checked_sub(1).map(|at| letters[at]);
+        let next = letters.get(index + 1);
+        let starts_word = letter.is_uppercase()
+            && before.is_some_and(|before| {
+                before.is_lowercase()
+                    || before.is_numeric()
+                    || (before.is_uppercase() && next.is_some_and(|next| next.is_lowercase()))
+            });
+        if starts_word && !name.ends_with('_') {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    while name.ends_with('_') {
+        name.pop();
+    }
+    if name.is_empty() {
+        return format!("column_{position}");
+    }
+    if name.starts_with(|first: char| first.is_numeric()) {
+        name.insert(0, '_');
+    }
+    name
+}
+
+/// The names of a file's headers, each once.
+pub(crate) fn column_names<S: AsRef<str>>(headers: &[S]) -> Vec<String> {
+    let mut taken = HashSet::new();
+    headers
+        .iter()
+        .enumerate()
+        .map(|(index, header)| {
+            let name = snake_case(header.as_ref(), index + 1);
+            let mut unique = name.clone();
+            let mut count = 1;
+            while !taken.insert(unique.clone()) {
+                count += 1;
+                unique = format!("{name}_{count}");
+            }
+            unique
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let cases = [
+            ("dep_time", "dep_time"),
+            ("tailNum", "tail_num"),
+            ("TailNum", "tail_num"),
+            ("ID", "id"),
+            ("userID", "user_id"),
+            ("HTTPCode", "http_code"),
+            ("  First  Name ", "first_name"),
+            ("% of total (EUR)", "of_total_eur"),
+            ("_internal", "_internal"),
+            ("2013", "_2013"),
+            ("Größe", "größe"),
+            ("a-b.c", "a_b_c"),
+            ("", "column_1"),
+            ("??", "column_1"),
+        ];
+        for (header, name) in cases {
+            assert_eq!(snake_case(header, 1), name, "{header}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        assert_eq!(
+            column_names(&["a", "A", "a_2", "", "a"]),
+            ["a", "a_2", "a_2_2", "column_4", "a_3"]
+        );
+    }
+}

@@ -1,0 +1,303 @@
+//! Local files: CSV, NDJSON, JSON and Parquet, plain or compressed, by path or pattern.
+//!
+//! Each file is loaded exactly once, known by its path and its content. What was loaded stands in
+//! the position; the rows of a file are delivered together with the position that contains it. A
+//! file that changes while it is read is left out of that read.
+//!
+//! Columns are typed by what the project declares, else by what all values are ([`settings`] says
+//! which texts are NULL; the rules of inference stand in `infer.rs`).
+
+mod column;
+mod csv;
+mod format;
+mod header;
+mod infer;
+mod input;
+mod json;
+mod listing;
+mod parquet;
+mod position;
+mod read;
+mod settings;
+mod target;
+mod types;
+mod value;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use tidemill_core::{
+    Change, ChangeStream, Connector, Error, ErrorKind, Position, ReadRequest, ReadScope, Result,
+    Source, TableDescription,
+};
+use tokio::sync::mpsc;
+
+pub use header::ORIGINAL_NAME;
+pub use read::rejected_schema;
+pub use settings::{
+    CompressionSetting, Deduplicate, FileFormat, Locations, NameOrOff, OnChange, SizeText,
+    TableSettings,
+};
+
+use column::NullTokens;
+use format::Format;
+use infer::{Formats, Seen};
+use position::{Decision, FilesPosition, Rules, decide, notice};
+use read::{FileTask, Load};
+use settings::Resolved;
+use types::Types;
+
+/// How many changes may wait for the one who listens.
+const WAITING_CHANGES: usize = 3;
+
+/// The connector for local files; its kind is `files`.
+#[derive(Debug)]
+pub struct FilesConnector;
+
+/// The settings of a connection to files.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FilesConfig {
+    /// The folder that locations are relative to. Default: the project's.
+    pub root: Option<PathBuf>,
+}
+
+#[async_trait]
+impl Connector for FilesConnector {
+    const KIND: &'static str = "files";
+    type Config = FilesConfig;
+
+    fn connect(config: FilesConfig, project: PathBuf) -> Result<Arc<dyn Source>> {
+        let root = match config.root {
+            Some(root) => project.join(root),
+            None => project,
+        };
+        Ok(Arc::new(FilesSource { root }))
+    }
+}
+
+/// The files below a folder.
+#[derive(Debug, Clone)]
+struct FilesSource {
+    root: PathBuf,
+}
+
+/// What looking at a sample needs.
+pub(crate) struct SampleContext {
+    formats: Formats,
+    nulls: NullTokens,
+}
+
+#[async_trait]
+impl Source for FilesSource {
+    async fn ping(&self) -> Result<()> {
+        if self.root.is_dir() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::NotFound, "the folder does not exist")
+            .with("folder", self.root.display()))
+    }
+
+    async fn tables(&self) -> Result<Vec<TableDescription>> {
+        let root = self.root.clone();
+        let listing = run_blocking(move || {
+            let patterns = ["*", "data/*"].map(str::to_owned);
+            listing::list(&root, &patterns)
+        })
+        .await?;
+        Ok(listing
+            .files
+            .into_iter()
+            .filter(|file| FileFormat::of_name(&file.name).is_some())
+            .map(|file| TableDescription { name: file.name, schema: None, rows: None })
+            .collect())
+    }
+
+    async fn read(&self, request: ReadRequest) -> Result<ChangeStream> {
+        let settings = TableSettings::parse(&request.settings)?.resolve()?;
+        let source = self.clone();
+        let (sender, mut receiver) = mpsc::channel(WAITING_CHANGES);
+        // The thread ends by itself when the stream is dropped: then it can send no more.
+        let mut reader = Some(tokio::task::spawn_blocking(move || {
+            let mut emit = |change: Change| {
+                sender
+                    .blocking_send(Ok(change))
+                    .map_err(|_| Error::new(ErrorKind::Cancelled, "nobody reads any more"))
+            };
+            if let Err(error) = source.run(settings, request, &mut emit) {
+                let _ = sender.blocking_send(Err(error));
+            }
+        }));
+        Ok(Box::pin(futures::stream::poll_fn(move |context| {
+            use std::future::Future;
+            use std::task::Poll;
+            match receiver.poll_recv(context) {
+                Poll::Ready(None) => {}
+                other => return other,
+            }
+            // A panic must not look like the end.
+            let Some(task) = &mut reader else { return Poll::Ready(None) };
+            match std::pin::Pin::new(task).poll(context) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(ended) => {
+                    reader = None;
+                    Poll::Ready(ended.err().map(|error| {
+                        Err(Error::new(ErrorKind::Internal, "the reader failed").because(error))
+                    }))
+                }
+            }
+        })))
+    }
+
+    async fn acknowledge(&self, _position: &Position) -> Result<()> {
+        Ok(())
+    }
+}
+
+async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::new(ErrorKind::Internal, "the reader failed").because(error)),
+    }
+}
+
+impl FilesSource {
+    /// Decides, samples, reads.
+    fn run(
+        &self,
+        settings: Resolved,
+        request: ReadRequest,
+        emit: &mut read::Emit<'_>,
+    ) -> Result<()> {
+        let listing = listing::list(&self.root, settings.written.location.all())?;
+        let position = FilesPosition::parse(request.position.as_ref())?;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+        let rules = Rules {
+            scope: request.scope,
+            on_change: settings.written.on_change,
+            deduplicate: settings.written.deduplicate,
+            settle: settings.settle,
+            now,
+        };
+        let mut hashes = std::collections::HashMap::new();
+        let decision = decide(&listing, &position, rules, &mut |file| {
+            if let Some(hash) = hashes.get(&file.name) {
+                return Ok(String::clone(hash));
+            }
+            request.cancel.check()?;
+            let hash = input::hash_file(&file.path, &file.name)?;
+            hashes.insert(file.name.clone(), hash.clone());
+            Ok(hash)
+        })?;
+        if decision.read.is_empty() {
+            return unchanged(position, decision, emit);
+        }
+        self.load(settings, request, position, decision)?.run(emit)
+    }
+
+    /// Samples the files.
+    fn load(
+        &self,
+        settings: Resolved,
+        request: ReadRequest,
+        mut position: FilesPosition,
+        decision: Decision,
+    ) -> Result<Load> {
+        let whole = request.scope == ReadScope::Whole;
+        let context = SampleContext {
+            formats: Formats {
+                date: settings.written.date_format.clone(),
+                timestamp: settings.written.timestamp_format.clone(),
+            },
+            nulls: NullTokens::new(&settings.null_values),
+        };
+        let mut base = if whole { Types::default() } else { position.types() };
+        let known = request.known.filter(|_| !whole);
+        let ours = [&settings.file_column, &settings.row_column];
+        for field in known.iter().flat_map(|known| known.fields()) {
+            if ours.iter().any(|name| name.as_deref() == Some(field.name().as_str())) {
+                continue;
+            }
+            let shape = base.entry(field.name());
+            if shape.data_type() == *field.data_type() {
+                continue;
+            }
+            match Seen::of_type(field.data_type()) {
+                Some(seen) => shape.seen.add(seen),
+                None => shape.arrow = Some(field.data_type().clone()),
+            }
+        }
+        let mut notices = decision.notices;
+        let mut files = Vec::with_capacity(decision.read.len());
+        let mut met = Types::default();
+        for entry in decision.read {
+            request.cancel.check()?;
+            let (format, types) = Format::sample(&entry, &settings, &request.declared, &context)?;
+            met.merge(&types);
+            files.push(FileTask { entry, format, types });
+        }
+        let typed = files.iter().filter(|file| file.format.is_typed()).count();
+        if typed > 0 && files.iter().any(|file| file.format.is_text()) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "`location` names Parquet files and others; make them two tables",
+            ));
+        }
+        for (name, _) in base.iter().filter(|(name, _)| met.get(name).is_none()) {
+            notices.push(notice("missing-column", name, "no file of this load has this column"));
+        }
+        if whole {
+            position.files.clear();
+        }
+        for file in decision.touched {
+            touch(&mut position, &file);
+        }
+        Ok(Load {
+            formats: Arc::new(context.formats),
+            nulls: context.nulls,
+            files,
+            declared: request.declared,
+            known,
+            base,
+            replaced: decision.replaced,
+            position,
+            notices,
+            whole,
+            parallelism: request.parallelism.max(1),
+            cancel: request.cancel,
+            settings,
+        })
+    }
+}
+
+/// Nothing to read: what is left are notices, and the new times of files that were touched.
+fn unchanged(
+    mut position: FilesPosition,
+    decision: Decision,
+    emit: &mut read::Emit<'_>,
+) -> Result<()> {
+    for notice in decision.notices {
+        emit(Change::Notice(notice))?;
+    }
+    let touched = !decision.touched.is_empty();
+    for file in decision.touched {
+        touch(&mut position, &file);
+    }
+    if touched {
+        emit(Change::Position(position.to_position()?))?;
+    }
+    Ok(())
+}
+
+fn touch(position: &mut FilesPosition, file: &listing::FileEntry) {
+    if let Some(loaded) = position.files.get_mut(&file.name) {
+        loaded.modified = file.stamp.modified;
+    }
+}

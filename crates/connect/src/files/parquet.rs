@@ -1,0 +1,144 @@
+//! Parquet: the files bring their types; those of all files are merged.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use tidemill_core::{Error, ErrorKind, Result, ResultExt};
+
+use super::format::Cut;
+use super::header::column_names;
+use super::input::hash_file;
+use super::listing::FileEntry;
+use super::read::{Parsed, Reject};
+use super::target::Target;
+use super::types::Types;
+
+/// How many rows a batch has.
+const BATCH: usize = 32 << 10;
+
+/// A Parquet file whose footer was read.
+#[derive(Debug)]
+pub(crate) struct ParquetFile {
+    schema: SchemaRef,
+    names: Vec<String>,
+}
+
+impl ParquetFile {
+    /// Reads the footer.
+    pub(crate) fn open(entry: &FileEntry) -> Result<(ParquetFile, Types)> {
+        let file = open(entry)?;
+        let metadata = ArrowReaderMetadata::load(&file, Default::default())
+            .map_err(|error| unreadable(entry, error))?;
+        let schema = Arc::clone(metadata.schema());
+        let headers: Vec<&str> =
+            schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let names = column_names(&headers);
+        let mut types = Types::default();
+        for (name, field) in names.iter().zip(schema.fields()) {
+            let shape = types.entry(name);
+            shape.original = (field.name() != name).then(|| field.name().clone());
+            shape.arrow = Some(plain(field.data_type()));
+        }
+        Ok((ParquetFile { schema, names }, types))
+    }
+
+    /// Reads the file batch by batch; `None` when nobody listens any more.
+    pub(crate) fn read(
+        &self,
+        entry: &FileEntry,
+        target: &Target,
+        send: &mut dyn FnMut(Cut) -> bool,
+    ) -> Result<Option<String>> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(open(entry)?)
+            .map_err(|error| unreadable(entry, error))?;
+        if builder.schema() != &self.schema {
+            return Err(Error::new(ErrorKind::Unavailable, "the file changed while it was read")
+                .with("file", &entry.name));
+        }
+        let reader =
+            builder.with_batch_size(BATCH).build().map_err(|error| unreadable(entry, error))?;
+        for batch in reader {
+            let batch = batch.or_error(ErrorKind::Data, "the Parquet file is damaged");
+            let batch = batch.map_err(|error| error.with("file", &entry.name))?;
+            if !send(Cut::Parsed(self.convert(&batch, target)?)) {
+                return Ok(None);
+            }
+        }
+        hash_file(&entry.path, &entry.name).map(Some)
+    }
+
+    /// Puts the columns in the target's order and types.
+    fn convert(&self, batch: &RecordBatch, target: &Target) -> Result<Parsed> {
+        let rows = batch.num_rows();
+        let mut parsed = Parsed { rows, lines_read: rows as u32, ..Parsed::default() };
+        parsed.lines.push_run(0, rows);
+        for (index, name) in target.names.iter().enumerate() {
+            let data_type = target.schema.field(index).data_type();
+            let column = match self.names.iter().position(|own| own == name) {
+                None => new_null_array(data_type, rows),
+                Some(at) => cast(batch.column(at), data_type, name, &mut parsed)?,
+            };
+            parsed.columns.push(column);
+        }
+        Ok(parsed)
+    }
+}
+
+/// Casts; a value that does not fit makes its row a rejected one.
+fn cast(
+    column: &ArrayRef,
+    data_type: &DataType,
+    name: &str,
+    parsed: &mut Parsed,
+) -> Result<ArrayRef> {
+    if column.data_type() == data_type {
+        return Ok(Arc::clone(column));
+    }
+    let options = CastOptions { safe: true, ..CastOptions::default() };
+    let cast = cast_with_options(column, data_type, &options).map_err(|error| {
+        Error::new(
+            ErrorKind::Data,
+            format!("column `{name}` cannot be read as {data_type}; it is {}", column.data_type()),
+        )
+        .because(error)
+    })?;
+    if cast.null_count() > column.null_count() {
+        for row in (0..column.len()).filter(|row| cast.is_null(*row) && column.is_valid(*row)) {
+            if parsed.bad_rows.insert(row as u32) {
+                let reason = format!("column `{name}`: the value is not a {data_type}");
+                parsed.rejects.push(Reject { line: row as u32, reason, raw: String::new() });
+            }
+        }
+    }
+    Ok(cast)
+}
+
+/// Microseconds for times, and no views or large offsets, so that files merge.
+fn plain(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Timestamp(_, zone) => {
+            DataType::Timestamp(TimeUnit::Microsecond, zone.as_ref().map(|_| "UTC".into()))
+        }
+        DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+        DataType::Date64 => DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::Dictionary(_, values) => plain(values),
+        other => other.clone(),
+    }
+}
+
+fn open(entry: &FileEntry) -> Result<File> {
+    File::open(&entry.path).map_err(|error| {
+        Error::new(ErrorKind::Io, "cannot open the file").with("file", &entry.name).because(error)
+    })
+}
+
+fn unreadable(entry: &FileEntry, error: parquet::errors::ParquetError) -> Error {
+    Error::new(ErrorKind::Data, "not a Parquet file, or a damaged one")
+        .with("file", &entry.name)
+        .because(error)
+}

@@ -1,0 +1,440 @@
+//! The settings of one table that is filled from files: what stands under `ingest:`.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tidemill_core::{Error, ErrorKind, Result};
+
+use super::input::{Compression, TextEncoding};
+
+/// The settings as written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct TableSettings {
+    /// One path or several, relative to the project. `*`, `?`, `{a,b}` and `[…]` match within a
+    /// folder, `**` across folders; names that start with a dot only when the dot is written.
+    pub location: Locations,
+    /// `csv`, `tsv`, `ndjson`, `json` or `parquet`. Default: by the file's name, behind which
+    /// `.gz` or `.zst` does not count.
+    pub format: Option<FileFormat>,
+    /// `auto` (by the first bytes), `none`, `gzip` or `zstd`.
+    pub compression: CompressionSetting,
+    /// CSV: what separates fields, one ASCII character. Default: `,` (a tab for `tsv`); where the
+    /// header has none of it but has `;`, a tab or `|`, that.
+    pub delimiter: Option<String>,
+    /// CSV: what encloses a field, one ASCII character; empty for none. Default `"`.
+    pub quote: Option<String>,
+    /// CSV: a character that takes the meaning from the next one. Default: none (a quote within a
+    /// quoted field is doubled).
+    pub escape: Option<String>,
+    /// CSV: whether the first row holds the names. Default true. Without it the columns are the
+    /// declared ones if there are as many, else `column_1`, `column_2`, ….
+    pub header: Option<bool>,
+    /// CSV: lines before the header (or the first row) that are left out.
+    pub skip_rows: usize,
+    /// CSV: lines that start with this character are left out.
+    pub comment: Option<String>,
+    /// CSV: unquoted texts that are NULL. Default: the empty text, `NA`, `N/A`, `NULL`, `null`
+    /// and `\N`. In quotes they are text in a text column, and NULL in a column of another type.
+    pub null_values: Option<Vec<String>>,
+    /// `auto` (byte order mark, UTF-16, else UTF-8), or a name such as `utf-8`, `utf-16`,
+    /// `latin-1`, `windows-1252`, `shift_jis`.
+    pub encoding: Option<String>,
+    /// How dates are written (`strftime`), in place of `YYYY-MM-DD`.
+    pub date_format: Option<String>,
+    /// How times are written (`strftime`), in place of ISO 8601.
+    pub timestamp_format: Option<String>,
+    /// JSON: where the records are in a document, as keys joined by dots. Default: the document
+    /// itself, an array of objects or one object.
+    pub records: Option<String>,
+    /// What happens when a file that was loaded has other content: `error` (default), or `reload`:
+    /// its rows are replaced. A table with `mode: merge` reads it again unless `error` is written.
+    pub on_change: Option<OnChange>,
+    /// `content`: a file whose content was loaded under another name is left out. Default: a file
+    /// is known by its path, a copy is loaded and reported.
+    pub deduplicate: Option<Deduplicate>,
+    /// A file that was changed less long ago waits for the next load: `30s`, `5m`.
+    pub settle: Option<String>,
+    /// The column with the file's path; `false` for none (then `on_change: reload` is refused).
+    pub source_file_column: NameOrOff,
+    /// The column with the line (Parquet and JSON documents: the number of the record) that the
+    /// row starts on; `false` for none.
+    pub source_row_column: NameOrOff,
+    /// The longest record that is read: `16MiB`.
+    pub max_record_bytes: Option<SizeText>,
+    /// How much of the start of each file is looked at before types are chosen: `256KiB`. A later
+    /// value that does not fit costs a second read, never a wrong type.
+    pub sample_bytes: Option<SizeText>,
+}
+
+/// The keys of the load loop, which are not for us but may be misspelled here.
+const LOAD_KEYS: [&str; 7] =
+    ["connection", "mode", "primary_key", "cursor", "schema_contract", "max_rejects", "table"];
+
+const KEYS: [&str; 21] = [
+    "location",
+    "format",
+    "compression",
+    "delimiter",
+    "quote",
+    "escape",
+    "header",
+    "skip_rows",
+    "comment",
+    "null_values",
+    "encoding",
+    "date_format",
+    "timestamp_format",
+    "records",
+    "on_change",
+    "deduplicate",
+    "settle",
+    "source_file_column",
+    "source_row_column",
+    "max_record_bytes",
+    "sample_bytes",
+];
+
+/// One path or several.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Locations {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl Default for Locations {
+    fn default() -> Self {
+        Locations::Many(Vec::new())
+    }
+}
+
+impl Locations {
+    /// All of them.
+    pub fn all(&self) -> &[String] {
+        match self {
+            Locations::One(location) => std::slice::from_ref(location),
+            Locations::Many(locations) => locations,
+        }
+    }
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileFormat {
+    /// Separated values.
+    Csv,
+    /// Values separated by tabs.
+    Tsv,
+    /// One JSON object a line.
+    #[serde(alias = "jsonl")]
+    Ndjson,
+    /// A JSON document.
+    Json,
+    /// Parquet.
+    Parquet,
+}
+
+impl FileFormat {
+    /// By the name of a file.
+    pub(crate) fn of_name(name: &str) -> Option<FileFormat> {
+        let name = name.to_ascii_lowercase();
+        let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+        Some(match name.rsplit_once('.')?.1 {
+            "csv" | "txt" => FileFormat::Csv,
+            "tsv" | "tab" => FileFormat::Tsv,
+            "ndjson" | "jsonl" => FileFormat::Ndjson,
+            "json" => FileFormat::Json,
+            "parquet" | "pq" => FileFormat::Parquet,
+            _ => return None,
+        })
+    }
+}
+
+/// How files are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CompressionSetting {
+    /// By the first bytes of each.
+    #[default]
+    Auto,
+    /// Not.
+    None,
+    /// gzip.
+    #[serde(alias = "gz")]
+    Gzip,
+    /// zstd.
+    #[serde(alias = "zst")]
+    Zstd,
+}
+
+/// What happens when a loaded file has other content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnChange {
+    /// The load fails and names it.
+    Error,
+    /// Its rows are replaced.
+    Reload,
+}
+
+/// What makes two files the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deduplicate {
+    /// Their path.
+    Path,
+    /// Their content as well.
+    Content,
+}
+
+/// A column's name, or `false`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(untagged)]
+pub enum NameOrOff {
+    /// The usual name.
+    #[default]
+    Default,
+    /// `false` for none, `true` for the usual name.
+    Switch(bool),
+    /// This name.
+    Name(String),
+}
+
+impl NameOrOff {
+    /// The name, if there is to be a column.
+    pub(crate) fn resolve(&self, usual: &str) -> Option<String> {
+        match self {
+            NameOrOff::Default | NameOrOff::Switch(true) => Some(usual.to_owned()),
+            NameOrOff::Switch(false) => None,
+            NameOrOff::Name(name) => Some(name.clone()),
+        }
+    }
+}
+
+/// A number of bytes, as a number or as `16MiB`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum SizeText {
+    /// In bytes.
+    Bytes(u64),
+    /// With a unit.
+    Text(String),
+}
+
+/// The settings with everything decided.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    pub(crate) written: TableSettings,
+    pub(crate) compression: Option<Compression>,
+    pub(crate) delimiter: Option<u8>,
+    pub(crate) quote: Option<u8>,
+    pub(crate) escape: Option<u8>,
+    pub(crate) comment: Option<u8>,
+    pub(crate) header: bool,
+    pub(crate) null_values: Vec<String>,
+    pub(crate) encoding: TextEncoding,
+    pub(crate) settle: Option<Duration>,
+    pub(crate) file_column: Option<String>,
+    pub(crate) row_column: Option<String>,
+    pub(crate) max_record_bytes: usize,
+    pub(crate) sample_bytes: usize,
+}
+
+impl TableSettings {
+    /// Reads the settings. An unknown key is refused, and the nearest known one named.
+    pub fn parse(value: &serde_json::Value) -> Result<TableSettings> {
+        let invalid = |message: String| Error::new(ErrorKind::Config, message);
+        let Some(object) = value.as_object() else {
+            return Err(invalid("`ingest` must be a mapping".into()));
+        };
+        for key in object.keys() {
+            if KEYS.contains(&key.as_str()) {
+                continue;
+            }
+            let nearest = KEYS
+                .iter()
+                .chain(&LOAD_KEYS)
+                .map(|known| (distance(key, known), known))
+                .min()
+                .filter(|(distance, _)| *distance <= 3);
+            let hint = match nearest {
+                Some((_, known)) => format!("did you mean `{known}`?"),
+                None => format!("known are {}", KEYS.map(|known| format!("`{known}`")).join(", ")),
+            };
+            return Err(invalid(format!("unknown setting `{key}` under `ingest`; {hint}")));
+        }
+        // One at a time, so that a message can name the setting that is wrong.
+        for (key, setting) in object {
+            let one = serde_json::Map::from_iter([(key.clone(), setting.clone())]);
+            if let Err(error) = serde_json::from_value::<TableSettings>(one.into()) {
+                return Err(invalid(format!("`{key}` under `ingest` is wrong")).because(error));
+            }
+        }
+        serde_json::from_value(value.clone())
+            .map_err(|error| invalid("the settings under `ingest` are wrong".into()).because(error))
+    }
+
+    pub(crate) fn resolve(self) -> Result<Resolved> {
+        let invalid = |message: String| Error::new(ErrorKind::Config, message);
+        if self.location.all().is_empty() {
+            return Err(invalid("`ingest` needs a `location`: a path, a pattern or a list".into()));
+        }
+        let byte = |name: &str, text: &Option<String>| -> Result<Option<Option<u8>>> {
+            match text.as_deref() {
+                None => Ok(None),
+                Some("") => Ok(Some(None)),
+                Some("\\t" | "tab") => Ok(Some(Some(b'\t'))),
+                Some(text) => match text.as_bytes() {
+                    [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r') => {
+                        Ok(Some(Some(*byte)))
+                    }
+                    _ => {
+                        Err(invalid(format!("`{name}` must be one ASCII character, not `{text}`")))
+                    }
+                },
+            }
+        };
+        let encoding = self.encoding.as_deref().unwrap_or("auto");
+        let settle = match &self.settle {
+            None => None,
+            Some(text) => Some(duration(text).ok_or_else(|| {
+                invalid(format!("`settle` must be a duration such as `30s` or `5m`, not `{text}`"))
+            })?),
+        };
+        let bytes = |name: &str, setting: &Option<SizeText>, usual: u64| match setting {
+            None => Ok(usual),
+            Some(SizeText::Bytes(bytes)) => Ok(*bytes),
+            Some(SizeText::Text(text)) => size(text).ok_or_else(|| {
+                invalid(format!("`{name}` must be a size such as `16MiB`, not `{text}`"))
+            }),
+        };
+        let max_record_bytes = bytes("max_record_bytes", &self.max_record_bytes, 16 << 20)?;
+        let sample_bytes = bytes("sample_bytes", &self.sample_bytes, 256 << 10)?;
+        if !(1024..=1 << 30).contains(&max_record_bytes) {
+            return Err(invalid("`max_record_bytes` must be between 1KiB and 1GiB".into()));
+        }
+        let quote = byte("quote", &self.quote)?.unwrap_or(Some(b'"'));
+        let resolved = Resolved {
+            compression: match self.compression {
+                CompressionSetting::Auto => None,
+                CompressionSetting::None => Some(Compression::None),
+                CompressionSetting::Gzip => Some(Compression::Gzip),
+                CompressionSetting::Zstd => Some(Compression::Zstd),
+            },
+            delimiter: byte("delimiter", &self.delimiter)?.flatten(),
+            quote,
+            escape: byte("escape", &self.escape)?.flatten().filter(|byte| Some(*byte) != quote),
+            comment: byte("comment", &self.comment)?.flatten(),
+            header: self.header.unwrap_or(true),
+            null_values: self.null_values.clone().unwrap_or_else(|| {
+                ["", "NA", "N/A", "NULL", "null", "\\N"].map(str::to_owned).to_vec()
+            }),
+            encoding: TextEncoding::of_name(encoding)
+                .ok_or_else(|| invalid(format!("unknown `encoding`: `{encoding}`")))?,
+            settle,
+            file_column: self.source_file_column.resolve("_source_file"),
+            row_column: self.source_row_column.resolve("_source_row"),
+            max_record_bytes: max_record_bytes as usize,
+            sample_bytes: sample_bytes.clamp(1, 64 << 20) as usize,
+            written: self,
+        };
+        if resolved.file_column.is_none() && resolved.written.on_change == Some(OnChange::Reload) {
+            return Err(invalid(
+                "`on_change: reload` needs the column that says which file a row is from; \
+                 leave `source_file_column` on"
+                    .into(),
+            ));
+        }
+        Ok(resolved)
+    }
+}
+
+/// `30s`, `5m`, `2h`, `1d`, `500ms`.
+fn duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = match text[digits..].trim() {
+        "ms" => return Some(Duration::from_millis(number)),
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    Some(Duration::from_secs(number.checked_mul(unit)?))
+}
+
+/// `16MiB`, `512KiB`, `1GiB`.
+fn size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = match text[digits..].trim() {
+        "" | "B" => 1,
+        "KiB" | "kB" | "KB" => 1 << 10,
+        "MiB" | "MB" => 1 << 20,
+        "GiB" | "GB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+/// How many letters must be changed to get from one word to the other (Levenshtein).
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (index, letter) in left.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, other) in right.iter().enumerate() {
+            let change = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = change.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_misspelled_key_gets_the_nearest_one() {
+        let error = TableSettings::parse(&json!({"locaton": "a.csv"})).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().contains("did you mean `location`?"), "{error}");
+        let error = TableSettings::parse(&json!({"on_chnage": "error"})).unwrap_err();
+        assert!(error.message().contains("`on_change`"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_key() {
+        let error = TableSettings::parse(&json!({"location": "a", "skip_rows": "x"})).unwrap_err();
+        assert!(error.message().contains("`skip_rows`"), "{error}");
+    }
+
+    #[test]
+    fn reload_needs_the_file_column() {
+        let settings = json!({"location": "a", "on_change": "reload", "source_file_column": false});
+        let error = TableSettings::parse(&settings).unwrap().resolve().unwrap_err();
+        assert!(error.message().contains("source_file_column"), "{error}");
+    }
+
+    #[test]
+    fn units() {
+        assert_eq!(duration("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(duration("5m"), Some(Duration::from_secs(300)));
+        assert_eq!(duration("5"), None);
+        assert_eq!(size("16MiB"), Some(16 << 20));
+        assert_eq!(size("12"), Some(12));
+        assert_eq!(size("1 parsec"), None);
+    }
+}

@@ -1,0 +1,66 @@
+//! Parquet files.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field};
+use parquet::arrow::ArrowWriter;
+use serde_json::json;
+
+use crate::reading::{Options, Project};
+
+fn file(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn project() -> Project {
+    let first = file(vec![
+        ("Id", Arc::new(Int32Array::from(vec![1, 2])) as ArrayRef),
+        ("name", Arc::new(StringArray::from(vec!["a", "b"]))),
+    ]);
+    let second = file(vec![
+        ("extra", Arc::new(StringArray::from(vec!["1"])) as ArrayRef),
+        ("id", Arc::new(Int64Array::from(vec![3]))),
+    ]);
+    Project::with(&[("1.parquet", &first), ("2.parquet", &second), ("x.csv", b"id\n1\n")])
+}
+
+#[test]
+fn schemas_are_merged() {
+    let project = project();
+    let outcome = project.read(json!("*.parquet"));
+    assert_eq!(outcome.types(), ["id Int64", "name Utf8", "extra Utf8"]);
+    assert_eq!(
+        outcome.columns(&["id", "name", "extra", "_source_file", "_source_row"]),
+        [
+            ["1", "a", "∅", "1.parquet", "1"],
+            ["2", "b", "∅", "1.parquet", "2"],
+            ["3", "∅", "1", "2.parquet", "1"]
+        ]
+    );
+    let again = project.try_read(json!("*.parquet"), Options::after(&outcome)).unwrap();
+    assert!(again.schema.is_none());
+}
+
+#[test]
+fn declared_types_reject_rows() {
+    let project = project();
+    let options =
+        Options { declared: vec![Field::new("name", DataType::Int64, true)], ..Options::default() };
+    let outcome = project.try_read(json!("1.parquet"), options).unwrap();
+    assert_eq!(outcome.row_count(), 0);
+    assert_eq!(outcome.rejected.len(), 2);
+}
+
+#[test]
+fn what_is_not_parquet() {
+    let project = project();
+    project.write("bad.parquet", b"PAR1 nothing PAR1");
+    let error = project.try_read(json!("bad.parquet"), Options::default()).unwrap_err();
+    assert!(error.to_string().contains("bad.parquet"), "{error}");
+    let settings = json!({"location": ["1.parquet", "x.csv"]});
+    assert!(project.try_read(settings, Options::default()).is_err());
+}
