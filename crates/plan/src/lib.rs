@@ -25,6 +25,7 @@ pub mod gates;
 mod graph;
 mod materialization;
 mod record;
+mod select;
 mod step;
 mod work;
 
@@ -33,6 +34,7 @@ pub use fingerprint::{Fingerprint, hash_text, schema_hash};
 pub use graph::Graph;
 pub use materialization::{Increment, MaterializationConfig, OnSchemaChange, WritePlan};
 pub use record::{CheckRecord, InputVersion, Inputs, Record};
+pub use select::{Scope, work};
 pub use step::{Step, StepAction};
 pub use work::{Work, WorkCheck, WorkKind, WorkNode};
 

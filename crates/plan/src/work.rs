@@ -77,6 +77,8 @@ pub struct WorkCheck {
     pub declared_by: BTreeSet<UniqueId>,
     /// The nodes that it reads, declaring ones included.
     pub reads: BTreeSet<UniqueId>,
+    /// The relation that it measures; `None` when it is a query of its own.
+    pub relation: Option<RelationName>,
     /// Where its failing rows are stored, if they are.
     pub store_failures: Option<RelationName>,
 }

@@ -145,17 +145,29 @@ impl Shared {
         if open.is_empty() {
             return Ok((outcomes, records));
         }
-        let started = Instant::now();
-        let measures: Vec<Measure> =
-            open.iter().flat_map(|prepared| prepared.measures.iter().cloned()).collect();
-        let mut results = if measures.is_empty() {
-            Vec::new().into_iter()
-        } else {
-            self.doers.engine.measure(relation, &measures, context).await?.into_iter()
-        };
-        let elapsed = started.elapsed();
+        let mut by_relation: BTreeMap<RelationName, Vec<Prepared<'_>>> = BTreeMap::new();
         for prepared in open {
-            let taken: Result<Vec<_>> = results.by_ref().take(prepared.measures.len()).collect();
+            let measured = prepared.work.relation.clone().unwrap_or_else(|| relation.clone());
+            by_relation.entry(measured).or_default().push(prepared);
+        }
+        let mut measured = Vec::new();
+        for (relation, open) in by_relation {
+            let started = Instant::now();
+            let measures: Vec<Measure> =
+                open.iter().flat_map(|prepared| prepared.measures.iter().cloned()).collect();
+            let mut results = if measures.is_empty() {
+                Vec::new().into_iter()
+            } else {
+                self.doers.engine.measure(&relation, &measures, context).await?.into_iter()
+            };
+            let elapsed = started.elapsed();
+            for prepared in open {
+                let taken: Result<Vec<_>> =
+                    results.by_ref().take(prepared.measures.len()).collect();
+                measured.push((prepared, taken, elapsed));
+            }
+        }
+        for (prepared, taken, elapsed) in measured {
             let verdict = match (&prepared.check, taken) {
                 (Ok(check), Ok(measurements)) => check.judge(&measurements),
                 (Err(error), _) => broken(&prepared.work.id, error),
@@ -239,7 +251,7 @@ impl Shared {
         relation: &RelationName,
         context: &QueryContext,
     ) -> Inputs {
-        let only_own = work.reads.len() <= 1
+        let only_own = work.relation.as_ref() == Some(relation)
             && check
                 .measures()
                 .iter()

@@ -466,7 +466,7 @@ async fn build_node(shared: &Shared, node: &WorkNode, unit: &Unit) -> Result<Bui
         WorkKind::Model(config) => model::build(shared, node, config, unit, &snapshot).await,
         WorkKind::Source | WorkKind::Seed => load(shared, node, &snapshot).await,
         WorkKind::External => Ok(Built {
-            product: Product::Same { record: None, unchanged: false },
+            product: Product::Same { record: None, unchanged: false, position: None },
             decision: Decision::Reuse,
             rows: None,
             reads: Vec::new(),
@@ -496,14 +496,16 @@ async fn load(shared: &Shared, node: &WorkNode, snapshot: &Snapshot) -> Result<B
         });
     }
     let record = Record { format: Record::FORMAT, fingerprint, ..Record::default() };
-    let mut staged = loaded.staged.into_iter().map(Arc::new);
+    let mut staged = loaded.staged.into_iter();
     let Some(main) = staged.next() else {
-        let record = (!same_settings && snapshot.get(&node.relation).is_some()).then(|| Record {
+        let there = snapshot.get(&node.relation).is_some();
+        let record = (there && (!same_settings || loaded.position.is_some())).then(|| Record {
             checks: recorded.map(|record| record.checks).unwrap_or_default(),
             ..record
         });
+        let position = loaded.position.filter(|_| there);
         return Ok(Built {
-            product: Product::Same { record, unchanged: false },
+            product: Product::Same { record, unchanged: false, position },
             decision: Decision::Reuse,
             rows: None,
             reads: Vec::new(),
@@ -728,8 +730,9 @@ fn changes_of(node: &WorkNode, product: &Product) -> Vec<PublishChange> {
     };
     match product {
         Product::Same { record: None, .. } => Vec::new(),
-        Product::Same { record: Some(record), .. } => {
-            vec![PublishChange::Record { relation: node.relation.clone(), meta: meta(record) }]
+        Product::Same { record: Some(record), position, .. } => {
+            let meta = PublishMeta { position: position.clone(), ..meta(record) };
+            vec![PublishChange::Record { relation: node.relation.clone(), meta }]
         }
         Product::View { sql, schema, record } => vec![PublishChange::View {
             relation: node.relation.clone(),
@@ -753,7 +756,8 @@ fn changes_of(node: &WorkNode, product: &Product) -> Vec<PublishChange> {
 /// Sources lag and never lead: they hear of a position only after it is published, and a failure
 /// to tell them is repeated by the next run.
 async fn acknowledge(shared: &Shared, id: &UniqueId, product: &Product) {
-    if let Product::Table { position: Some(position), .. } = product
+    if let Product::Table { position: Some(position), .. }
+    | Product::Same { position: Some(position), .. } = product
         && let Err(error) = shared.doers.loader.acknowledge(id, position).await
     {
         shared.doers.events.emit(Event::Notice {

@@ -53,7 +53,7 @@ pub(crate) async fn build(
         let reads = Record::of(snapshot, &node.relation)
             .map(|record| record.inputs.into_keys().collect())
             .unwrap_or_default();
-        let product = Product::Same { record: None, unchanged: false };
+        let product = Product::Same { record: None, unchanged: false, position: None };
         return Ok(Built { product, decision, rows: None, reads });
     }
 
@@ -67,21 +67,26 @@ pub(crate) async fn build(
         format: Record::FORMAT,
         fingerprint,
         inputs: inputs.clone(),
-        volatile: description.volatile_functions.clone(),
+        volatile: description
+            .volatile_functions
+            .iter()
+            .chain(&rendered.volatile)
+            .cloned()
+            .collect(),
         current_date: description.current_date.then(|| shared.options.current_date.clone()),
         ..Record::default()
     };
 
     if is_view {
-        let record = record(rendered.fingerprint);
+        let record = record(rendered.fingerprint.clone());
         let same = published.is_some_and(|published| {
             matches!(&published.kind, RelationKind::View { sql } if *sql == rendered.sql)
                 && same_columns(&published.schema, &description.schema)
         });
         let product = if same {
-            Product::Same { record: Some(record), unchanged: true }
+            Product::Same { record: Some(record), unchanged: true, position: None }
         } else {
-            Product::View { sql: rendered.sql, schema: description.schema, record }
+            Product::View { sql: rendered.sql.clone(), schema: description.schema, record }
         };
         return Ok(Built { product, decision, rows: None, reads });
     }
@@ -128,7 +133,7 @@ pub(crate) async fn build(
         )
         .await);
     } else {
-        rendered.fingerprint
+        rendered.fingerprint.clone()
     };
     Ok(finish(shared, Arc::new(staged), published, record(fingerprint), decision, reads).await)
 }
@@ -157,6 +162,7 @@ async fn finish(
             Product::Table { record, .. } => Product::Same {
                 record: Some(Record { unchanged: true, ..record }),
                 unchanged: true,
+                position: None,
             },
             other => other,
         }

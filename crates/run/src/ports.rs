@@ -37,6 +37,8 @@ pub struct Rendered {
     pub sql: String,
     /// Everything that the result depends on besides the data that it reads.
     pub fingerprint: Fingerprint,
+    /// What the template read that is different each time.
+    pub volatile: Vec<String>,
 }
 
 /// Loads seeds and sources.
@@ -67,7 +69,7 @@ pub struct LoadRequest {
 #[derive(Debug)]
 pub struct Loaded {
     /// The table and, if rows were rejected, the table of rejected rows. Empty: nothing is new.
-    pub staged: Vec<Staged>,
+    pub staged: Vec<Arc<Staged>>,
     /// The position that the staged data stands for.
     pub position: Option<Position>,
     /// Rows that were read.

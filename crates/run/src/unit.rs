@@ -24,8 +24,9 @@ pub(crate) enum Phase {
 /// What a node wants to publish.
 #[derive(Debug)]
 pub(crate) enum Product {
-    /// Nothing: what is published stays. The record is written again when it is given.
-    Same { record: Option<Record>, unchanged: bool },
+    /// Nothing: what is published stays. The record and the position are written again when they
+    /// are given.
+    Same { record: Option<Record>, unchanged: bool, position: Option<Position> },
     /// A table, and tables that belong to it.
     Table {
         staged: Arc<Staged>,

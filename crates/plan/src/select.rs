@@ -1,0 +1,254 @@
+//! From a project and a selection to work.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidemill_core::{RelationName, UniqueId};
+use tidemill_project::{Manifest, Node, OnSchemaChange, ResourceType, SourceTable, TestKind};
+
+use crate::{Graph, MaterializationConfig, Work, WorkCheck, WorkKind, WorkNode};
+
+/// What kinds of nodes a command works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// Sources that we load.
+    pub sources: bool,
+    /// Seeds.
+    pub seeds: bool,
+    /// Models.
+    pub models: bool,
+    /// Checks.
+    pub checks: bool,
+}
+
+impl Scope {
+    /// `build`
+    pub const BUILD: Scope = Scope { sources: true, seeds: true, models: true, checks: true };
+    /// `run`
+    pub const RUN: Scope = Scope { sources: false, seeds: false, models: true, checks: false };
+    /// `test`
+    pub const TEST: Scope = Scope { sources: false, seeds: false, models: false, checks: true };
+    /// `seed`
+    pub const SEED: Scope = Scope { sources: false, seeds: true, models: false, checks: false };
+    /// `ingest`: a load is gated by the checks of its source, as in `build`.
+    pub const INGEST: Scope = Scope { sources: true, seeds: false, models: false, checks: true };
+
+    /// The same without checks.
+    #[must_use]
+    pub const fn without_checks(self) -> Scope {
+        Scope { checks: false, ..self }
+    }
+}
+
+/// The work of a command on the selected nodes. `store_failures` is the flag; a test's own setting
+/// wins over it.
+pub fn work(
+    manifest: &Manifest,
+    selected: &BTreeSet<UniqueId>,
+    scope: Scope,
+    store_failures: bool,
+) -> Work {
+    let mut work = Work { graph: graph(manifest), owners: owners(manifest), ..Work::default() };
+    for id in selected {
+        if let Some(node) = manifest.node(id) {
+            let wanted = match node.resource_type {
+                ResourceType::Model => scope.models && !node.is_ephemeral(),
+                ResourceType::Seed => scope.seeds,
+                _ => false,
+            };
+            if wanted {
+                work.nodes.insert(id.clone(), work_node(node));
+            }
+        } else if let Some(source) = manifest.source(id)
+            && scope.sources
+            && source.ingest.is_some()
+        {
+            work.nodes.insert(id.clone(), work_source(source, WorkKind::Source));
+        }
+    }
+    if scope.checks {
+        add_checks(&mut work, manifest, selected, scope, store_failures);
+    }
+    work
+}
+
+fn add_checks(
+    work: &mut Work,
+    manifest: &Manifest,
+    selected: &BTreeSet<UniqueId>,
+    scope: Scope,
+    store_failures: bool,
+) {
+    let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
+    for node in manifest.tests().filter(|node| selected.contains(&node.unique_id)) {
+        let check = work_check(manifest, node, store_failures);
+        if scope == Scope::INGEST && !check.reads.iter().all(|read| building.contains(read)) {
+            continue;
+        }
+        // A source that others fill is checked before what reads it is built.
+        if scope == Scope::BUILD
+            && check.reads.iter().all(|read| !building.contains(read))
+            && let Some(source) = check.declared_by.iter().find_map(|id| manifest.source(id))
+            && source.ingest.is_none()
+        {
+            work.nodes.insert(source.unique_id.clone(), work_source(source, WorkKind::External));
+        }
+        work.checks.insert(check.id.clone(), check);
+    }
+}
+
+/// The project's graph without tests and analyses.
+pub(crate) fn graph(manifest: &Manifest) -> Graph {
+    let mut graph = Graph::new();
+    for id in manifest.sources.keys() {
+        graph.add_node(id);
+    }
+    for node in manifest.nodes.values().filter(|node| is_data(node)) {
+        graph.add_node(&node.unique_id);
+        for parent in manifest.parents_of(&node.unique_id) {
+            graph.add_edge(parent, &node.unique_id);
+        }
+    }
+    graph
+}
+
+fn is_data(node: &Node) -> bool {
+    matches!(node.resource_type, ResourceType::Model | ResourceType::Seed | ResourceType::Snapshot)
+}
+
+fn owners(manifest: &Manifest) -> BTreeMap<RelationName, UniqueId> {
+    manifest
+        .sources
+        .values()
+        .map(|source| (source.relation(), source.unique_id.clone()))
+        .chain(
+            manifest
+                .nodes
+                .values()
+                .filter(|node| node.is_relational())
+                .map(|node| (node.relation(), node.unique_id.clone())),
+        )
+        .collect()
+}
+
+fn work_node(node: &Node) -> WorkNode {
+    let config = &node.config;
+    let kind = match node.resource_type {
+        ResourceType::Seed => WorkKind::Seed,
+        _ => WorkKind::Model(MaterializationConfig {
+            materialized: config.materialized.as_str().to_owned(),
+            strategy: config.incremental_strategy.clone(),
+            unique_key: config.unique_key.clone(),
+            partition_by: config.partition_by.clone(),
+            merge_update_columns: config.merge_update_columns.clone().unwrap_or_default(),
+            merge_exclude_columns: config.merge_exclude_columns.clone().unwrap_or_default(),
+            on_schema_change: Some(
+                match config.on_schema_change {
+                    OnSchemaChange::Ignore => "ignore",
+                    OnSchemaChange::Fail => "fail",
+                    OnSchemaChange::AppendNewColumns => "append_new_columns",
+                    OnSchemaChange::SyncAllColumns => "sync_all_columns",
+                }
+                .to_owned(),
+            ),
+        }),
+    };
+    let comments = node
+        .columns
+        .values()
+        .filter(|column| !column.description.is_empty())
+        .map(|column| (column.name.clone(), column.description.clone()))
+        .collect();
+    WorkNode {
+        id: node.unique_id.clone(),
+        name: node.name.clone(),
+        kind,
+        relation: node.relation(),
+        comments,
+        never_reuse: (config.reuse_override() == Some(false))
+            .then(|| "`meta.reuse` is false".to_owned()),
+        ignore_volatile: config.reuse_override() == Some(true),
+        full_refresh: config.full_refresh,
+    }
+}
+
+fn work_source(source: &SourceTable, kind: WorkKind) -> WorkNode {
+    WorkNode {
+        id: source.unique_id.clone(),
+        name: format!("{}.{}", source.source_name, source.name),
+        kind,
+        relation: source.relation(),
+        comments: source
+            .columns
+            .values()
+            .filter(|column| !column.description.is_empty())
+            .map(|column| (column.name.clone(), column.description.clone()))
+            .collect(),
+        never_reuse: None,
+        ignore_volatile: false,
+        full_refresh: None,
+    }
+}
+
+fn work_check(manifest: &Manifest, node: &Node, store_failures: bool) -> WorkCheck {
+    let parents = manifest.parents_of(&node.unique_id);
+    let attached = match node.test.as_ref().map(|test| &test.kind) {
+        Some(TestKind::Generic(generic)) => generic.attached.clone(),
+        _ => None,
+    };
+    let declaring: Vec<&UniqueId> = match &attached {
+        Some(attached) => vec![attached],
+        None => parents.iter().collect(),
+    };
+    let mut declared_by = BTreeSet::new();
+    for id in declaring {
+        if manifest.node(id).is_some_and(Node::is_ephemeral) {
+            declared_by.extend(inlined_in(manifest, id));
+        } else {
+            declared_by.insert(id.clone());
+        }
+    }
+    let mut reads = declared_by.clone();
+    for id in parents {
+        reads.extend(through_ephemeral(manifest, id));
+    }
+    let store = node.test.as_ref().and_then(|test| test.store_failures).unwrap_or(store_failures);
+    WorkCheck {
+        id: node.unique_id.clone(),
+        name: node.name.clone(),
+        relation: attached
+            .as_ref()
+            .filter(|id| !manifest.node(id).is_some_and(Node::is_ephemeral))
+            .and_then(|id| manifest.relation_of(id)),
+        declared_by,
+        reads,
+        store_failures: store.then(|| node.relation()),
+    }
+}
+
+/// The nodes whose SQL contains an ephemeral model.
+fn inlined_in(manifest: &Manifest, id: &UniqueId) -> BTreeSet<UniqueId> {
+    let mut found = BTreeSet::new();
+    for child in manifest.children_of(id) {
+        match manifest.node(child) {
+            Some(node) if node.is_ephemeral() => found.extend(inlined_in(manifest, child)),
+            Some(node) if is_data(node) => {
+                found.insert(child.clone());
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The node itself, or what an ephemeral model reads.
+fn through_ephemeral(manifest: &Manifest, id: &UniqueId) -> BTreeSet<UniqueId> {
+    if manifest.node(id).is_some_and(Node::is_ephemeral) {
+        manifest
+            .parents_of(id)
+            .iter()
+            .flat_map(|parent| through_ephemeral(manifest, parent))
+            .collect()
+    } else {
+        BTreeSet::from([id.clone()])
+    }
+}
