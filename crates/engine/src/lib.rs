@@ -1,1 +1,54 @@
-//! placeholder
+//! The embedded query engine: DataFusion over one snapshot of the lake.
+//!
+//! **Takes** SQL text and a [`tidemill_core::QueryContext`] (which published state, with which
+//! differences, in whose name, at which time). **Gives** Arrow batches in plain types,
+//! descriptions of queries, and measurements for checks. **Promises** that a query only reads; that
+//! it sees one published state; that all queries together stay within the memory and disk they
+//! were given, spilling where an operator can and failing with the limit's name where it cannot;
+//! that dropping a result stops its query; and that an error says which column, relation or
+//! function is meant and, where it is known, at which line and column of the text.
+//!
+//! SQL has PostgreSQL's meaning, with the spellings that other systems have for the same things
+//! (`rewrite`, `functions`). Known differences: `avg` of integers is a double; a `numeric` without
+//! a scale has ten decimals; `timestamp with time zone` columns are shown in UTC; a `lateral`
+//! subquery may be joined `inner`, `left` and `cross` only; regular expressions are those of the
+//! `regex` crate (no look-around, no back references).
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use tidemill_core::{Cancellation, Engine, Overlay, Principal, QueryContext, RunId, Snapshot};
+//! # use tidemill_engine::{EmbeddedEngine, EngineOptions};
+//! # let runtime = tokio::runtime::Runtime::new().unwrap();
+//! let engine = EmbeddedEngine::new(EngineOptions::default()).unwrap();
+//! let context = QueryContext {
+//!     snapshot: Snapshot::empty(),
+//!     overlay: Overlay::none(),
+//!     principal: Principal::Owner,
+//!     run: RunId::new("example"),
+//!     cancel: Cancellation::new(),
+//!     default_schema: "main".into(),
+//!     timezone: "UTC".into(),
+//!     now: 0,
+//! };
+//! let description = runtime.block_on(engine.describe("select 0.1 + 0.2 as sum", &context)).unwrap();
+//! assert_eq!(description.schema.field(0).name(), "sum");
+//! ```
+
+mod catalog;
+mod describe;
+mod engine;
+mod error;
+mod functions;
+mod measure;
+mod operators;
+mod options;
+mod output;
+mod parse;
+mod planner;
+mod rewrite;
+mod tables;
+mod types;
+
+pub use engine::EmbeddedEngine;
+pub use options::EngineOptions;
+pub use tables::{MemoryTables, TableProviders};

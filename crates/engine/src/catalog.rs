@@ -1,0 +1,145 @@
+//! `information_schema` over the state that a query sees.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+use tidemill_core::{OverlayEntry, QueryContext, RelationKind, RelationName, Result};
+
+use crate::error::from_datafusion;
+use crate::types::sql_name;
+
+/// The schema that is not in the lake.
+pub(crate) const INFORMATION_SCHEMA: &str = "information_schema";
+
+/// One of its tables, or `None` when it has none of this name.
+pub(crate) fn information_table(
+    table: &str,
+    catalog: &str,
+    context: &QueryContext,
+) -> Result<Option<Arc<dyn TableProvider>>> {
+    let visible = visible(context);
+    let batch = match table {
+        "tables" => tables(&visible, catalog),
+        "views" => views(&visible, catalog),
+        "columns" => columns(&visible, catalog),
+        "schemata" => schemata(&visible, catalog),
+        _ => return Ok(None),
+    };
+    let table = batch
+        .map_err(datafusion::common::DataFusionError::from)
+        .and_then(|batch| MemTable::try_new(batch.schema(), vec![vec![batch]]))
+        .map_err(|error| from_datafusion(error, None))?;
+    Ok(Some(Arc::new(table)))
+}
+
+struct Visible {
+    name: RelationName,
+    view: Option<String>,
+    /// Column name, type, in order.
+    columns: Vec<(String, String)>,
+}
+
+fn visible(context: &QueryContext) -> Vec<Visible> {
+    let describe = |schema: &arrow::datatypes::Schema| {
+        schema
+            .fields()
+            .iter()
+            .map(|field| (field.name().clone(), sql_name(field.data_type())))
+            .collect()
+    };
+    let mut all: Vec<Visible> = context
+        .snapshot
+        .relations
+        .values()
+        .filter(|relation| !context.overlay.0.contains_key(&relation.name))
+        .map(|relation| Visible {
+            name: relation.name.clone(),
+            view: match &relation.kind {
+                RelationKind::View { sql } => Some(sql.clone()),
+                RelationKind::Table { .. } => None,
+            },
+            columns: describe(&relation.schema),
+        })
+        .collect();
+    for (name, entry) in context.overlay.0.iter() {
+        match entry {
+            OverlayEntry::Staged(staged) => all.push(Visible {
+                name: name.clone(),
+                view: None,
+                columns: describe(&staged.schema),
+            }),
+            // The columns of a candidate view are known only when it is planned.
+            OverlayEntry::View(sql) => all.push(Visible {
+                name: name.clone(),
+                view: Some(sql.clone()),
+                columns: Vec::new(),
+            }),
+            OverlayEntry::Absent => {}
+        }
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+type Batch = Result<RecordBatch, arrow::error::ArrowError>;
+
+fn text<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(values))
+}
+
+fn tables(visible: &[Visible], catalog: &str) -> Batch {
+    let kind = |relation: &Visible| if relation.view.is_some() { "VIEW" } else { "BASE TABLE" };
+    RecordBatch::try_from_iter([
+        ("table_catalog", text(visible.iter().map(|_| catalog))),
+        ("table_schema", text(visible.iter().map(|relation| relation.name.schema()))),
+        ("table_name", text(visible.iter().map(|relation| relation.name.name()))),
+        ("table_type", text(visible.iter().map(kind))),
+    ])
+}
+
+fn views(visible: &[Visible], catalog: &str) -> Batch {
+    let views: Vec<(&RelationName, &str)> = visible
+        .iter()
+        .filter_map(|relation| Some((&relation.name, relation.view.as_deref()?)))
+        .collect();
+    RecordBatch::try_from_iter([
+        ("table_catalog", text(views.iter().map(|_| catalog))),
+        ("table_schema", text(views.iter().map(|(name, _)| name.schema()))),
+        ("table_name", text(views.iter().map(|(name, _)| name.name()))),
+        ("view_definition", text(views.iter().map(|(_, sql)| *sql))),
+    ])
+}
+
+fn columns(visible: &[Visible], catalog: &str) -> Batch {
+    let rows: Vec<(&RelationName, i32, &(String, String))> = visible
+        .iter()
+        .flat_map(|relation| {
+            (1..)
+                .zip(&relation.columns)
+                .map(|(position, column)| (&relation.name, position, column))
+        })
+        .collect();
+    RecordBatch::try_from_iter([
+        ("table_catalog", text(rows.iter().map(|_| catalog))),
+        ("table_schema", text(rows.iter().map(|(name, ..)| name.schema()))),
+        ("table_name", text(rows.iter().map(|(name, ..)| name.name()))),
+        ("column_name", text(rows.iter().map(|(.., column)| column.0.as_str()))),
+        (
+            "ordinal_position",
+            Arc::new(Int32Array::from_iter_values(rows.iter().map(|(_, position, _)| *position))),
+        ),
+        ("is_nullable", text(rows.iter().map(|_| "YES"))),
+        ("data_type", text(rows.iter().map(|(.., column)| column.1.as_str()))),
+    ])
+}
+
+fn schemata(visible: &[Visible], catalog: &str) -> Batch {
+    let mut names: Vec<&str> = visible.iter().map(|relation| relation.name.schema()).collect();
+    names.dedup();
+    RecordBatch::try_from_iter([
+        ("catalog_name", text(names.iter().map(|_| catalog))),
+        ("schema_name", text(names.iter().copied())),
+    ])
+}

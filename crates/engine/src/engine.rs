@@ -1,0 +1,496 @@
+//! The embedded engine.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use chrono::DateTime;
+use datafusion::catalog::TableProvider;
+use datafusion::execution::FunctionRegistry;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::SessionState;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionConfig;
+use futures::StreamExt;
+use tidemill_core::{
+    BatchStream, Description, Engine, Error, ErrorKind, Measure, Measurement, QueryContext,
+    RelationName, Result, TableVersion,
+};
+use tokio::sync::mpsc;
+
+use crate::EngineOptions;
+use crate::describe::moving;
+use crate::error::{from_datafusion, is_memory};
+use crate::output::{plain_batch, plain_schema};
+use crate::planner::{OpenTable, Planner, Table};
+use crate::tables::TableProviders;
+use crate::{functions, operators};
+
+/// Threads have room for the deepest plan that the parser lets through. Only what is used is real
+/// memory.
+const STACK: usize = 128 * 1024 * 1024;
+/// Batches that wait between the engine and who reads the result.
+const BATCHES_AHEAD: usize = 2;
+/// Opened tables that are remembered. A published version never changes, so they never go stale.
+const OPEN_TABLES: usize = 4096;
+
+/// The engine in this process: DataFusion over one lake.
+///
+/// Cloning is cheap; clones share memory, threads and opened tables.
+#[derive(Clone)]
+pub struct EmbeddedEngine {
+    pub(crate) core: Arc<Core>,
+    tables: Arc<Tables>,
+}
+
+/// What does not depend on the lake.
+pub(crate) struct Core {
+    pub(crate) options: EngineOptions,
+    pub(crate) memory_limit: usize,
+    pub(crate) threads: usize,
+    environment: Arc<RuntimeEnv>,
+    template: SessionState,
+    // `None` only while it is dropped.
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // A runtime must not wait for its threads when the last engine goes inside another one.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+struct Tables {
+    providers: Arc<dyn TableProviders>,
+    open: Mutex<HashMap<(RelationName, String, TableVersion), Arc<dyn TableProvider>>>,
+}
+
+impl EmbeddedEngine {
+    /// An engine without tables; [`EmbeddedEngine::with_tables`] gives it some.
+    pub fn new(options: EngineOptions) -> Result<Self> {
+        let memory_limit = options.resolved_memory();
+        let threads = options.resolved_threads();
+        let environment = environment(&options, memory_limit)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("tidemill-engine")
+            .thread_stack_size(STACK)
+            .enable_all()
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::Resources, "the engine's threads cannot be started")
+                    .because(error)
+            })?;
+        let template = template(&options, threads, environment.clone())?;
+        let core =
+            Core { options, memory_limit, threads, environment, template, runtime: Some(runtime) };
+        Ok(EmbeddedEngine {
+            core: Arc::new(core),
+            tables: Arc::new(Tables::new(Arc::new(NoTables))),
+        })
+    }
+
+    /// The same engine over these tables.
+    #[must_use]
+    pub fn with_tables(&self, tables: Arc<dyn TableProviders>) -> Self {
+        EmbeddedEngine { core: self.core.clone(), tables: Arc::new(Tables::new(tables)) }
+    }
+
+    /// The process's memory pool, spill files and caches: the lake uses the same.
+    pub fn runtime(&self) -> Arc<RuntimeEnv> {
+        self.core.environment.clone()
+    }
+
+    /// How many partitions a plan has.
+    pub fn threads(&self) -> usize {
+        self.core.threads
+    }
+
+    /// Runs a future on the engine's threads and waits for it. Dropping the wait stops it.
+    pub(crate) async fn on_own_threads<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let task = AbortOnDrop(self.core.handle()?.spawn(future));
+        task.wait().await?
+    }
+
+    /// The session of one query.
+    pub(crate) fn session(&self, context: &QueryContext) -> Result<SessionState> {
+        let mut state = self.core.template.clone();
+        let now = DateTime::from_timestamp_micros(context.now).ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "the time of the query is out of range")
+                .with("microseconds", context.now)
+        })?;
+        state.execution_props_mut().query_execution_start_time = Some(now);
+        let zone = match context.timezone.as_str() {
+            "" => self.core.options.timezone.as_str(),
+            zone => zone,
+        };
+        if state.config_options().execution.time_zone.as_deref() != Some(zone) {
+            if zone.parse::<chrono_tz::Tz>().is_err() {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!("`{zone}` is not a time zone; use an IANA name such as `Europe/Paris`"),
+                ));
+            }
+            state.config_mut().options_mut().execution.time_zone = Some(zone.to_owned());
+        }
+        Ok(state)
+    }
+
+    /// Plans a text in a session.
+    pub(crate) async fn plan(
+        &self,
+        sql: &str,
+        state: &SessionState,
+        context: &QueryContext,
+    ) -> Result<Planned> {
+        let databases = &self.core.options.databases;
+        let mut planner = Planner::new(state, context, &*self.tables, databases);
+        let plan = planner.plan(sql).await?;
+        let Planner { relations, direct, .. } = planner;
+        Ok(Planned {
+            plan,
+            relations: relations.into_iter().collect(),
+            direct: direct.into_iter().collect(),
+        })
+    }
+
+    pub(crate) fn fail(&self, error: datafusion::common::DataFusionError) -> Error {
+        from_datafusion(error, Some(self.core.memory_limit))
+    }
+
+    async fn describe_here(&self, sql: &str, context: &QueryContext) -> Result<Description> {
+        let state = self.session(context)?;
+        let planned = self.plan(sql, &state, context).await?;
+        let moving = moving(&planned.plan)?;
+        let analyzed = state
+            .analyzer()
+            .execute_and_check(planned.plan, &state.config_options().clone(), |_, _| {})
+            .map_err(|error| self.fail(error))?;
+        Ok(Description {
+            schema: plain_schema(analyzed.schema().as_arrow()),
+            relations: planned.relations,
+            direct_relations: planned.direct,
+            volatile_functions: moving.volatile.into_iter().collect(),
+            current_date: moving.current_date,
+        })
+    }
+
+    /// Plans and starts a query; batches go to the channel that is returned.
+    async fn start(&self, sql: &str, context: &QueryContext) -> Result<Started> {
+        let state = self.session(context)?;
+        let planned = self.plan(sql, &state, context).await?;
+        let plan = self.physical(&planned.plan, &state).await?;
+        let schema = plain_schema(&plan.schema());
+        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
+        let run = Run {
+            engine: self.clone(),
+            state,
+            logical: planned.plan,
+            schema: schema.clone(),
+            sender,
+        };
+        let cancel = context.cancel.clone();
+        let task = self.core.handle()?.spawn(async move {
+            let sender = run.sender.clone();
+            let result = tokio::select! {
+                () = cancel.cancelled() => Err(cancelled()),
+                result = run.to_end(plan) => result,
+            };
+            if let Err(error) = result {
+                // The reader may be gone, which is its right.
+                let _ = sender.send(Err(error)).await;
+            }
+        });
+        Ok(Started { schema, batches, task: AbortOnDrop(task) })
+    }
+
+    pub(crate) async fn physical(
+        &self,
+        plan: &LogicalPlan,
+        state: &SessionState,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        state.create_physical_plan(plan).await.map_err(|error| self.fail(error))
+    }
+}
+
+fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "cancelled")
+}
+
+impl Core {
+    pub(crate) fn handle(&self) -> Result<&tokio::runtime::Handle> {
+        self.runtime
+            .as_ref()
+            .map(tokio::runtime::Runtime::handle)
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "the engine is shutting down"))
+    }
+}
+
+/// A logical plan and what it reads.
+pub(crate) struct Planned {
+    pub(crate) plan: LogicalPlan,
+    pub(crate) relations: Vec<RelationName>,
+    pub(crate) direct: Vec<RelationName>,
+}
+
+struct Started {
+    schema: SchemaRef,
+    batches: mpsc::Receiver<Result<RecordBatch>>,
+    task: AbortOnDrop<()>,
+}
+
+impl Started {
+    fn into_stream(self) -> BatchStream {
+        let schema = self.schema.clone();
+        let batches = futures::stream::unfold(Some(self), |started| async {
+            let mut started = started?;
+            match started.batches.recv().await {
+                Some(Ok(batch)) => Some((Ok(batch), Some(started))),
+                Some(Err(error)) => Some((Err(error), None)),
+                // The channel closes at the end, and when the task panicked.
+                None => match started.task.wait().await {
+                    Ok(()) => None,
+                    Err(error) => Some((Err(error), None)),
+                },
+            }
+        });
+        BatchStream::new(schema, batches)
+    }
+}
+
+/// A running query.
+struct Run {
+    engine: EmbeddedEngine,
+    state: SessionState,
+    logical: LogicalPlan,
+    schema: SchemaRef,
+    sender: mpsc::Sender<Result<RecordBatch>>,
+}
+
+impl Run {
+    async fn to_end(mut self, plan: Arc<dyn ExecutionPlan>) -> Result<()> {
+        let has_hash_join = has_hash_join(&plan);
+        match self.attempt(plan).await {
+            Err(Stopped { error, yielded: false }) if has_hash_join && is_memory(&error) => {
+                // A hash join cannot spill; a sort-merge join can.
+                tracing::info!("a hash join did not fit into memory, trying a sort-merge join");
+                self.state.config_mut().options_mut().optimizer.prefer_hash_join = false;
+                let plan = self.engine.physical(&self.logical, &self.state).await?;
+                let again = self.attempt(plan).await;
+                again.map_err(|stopped| self.engine.fail(stopped.error))
+            }
+            result => result.map_err(|stopped| self.engine.fail(stopped.error)),
+        }
+    }
+
+    async fn attempt(&self, plan: Arc<dyn ExecutionPlan>) -> Result<(), Stopped> {
+        let mut yielded = false;
+        let mut stream = execute_stream(plan, self.state.task_ctx())
+            .map_err(|error| Stopped { error, yielded })?;
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(|error| Stopped { error, yielded })?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let batch = plain_batch(batch, &self.schema).map_err(|error| Stopped {
+                error: datafusion::common::DataFusionError::External(Box::new(error)),
+                yielded,
+            })?;
+            yielded = true;
+            if self.sender.send(Ok(batch)).await.is_err() {
+                // Nobody reads any more.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Stopped {
+    error: datafusion::common::DataFusionError,
+    yielded: bool,
+}
+
+fn has_hash_join(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let mut found = false;
+    // The closure gives no error.
+    let _ = plan.apply(|node| {
+        found |= node.downcast_ref::<HashJoinExec>().is_some();
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found
+}
+
+/// A task that ends when nobody waits for it any more.
+pub(crate) struct AbortOnDrop<T>(pub(crate) tokio::task::JoinHandle<T>);
+
+impl<T> AbortOnDrop<T> {
+    pub(crate) async fn wait(mut self) -> Result<T> {
+        (&mut self.0).await.map_err(|error| {
+            if error.is_cancelled() {
+                return cancelled();
+            }
+            let reason = match error.into_panic().downcast::<String>() {
+                Ok(text) => *text,
+                Err(other) => other
+                    .downcast::<&'static str>()
+                    .map_or_else(|_| "no reason given".to_owned(), |text| (*text).to_owned()),
+            };
+            Error::new(ErrorKind::Internal, format!("the engine failed: {reason}"))
+        })
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Tables {
+    fn new(providers: Arc<dyn TableProviders>) -> Self {
+        Tables { providers, open: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl OpenTable for Tables {
+    async fn open(&self, table: Table<'_>) -> Result<Arc<dyn TableProvider>> {
+        let relation = match table {
+            Table::Staged(staged) => return self.providers.staged(staged).await,
+            Table::Published(relation) => relation,
+        };
+        let tidemill_core::RelationKind::Table { location, version } = &relation.kind else {
+            return self.providers.published(relation).await;
+        };
+        let key = (relation.name.clone(), location.clone(), *version);
+        let known = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(provider) = known {
+            return Ok(provider);
+        }
+        let provider = self.providers.published(relation).await?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= OPEN_TABLES {
+            open.clear();
+        }
+        open.insert(key, provider.clone());
+        Ok(provider)
+    }
+}
+
+/// An engine that has no lake yet.
+struct NoTables;
+
+#[async_trait]
+impl TableProviders for NoTables {
+    async fn published(
+        &self,
+        relation: &tidemill_core::PublishedRelation,
+    ) -> Result<Arc<dyn TableProvider>> {
+        Err(Error::new(ErrorKind::Internal, "this engine has no lake")
+            .with("relation", &relation.name))
+    }
+
+    async fn staged(&self, staged: &tidemill_core::Staged) -> Result<Arc<dyn TableProvider>> {
+        Err(Error::new(ErrorKind::Internal, "this engine has no lake")
+            .with("relation", &staged.relation))
+    }
+}
+
+fn environment(options: &EngineOptions, memory_limit: usize) -> Result<Arc<RuntimeEnv>> {
+    let spill = DiskManagerBuilder::default()
+        .with_mode(match &options.spill_dir {
+            Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
+            None => DiskManagerMode::OsTmpDirectory,
+        })
+        .with_max_temp_directory_size(options.resolved_spill_limit());
+    if let Some(directory) = &options.spill_dir {
+        std::fs::create_dir_all(directory).map_err(|error| {
+            Error::new(ErrorKind::Config, "the directory for spilled data cannot be made")
+                .with("directory", directory.display())
+                .because(error)
+        })?;
+    }
+    RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(memory_limit)))
+        .with_disk_manager_builder(spill)
+        .build_arc()
+        .map_err(|error| from_datafusion(error, None))
+}
+
+/// Everything that all sessions share, built once: cloning it is what makes a session cheap.
+fn template(
+    options: &EngineOptions,
+    threads: usize,
+    environment: Arc<RuntimeEnv>,
+) -> Result<SessionState> {
+    let mut config = SessionConfig::new()
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(false)
+        .with_target_partitions(threads);
+    let settings = config.options_mut();
+    settings.execution.time_zone = Some(options.timezone.clone());
+    settings.sql_parser.parse_float_as_decimal = true;
+    settings.execution.parquet.pushdown_filters = true;
+    // Our operators are asked before DataFusion's, our functions stand in front of its.
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(environment)
+        .with_expr_planners(vec![operators::planner()])
+        .with_default_features()
+        .build();
+    let fail = |error| from_datafusion(error, None);
+    for function in functions::scalars() {
+        state.register_udf(Arc::new(function)).map_err(fail)?;
+    }
+    for function in functions::aggregates() {
+        state.register_udaf(Arc::new(function)).map_err(fail)?;
+    }
+    Ok(state)
+}
+
+#[async_trait]
+impl Engine for EmbeddedEngine {
+    async fn describe(&self, sql: &str, context: &QueryContext) -> Result<Description> {
+        context.cancel.check()?;
+        let (engine, sql, context) = (self.clone(), sql.to_owned(), context.clone());
+        self.on_own_threads(async move { engine.describe_here(&sql, &context).await }).await
+    }
+
+    async fn query(&self, sql: &str, context: &QueryContext) -> Result<BatchStream> {
+        context.cancel.check()?;
+        let (engine, sql, context) = (self.clone(), sql.to_owned(), context.clone());
+        let started =
+            self.on_own_threads(async move { engine.start(&sql, &context).await }).await?;
+        Ok(started.into_stream())
+    }
+
+    async fn measure(
+        &self,
+        relation: &RelationName,
+        measures: &[Measure],
+        context: &QueryContext,
+    ) -> Result<Vec<Result<Measurement>>> {
+        context.cancel.check()?;
+        let (engine, relation) = (self.clone(), relation.clone());
+        let (measures, context) = (measures.to_vec(), context.clone());
+        self.on_own_threads(async move {
+            crate::measure::measure(&engine, &relation, &measures, &context).await
+        })
+        .await
+    }
+}

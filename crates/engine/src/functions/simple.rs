@@ -1,0 +1,165 @@
+//! A scalar function made of three plain functions: which types it takes, which it gives, and what
+//! it does with arrays.
+
+use std::hash::{Hash, Hasher};
+
+use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
+};
+
+type Coerce = fn(&[DataType]) -> Result<Vec<DataType>>;
+type Returns = fn(&[DataType], &[Option<&ScalarValue>]) -> Result<DataType>;
+type Run = fn(&[ArrayRef], &Call) -> Result<ArrayRef>;
+
+/// What a function may want to know beside its arguments.
+pub(super) struct Call<'a> {
+    /// The type that the planner was promised.
+    pub(super) returns: &'a DataType,
+    /// The session's time zone.
+    pub(super) timezone: &'a str,
+}
+
+pub(super) struct Simple {
+    name: &'static str,
+    aliases: Vec<String>,
+    signature: Signature,
+    coerce: Coerce,
+    returns: Returns,
+    run: Run,
+}
+
+impl Simple {
+    pub(super) fn function(
+        name: &'static str,
+        coerce: Coerce,
+        returns: Returns,
+        run: Run,
+    ) -> ScalarUDF {
+        Self::aliased(name, &[], coerce, returns, run)
+    }
+
+    pub(super) fn aliased(
+        name: &'static str,
+        aliases: &[&str],
+        coerce: Coerce,
+        returns: Returns,
+        run: Run,
+    ) -> ScalarUDF {
+        ScalarUDF::new_from_impl(Simple {
+            name,
+            aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+            signature: Signature::user_defined(Volatility::Immutable),
+            coerce,
+            returns,
+            run,
+        })
+    }
+}
+
+// There is one function of each name.
+impl PartialEq for Simple {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Simple {}
+
+impl Hash for Simple {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl std::fmt::Debug for Simple {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl ScalarUDFImpl for Simple {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        (self.returns)(types, &vec![None; types.len()])
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<arrow::datatypes::FieldRef> {
+        let types: Vec<DataType> =
+            args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let returns = (self.returns)(&types, args.scalar_arguments)?;
+        Ok(std::sync::Arc::new(arrow::datatypes::Field::new(self.name, returns, true)))
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        (self.coerce)(types)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if constant { 1 } else { args.number_rows };
+        let arrays =
+            args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
+        let call = Call {
+            returns: args.return_field.data_type(),
+            timezone: args.config_options.execution.time_zone.as_deref().unwrap_or("UTC"),
+        };
+        let result = (self.run)(&arrays, &call)?;
+        match constant {
+            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)),
+            false => Ok(ColumnarValue::Array(result)),
+        }
+    }
+}
+
+/// An error of the user's SQL.
+pub(super) fn usage<T>(message: impl Into<String>) -> Result<T> {
+    Err(DataFusionError::Plan(message.into()))
+}
+
+/// An error of a value.
+pub(super) fn bad_value(message: impl Into<String>) -> DataFusionError {
+    DataFusionError::Execution(message.into())
+}
+
+pub(super) const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+
+/// Fails unless the number of arguments is right.
+pub(super) fn arity(name: &str, types: &[DataType], least: usize, most: usize) -> Result<()> {
+    if (least..=most).contains(&types.len()) {
+        return Ok(());
+    }
+    let wanted = if least == most { least.to_string() } else { format!("{least} to {most}") };
+    usage(format!("`{name}` takes {wanted} arguments, not {}", types.len()))
+}
+
+/// Dates, timestamps and text as microseconds; a zone is kept.
+pub(super) fn as_timestamp(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        _ => MICROS,
+    }
+}
+
+/// Text as views.
+pub(super) fn text(array: &ArrayRef) -> &StringViewArray {
+    array.as_string_view()
+}
+
+pub(super) fn text_at(array: &StringViewArray, row: usize) -> Option<&str> {
+    array.is_valid(row).then(|| array.value(row))
+}

@@ -1,0 +1,212 @@
+//! SQL text to a syntax tree.
+//!
+//! The grammar is PostgreSQL's with what analysts bring from other systems: `::`, `~`, `QUALIFY`,
+//! `DISTINCT ON`, `GROUP BY ALL`, `* EXCEPT/EXCLUDE/REPLACE`, backticks, trailing commas. (It is
+//! sqlparser's generic dialect; its PostgreSQL dialect refuses the last three.) Unquoted names fold
+//! to lower case.
+
+use datafusion::sql::sqlparser::ast::{Query, Statement};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use tidemill_core::{Error, ErrorKind, Result};
+
+use crate::error::syntax;
+
+/// How deeply parentheses, subqueries and `case` may nest.
+const NESTING: usize = 300;
+/// How many operators may follow each other in one expression. A chain of n operators is a tree of
+/// depth n, which every later step walks down.
+const CHAIN: usize = 4_000;
+
+const DIALECT: GenericDialect = GenericDialect {};
+
+/// Reads exactly one statement that gives rows.
+pub(crate) fn parse_query(sql: &str) -> Result<Statement> {
+    let mut statements = parser(sql)?.parse_statements().map_err(|e| syntax(&e.to_string()))?;
+    let statement = statements
+        .pop()
+        .ok_or_else(|| Error::new(ErrorKind::Query, "there is no SQL statement in the text"))?;
+    if !statements.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Query,
+            "the text holds more than one SQL statement; give them one at a time",
+        ));
+    }
+    match &statement {
+        Statement::Query(query) => refuse_writes_inside(query)?,
+        Statement::Explain { .. } | Statement::ExplainTable { .. } => {}
+        other => return Err(not_a_query(other)),
+    }
+    Ok(statement)
+}
+
+fn parser(sql: &str) -> Result<Parser<'static>> {
+    let tokens = Tokenizer::new(&DIALECT, sql)
+        .tokenize_with_location()
+        .map_err(|e| syntax(&e.to_string()))?;
+    limit_chains(&tokens)?;
+    Ok(Parser::new(&DIALECT).with_recursion_limit(NESTING).with_tokens_with_locations(tokens))
+}
+
+fn not_a_query(statement: &Statement) -> Error {
+    let text = statement.to_string();
+    let mut words = text.split_whitespace();
+    let verb = match (words.next(), words.next()) {
+        (Some(first @ ("CREATE" | "DROP" | "ALTER" | "TRUNCATE")), Some(second)) => {
+            format!("{first} {second}")
+        }
+        (Some(first), _) => first.to_owned(),
+        (None, _) => "statement".to_owned(),
+    };
+    Error::new(
+        ErrorKind::Denied,
+        format!(
+            "only queries can be run here, not `{verb}`; tables are changed by building models"
+        ),
+    )
+}
+
+/// `with x as (insert …)` and `select … into t` are queries to the parser.
+fn refuse_writes_inside(query: &Query) -> Result<()> {
+    use datafusion::sql::sqlparser::ast::SetExpr;
+    match query.body.as_ref() {
+        SetExpr::Insert(inner)
+        | SetExpr::Update(inner)
+        | SetExpr::Delete(inner)
+        | SetExpr::Merge(inner) => Err(not_a_query(inner)),
+        SetExpr::Select(select) if select.into.is_some() => Err(Error::new(
+            ErrorKind::Denied,
+            "only queries can be run here, not `SELECT INTO`; tables are changed by building models",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a run of operators that would be too deep a tree, before anything recurses over it.
+fn limit_chains(tokens: &[TokenWithSpan]) -> Result<()> {
+    let mut runs = vec![0usize];
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => runs.push(0),
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                runs.pop();
+                if runs.is_empty() {
+                    runs.push(0);
+                }
+            }
+            Token::Comma | Token::SemiColon => set_last(&mut runs, 0),
+            Token::Word(word) => match word.keyword {
+                Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::UNION
+                | Keyword::INTERSECT
+                | Keyword::EXCEPT
+                | Keyword::JOIN
+                | Keyword::IS
+                | Keyword::LIKE
+                | Keyword::ILIKE
+                | Keyword::AT
+                | Keyword::COLLATE => increment(&mut runs, token)?,
+                Keyword::WHEN
+                | Keyword::THEN
+                | Keyword::ELSE
+                | Keyword::WHERE
+                | Keyword::HAVING
+                | Keyword::QUALIFY => set_last(&mut runs, 0),
+                _ => {}
+            },
+            Token::Plus
+            | Token::Minus
+            | Token::Mul
+            | Token::Div
+            | Token::Mod
+            | Token::StringConcat
+            | Token::Eq
+            | Token::Neq
+            | Token::Lt
+            | Token::Gt
+            | Token::LtEq
+            | Token::GtEq
+            | Token::DoubleColon
+            | Token::Period
+            | Token::Tilde
+            | Token::ExclamationMark
+            | Token::Caret
+            | Token::Pipe
+            | Token::Ampersand
+            | Token::Arrow
+            | Token::LongArrow => increment(&mut runs, token)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn set_last(runs: &mut [usize], value: usize) {
+    if let Some(last) = runs.last_mut() {
+        *last = value;
+    }
+}
+
+fn increment(runs: &mut [usize], at: &TokenWithSpan) -> Result<()> {
+    if let Some(last) = runs.last_mut() {
+        *last += 1;
+        if *last > CHAIN {
+            return Err(Error::new(
+                ErrorKind::Query,
+                format!(
+                    "an expression of more than {CHAIN} operators in a row is too deep; \
+                     use `in (…)`, a join or an array instead"
+                ),
+            )
+            .with("line", at.span.start.line)
+            .with("column", at.span.start.column));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_writes_is_refused_by_name() {
+        for (sql, verb) in [
+            ("insert into t values (1)", "INSERT"),
+            ("create table t as select 1", "CREATE TABLE"),
+            ("drop table t", "DROP TABLE"),
+            ("set x = 1", "SET"),
+            ("copy t to 'x'", "COPY"),
+            ("delete from t", "DELETE"),
+            ("update t set a = 1", "UPDATE"),
+            ("select 1 into t", "SELECT INTO"),
+        ] {
+            let error = parse_query(sql).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Denied, "{sql}");
+            assert!(error.message().contains(verb), "{sql}: {}", error.message());
+        }
+    }
+
+    #[test]
+    fn one_statement_at_a_time() {
+        assert!(parse_query("").is_err());
+        assert!(parse_query("-- nothing\n").is_err());
+        assert!(parse_query("select 1; select 2").is_err());
+        assert!(parse_query("select 1;").is_ok());
+    }
+
+    #[test]
+    fn depth_is_an_error_and_not_a_crash() {
+        let nested = format!("select {}1{}", "(".repeat(10_000), ")".repeat(10_000));
+        assert!(parse_query(&nested).unwrap_err().message().contains("deep"));
+        let chain = format!("select 1{}", " + 1".repeat(100_000));
+        let error = parse_query(&chain).unwrap_err();
+        assert!(error.message().contains("operators in a row"));
+        let wide = format!("select {}", vec!["a + 1"; 10_000].join(", "));
+        assert!(parse_query(&wide).is_ok(), "width is not depth");
+    }
+}

@@ -1,0 +1,475 @@
+//! SQL text to a logical plan, over the state that one query sees.
+//!
+//! Relations are looked up when the text names them and not before. A view is planned from its own
+//! SQL, in which a name without a schema means the view's schema first, then the session's.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::TableFunctionArgs;
+use datafusion::catalog::TableProvider;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, TableReference};
+use datafusion::datasource::cte_worktable::CteWorkTable;
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::planner::{
+    ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
+};
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, TableType, WindowUDF,
+};
+use datafusion::sql::parser::Statement as PlannedStatement;
+use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use datafusion::sql::resolve::resolve_table_references;
+use datafusion::sql::sqlparser::ast::Statement;
+use futures::future::BoxFuture;
+use tidemill_core::{
+    Error, ErrorKind, OverlayEntry, QueryContext, RelationKind, RelationName, Result,
+};
+
+use crate::catalog::{INFORMATION_SCHEMA, information_table};
+use crate::error::{again, from_datafusion, nearest};
+use crate::parse::parse_query;
+use crate::rewrite::rewrite;
+use crate::types::Types;
+
+/// How deeply views may read views.
+const VIEW_DEPTH: usize = 64;
+
+/// Opens tables; the engine puts a cache in front of the lake.
+#[async_trait::async_trait]
+pub(crate) trait OpenTable: Send + Sync {
+    async fn open(&self, table: Table<'_>) -> Result<Arc<dyn TableProvider>>;
+}
+
+/// What is opened.
+pub(crate) enum Table<'a> {
+    Published(&'a tidemill_core::PublishedRelation),
+    Staged(&'a tidemill_core::Staged),
+}
+
+/// The planning of one query.
+pub(crate) struct Planner<'a> {
+    state: &'a SessionState,
+    context: &'a QueryContext,
+    tables: &'a dyn OpenTable,
+    databases: &'a [String],
+    types: Arc<Types>,
+    /// What was looked up so far; a view that is named twice is planned once.
+    sources: HashMap<RelationName, Arc<dyn TableSource>>,
+    /// The views that are being planned, outermost first.
+    within: Vec<RelationName>,
+    /// Every relation that was read, views included.
+    pub(crate) relations: BTreeSet<RelationName>,
+    /// Those that the outermost text names.
+    pub(crate) direct: BTreeSet<RelationName>,
+}
+
+enum Target {
+    Relation(RelationName),
+    Information(String),
+}
+
+impl<'a> Planner<'a> {
+    pub(crate) fn new(
+        state: &'a SessionState,
+        context: &'a QueryContext,
+        tables: &'a dyn OpenTable,
+        databases: &'a [String],
+    ) -> Self {
+        let timezone = state.config_options().execution.time_zone.as_deref().unwrap_or("UTC");
+        Planner {
+            state,
+            context,
+            tables,
+            databases,
+            types: Arc::new(Types { timezone: timezone.into() }),
+            sources: HashMap::new(),
+            within: Vec::new(),
+            relations: BTreeSet::new(),
+            direct: BTreeSet::new(),
+        }
+    }
+
+    /// Plans one query. The plan reads and does nothing else.
+    pub(crate) async fn plan(&mut self, sql: &str) -> Result<LogicalPlan> {
+        let schemas = [self.context.default_schema.clone()];
+        let plan = self.plan_text(sql, &schemas).await?;
+        refuse_writes(&plan)?;
+        Ok(plan)
+    }
+
+    fn plan_text<'s>(
+        &'s mut self,
+        sql: &'s str,
+        schemas: &'s [String],
+    ) -> BoxFuture<'s, Result<LogicalPlan>> {
+        Box::pin(async move {
+            let mut statement = parse_query(sql)?;
+            if let Statement::ExplainTable { table_name, .. } = &statement {
+                statement = parse_query(&self.describe_table(table_name, schemas)?)?;
+            }
+            rewrite(&mut statement)?;
+            let statement = PlannedStatement::Statement(Box::new(statement));
+            let fail = |error| from_datafusion(error, None);
+            let (references, _) = resolve_table_references(&statement, true).map_err(fail)?;
+            let mut found = HashMap::with_capacity(references.len());
+            for reference in references {
+                // A name that is not found may be that of a subquery elsewhere in the text: the
+                // error is raised only if the planner asks for it.
+                let source = self.source(&reference, schemas).await;
+                if let Err(error) = &source
+                    && error.kind() != ErrorKind::NotFound
+                {
+                    return source.map(|_| unreachable_plan());
+                }
+                found.insert(reference, source);
+            }
+            let names = Names { state: self.state, types: self.types.clone(), found };
+            let planner = SqlToRel::new_with_options(&names, parser_options());
+            planner.statement_to_plan(statement).map_err(fail)
+        })
+    }
+
+    /// `describe t` as a query.
+    fn describe_table(
+        &self,
+        name: &datafusion::sql::sqlparser::ast::ObjectName,
+        schemas: &[String],
+    ) -> Result<String> {
+        let reference =
+            datafusion::sql::planner::object_name_to_table_reference(name.clone(), true)
+                .map_err(|error| from_datafusion(error, None))?;
+        let Some((relation, _)) = self.look_up(&reference, schemas) else {
+            return Err(self.not_found(&reference, schemas));
+        };
+        let quote = |text: &str| text.replace('\'', "''");
+        Ok(format!(
+            "select column_name, data_type, is_nullable from information_schema.columns \
+             where table_schema = '{}' and table_name = '{}' order by ordinal_position",
+            quote(relation.schema()),
+            quote(relation.name())
+        ))
+    }
+
+    async fn source(
+        &mut self,
+        reference: &TableReference,
+        schemas: &[String],
+    ) -> Result<Arc<dyn TableSource>> {
+        if let Some(Target::Information(table)) = self.targets(reference, schemas).first() {
+            let catalog = self.databases.first().map_or("lake", String::as_str);
+            let found = information_table(table, catalog, self.context)?;
+            return found.map(provider_as_source).ok_or_else(|| self.not_found(reference, schemas));
+        }
+        let Some((name, found)) = self.look_up(reference, schemas) else {
+            return Err(self.not_found(reference, schemas));
+        };
+        self.relations.insert(name.clone());
+        if self.within.is_empty() {
+            self.direct.insert(name.clone());
+        }
+        if let Some(source) = self.sources.get(&name) {
+            return Ok(source.clone());
+        }
+        let source = match found {
+            Found::Published(relation) => {
+                provider_as_source(self.tables.open(Table::Published(&relation)).await?)
+            }
+            Found::Staged(staged) => {
+                provider_as_source(self.tables.open(Table::Staged(&staged)).await?)
+            }
+            Found::View(sql) => self.view(&name, &sql).await?,
+        };
+        self.sources.insert(name, source.clone());
+        Ok(source)
+    }
+
+    async fn view(&mut self, name: &RelationName, sql: &str) -> Result<Arc<dyn TableSource>> {
+        if self.within.contains(name) {
+            let path: Vec<String> = self.within.iter().map(ToString::to_string).collect();
+            return Err(Error::new(
+                ErrorKind::Query,
+                format!("the view `{name}` reads itself: {} -> {name}", path.join(" -> ")),
+            ));
+        }
+        if self.within.len() >= VIEW_DEPTH {
+            return Err(Error::new(
+                ErrorKind::Query,
+                format!("views read views more than {VIEW_DEPTH} levels deep"),
+            )
+            .with("view", name));
+        }
+        self.within.push(name.clone());
+        let schemas = [name.schema().to_owned(), self.context.default_schema.clone()];
+        let plan = self.plan_text(sql, &schemas).await;
+        self.within.pop();
+        // Line and column are those of the view's text: say whose they are.
+        let plan =
+            plan.map_err(|error| match error.context().iter().any(|(n, _)| *n == "view") {
+                true => error,
+                false => error.with("view", name),
+            })?;
+        Ok(Arc::new(View { schema: plan.schema().inner().clone(), plan }))
+    }
+
+    fn targets(&self, reference: &TableReference, schemas: &[String]) -> Vec<Target> {
+        let target = |schema: &str, table: &str| match schema {
+            INFORMATION_SCHEMA => Target::Information(table.to_owned()),
+            schema => Target::Relation(RelationName::new(schema, table)),
+        };
+        match reference {
+            TableReference::Bare { table } => {
+                schemas.iter().map(|schema| target(schema, table)).collect()
+            }
+            TableReference::Partial { schema, table } => vec![target(schema, table)],
+            TableReference::Full { catalog, schema, table } => {
+                let known = self.databases.iter().any(|name| name.eq_ignore_ascii_case(catalog));
+                if known { vec![target(schema, table)] } else { Vec::new() }
+            }
+        }
+    }
+
+    fn look_up(
+        &self,
+        reference: &TableReference,
+        schemas: &[String],
+    ) -> Option<(RelationName, Found)> {
+        self.targets(reference, schemas).into_iter().find_map(|target| {
+            let Target::Relation(name) = target else { return None };
+            let found = match self.context.overlay.0.get(&name) {
+                Some(OverlayEntry::Absent) => return None,
+                Some(OverlayEntry::View(sql)) => Found::View(sql.clone()),
+                Some(OverlayEntry::Staged(staged)) => Found::Staged(staged.clone()),
+                None => {
+                    let relation = self.context.snapshot.get(&name)?;
+                    match &relation.kind {
+                        RelationKind::View { sql } => Found::View(sql.clone()),
+                        RelationKind::Table { .. } => Found::Published(relation.clone()),
+                    }
+                }
+            };
+            Some((name, found))
+        })
+    }
+
+    fn not_found(&self, reference: &TableReference, schemas: &[String]) -> Error {
+        if let TableReference::Full { catalog, .. } = reference
+            && !self.databases.iter().any(|name| name.eq_ignore_ascii_case(catalog))
+        {
+            return Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "database `{catalog}` does not exist; this lake is `{}`",
+                    self.databases.first().map_or("lake", String::as_str)
+                ),
+            );
+        }
+        let wanted = match self.targets(reference, schemas).into_iter().next() {
+            Some(Target::Relation(name)) => name.to_string(),
+            _ => reference.to_string(),
+        };
+        let known: Vec<String> = self.known();
+        let names: Vec<&str> = known.iter().map(String::as_str).collect();
+        // The same name in another schema is the likeliest mistake.
+        let elsewhere = names
+            .iter()
+            .copied()
+            .find(|name| name.split_once('.').is_some_and(|(_, table)| table == reference.table()));
+        let mut message = format!("relation `{wanted}` does not exist");
+        if let Some(near) = elsewhere.or_else(|| nearest(&wanted, &names)) {
+            message.push_str(&format!("; did you mean `{near}`?"));
+        }
+        Error::new(ErrorKind::NotFound, message)
+    }
+
+    fn known(&self) -> Vec<String> {
+        let published = self.context.snapshot.relations.keys();
+        published.chain(self.context.overlay.0.keys()).map(ToString::to_string).collect()
+    }
+}
+
+enum Found {
+    Published(Arc<tidemill_core::PublishedRelation>),
+    Staged(Arc<tidemill_core::Staged>),
+    View(String),
+}
+
+/// Only reached through an error: gives `Result::map` its type.
+fn unreachable_plan() -> LogicalPlan {
+    LogicalPlan::default()
+}
+
+pub(crate) fn parser_options() -> ParserOptions {
+    ParserOptions::new().with_parse_float_as_decimal(true).with_collect_spans(true)
+}
+
+/// Deny by default: nodes that only read are listed, everything else is refused.
+fn refuse_writes(plan: &LogicalPlan) -> Result<()> {
+    let mut refused = None;
+    plan.apply_with_subqueries(|node| {
+        let reads = matches!(
+            node,
+            LogicalPlan::Projection(_)
+                | LogicalPlan::Filter(_)
+                | LogicalPlan::Window(_)
+                | LogicalPlan::Aggregate(_)
+                | LogicalPlan::Sort(_)
+                | LogicalPlan::Join(_)
+                | LogicalPlan::Repartition(_)
+                | LogicalPlan::Union(_)
+                | LogicalPlan::TableScan(_)
+                | LogicalPlan::EmptyRelation(_)
+                | LogicalPlan::Subquery(_)
+                | LogicalPlan::SubqueryAlias(_)
+                | LogicalPlan::Limit(_)
+                | LogicalPlan::Values(_)
+                | LogicalPlan::Explain(_)
+                | LogicalPlan::Analyze(_)
+                | LogicalPlan::Distinct(_)
+                | LogicalPlan::Unnest(_)
+                | LogicalPlan::RecursiveQuery(_)
+        );
+        if reads {
+            return Ok(TreeNodeRecursion::Continue);
+        }
+        refused = Some(node.display().to_string());
+        Ok(TreeNodeRecursion::Stop)
+    })
+    .map_err(|error| from_datafusion(error, None))?;
+    match refused {
+        Some(node) => {
+            Err(Error::new(ErrorKind::Denied, "only queries can be run here").with("refused", node))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A view: its plan stands where its name stood.
+struct View {
+    schema: SchemaRef,
+    plan: LogicalPlan,
+}
+
+impl TableSource for View {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    fn get_logical_plan(&'_ self) -> Option<Cow<'_, LogicalPlan>> {
+        Some(Cow::Borrowed(&self.plan))
+    }
+}
+
+/// What DataFusion's SQL planner asks while it plans one text.
+struct Names<'a> {
+    state: &'a SessionState,
+    types: Arc<Types>,
+    found: HashMap<TableReference, Result<Arc<dyn TableSource>>>,
+}
+
+impl ContextProvider for Names<'_> {
+    fn get_table_source(
+        &self,
+        name: TableReference,
+    ) -> datafusion::common::Result<Arc<dyn TableSource>> {
+        match self.found.get(&name) {
+            Some(Ok(source)) => Ok(source.clone()),
+            Some(Err(error)) => Err(DataFusionError::External(Box::new(again(error)))),
+            None => Err(DataFusionError::Plan(format!("relation `{name}` does not exist"))),
+        }
+    }
+
+    fn get_table_function_source(
+        &self,
+        name: &str,
+        args: Vec<Expr>,
+    ) -> datafusion::common::Result<Arc<dyn TableSource>> {
+        let function = self.state.table_functions().get(name).ok_or_else(|| {
+            DataFusionError::Plan(format!("table function `{name}` does not exist"))
+        })?;
+        let schema = datafusion::common::DFSchema::empty();
+        let simplify = datafusion::logical_expr::simplify::SimplifyContext::builder()
+            .with_config_options(self.state.config_options().clone())
+            .with_query_execution_start_time(
+                self.state.execution_props().query_execution_start_time,
+            )
+            .build();
+        let simplifier = datafusion::optimizer::simplify_expressions::ExprSimplifier::new(simplify);
+        let args = args
+            .into_iter()
+            .map(|arg| simplifier.coerce(arg, &schema).and_then(|arg| simplifier.simplify(arg)))
+            .collect::<datafusion::common::Result<Vec<_>>>()?;
+        let provider =
+            function.create_table_provider_with_args(TableFunctionArgs::new(&args, self.state))?;
+        Ok(provider_as_source(provider))
+    }
+
+    fn create_cte_work_table(
+        &self,
+        name: &str,
+        schema: SchemaRef,
+    ) -> datafusion::common::Result<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        self.state.expr_planners()
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        self.state.relation_planners()
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(self.types.clone())
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.state.scalar_functions().get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.state.higher_order_functions().get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.state.aggregate_functions().get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.state.window_functions().get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        self.state.config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.state.scalar_functions().keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.state.higher_order_functions().keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.state.aggregate_functions().keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        self.state.window_functions().keys().cloned().collect()
+    }
+}

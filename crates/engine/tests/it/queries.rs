@@ -1,0 +1,267 @@
+//! What a query sees, and what is refused.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::datatypes::DataType;
+use futures::TryStreamExt;
+use tidemill_core::{Engine, ErrorKind, OverlayEntry, RelationName};
+use tidemill_engine::MemoryTables;
+
+use crate::support::Setup;
+
+fn numbers(values: &[i64]) -> ArrayRef {
+    Arc::new(Int64Array::from(values.to_vec()))
+}
+
+fn words(values: &[&str]) -> ArrayRef {
+    Arc::new(StringArray::from(values.to_vec()))
+}
+
+fn shop() -> Setup {
+    let setup = Setup::new();
+    setup.table(
+        "main.orders",
+        vec![("id", numbers(&[1, 2, 3])), ("status", words(&["new", "paid", "new"]))],
+    );
+    setup.view("main.new_orders", "select * from orders where status = 'new'");
+    setup.view("staging.stg_orders", "select id as order_id from main.new_orders");
+    setup
+}
+
+#[tokio::test]
+async fn relations_are_found_under_all_their_names() {
+    let setup = shop();
+    for name in [
+        "orders",
+        "main.orders",
+        "\"main\".\"orders\"",
+        "lake.main.orders",
+        "\"tidemill\".\"main\".\"orders\"",
+        "ORDERS",
+        "`orders`",
+    ] {
+        assert_eq!(setup.text(&format!("select count(*) from {name}")).await, "3", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn views_read_views_and_the_description_knows_all_of_them() {
+    let setup = shop();
+    assert_eq!(setup.text("select order_id from staging.stg_orders order by 1").await, "1\n3");
+    let description = setup
+        .engine
+        .describe(
+            "with orders as (select * from orders) select order_id, now() as at from staging.stg_orders, orders",
+            &setup.context(),
+        )
+        .await
+        .unwrap();
+    let names =
+        |list: &[RelationName]| -> Vec<String> { list.iter().map(ToString::to_string).collect() };
+    assert_eq!(names(&description.direct_relations), ["main.orders", "staging.stg_orders"]);
+    assert_eq!(
+        names(&description.relations),
+        ["main.new_orders", "main.orders", "staging.stg_orders"]
+    );
+    assert_eq!(description.volatile_functions, ["now"]);
+    assert!(!description.current_date);
+}
+
+#[tokio::test]
+async fn moving_functions_are_reported_through_views() {
+    let setup = shop();
+    setup.view("main.today", "select current_date as d");
+    setup.view("main.lucky", "select random() as r, uuid() as u");
+    let context = setup.context();
+    let description = setup.engine.describe("select * from today", &context).await.unwrap();
+    assert!(description.current_date && description.volatile_functions.is_empty());
+    let description =
+        setup.engine.describe("select (select max(r) from lucky)", &context).await.unwrap();
+    assert_eq!(description.volatile_functions, ["random", "uuid"]);
+}
+
+#[tokio::test]
+async fn a_view_that_reads_itself_is_an_error() {
+    let setup = shop();
+    setup.view("main.a", "select * from b");
+    setup.view("main.b", "select * from a");
+    let error = setup.rows("select * from a").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Query);
+    assert!(error.message().contains("main.a -> main.b -> main.a"), "{error}");
+}
+
+#[tokio::test]
+async fn an_overlay_stands_in_front_of_the_snapshot() {
+    let setup = shop();
+    let orders = RelationName::new("main", "orders");
+    let mut context = setup.context();
+    let batch = setup.rows("select 9 as id, 'new' as status").await.unwrap().remove(0);
+    let staged = MemoryTables::stage(orders.clone(), batch.schema(), vec![batch]);
+    context.overlay = context
+        .overlay
+        .with(orders.clone(), OverlayEntry::Staged(Arc::new(staged)))
+        .with(RelationName::new("main", "extra"), OverlayEntry::View("select 7 as x".into()));
+    let seen = setup.rows_in("select id from new_orders union all select x from extra", &context);
+    let seen = crate::support::flat(&seen.await.unwrap());
+    assert!(seen == "9\n7" || seen == "7\n9", "{seen}");
+    context.overlay = context.overlay.with(orders, OverlayEntry::Absent);
+    let error = setup.rows_in("select * from orders", &context).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn errors_say_what_and_where() {
+    let setup = shop();
+    for (sql, kind, expected) in [
+        (
+            "select id,\n  statu from orders",
+            ErrorKind::Query,
+            "column `statu` does not exist; did you mean `status`? (line: 2, column: 3)",
+        ),
+        (
+            "select * from order_s",
+            ErrorKind::NotFound,
+            "relation `main.order_s` does not exist; did you mean `main.orders`? (line: 1, column: 15)",
+        ),
+        (
+            "select * from stg_orders",
+            ErrorKind::NotFound,
+            "relation `main.stg_orders` does not exist; did you mean `staging.stg_orders`? (line: 1, column: 15)",
+        ),
+        (
+            "select lenth(status) from orders",
+            ErrorKind::Query,
+            "function `lenth` does not exist; did you mean `length`? (line: 1, column: 8)",
+        ),
+        ("select 1 / 0", ErrorKind::Data, "division by zero"),
+        (
+            "select * from shop.main.orders",
+            ErrorKind::NotFound,
+            "database `shop` does not exist; this lake is `tidemill` (line: 1, column: 15)",
+        ),
+        (
+            "selec 1",
+            ErrorKind::Query,
+            "syntax error: expected: an SQL statement, found: selec (line: 1, column: 1)",
+        ),
+        (
+            "drop table orders",
+            ErrorKind::Denied,
+            "only queries can be run here, not `DROP TABLE`; tables are changed by building models",
+        ),
+    ] {
+        let error = setup.rows(sql).await.unwrap_err();
+        assert_eq!(error.to_string(), expected, "{sql}");
+        assert_eq!(error.kind(), kind, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn results_have_plain_types() {
+    let setup = shop();
+    let result = setup
+        .engine
+        .query(
+            "select upper(status) as s, row_number() over (order by id) as n, now() as t,
+                    cast('2024-01-01' as timestamp) as ts, null as nothing, 1.50 as price
+             from orders",
+            &setup.context(),
+        )
+        .await
+        .unwrap();
+    let types: Vec<DataType> =
+        result.schema.fields().iter().map(|field| field.data_type().clone()).collect();
+    let micros = arrow::datatypes::TimeUnit::Microsecond;
+    assert_eq!(
+        types,
+        [
+            DataType::Utf8,
+            DataType::Int64,
+            DataType::Timestamp(micros, Some("UTC".into())),
+            DataType::Timestamp(micros, None),
+            DataType::Utf8,
+            DataType::Decimal128(3, 2)
+        ]
+    );
+    let described = setup
+        .engine
+        .describe("select upper(status) as s from orders union all select null", &setup.context())
+        .await
+        .unwrap();
+    assert_eq!(described.schema.field(0).data_type(), &DataType::Utf8);
+    let batches: Vec<_> = result.batches.try_collect().await.unwrap();
+    assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 3);
+}
+
+#[tokio::test]
+async fn deep_expressions_give_an_answer_or_an_error() {
+    let setup = shop();
+    let chain = format!("select 1{} as n", " + 1".repeat(2_000));
+    match setup.rows(&chain).await {
+        Ok(rows) => assert_eq!(crate::support::flat(&rows), "2001"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Query),
+    }
+    let column = format!("select id{} as n from orders where id = 1", " + id".repeat(2_000));
+    match setup.rows(&column).await {
+        Ok(rows) => assert_eq!(crate::support::flat(&rows), "2001"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Query),
+    }
+    let nested = format!("select {}1{} as n", "(".repeat(10_000), ")".repeat(10_000));
+    assert_eq!(setup.rows(&nested).await.unwrap_err().kind(), ErrorKind::Query);
+    let calls = format!("select {}1{} as n", "abs(".repeat(10_000), ")".repeat(10_000));
+    assert_eq!(setup.rows(&calls).await.unwrap_err().kind(), ErrorKind::Query);
+}
+
+#[tokio::test]
+async fn a_cancelled_query_ends_with_that_error() {
+    let setup = shop();
+    let context = setup.context();
+    let mut rows = setup
+        .engine
+        .query(
+            "select a.value from generate_series(1, 100000000) a, generate_series(1, 1000) b",
+            &context,
+        )
+        .await
+        .unwrap();
+    rows.batches.try_next().await.unwrap();
+    context.cancel.cancel();
+    let ended = loop {
+        match rows.batches.try_next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the query cannot have come to its end"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(ended.kind(), ErrorKind::Cancelled);
+    let again = setup.engine.query("select 1", &context).await;
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::Cancelled);
+}
+
+#[tokio::test]
+async fn the_information_schema_lists_what_is_visible() {
+    let setup = shop();
+    assert_eq!(
+        setup.text("select table_schema, table_name, table_type from information_schema.tables order by 1, 2").await,
+        "main|new_orders|VIEW\nmain|orders|BASE TABLE\nstaging|stg_orders|VIEW"
+    );
+    assert_eq!(
+        setup.text("select column_name, data_type from information_schema.columns where table_name = 'orders' order by ordinal_position").await,
+        "id|bigint\nstatus|text"
+    );
+    assert_eq!(setup.text("describe orders").await, "id|bigint|YES\nstatus|text|YES");
+}
+
+#[tokio::test]
+async fn the_time_zone_of_the_project_decides_the_date() {
+    let setup = shop();
+    let mut context = setup.context();
+    context.timezone = "Pacific/Auckland".into();
+    // 14:07 UTC is already the next day there.
+    let rows = setup.rows_in("select current_date as d, localtimestamp as t", &context);
+    let rows = crate::support::flat(&rows.await.unwrap());
+    assert_eq!(rows, "2024-03-06|2024-03-06T03:07:09.123456");
+    context.timezone = "Mars/Olympus".into();
+    assert_eq!(setup.rows_in("select 1", &context).await.unwrap_err().kind(), ErrorKind::Config);
+}
