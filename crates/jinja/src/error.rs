@@ -111,7 +111,8 @@ impl Error {
         if self.is_return() {
             self.0.kind = ErrorKind::Runtime;
             self.0.returned = None;
-            self.0.hint = Some("only a macro can return; write the value out with `{{ ... }}`".into());
+            self.0.hint =
+                Some("only a macro can return; write the value out with `{{ ... }}`".into());
         }
         self
     }

@@ -68,7 +68,9 @@ impl Source {
     /// The text of a line (from 1) without its line end; empty when there is no such line.
     pub fn line(&self, line: usize) -> &str {
         let starts = self.line_starts();
-        let Some(start) = line.checked_sub(1).and_then(|index| starts.get(index)) else { return "" };
+        let Some(start) = line.checked_sub(1).and_then(|index| starts.get(index)) else {
+            return "";
+        };
         let end = starts.get(line).map_or(self.text.len(), |next| *next as usize);
         self.text[*start as usize..end].trim_end_matches(['\n', '\r'])
     }

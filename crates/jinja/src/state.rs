@@ -138,11 +138,16 @@ impl<'h> State<'h> {
     }
 
     pub(crate) fn write(&mut self, out: &mut String, text: &str) -> Result<(), Error> {
-        self.bytes_written += text.len();
+        self.wrote(text.len())?;
+        out.push_str(text);
+        Ok(())
+    }
+
+    pub(crate) fn wrote(&mut self, bytes: usize) -> Result<(), Error> {
+        self.bytes_written = self.bytes_written.saturating_add(bytes);
         if self.bytes_written > self.budget.output_bytes {
             return Err(self.too_much_text());
         }
-        out.push_str(text);
         Ok(())
     }
 

@@ -1,0 +1,57 @@
+//! One-shot iterators: what `map`, `select`, `zip` and their like give.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::Error;
+use crate::function::Args;
+use crate::object::Object;
+use crate::state::State;
+use crate::value::Value;
+
+/// Python's generators and iterators: true, without length, used up by going through them.
+#[derive(Debug)]
+pub(crate) struct Generator {
+    type_name: &'static str,
+    items: Mutex<std::collections::VecDeque<Value>>,
+}
+
+impl Generator {
+    pub(crate) fn value(type_name: &'static str, items: Vec<Value>) -> Value {
+        Value::object(Self { type_name, items: Mutex::new(items.into()) })
+    }
+}
+
+impl Object for Generator {
+    fn type_name(&self) -> &str {
+        self.type_name
+    }
+
+    fn iterate(&self) -> Option<Vec<Value>> {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(std::mem::take(&mut *items).into())
+    }
+
+    fn is_iterable(&self) -> bool {
+        true
+    }
+
+    fn is_true(&self) -> bool {
+        true
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["__next__"]
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        _args: &Args,
+        _state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        (name == "__next__").then(|| {
+            let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+            items.pop_front().ok_or_else(|| Error::runtime("StopIteration"))
+        })
+    }
+}
