@@ -18,6 +18,8 @@ use super::value;
 pub(crate) enum Kind {
     /// Only NULLs were seen: every value is a surprise.
     Unknown,
+    /// Only NULL tokens in quotes were seen, which are text as long as that is so.
+    QuotedNulls,
     Int16,
     Int32,
     Int64,
@@ -59,7 +61,7 @@ impl Kind {
     /// The Arrow type of the arrays.
     pub(crate) fn data_type(self) -> DataType {
         match self {
-            Kind::Unknown | Kind::Text => DataType::Utf8,
+            Kind::Unknown | Kind::QuotedNulls | Kind::Text => DataType::Utf8,
             Kind::Int16 => DataType::Int16,
             Kind::Int32 => DataType::Int32,
             Kind::Int64 => DataType::Int64,
@@ -77,7 +79,7 @@ impl Kind {
     /// The word for it in a message.
     pub(crate) fn name(self) -> String {
         match self {
-            Kind::Unknown | Kind::Text => "text".into(),
+            Kind::Unknown | Kind::QuotedNulls | Kind::Text => "text".into(),
             Kind::Int16 => "smallint".into(),
             Kind::Int32 => "integer".into(),
             Kind::Int64 => "bigint".into(),
@@ -97,38 +99,39 @@ impl Kind {
 pub(crate) struct NullTokens {
     tokens: Vec<Vec<u8>>,
     empty: bool,
-    first: [bool; 256],
-    longest: usize,
+    /// For each byte, which lengths (7 for 7 and more) the tokens have that start with it, and that
+    /// end with it: nearly every text that is no token is told apart by these.
+    first: [u8; 256],
+    last: [u8; 256],
 }
 
 impl NullTokens {
     pub(crate) fn new<S: AsRef<str>>(tokens: &[S]) -> Self {
-        let mut first = [false; 256];
-        let mut longest = 0;
-        let mut empty = false;
-        let mut list = Vec::new();
+        let mut set =
+            NullTokens { tokens: Vec::new(), empty: false, first: [0; 256], last: [0; 256] };
         for token in tokens {
             let token = token.as_ref().as_bytes();
-            match token.first() {
-                None => empty = true,
-                Some(byte) => {
-                    first[usize::from(*byte)] = true;
-                    longest = longest.max(token.len());
-                    list.push(token.to_vec());
+            match (token.first(), token.last()) {
+                (Some(first), Some(last)) => {
+                    let length = 1 << token.len().min(7);
+                    set.first[usize::from(*first)] |= length;
+                    set.last[usize::from(*last)] |= length;
+                    set.tokens.push(token.to_vec());
                 }
+                _ => set.empty = true,
             }
         }
-        NullTokens { tokens: list, empty, first, longest }
+        set
     }
 
     /// Whether an unquoted field is NULL.
     #[inline(always)]
     pub(crate) fn contains(&self, text: &[u8]) -> bool {
-        match text.first() {
-            None => self.empty,
-            Some(first) => {
-                text.len() <= self.longest
-                    && self.first[usize::from(*first)]
+        match text {
+            [] => self.empty,
+            [first, .., last] | [first @ last] => {
+                let lengths = self.first[usize::from(*first)] & self.last[usize::from(*last)];
+                (lengths >> text.len().min(7)) & 1 != 0
                     && self.tokens.iter().any(|token| token == text)
             }
         }
@@ -225,7 +228,7 @@ impl Column {
             Kind::Float64 => Values::F64(Vec::new()),
             Kind::Decimal { .. } => Values::I128(Vec::new()),
             Kind::Boolean => Values::Bool(Vec::new()),
-            Kind::Text => Values::Text { ends: vec![0], bytes: Vec::new() },
+            Kind::Text | Kind::QuotedNulls => Values::Text { ends: vec![0], bytes: Vec::new() },
         };
         Column { reading: reading.clone(), values, nulls: Vec::new(), len: 0, big: false }
     }
@@ -245,10 +248,8 @@ impl Column {
             Values::F64(values) => values.reserve(rows),
             Values::I128(values) => values.reserve(rows),
             Values::Bool(values) => values.reserve(rows),
-            Values::Text { ends, bytes } => {
-                ends.reserve(rows);
-                bytes.reserve(rows * 12);
-            }
+            // How long texts are shows with the first of them.
+            Values::Text { ends, .. } => ends.reserve(rows),
         }
     }
 
@@ -300,7 +301,7 @@ impl Column {
                 let formats = Arc::clone(&self.reading.formats);
                 let iso = formats.date.is_none();
                 fill!(self, out, data, fields, nulls, misfits, 0, fast | data: &[u8], start: usize, end: usize | {
-                    if iso { value::parse_date(&data[start..end]) } else { None }
+                    if iso { value::fast_date(data, start, end) } else { None }
                 }, slow | text | formats.parse_date(text));
             }
             (Values::I32(out), _) => {
@@ -354,18 +355,47 @@ impl Column {
                 fill!(self, out, data, fields, nulls, misfits, false, fast | _: &[u8], _, _ | None,
                     slow | text | value::parse_bool(text, strict));
             }
-            (Values::Text { ends, bytes }, _) => {
-                ends.reserve(fields.len());
+            (Values::Text { ends, bytes }, Kind::QuotedNulls) => {
                 for row in 0..fields.len() {
                     let (start, end, quoted) = fields.get(row);
                     let text = &data[start..end];
-                    if !quoted && nulls.contains(text) {
+                    let null = nulls.contains(text);
+                    if !quoted && null {
                         self.nulls.push((self.len + row) as u32);
-                    } else {
+                    } else if quoted && (null || text.is_empty()) {
                         bytes.extend_from_slice(text);
+                    } else {
+                        misfits.push(row as u32);
                     }
                     ends.push(bytes.len() as i32);
                 }
+            }
+            (Values::Text { ends, bytes }, _) => {
+                let rows = fields.len();
+                let mut total = 0;
+                for row in 0..rows {
+                    let (start, end, _) = fields.get(row);
+                    total += end - start;
+                }
+                ends.reserve(rows);
+                if bytes.is_empty() && rows > 0 {
+                    let expected = ends.capacity() / rows + 1;
+                    bytes.reserve(total * expected + total / 8 + CHUNK * 2);
+                }
+                let mut at = bytes.len();
+                // Room for copies that are longer than the text.
+                bytes.resize(at + total + CHUNK * 2, 0);
+                for row in 0..rows {
+                    let (start, end, quoted) = fields.get(row);
+                    if !quoted && nulls.contains(&data[start..end]) {
+                        self.nulls.push((self.len + row) as u32);
+                    } else {
+                        copy_text(data, start, end, &mut bytes[at..]);
+                        at += end - start;
+                    }
+                    ends.push(at as i32);
+                }
+                bytes.truncate(at);
             }
         }
         self.len += fields.len();
@@ -424,6 +454,15 @@ impl Column {
         };
         self.len += usize::from(fits);
         fits
+    }
+
+    /// Appends a text to a text column.
+    pub(crate) fn push_text(&mut self, text: &[u8]) {
+        if let Values::Text { ends, bytes } = &mut self.values {
+            bytes.extend_from_slice(text);
+            ends.push(bytes.len() as i32);
+            self.len += 1;
+        }
     }
 
     /// Takes back everything behind the first `len` values.
@@ -503,12 +542,43 @@ impl Column {
             }
             Values::Text { ends, bytes } => {
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
-                Arc::new(StringArray::try_new(offsets, Buffer::from_vec(bytes), nulls).map_err(
-                    |error| Error::new(ErrorKind::Internal, "text is not UTF-8").because(error),
-                )?)
+                debug_assert!(std::str::from_utf8(&bytes).is_ok());
+                // SAFETY: the offsets ascend up to the length of the bytes, as they are pushed
+                // behind what they count. The bytes are UTF-8 and cut between characters: a block
+                // (or, where that is not UTF-8, each of its records) is validated before its fields
+                // are appended, fields are cut at ASCII separators, and escapes that are taken out
+                // are ASCII.
+                #[allow(unsafe_code)]
+                let array =
+                    unsafe { StringArray::new_unchecked(offsets, Buffer::from_vec(bytes), nulls) };
+                Arc::new(array)
             }
         })
     }
+}
+
+/// How many bytes are copied at once.
+const CHUNK: usize = 16;
+
+/// Copies a text to the start of `to`, in whole chunks while both sides have room behind it.
+#[inline(always)]
+fn copy_text(data: &[u8], start: usize, end: usize, to: &mut [u8]) {
+    let length = end - start;
+    if length <= CHUNK {
+        if let (Some(from), Some(to)) =
+            (data[start..].first_chunk::<CHUNK>(), to.first_chunk_mut::<CHUNK>())
+        {
+            *to = *from;
+            return;
+        }
+    } else if length <= CHUNK * 2
+        && let (Some(from), Some(to)) =
+            (data[start..].first_chunk::<{ CHUNK * 2 }>(), to.first_chunk_mut::<{ CHUNK * 2 }>())
+    {
+        *to = *from;
+        return;
+    }
+    to[..length].copy_from_slice(&data[start..end]);
 }
 
 fn keep<T>(out: &mut Vec<T>, value: Option<T>) -> bool {

@@ -45,6 +45,10 @@ impl Target {
                     ));
                 }
             };
+            let kind = match kind {
+                Kind::Text if !declared && shape.seen == Seen::QUOTED_NULL => Kind::QuotedNulls,
+                kind => kind,
+            };
             let as_it_is = inferred.is_nested() || (shape.arrow.is_some() && !declared);
             let data_type = if as_it_is { inferred } else { kind.data_type() };
             fields.push(field(name, data_type, shape));

@@ -14,12 +14,18 @@ pub(crate) const EXACT_DOUBLE: i64 = 1 << 53;
 
 const ZEROS: u64 = 0x3030_3030_3030_3030;
 
+/// Whether all eight bytes are ASCII digits.
+#[inline(always)]
+fn all_digits(word: u64) -> bool {
+    const HIGH: u64 = 0xF0F0_F0F0_F0F0_F0F0;
+    let over = word.wrapping_add(0x0606_0606_0606_0606) & HIGH;
+    (word & HIGH) | (over >> 4) == 0x3333_3333_3333_3333
+}
+
 /// Eight ASCII digits, first digit in the lowest byte; `None` if one is not a digit.
 #[inline(always)]
 fn eight_digits(word: u64) -> Option<u64> {
-    const HIGH: u64 = 0xF0F0_F0F0_F0F0_F0F0;
-    let over = word.wrapping_add(0x0606_0606_0606_0606) & HIGH;
-    if (word & HIGH) | (over >> 4) != 0x3333_3333_3333_3333 {
+    if !all_digits(word) {
         return None;
     }
     let mut value = word & 0x0F0F_0F0F_0F0F_0F0F;
@@ -118,15 +124,35 @@ pub(crate) fn fast_f64(data: &[u8], start: usize, end: usize) -> Option<f64> {
     }
     let bytes = data.get(start..)?.first_chunk::<16>()?;
     let word = u128::from_le_bytes(*bytes);
-    let first = bytes[0];
-    if first == b'0' && len > 1 && bytes[1] != b'.' {
+    if bytes[0] == b'0' && len > 1 && bytes[1] != b'.' {
         return None;
+    }
+    if len <= 8 {
+        let (mantissa, decimals) = remove_near_point(word as u64, len as u32)?;
+        return Some(mantissa as f64 / POW10[decimals as usize]);
     }
     let (mantissa, decimals) = remove_point(word, len as u32)?;
     if mantissa > EXACT_DOUBLE as u64 {
         return None;
     }
     Some(mantissa as f64 / POW10[decimals as usize])
+}
+
+/// The same as [`remove_point`] for at most 8 bytes.
+#[inline(always)]
+fn remove_near_point(word: u64, len: u32) -> Option<(u64, u32)> {
+    let word = word & u64::MAX.unbounded_shr(64 - 8 * len);
+    match find_byte(word, b'.') {
+        None => Some((short_digits(word, len)?, 0)),
+        Some(at) => {
+            let before = word & ((1u64 << (8 * at)) - 1);
+            let behind = word.unbounded_shr(8 * (at + 1));
+            if len == 1 {
+                return None;
+            }
+            Some((short_digits(before | behind << (8 * at), len - 1)?, len - 1 - at))
+        }
+    }
 }
 
 /// Takes the decimal point out of the first `len` bytes of `word`: (digits as a number, how many
@@ -277,21 +303,68 @@ pub(crate) fn days_from_civil(year: i32, month: u32, day: u32) -> Option<i32> {
     Some(era * 146_097 + day_of_era as i32 - 719_468)
 }
 
+/// The years whose months are looked up in [`MONTH_STARTS`].
+const TABLE_FROM: u32 = 1900;
+const TABLE_YEARS: u32 = 200;
+
+/// Days since 1970 of the first of each month from 1900 on, and of the month behind the last.
+static MONTH_STARTS: [i32; (TABLE_YEARS * 12 + 1) as usize] = {
+    let mut table = [0; (TABLE_YEARS * 12 + 1) as usize];
+    let mut at = 0;
+    // 1900-01-01.
+    let mut days = -25_567;
+    while at < table.len() {
+        table[at] = days;
+        let year = TABLE_FROM + at as u32 / 12;
+        let leap =
+            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        days += match at % 12 {
+            1 if leap => 29,
+            1 => 28,
+            3 | 5 | 8 | 10 => 30,
+            _ => 31,
+        };
+        at += 1;
+    }
+    table
+};
+
 /// `YYYY-MM-DD` at the start of the text.
 #[inline(always)]
 fn date_at(text: &[u8]) -> Option<i32> {
     let word = text.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))?;
     let tail = text.get(8..10)?;
-    if (word >> 32) as u8 != b'-' || (word >> 56) as u8 != b'-' {
+    let tail = u16::from_le_bytes([tail[0], tail[1]]);
+    date_of(word, tail)
+}
+
+/// The date of `YYYY-MM-` and `DD`.
+#[inline(always)]
+fn date_of(word: u64, tail: u16) -> Option<i32> {
+    const DASHES: u64 = 0x2D00_002D_0000_0000;
+    const DASH_BYTES: u64 = 0xFF00_00FF_0000_0000;
+    if word & DASH_BYTES != DASHES {
         return None;
     }
-    // YYYY-MM- becomes YYYYMMDD without the dashes.
-    let digits = (word & 0xFFFF_FFFF)
-        | ((word >> 8) & 0x0000_FFFF_0000_0000)
-        | u64::from(tail[0]) << 48
-        | u64::from(tail[1]) << 56;
-    let value = eight_digits(digits)? as u32;
-    days_from_civil((value / 10_000) as i32, value / 100 % 100, value % 100)
+    // YYYY-MM-DD becomes YYYYMMDD.
+    let digits =
+        (word & 0xFFFF_FFFF) | ((word >> 8) & 0x0000_FFFF_0000_0000) | u64::from(tail) << 48;
+    if !all_digits(digits) {
+        return None;
+    }
+    let pairs = digits & 0x0F0F_0F0F_0F0F_0F0F;
+    // Each second byte is now the number that it and the one before stand for.
+    let pairs = pairs.wrapping_mul(10).wrapping_add(pairs >> 8);
+    let pair = |at: u32| (pairs >> (16 * at)) as u32 & 0xFF;
+    let (year, month, day) = (pair(0) * 100 + pair(1), pair(2), pair(3));
+    let index = year.wrapping_sub(TABLE_FROM);
+    if index < TABLE_YEARS && month.wrapping_sub(1) < 12 {
+        let at = (index * 12 + month - 1) as usize;
+        let start = MONTH_STARTS[at];
+        let length = MONTH_STARTS[at + 1] - start;
+        return (day.wrapping_sub(1) < length as u32).then(|| start + day as i32 - 1);
+    }
+    days_from_civil(year as i32, month, day)
 }
 
 /// An ISO date, `YYYY-MM-DD`.
@@ -301,6 +374,17 @@ pub(crate) fn parse_date(text: &[u8]) -> Option<i32> {
         return None;
     }
     date_at(text)
+}
+
+/// The same for a field of a block with padding behind it.
+#[inline(always)]
+pub(crate) fn fast_date(data: &[u8], start: usize, end: usize) -> Option<i32> {
+    let bytes = data.get(start..)?.first_chunk::<16>()?;
+    if end - start != 10 {
+        return None;
+    }
+    let word = u128::from_le_bytes(*bytes);
+    date_of(word as u64, (word >> 64) as u16)
 }
 
 /// A point in time as text has it.

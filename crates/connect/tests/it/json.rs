@@ -58,8 +58,8 @@ fn nested_values() {
         outcome.types(),
         [
             "user Struct(\"id\": Int64, \"geo\": Struct(\"lat\": Float64), \"first_name\": Utf8, metadata: {\"original_name\": \"firstName\"})",
-            "tags List(Utf8, field: 'item')",
-            "items List(Struct(\"sku\": Utf8, \"qty\": Float64), field: 'item')",
+            "tags List(Utf8)",
+            "items List(Struct(\"sku\": Utf8, \"qty\": Float64))",
         ]
         .map(str::to_owned)
         .to_vec(),
@@ -136,7 +136,7 @@ fn a_late_surprise_widens_everything() {
         [
             "id Float64",
             "user Struct(\"n\": Int64, \"email\": Utf8)",
-            "tags List(Utf8, field: 'item')",
+            "tags List(Utf8)",
             "later Utf8"
         ]
     );

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Field, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -59,14 +59,18 @@ impl Outcome {
     pub(crate) fn columns(&self, names: &[&str]) -> Vec<Vec<String>> {
         let Some(batch) = &self.rows else { return Vec::new() };
         let options = FormatOptions::default().with_null("∅");
-        let formatters: Vec<ArrayFormatter<'_>> = names
+        let columns: Vec<(ArrayRef, bool)> =
+            names.iter().map(|name| local(batch.column_by_name(name).unwrap())).collect();
+        let formatters: Vec<(ArrayFormatter<'_>, bool)> = columns
             .iter()
-            .map(|name| {
-                ArrayFormatter::try_new(batch.column_by_name(name).unwrap(), &options).unwrap()
-            })
+            .map(|(column, utc)| (ArrayFormatter::try_new(column, &options).unwrap(), *utc))
             .collect();
+        let cell = |(column, utc): &(ArrayFormatter<'_>, bool), row| {
+            let text = column.value(row).to_string();
+            if *utc && text != "∅" { format!("{text}Z") } else { text }
+        };
         (0..batch.num_rows())
-            .map(|row| formatters.iter().map(|column| column.value(row).to_string()).collect())
+            .map(|row| formatters.iter().map(|column| cell(column, row)).collect())
             .collect()
     }
 
@@ -76,6 +80,16 @@ impl Outcome {
 
     pub(crate) fn row_count(&self) -> usize {
         self.rows.as_ref().map_or(0, RecordBatch::num_rows)
+    }
+}
+
+/// Times in UTC as times without a zone, which can be shown without a database of zones.
+fn local(column: &ArrayRef) -> (ArrayRef, bool) {
+    match column.data_type() {
+        DataType::Timestamp(unit, Some(_)) => {
+            (arrow::compute::cast(column, &DataType::Timestamp(*unit, None)).unwrap(), true)
+        }
+        _ => (column.clone(), false),
     }
 }
 

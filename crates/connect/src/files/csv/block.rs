@@ -70,6 +70,35 @@ impl Fields for Plain<'_> {
     }
 }
 
+/// One column of a window in which quotes stand only around fields.
+struct Quoted<'a> {
+    data: &'a [u8],
+    quote: u8,
+    positions: &'a [u32],
+    column: usize,
+    columns: usize,
+    rows: usize,
+}
+
+impl Fields for Quoted<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.rows
+    }
+
+    #[inline(always)]
+    fn get(&self, row: usize) -> (usize, usize, bool) {
+        let at = row * self.columns + self.column;
+        let start = self.positions[at].wrapping_add(1) as usize;
+        let end = self.positions[at + 1] as usize;
+        if self.data[start] == self.quote {
+            // A quote at the start is an opening one, so the last byte is the closing one.
+            return (start + 1, (end - 1).max(start + 1), true);
+        }
+        (start, end, false)
+    }
+}
+
 /// One column of a window whose fields were looked at one by one.
 struct Spans<'a> {
     spans: &'a [(u32, u32)],
@@ -95,6 +124,7 @@ impl Fields for Spans<'_> {
 #[derive(Clone, Copy)]
 enum Window {
     Plain { rows: usize },
+    Quoted { rows: usize, quote: u8 },
     Spans { rows: usize },
 }
 
@@ -118,7 +148,7 @@ impl<'a> Walk<'a> {
     fn new(data: &'a mut Vec<u8>, layout: &'a Layout) -> Self {
         let end = data.len();
         let quotes = layout.dialect.quote.is_some_and(|quote| memchr(quote, data).is_some());
-        let suspicious = !data.is_ascii() && std::str::from_utf8(data).is_err();
+        let suspicious = simdutf8::basic::from_utf8(data).is_err();
         data.extend_from_slice(&[0; PADDING]);
         Walk { data, end, at: 0, line: 0, layout, quotes, suspicious }
     }
@@ -158,6 +188,14 @@ impl<'a> Walk<'a> {
         if quote.is_none() {
             self.at = last + 1;
             return Some(Window::Plain { rows });
+        }
+        if let Some(quote) = quote
+            && counted.odd_quote > last
+            && counted.inner_newlines == 0
+            && memchr(b'\r', &self.data[from..=last]).is_none()
+        {
+            self.at = last + 1;
+            return Some(Window::Quoted { rows, quote });
         }
         if !self.quoted_spans(rows, counted, scratch) {
             let rows = self.careful(to, scratch, rejects);
@@ -548,7 +586,7 @@ pub(crate) fn parse(
     while let Some(window) = walk.next(scratch, &mut parsed.rejects) {
         let mut misfits = std::mem::take(&mut scratch.misfits);
         let (rows, first_line) = match window {
-            Window::Plain { rows } => (rows, walk.line),
+            Window::Plain { rows } | Window::Quoted { rows, .. } => (rows, walk.line),
             Window::Spans { rows } => (rows, 0),
         };
         if parsed.rows == 0 && rows > 0 {
@@ -572,6 +610,12 @@ pub(crate) fn parse(
                     let plain = Plain { positions, column: index, columns: fields, rows, trim };
                     column.append(data, &plain, nulls, &mut misfits);
                 }
+                Window::Quoted { rows, quote } => {
+                    let positions = &scratch.positions[..=rows * fields];
+                    let quoted =
+                        Quoted { data, quote, positions, column: index, columns: fields, rows };
+                    column.append(data, &quoted, nulls, &mut misfits);
+                }
                 Window::Spans { rows } => {
                     let spans = &scratch.spans[..];
                     let spans = Spans { spans, column: index, columns: fields, rows };
@@ -588,7 +632,7 @@ pub(crate) fn parse(
             for row in &misfits {
                 let row = *row as usize;
                 let (record, line, value) = match window {
-                    Window::Plain { .. } => {
+                    Window::Plain { .. } | Window::Quoted { .. } => {
                         let start = scratch.positions[row * fields].wrapping_add(1) as usize;
                         let end = scratch.positions[(row + 1) * fields] as usize;
                         let at = row * fields + index;
@@ -625,7 +669,7 @@ pub(crate) fn parse(
             return Ok(None);
         }
         match window {
-            Window::Plain { rows } => {
+            Window::Plain { rows } | Window::Quoted { rows, .. } => {
                 lines.push_run(first_line, rows);
                 walk.line += rows as u32;
             }
@@ -679,6 +723,12 @@ pub(crate) fn survey(
                     let positions = &scratch.positions[..=rows * fields];
                     let plain = Plain { positions, column: index, columns: fields, rows, trim };
                     survey_column(data, &plain, formats, nulls, &mut seen[index]);
+                }
+                Window::Quoted { rows, quote } => {
+                    let positions = &scratch.positions[..=rows * fields];
+                    let quoted =
+                        Quoted { data, quote, positions, column: index, columns: fields, rows };
+                    survey_column(data, &quoted, formats, nulls, &mut seen[index]);
                 }
                 Window::Spans { rows } => {
                     let spans = &scratch.spans[..];

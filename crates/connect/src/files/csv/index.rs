@@ -24,6 +24,9 @@ pub(crate) struct Counted {
     pub(crate) inner_newlines: usize,
     /// Quotes.
     pub(crate) quotes: usize,
+    /// The first quote that stands neither at the start of a field nor at its end, or the length of
+    /// the data: up to there every field in quotes is what stands between them.
+    pub(crate) odd_quote: usize,
 }
 
 /// Writes to `positions[1..]` the place of every delimiter and line end within `data[from..to]`
@@ -44,7 +47,11 @@ pub(crate) fn separators(
     }
     positions[0] = (from as u32).wrapping_sub(1);
     let mut count = 1;
+    counted.odd_quote = usize::MAX;
     let mut inside = 0u64;
+    // Whether the byte before is a separator, and what of the chunk before is not decided yet.
+    let mut behind_separator = 1u64;
+    let mut undecided = (0u64, 0u64, from);
     let mut at = from;
     while at < to {
         let mut padded = [0u8; 64];
@@ -65,12 +72,27 @@ pub(crate) fn separators(
             counted.inner_newlines += (newlines & quoted).count_ones() as usize;
             delimiters &= !quoted;
             newlines &= !quoted;
+            let separators = delimiters | newlines;
+            let starts = separators << 1 | behind_separator;
+            behind_separator = separators >> 63;
+            // Whether a quote ends a field shows with the byte behind it.
+            let (quotes_before, separators_before, place) = undecided;
+            let odd = quotes_before & !(separators_before >> 1 | separators << 63);
+            if odd != 0 && counted.odd_quote == usize::MAX {
+                counted.odd_quote = place + odd.trailing_zeros() as usize;
+            }
+            undecided = (quotes & !starts, separators, at);
         }
         counted.records += newlines.count_ones() as usize;
         let bits = delimiters | newlines;
         flatten(bits, at as u32, &mut positions[count..]);
         count += bits.count_ones() as usize;
         at += 64;
+    }
+    let (quotes, separators, place) = undecided;
+    let odd = quotes & !(separators >> 1);
+    if odd != 0 && counted.odd_quote == usize::MAX {
+        counted.odd_quote = place + odd.trailing_zeros() as usize;
     }
     counted.separators = count - 1;
     counted
@@ -108,6 +130,28 @@ struct Masks {
     delimiters: u64,
     newlines: u64,
     quotes: u64,
+}
+
+/// Calls `visit` with the place of every such byte, in order, until it says no.
+#[inline(always)]
+pub(crate) fn each_place(data: &[u8], byte: u8, mut visit: impl FnMut(usize) -> bool) {
+    let marks = Marks { delimiter: byte, newline: byte, quote: None };
+    let (chunks, rest) = data.as_chunks::<64>();
+    for (index, chunk) in chunks.iter().enumerate() {
+        let mut bits = masks(chunk, marks).delimiters;
+        while bits != 0 {
+            if !visit(index * 64 + bits.trailing_zeros() as usize) {
+                return;
+            }
+            bits &= bits - 1;
+        }
+    }
+    let from = data.len() - rest.len();
+    for (index, found) in rest.iter().enumerate() {
+        if *found == byte && !visit(from + index) {
+            return;
+        }
+    }
 }
 
 #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
@@ -188,6 +232,15 @@ mod tests {
             let mut positions = Vec::new();
             let counted = separators(text.as_bytes(), 0, text.len(), marks, &mut positions);
             let found = positions[1..=counted.separators].to_vec();
+            let odd = counted.odd_quote;
+            let counted = Counted { odd_quote: 0, ..counted };
+            let separator = |at: Option<usize>| at.is_none_or(|at| found.contains(&(at as u32)));
+            let first_odd = text.bytes().enumerate().find(|(at, byte)| {
+                quoted && *byte == b'"'
+                    && !separator(at.checked_sub(1))
+                    && !found.contains(&(*at as u32 + 1))
+            });
+            prop_assert_eq!(odd, first_odd.map_or(usize::MAX, |(at, _)| at));
             prop_assert_eq!((found, counted), naive(text.as_bytes(), marks));
         }
     }

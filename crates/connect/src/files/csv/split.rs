@@ -4,6 +4,7 @@ use memchr::{memchr, memchr2, memchr3, memrchr};
 use tidemill_core::Result;
 
 use super::Dialect;
+use super::index::each_place;
 use crate::files::input::Input;
 use crate::files::read::{Memory, Piece, Reject, raw_text};
 
@@ -24,6 +25,8 @@ pub(crate) struct Splitter {
     dialect: Dialect,
     carry: Vec<u8>,
     max_record: usize,
+    /// How many bytes a block has, about.
+    block: usize,
     ended: bool,
     /// Bytes are dropped until the next line end.
     skipping: bool,
@@ -49,6 +52,7 @@ impl Splitter {
             dialect,
             carry: Vec::new(),
             max_record,
+            block: BLOCK,
             ended: false,
             skipping: false,
             skip_lines: skip_rows,
@@ -69,7 +73,7 @@ impl Splitter {
         if !self.holding {
             let mut buffer = memory.take();
             buffer.clear();
-            buffer.reserve(BLOCK + (256 << 10));
+            buffer.reserve(self.block + (256 << 10));
             buffer.append(&mut data);
             data = buffer;
         }
@@ -90,8 +94,8 @@ impl Splitter {
 
     fn cut(&mut self, data: &mut Vec<u8>) -> Result<Option<Piece>> {
         loop {
-            let wanted = BLOCK.saturating_sub(data.len()).max(64 << 10);
-            while !self.ended && data.len() < BLOCK {
+            let wanted = self.block.saturating_sub(data.len()).clamp(1, self.block);
+            while !self.ended && data.len() < self.block {
                 self.ended = self.input.fill(data, wanted)? == 0;
             }
             if self.skipping {
@@ -198,31 +202,28 @@ fn boundaries(data: &[u8], dialect: &Dialect) -> Boundaries {
         return Boundaries { last, open: false };
     };
     // Only quotes that open a field matter: outside of those every line end is a record end.
-    let mut at = 0;
     let mut outside = Vec::new();
     let mut outside_from = 0;
     let mut open = false;
-    while let Some(found) = memchr(quote, &data[at..]) {
-        let opens = at + found;
-        let starts_field = opens == 0
-            || data[opens - 1] == dialect.delimiter
-            || data[opens - 1] == dialect.newline;
-        if !starts_field {
-            at = opens + 1;
-            continue;
-        }
-        outside.push((outside_from, opens));
-        match closing_quote(data, opens + 1, quote) {
-            Some(close) => {
-                at = close + 1;
-                outside_from = at;
-            }
-            None => {
+    let mut doubled = usize::MAX;
+    each_place(data, quote, |at| {
+        if !open {
+            let opens =
+                at == 0 || data[at - 1] == dialect.delimiter || data[at - 1] == dialect.newline;
+            if opens {
+                outside.push((outside_from, at));
                 open = true;
-                break;
             }
+        } else if at == doubled {
+            doubled = usize::MAX;
+        } else if data.get(at + 1) == Some(&quote) {
+            doubled = at + 1;
+        } else {
+            open = false;
+            outside_from = at + 1;
         }
-    }
+        true
+    });
     if !open {
         outside.push((outside_from, data.len()));
     }
@@ -231,19 +232,6 @@ fn boundaries(data: &[u8], dialect: &Dialect) -> Boundaries {
         .rev()
         .find_map(|(from, to)| Some(from + memrchr(dialect.newline, &data[*from..*to])? + 1));
     Boundaries { last: last.unwrap_or(0), open }
-}
-
-/// The next quote that is not doubled.
-fn closing_quote(data: &[u8], from: usize, quote: u8) -> Option<usize> {
-    let mut at = from;
-    loop {
-        let found = at + memchr(quote, data.get(at..)?)?;
-        if data.get(found + 1) == Some(&quote) {
-            at = found + 2;
-        } else {
-            return Some(found);
-        }
-    }
 }
 
 /// The same for dialects with comments or an escape character.
@@ -318,4 +306,94 @@ pub(crate) fn first_record(data: &[u8], dialect: &Dialect) -> (Option<Vec<String
 /// Behind the last record that ends in a text that starts at a record.
 pub(crate) fn last_record_end(data: &[u8], dialect: &Dialect) -> usize {
     boundaries(data, dialect).last
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::files::input::{Compression, TextEncoding};
+
+    fn pieces(text: &str, dialect: &Dialect, block: usize, max_record: usize) -> Vec<Piece> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, text).unwrap();
+        let none = Some(Compression::None);
+        let input = Input::open(&path, "a", none, TextEncoding::Utf8, false).unwrap();
+        let mut splitter = Splitter::new(input, dialect.clone(), 0, false, max_record);
+        splitter.block = block;
+        let mut fresh = Vec::new;
+        let mut memory = Memory::new(&mut fresh);
+        std::iter::from_fn(|| splitter.next(&mut memory).unwrap()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_end_where_records_do(
+            text in "[a,\"\n]{0,120}|([a-c]{0,3},\"[a,\n]{0,9}\"\n){0,9}",
+            block in 1usize..40,
+            careful: bool,
+        ) {
+            let dialect = Dialect {
+                delimiter: b',',
+                quote: Some(b'"'),
+                escape: None,
+                newline: b'\n',
+                comment: careful.then_some(b'#'),
+            };
+            let mut whole = text.clone().into_bytes();
+            if !whole.ends_with(b"\n") && !whole.is_empty() {
+                whole.push(b'\n');
+            }
+            let mut ends = std::collections::BTreeSet::new();
+            let mut at = 0;
+            while let Some(end) = record_end(&whole, at, &dialect).filter(|_| at < whole.len()) {
+                ends.insert(end);
+                at = end;
+            }
+            let mut found = Vec::new();
+            for piece in pieces(&text, &dialect, block, 1 << 20) {
+                match piece {
+                    Piece::Block(data) => {
+                        found.extend_from_slice(&data);
+                        prop_assert!(ends.contains(&found.len()), "{:?} {}", ends, found.len());
+                    }
+                    // Behind a quote that never closes everything is another matter.
+                    _ => return Ok(()),
+                }
+            }
+            prop_assert_eq!(found, whole);
+        }
+    }
+
+    #[test]
+    fn long_records() {
+        let dialect = Dialect {
+            delimiter: b',',
+            quote: Some(b'"'),
+            escape: None,
+            newline: b'\n',
+            comment: None,
+        };
+        let text = format!("a\n{}\nb\n\"x\n{}c\n", "y".repeat(20_000), "z\n".repeat(10_000));
+        let pieces = pieces(&text, &dialect, 8, 50);
+        let rejects: Vec<&str> = pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Reject { reject, .. } => Some(reject.raw.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(rejects.len(), 2, "{pieces:?}");
+        assert!(rejects[0].starts_with("yyy") && rejects[1] == "\"x");
+        let lines: usize = pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Block(data) => data.iter().filter(|byte| **byte == b'\n').count(),
+                Piece::Reject { lines, .. } | Piece::Skipped { lines } => *lines,
+            })
+            .sum();
+        assert_eq!(lines, text.lines().count());
+    }
 }

@@ -70,7 +70,7 @@ pub(crate) fn parse(
     scratch: &mut Scratch,
 ) -> Result<Option<Parsed>> {
     let block = data.len();
-    let suspicious = !data.is_ascii() && std::str::from_utf8(data).is_err();
+    let suspicious = simdutf8::basic::from_utf8(data).is_err();
     data.extend_from_slice(&[0; PADDING]);
     let mut root = Root::new(target);
     let mut parsed = Parsed::default();
@@ -120,7 +120,7 @@ pub(crate) fn parse(
 pub(crate) fn survey(data: &mut Vec<u8>, formats: &Formats, scratch: &mut Scratch) -> (Types, u32) {
     let block = data.len();
     let mut types = Types::default();
-    let suspicious = !data.is_ascii() && std::str::from_utf8(data).is_err();
+    let suspicious = simdutf8::basic::from_utf8(data).is_err();
     data.extend_from_slice(&[0; PADDING]);
     for (_, start, end) in records(&data[..block], b'\n') {
         if (suspicious && std::str::from_utf8(&data[start..end]).is_err())
