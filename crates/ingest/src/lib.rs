@@ -1,1 +1,28 @@
-//! placeholder
+//! The load: from a source to staged data.
+//!
+//! **Takes** a [`Source`](tidemill_core::Source), the settings of a table and the store. **Gives**
+//! staged tables (the rows, and those that could not be read in `<table>__rejected`) and the
+//! position that they stand for. **Promises** that nothing is visible until the caller publishes
+//! staged data and position in one entry, and that after an error nothing is left to publish:
+//! the next load starts from the position that is published.
+//!
+//! ```
+//! use tidemill_ingest::{LoadMode, LoadSettings};
+//!
+//! let written = serde_json::json!({"location": "data/*.csv", "mode": "append"});
+//! let (settings, for_the_source) = LoadSettings::parse(&written)?;
+//! assert_eq!(settings.mode, LoadMode::Append);
+//! assert_eq!(for_the_source, serde_json::json!({"location": "data/*.csv"}));
+//! # Ok::<(), tidemill_core::Error>(())
+//! ```
+
+mod contract;
+mod keys;
+mod load;
+mod rejects;
+mod settings;
+mod staging;
+
+pub use load::{LoadSpec, Loaded, ObserverFactory, load};
+pub use rejects::rejected_relation;
+pub use settings::{LoadMode, LoadSettings, MaxRejects, SchemaContract};

@@ -1,0 +1,165 @@
+//! The columns of a source against the columns of the table.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use tidemill_core::{Error, ErrorKind, Notice, Result, ResultExt};
+
+use crate::SchemaContract;
+
+/// How batches of a source become batches for the table.
+#[derive(Debug)]
+pub(crate) struct Conform {
+    /// The columns of the table after the load.
+    pub(crate) schema: SchemaRef,
+    /// For each of them the source's column, if it has one.
+    columns: Vec<Option<usize>>,
+    pub(crate) notices: Vec<Notice>,
+    /// Whether the table gets columns or types that it does not have.
+    pub(crate) changes: bool,
+}
+
+/// Applies the contract. Without a table everything is accepted.
+pub(crate) fn conform(
+    source: &SchemaRef,
+    table: Option<&SchemaRef>,
+    contract: SchemaContract,
+) -> Result<Conform> {
+    let Some(table) = table else {
+        return Ok(Conform {
+            schema: Arc::clone(source),
+            columns: (0..source.fields().len()).map(Some).collect(),
+            notices: Vec::new(),
+            changes: true,
+        });
+    };
+    let mut notices = Vec::new();
+    let mut changes = false;
+    let mut fields: Vec<Arc<Field>> = Vec::new();
+    let mut columns = Vec::new();
+    for field in table.fields() {
+        let Ok(at) = source.index_of(field.name()) else {
+            fields.push(Arc::clone(field));
+            columns.push(None);
+            continue;
+        };
+        let offered = source.field(at).data_type();
+        columns.push(Some(at));
+        if offered == field.data_type() || contract != SchemaContract::Evolve {
+            fields.push(Arc::clone(field));
+            continue;
+        }
+        changes = true;
+        notices.push(notice(
+            "widened-column",
+            field.name(),
+            format!("is {offered} from now on; it was {}", field.data_type()),
+        ));
+        fields.push(Arc::new(field.as_ref().clone().with_data_type(offered.clone())));
+    }
+    let new: Vec<usize> = (0..source.fields().len())
+        .filter(|at| table.field_with_name(source.field(*at).name()).is_err())
+        .collect();
+    if contract == SchemaContract::Freeze && !new.is_empty() {
+        let names: Vec<String> =
+            new.iter().map(|at| format!("`{}`", source.field(*at).name())).collect();
+        return Err(Error::new(
+            ErrorKind::Data,
+            format!(
+                "new {} {}, and `schema_contract` is `freeze`; set `evolve` to add, or `discard` \
+                 to leave out",
+                if names.len() == 1 { "column" } else { "columns" },
+                names.join(", ")
+            ),
+        ));
+    }
+    for at in new {
+        let field = &source.fields()[at];
+        if contract == SchemaContract::Discard {
+            let message = "is left out, as `schema_contract: discard` says";
+            notices.push(notice("dropped-column", field.name(), message.to_owned()));
+            continue;
+        }
+        changes = true;
+        notices.push(notice("new-column", field.name(), format!("is new: {}", field.data_type())));
+        fields.push(Arc::clone(field));
+        columns.push(Some(at));
+    }
+    Ok(Conform { schema: Arc::new(Schema::new(fields)), columns, notices, changes })
+}
+
+impl Conform {
+    /// The batch with the table's columns.
+    pub(crate) fn apply(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let columns = self
+            .schema
+            .fields()
+            .iter()
+            .zip(&self.columns)
+            .map(|(field, at)| match at {
+                None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+                Some(at) if batch.column(*at).data_type() == field.data_type() => {
+                    Ok(Arc::clone(batch.column(*at)))
+                }
+                Some(at) => cast(batch.column(*at), field.data_type())
+                    .or_error(ErrorKind::Data, "a column cannot be read as its type")
+                    .map_err(|error| error.with("column", field.name())),
+            })
+            .collect::<Result<Vec<ArrayRef>>>()?;
+        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+            .or_error(ErrorKind::Internal, "a batch does not have the columns of its schema")
+    }
+}
+
+fn notice(code: &str, column: &str, message: String) -> Notice {
+    Notice { code: code.to_owned(), message, object: Some(column.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+    use arrow::datatypes::DataType;
+
+    use super::*;
+
+    fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
+        let fields: Vec<Field> =
+            fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true)).collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    fn names(conform: &Conform) -> Vec<&str> {
+        conform.schema.fields().iter().map(|field| field.name().as_str()).collect()
+    }
+
+    #[test]
+    fn policies() {
+        let table = schema(&[("a", DataType::Int64), ("b", DataType::Utf8)]);
+        let source = schema(&[("c", DataType::Boolean), ("a", DataType::Float64)]);
+        let evolve = conform(&source, Some(&table), SchemaContract::Evolve).unwrap();
+        assert_eq!(names(&evolve), ["a", "b", "c"]);
+        assert_eq!(evolve.schema.field(0).data_type(), &DataType::Float64);
+        let codes: Vec<&str> = evolve.notices.iter().map(|notice| notice.code.as_str()).collect();
+        assert_eq!(codes, ["widened-column", "new-column"]);
+        let discard = conform(&source, Some(&table), SchemaContract::Discard).unwrap();
+        assert_eq!(names(&discard), ["a", "b"]);
+        assert_eq!(discard.schema.field(0).data_type(), &DataType::Int64);
+        let error = conform(&source, Some(&table), SchemaContract::Freeze).unwrap_err();
+        assert!(error.message().contains("`c`"), "{error}");
+        assert_eq!(names(&conform(&source, None, SchemaContract::Freeze).unwrap()), ["c", "a"]);
+    }
+
+    #[test]
+    fn missing_columns_are_null() {
+        let table = schema(&[("a", DataType::Int64), ("b", DataType::Utf8)]);
+        let source = schema(&[("a", DataType::Int64)]);
+        let conform = conform(&source, Some(&table), SchemaContract::Freeze).unwrap();
+        let batch =
+            RecordBatch::try_new(source, vec![Arc::new(Int64Array::from(vec![1, 2]))]).unwrap();
+        let batch = conform.apply(&batch).unwrap();
+        assert_eq!(batch.column(1).null_count(), 2);
+        assert!(!conform.changes);
+    }
+}

@@ -1,0 +1,418 @@
+//! The load loop.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, SchemaRef};
+use futures::StreamExt;
+use serde_json::Value;
+use tidemill_core::{
+    BatchStream, Cancellation, Change, Duplicates, Error, ErrorKind, Notice, Observer, Position,
+    ReadRequest, ReadScope, RelationName, Result, RunId, Snapshot, Source, StageRequest, Staged,
+    TableStore, Until, WriteMode,
+};
+
+use crate::contract::{Conform, conform};
+use crate::keys::Keys;
+use crate::rejects::{self, Tally, rejected_relation};
+use crate::staging::Staging;
+use crate::{LoadMode, LoadSettings, SchemaContract};
+
+/// Makes the observers of a load, once for each time it begins.
+pub type ObserverFactory = Arc<dyn Fn(&SchemaRef) -> Result<Vec<Box<dyn Observer>>> + Send + Sync>;
+
+/// What to load.
+#[derive(Clone)]
+pub struct LoadSpec {
+    /// The target.
+    pub relation: RelationName,
+    /// The load's settings.
+    pub settings: LoadSettings,
+    /// The source's settings.
+    pub source_settings: Value,
+    /// Columns whose types the project declares.
+    pub declared: Vec<Field>,
+    /// The published state that the load builds on; its position is where the read begins.
+    pub base: Snapshot,
+    /// Forgets what was loaded: everything is read, and replaces the table.
+    pub full_refresh: bool,
+    /// Column descriptions, by column name.
+    pub comments: Vec<(String, String)>,
+    /// Watch the new rows.
+    pub observers: Option<ObserverFactory>,
+    /// Is told how many rows were written by now. Must not block.
+    pub progress: Option<Arc<dyn Fn(u64) + Send + Sync>>,
+    /// The run.
+    pub run: RunId,
+    /// How many threads the read may use.
+    pub parallelism: usize,
+    /// Stops the load.
+    pub cancel: Cancellation,
+}
+
+/// What a load came to. Nothing of it is visible yet.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// To be published in one entry with the position: the table, and its table of rejected rows
+    /// if that changes.
+    pub staged: Vec<Arc<Staged>>,
+    /// The position that the data stands for. If it is there without staged data, it differs from
+    /// the one that is published and is to be recorded with the table as it is.
+    pub position: Option<Position>,
+    /// What the user should know.
+    pub notices: Vec<Notice>,
+    /// Rows that were read.
+    pub rows: u64,
+    /// Rows that could not be read.
+    pub rejected: u64,
+    /// There was nothing to load: `staged` is empty.
+    pub nothing_new: bool,
+}
+
+/// Reads what is new and stages it.
+///
+/// # Errors
+/// Of the source and the store; kind `Data` when more rows are rejected than `max_rejects` allows
+/// or a frozen schema would change. After an error nothing is staged.
+pub async fn load(source: &dyn Source, spec: &LoadSpec, store: &dyn TableStore) -> Result<Loaded> {
+    let mut loop_ = LoadLoop::new(spec, store);
+    match loop_.run(source).await {
+        Ok(loaded) => Ok(loaded),
+        Err(error) => {
+            loop_.give_up().await;
+            Err(error)
+        }
+    }
+}
+
+/// The state of one load.
+struct LoadLoop<'a> {
+    spec: &'a LoadSpec,
+    store: &'a dyn TableStore,
+    /// The table that is there, unless it is replaced.
+    table: Option<SchemaRef>,
+    columns: Option<Arc<Conform>>,
+    keys: Option<Keys>,
+    /// Values of a column whose rows go.
+    replaces: Option<(String, Vec<String>)>,
+    rows_stage: Option<Staging<'a>>,
+    rejects_stage: Option<Staging<'a>>,
+    done: Vec<Staged>,
+    tally: Tally,
+    rows: u64,
+    notices: Vec<Notice>,
+    position: Option<Position>,
+}
+
+impl<'a> LoadLoop<'a> {
+    fn new(spec: &'a LoadSpec, store: &'a dyn TableStore) -> Self {
+        let published = spec.base.get(&spec.relation);
+        let replaced = spec.full_refresh || spec.settings.mode == LoadMode::Full;
+        LoadLoop {
+            spec,
+            store,
+            table: published.filter(|_| !replaced).map(|table| Arc::clone(&table.schema)),
+            columns: None,
+            keys: None,
+            replaces: None,
+            rows_stage: None,
+            rejects_stage: None,
+            done: Vec::new(),
+            tally: Tally::default(),
+            rows: 0,
+            notices: Vec::new(),
+            position: None,
+        }
+    }
+
+    fn request(&self) -> ReadRequest {
+        let spec = self.spec;
+        let mut declared = spec.declared.clone();
+        if spec.settings.schema_contract != SchemaContract::Evolve {
+            // The table's types hold: what does not fit them is the row's fault.
+            let fields = self.table.iter().flat_map(|table| table.fields());
+            for field in fields {
+                if !declared.iter().any(|known| known.name() == field.name()) {
+                    declared.push(field.as_ref().clone());
+                }
+            }
+        }
+        let published = spec.base.get(&spec.relation);
+        ReadRequest {
+            settings: spec.source_settings.clone(),
+            declared,
+            known: self.table.clone(),
+            position: published
+                .filter(|_| !spec.full_refresh)
+                .and_then(|table| table.position.clone()),
+            scope: match spec.settings.mode {
+                LoadMode::Full => ReadScope::Whole,
+                LoadMode::Merge => ReadScope::Changed,
+                LoadMode::Append => ReadScope::New,
+            },
+            until: Until::CaughtUp,
+            parallelism: spec.parallelism,
+            cancel: spec.cancel.clone(),
+        }
+    }
+
+    async fn run(&mut self, source: &dyn Source) -> Result<Loaded> {
+        let mut changes = source.read(self.request()).await?;
+        loop {
+            let change = tokio::select! {
+                biased;
+                () = self.spec.cancel.cancelled() => {
+                    return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+                }
+                change = changes.next() => change,
+                error = failed(&mut self.rows_stage) => return Err(error),
+                error = failed(&mut self.rejects_stage) => return Err(error),
+            };
+            match change {
+                Some(change) => self.take(change?).await?,
+                None => break,
+            }
+        }
+        self.finish().await
+    }
+
+    async fn take(&mut self, change: Change) -> Result<()> {
+        match change {
+            Change::Schema(schema) => {
+                if self.rows > 0 || self.columns.is_some() {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        "the source changed its columns in the middle of a read",
+                    ));
+                }
+                self.set_columns(&schema)
+            }
+            Change::Restart(schema) => {
+                self.restart().await;
+                self.set_columns(&schema)
+            }
+            Change::Replaces { column, values } => {
+                self.replaces = Some((column, values));
+                Ok(())
+            }
+            Change::Rows(batch) => self.take_rows(&batch).await,
+            Change::Rejected(batch) => self.take_rejected(&batch).await,
+            Change::Position(position) => {
+                self.position = Some(position);
+                Ok(())
+            }
+            Change::Notice(notice) => {
+                self.notices.push(notice);
+                Ok(())
+            }
+        }
+    }
+
+    fn set_columns(&mut self, schema: &SchemaRef) -> Result<()> {
+        let settings = &self.spec.settings;
+        let columns = conform(schema, self.table.as_ref(), settings.schema_contract)
+            .map_err(|error| error.with("table", &self.spec.relation))?;
+        if settings.mode == LoadMode::Merge {
+            let cursor = settings.cursor.as_deref();
+            self.keys = Some(Keys::new(&columns.schema, &settings.primary_key, cursor)?);
+        }
+        self.columns = Some(Arc::new(columns));
+        Ok(())
+    }
+
+    /// Everything since the beginning is void.
+    async fn restart(&mut self) {
+        self.give_up().await;
+        self.columns = None;
+        self.keys = None;
+        self.replaces = None;
+        self.tally = Tally::default();
+        self.rows = 0;
+        self.notices.clear();
+    }
+
+    /// Removes what was staged.
+    async fn give_up(&mut self) {
+        for stage in [self.rows_stage.take(), self.rejects_stage.take()].into_iter().flatten() {
+            stage.abandon(self.store).await;
+        }
+        for staged in self.done.drain(..) {
+            if let Err(error) = self.store.discard(&staged).await {
+                tracing::warn!(%error, "a stage could not be discarded");
+            }
+        }
+    }
+
+    async fn take_rows(&mut self, batch: &RecordBatch) -> Result<()> {
+        let Some(columns) = self.columns.clone() else {
+            return Err(Error::new(ErrorKind::Internal, "rows came before their columns"));
+        };
+        let mut batch = columns.apply(batch)?;
+        if let Some(keys) = &mut self.keys {
+            let (kept, bad) = keys.check(&batch)?;
+            if !bad.is_empty() {
+                let rejected = rejects::null_keys(&batch, &bad)?;
+                self.take_rejected(&rejected).await?;
+            }
+            batch = kept;
+        }
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.rows += batch.num_rows() as u64;
+        self.rows_stage()?.send(Ok(batch)).await?;
+        if let Some(progress) = &self.spec.progress {
+            progress(self.rows);
+        }
+        Ok(())
+    }
+
+    async fn take_rejected(&mut self, batch: &RecordBatch) -> Result<()> {
+        let batch = self.tally.note(batch, &self.spec.run)?;
+        let limit = self.spec.settings.max_rejects;
+        self.tally.check(limit, self.rows, false, &self.spec.relation)?;
+        self.rejects_stage().send(Ok(batch)).await
+    }
+
+    fn replaces_all(&self) -> bool {
+        self.spec.full_refresh || self.spec.settings.mode == LoadMode::Full
+    }
+
+    /// The stage of the table, begun when there is something for it.
+    fn rows_stage(&mut self) -> Result<&mut Staging<'a>> {
+        if self.rows_stage.is_none() {
+            let Some(columns) = &self.columns else {
+                return Err(Error::new(ErrorKind::Internal, "rows came before their columns"));
+            };
+            let settings = &self.spec.settings;
+            let mode = if self.replaces_all() {
+                WriteMode::Replace
+            } else if settings.mode == LoadMode::Merge {
+                WriteMode::Upsert {
+                    key: settings.primary_key.clone(),
+                    update: None,
+                    duplicates: Duplicates::KeepLast,
+                }
+            } else if let Some((column, values)) = &self.replaces {
+                WriteMode::ReplaceValues { column: column.clone(), values: values.clone() }
+            } else {
+                WriteMode::Append
+            };
+            let observers = match &self.spec.observers {
+                Some(make) => make(&columns.schema)?,
+                None => Vec::new(),
+            };
+            let schema = Arc::clone(&columns.schema);
+            let relation = self.spec.relation.clone();
+            self.rows_stage = Some(self.begin(relation, mode, schema, observers));
+        }
+        self.rows_stage
+            .as_mut()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "a stage is missing"))
+    }
+
+    /// The stage of the rejected rows, begun when there is something for it.
+    fn rejects_stage(&mut self) -> &mut Staging<'a> {
+        let mode = if self.replaces_all() {
+            WriteMode::Replace
+        } else if let Some((_, values)) = &self.replaces {
+            // Those of the files that are read again come again, or are mended.
+            WriteMode::ReplaceValues { column: "_source_file".to_owned(), values: values.clone() }
+        } else {
+            WriteMode::Append
+        };
+        let stage = match self.rejects_stage.take() {
+            Some(stage) => stage,
+            None => {
+                let relation = rejected_relation(&self.spec.relation);
+                self.begin(relation, mode, rejects::schema(), Vec::new())
+            }
+        };
+        self.rejects_stage.insert(stage)
+    }
+
+    fn begin(
+        &self,
+        relation: RelationName,
+        mode: WriteMode,
+        schema: SchemaRef,
+        observers: Vec<Box<dyn Observer>>,
+    ) -> Staging<'a> {
+        let spec = self.spec;
+        let comments = if relation == spec.relation { spec.comments.clone() } else { Vec::new() };
+        Staging::begin(self.store, move |receiver| {
+            let batches = futures::stream::unfold(receiver, |mut receiver| async move {
+                receiver.recv().await.map(|batch| (batch, receiver))
+            });
+            StageRequest {
+                relation,
+                mode,
+                partition_by: Vec::new(),
+                rows: BatchStream::new(schema, batches),
+                base: spec.base.clone(),
+                comments,
+                observers,
+                run: spec.run.clone(),
+            }
+        })
+    }
+
+    async fn finish(&mut self) -> Result<Loaded> {
+        let spec = self.spec;
+        self.tally.check(spec.settings.max_rejects, self.rows, true, &spec.relation)?;
+        let replaces = self.replaces_all() || self.replaces.is_some();
+        if let Some(columns) = self.columns.clone() {
+            if self.position.is_none() {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    "the source ended without saying how far it was read",
+                ));
+            }
+            // A table that is new, changes its columns or loses rows is staged even without rows.
+            if self.table.is_none() || columns.changes || replaces {
+                self.rows_stage()?;
+            }
+            let rejected = spec.base.get(&rejected_relation(&spec.relation));
+            if replaces && rejected.is_some_and(|rejected| rejected.rows != Some(0)) {
+                self.rejects_stage();
+            }
+            self.notices.extend(columns.notices.iter().cloned());
+        }
+        for stage in [self.rows_stage.take(), self.rejects_stage.take()].into_iter().flatten() {
+            let staged = stage.finish().await?;
+            self.done.push(staged);
+        }
+        if self.tally.rejected > 0 {
+            self.notices.push(Notice {
+                code: "rejected-rows".to_owned(),
+                message: format!(
+                    "{} rows could not be read; they are in `{}`",
+                    self.tally.rejected,
+                    rejected_relation(&spec.relation)
+                ),
+                object: Some(spec.relation.to_string()),
+            });
+        }
+        if self.columns.is_none() && spec.base.get(&spec.relation).is_none() {
+            // Files without a single column make no table, so there is nothing to keep it with.
+            self.position = None;
+        }
+        let staged: Vec<Arc<Staged>> = self.done.drain(..).map(Arc::new).collect();
+        Ok(Loaded {
+            nothing_new: staged.is_empty(),
+            staged,
+            position: self.position.take(),
+            notices: std::mem::take(&mut self.notices),
+            rows: self.rows,
+            rejected: self.tally.rejected,
+        })
+    }
+}
+
+/// Lets a stage work; ends only when it fails.
+async fn failed(stage: &mut Option<Staging<'_>>) -> Error {
+    match stage {
+        Some(stage) => stage.failed().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,4 @@
+//! Loads of files into a lake in memory.
+
+mod loads;
+mod setup;
