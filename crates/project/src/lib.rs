@@ -1,16 +1,66 @@
-//! A folder on disk, read as a dbt project.
+//! A folder on disk, read as a dbt project: a resolved graph, selections of it, and its SQL.
+//!
+//! **Takes** a project's folder (`dbt_project.yml`, models, seeds, tests, macros, property YAML,
+//! packages, an optional `profiles.yml`, `connections.yml`) and what the command line says about
+//! it ([`LoadOptions`]). **Gives** a [`Project`]: its [`Manifest`] (plain data, names and ids as
+//! dbt makes them), the nodes that a [`Selection`] means ([`select`]), and the SQL of each node
+//! with everything that rendering it read ([`Project::render_node`], [`Reads`]), which is what
+//! reuse has to compare. **Promises** to report mistakes together, each as a diagnostic at its
+//! file, line and column; to write nothing; and to ask a lake only through the [`Warehouse`] that
+//! a render is given.
+//!
+//! ```
+//! use tidemill_project::{LoadOptions, Project, RenderState, Selection, select};
+//!
+//! # let folder = tempfile::tempdir().unwrap();
+//! # std::fs::create_dir(folder.path().join("models")).unwrap();
+//! # std::fs::write(folder.path().join("dbt_project.yml"), "name: shop\n").unwrap();
+//! # std::fs::write(folder.path().join("models/a.sql"), "select 1 as x").unwrap();
+//! # std::fs::write(folder.path().join("models/b.sql"), "select * from {{ ref('a') }}").unwrap();
+//! let (project, warnings) = Project::load(folder.path(), &LoadOptions::default())?;
+//! assert!(warnings.is_empty());
+//! let (nodes, _) = select(project.manifest(), &Selection::of(["+b"]))?;
+//! assert_eq!(nodes.len(), 2);
+//! let sql = project.render_node(&"model.shop.b".into(), &RenderState::offline("compile"))?.sql;
+//! assert_eq!(sql, "select * from \"main\".\"a\"");
+//! # Ok::<(), tidemill_core::Diagnostics>(())
+//! ```
 
+mod artifact;
+mod base;
 mod config;
+mod data_test;
+mod environment;
 mod file;
+mod load;
+mod macros;
 mod manifest;
+mod naming;
+mod normalize;
+mod parallel;
+mod project;
+mod read;
+mod render;
+mod resolve;
+mod select;
 mod settings;
 mod suggest;
 mod target;
+mod world;
 pub mod yaml;
 
+pub use artifact::{ManifestMeta, manifest_json};
 pub use config::{Materialization, NodeConfig, OnSchemaChange, canonical};
+pub use environment::{Environment, parse_vars};
 pub use file::SourceFile;
 pub use manifest::*;
+pub use normalize::normalize_sql;
+pub use project::{LoadOptions, Project};
+pub use render::{
+    CatalogColumn, Message, NoWarehouse, QueryRead, QueryTable, Reads, RelationType, RenderState,
+    Rendered, TestArguments, Warehouse,
+};
+pub use select::{IndirectSelection, Selection, select};
 pub use settings::{Hook, ProjectSettings};
 pub use suggest::nearest;
 pub use target::Target;

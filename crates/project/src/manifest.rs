@@ -266,9 +266,30 @@ pub struct GenericTest {
     pub column: Option<String>,
     /// The node or source that declares it.
     pub attached: Option<UniqueId>,
+    /// How its query refers to that.
+    pub target: TestTarget,
     /// Whether its meaning is the well-known one of that name, so that it may be measured
     /// without rendering SQL: not when the project defines a test of that name itself.
     pub well_known: bool,
+}
+
+/// What a generic test is declared on, as its query refers to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TestTarget {
+    /// `ref(name)`
+    Ref {
+        /// The node's name.
+        name: String,
+        /// The version of a versioned model.
+        version: Option<String>,
+    },
+    /// `source(source, table)`
+    Source {
+        /// The source's name.
+        source: String,
+        /// The table's name.
+        table: String,
+    },
 }
 
 impl GenericTest {

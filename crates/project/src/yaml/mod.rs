@@ -6,11 +6,13 @@
 mod parse;
 pub(crate) mod render;
 mod scalar;
+mod write;
 
 use serde_json::{Map, Value};
 use tidemill_core::SourcePosition;
 
 pub use parse::{Parsed, parse};
+pub use write::write;
 
 use crate::file::SourceFile;
 

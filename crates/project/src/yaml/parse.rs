@@ -94,15 +94,19 @@ impl<'a> Builder<'a> {
 
     fn syntax_error(&self, error: &saphyr_parser::ScanError) -> Diagnostic {
         let at = self.byte(error.marker().index());
+        let rest = &self.file.text[at..];
+        let end = at + rest.chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8);
+        self.not_yaml(at, end, error.info())
+    }
+
+    fn not_yaml(&self, at: usize, end: usize, info: &str) -> Diagnostic {
         let text = &self.file.text;
         let line_start = text[..at].rfind('\n').map_or(0, |found| found + 1);
         let line_end = text[at..].find('\n').map_or(text.len(), |found| at + found);
         let line = &text[line_start..line_end];
-        let info = error.info();
-        let end = if at < line_end { at + 1 } else { at };
         let diagnostic =
             Diagnostic::error("yaml-syntax", format!("`{}` is not valid YAML", self.file.shown()))
-                .at(self.file.position(at, end.max(at)))
+                .at(self.file.position(at, end))
                 .label(info.to_owned());
         let indent = &line[..line.len() - line.trim_start().len()];
         if indent.contains('\t') || info.contains("tab") {
@@ -257,7 +261,8 @@ impl<'a> Builder<'a> {
                 (Some(text), _) => text,
                 (None, Some(text)) => text,
                 (None, None) => {
-                    return Err(self.problem("yaml-syntax", "a key must be text", span));
+                    let (start, end) = self.range(span);
+                    return Err(Box::new(self.not_yaml(start, end, "a key must be text")));
                 }
             };
             let entry = Entry { key: text, key_start: key.start, key_end: key.end, value };

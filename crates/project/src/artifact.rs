@@ -1,0 +1,475 @@
+//! dbt's `manifest.json` (schema v12), and the same shapes for templates.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+use tidemill_core::UniqueId;
+
+use crate::base::DBT_VERSION;
+use crate::manifest::{
+    Column, Exposure, GenericTest, Manifest, Node, RefCall, ResourceType, SourceTable, TestKind,
+};
+use crate::render::relation::quoted;
+
+/// What the manifest's `metadata` and the nodes' compiled code come from.
+#[derive(Debug, Clone, Default)]
+pub struct ManifestMeta {
+    /// When it is written, ISO 8601 in UTC.
+    pub generated_at: String,
+    /// The id of the run.
+    pub invocation_id: String,
+    /// When the run started, ISO 8601 in UTC.
+    pub invocation_started_at: Option<String>,
+    /// Compiled SQL of the nodes that were compiled.
+    pub compiled: HashMap<UniqueId, String>,
+    /// Custom metadata of the environment.
+    pub env: Map<String, Value>,
+}
+
+/// The manifest as dbt's tools read it.
+pub fn manifest_json(manifest: &Manifest, meta: &ManifestMeta) -> Value {
+    let created_at = created_at(&meta.generated_at);
+    let nodes: Map<String, Value> = manifest
+        .nodes
+        .values()
+        .map(|node| {
+            let mut value = node_json(node);
+            complete(&mut value, manifest, node, meta, created_at);
+            (node.unique_id.to_string(), value)
+        })
+        .collect();
+    let sources: Map<String, Value> = manifest
+        .sources
+        .values()
+        .map(|source| {
+            let mut value = source_json(source);
+            set(&mut value, "created_at", created_at.into());
+            (source.unique_id.to_string(), value)
+        })
+        .collect();
+    let exposures: Map<String, Value> = manifest
+        .exposures
+        .values()
+        .map(|exposure| {
+            let mut value = exposure_json(exposure);
+            set(&mut value, "created_at", created_at.into());
+            (exposure.unique_id.to_string(), value)
+        })
+        .collect();
+    let mut disabled: Map<String, Value> = Map::new();
+    for node in &manifest.disabled {
+        push(&mut disabled, node.unique_id.as_str(), node_json(node));
+    }
+    for source in &manifest.disabled_sources {
+        push(&mut disabled, source.unique_id.as_str(), source_json(source));
+    }
+    json!({
+        "metadata": {
+            "dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v12.json",
+            "dbt_version": DBT_VERSION,
+            "generated_at": meta.generated_at,
+            "invocation_id": meta.invocation_id,
+            "invocation_started_at": meta.invocation_started_at,
+            "env": meta.env,
+            "project_name": manifest.settings.name,
+            "project_id": project_id(&manifest.settings.name),
+            "user_id": null,
+            "send_anonymous_usage_stats": false,
+            "adapter_type": "tidemill",
+            "quoting": {"database": true, "schema": true, "identifier": true, "column": null},
+            "run_started_at": meta.invocation_started_at,
+        },
+        "nodes": nodes,
+        "sources": sources,
+        "macros": macros_json(manifest, created_at),
+        "docs": docs_json(manifest),
+        "exposures": exposures,
+        "metrics": {},
+        "groups": groups_json(manifest),
+        "selectors": manifest.settings.selectors,
+        "disabled": disabled,
+        "parent_map": edges(&manifest.parents),
+        "child_map": edges(&manifest.children),
+        "group_map": group_map(manifest),
+        "saved_queries": {},
+        "semantic_models": {},
+        "unit_tests": {},
+        "functions": {},
+    })
+}
+
+/// `graph` as templates see it.
+pub(crate) fn graph_json(manifest: &Manifest) -> Value {
+    let nodes: Map<String, Value> =
+        manifest.nodes.values().map(|node| (node.unique_id.to_string(), node_json(node))).collect();
+    let sources: Map<String, Value> = manifest
+        .sources
+        .values()
+        .map(|source| (source.unique_id.to_string(), source_json(source)))
+        .collect();
+    let exposures: Map<String, Value> = manifest
+        .exposures
+        .values()
+        .map(|exposure| (exposure.unique_id.to_string(), exposure_json(exposure)))
+        .collect();
+    json!({
+        "nodes": nodes, "sources": sources, "exposures": exposures, "metrics": {},
+        "groups": groups_json(manifest), "semantic_models": {}, "saved_queries": {},
+    })
+}
+
+/// A node as templates (`model`, `graph.nodes`) and the manifest have it.
+pub(crate) fn node_json(node: &Node) -> Value {
+    let relation_name = node.is_relational().then(|| relation_name(node));
+    let mut value = json!({
+        "database": node.database,
+        "schema": node.schema,
+        "name": node.name,
+        "resource_type": node.resource_type.as_str(),
+        "package_name": node.package_name,
+        "path": node.path,
+        "original_file_path": node.original_file_path,
+        "unique_id": node.unique_id,
+        "fqn": node.fqn,
+        "alias": node.alias,
+        "checksum": {"name": if node.checksum.is_empty() { "none" } else { "sha256" }, "checksum": node.checksum},
+        "config": node.config.all,
+        "tags": node.tags,
+        "description": node.description,
+        "columns": columns_json(node.columns.values()),
+        "meta": node.meta,
+        "group": node.group,
+        "docs": {"show": true, "node_color": null},
+        "patch_path": node.patch_path,
+        "build_path": null,
+        "unrendered_config": {},
+        "relation_name": relation_name,
+        "raw_code": &*node.raw_code,
+        "doc_blocks": [],
+    });
+    if node.resource_type == ResourceType::Seed {
+        set(&mut value, "root_path", node.root_path.to_string_lossy().into());
+        set(&mut value, "depends_on", json!({"macros": node.macros}));
+        return value;
+    }
+    let fields = [
+        ("language", Value::from(node.language)),
+        ("refs", node.refs.iter().map(ref_json).collect()),
+        ("sources", node.sources.iter().map(|call| json!([call.source, call.table])).collect()),
+        ("metrics", json!([])),
+        ("functions", json!([])),
+        ("depends_on", json!({"macros": node.macros, "nodes": node.depends_on})),
+        ("compiled_path", Value::Null),
+        (
+            "contract",
+            json!({"enforced": node.config.contract_enforced, "alias_types": true, "checksum": null}),
+        ),
+    ];
+    for (key, field) in fields {
+        set(&mut value, key, field);
+    }
+    match &node.test {
+        Some(test) => {
+            if let TestKind::Generic(generic) = &test.kind {
+                set(&mut value, "column_name", generic.column.clone().into());
+                set(&mut value, "file_key_name", file_key(generic).into());
+                set(
+                    &mut value,
+                    "attached_node",
+                    generic.attached.as_ref().map(UniqueId::as_str).into(),
+                );
+                set(&mut value, "test_metadata", test_metadata(generic));
+            }
+        }
+        None if node.resource_type == ResourceType::Model => {
+            set(&mut value, "access", node.access.clone().into());
+            set(&mut value, "constraints", json!([]));
+            set(&mut value, "version", node.version.clone().into());
+            set(&mut value, "latest_version", node.latest_version.clone().into());
+            set(&mut value, "deprecation_date", Value::Null);
+            set(&mut value, "primary_key", json!([]));
+            set(&mut value, "time_spine", Value::Null);
+        }
+        None => {}
+    }
+    value
+}
+
+fn test_metadata(generic: &GenericTest) -> Value {
+    let mut kwargs = generic.arguments.clone();
+    if let Some(column) = &generic.column {
+        kwargs.insert("column_name".into(), column.as_str().into());
+    }
+    kwargs.insert("model".into(), crate::data_test::model_argument(&generic.target).into());
+    json!({"name": generic.name, "kwargs": kwargs, "namespace": generic.namespace})
+}
+
+fn file_key(generic: &GenericTest) -> String {
+    match &generic.target {
+        crate::manifest::TestTarget::Ref { name, .. } => {
+            let folder = generic
+                .attached
+                .as_ref()
+                .and_then(|id| id.as_str().split('.').next())
+                .unwrap_or("model");
+            format!("{folder}s.{name}")
+        }
+        crate::manifest::TestTarget::Source { source, .. } => format!("sources.{source}"),
+    }
+}
+
+/// What only the written manifest has.
+fn complete(
+    value: &mut Value,
+    manifest: &Manifest,
+    node: &Node,
+    meta: &ManifestMeta,
+    created_at: f64,
+) {
+    set(value, "created_at", created_at.into());
+    if node.resource_type == ResourceType::Seed {
+        return;
+    }
+    let compiled = meta.compiled.get(&node.unique_id);
+    set(value, "compiled", compiled.is_some().into());
+    if let Some(sql) = compiled {
+        set(value, "compiled_code", sql.as_str().into());
+        let path = format!(
+            "{}/compiled/{}/{}",
+            manifest.settings.target_path, node.package_name, node.original_file_path
+        );
+        let path = match node.test.as_ref().map(|test| &test.kind) {
+            Some(TestKind::Generic(_)) => format!("{path}/{}", node.path),
+            _ => path,
+        };
+        set(value, "compiled_path", path.into());
+        set(value, "extra_ctes_injected", true.into());
+        set(value, "extra_ctes", json!([]));
+    }
+}
+
+fn source_json(source: &SourceTable) -> Value {
+    let name = format!("{}.{}", quoted(&source.schema), quoted(&source.identifier));
+    let mut value = json!({
+        "database": source.database,
+        "schema": source.schema,
+        "name": source.name,
+        "resource_type": "source",
+        "package_name": source.package_name,
+        "path": source.original_file_path,
+        "original_file_path": source.original_file_path,
+        "unique_id": source.unique_id,
+        "fqn": source.fqn,
+        "source_name": source.source_name,
+        "source_description": source.source_description,
+        "loader": source.loader,
+        "identifier": source.identifier,
+        "quoting": {"database": null, "schema": null, "identifier": null, "column": null},
+        "loaded_at_field": source.loaded_at_field,
+        "loaded_at_query": null,
+        "freshness": source.freshness,
+        "external": null,
+        "description": source.description,
+        "columns": columns_json(source.columns.values()),
+        "meta": source.meta,
+        "source_meta": source.source_meta,
+        "tags": source.tags,
+        "config": source.config,
+        "patch_path": null,
+        "unrendered_config": {},
+        "relation_name": name,
+        "doc_blocks": [],
+    });
+    if let Some(ingest) = &source.ingest {
+        set(&mut value, "ingest", ingest_json(ingest));
+    }
+    value
+}
+
+fn ingest_json(ingest: &crate::manifest::Ingest) -> Value {
+    let mut settings = ingest.settings.clone();
+    if let Some(connection) = &ingest.connection {
+        settings.insert("connection".into(), connection.as_str().into());
+    }
+    Value::Object(settings)
+}
+
+fn exposure_json(exposure: &Exposure) -> Value {
+    json!({
+        "name": exposure.name,
+        "resource_type": "exposure",
+        "package_name": exposure.package_name,
+        "path": exposure.original_file_path,
+        "original_file_path": exposure.original_file_path,
+        "unique_id": exposure.unique_id,
+        "fqn": exposure.fqn,
+        "type": exposure.kind,
+        "owner": exposure.owner,
+        "description": exposure.description,
+        "label": exposure.label,
+        "maturity": exposure.maturity,
+        "meta": exposure.meta,
+        "tags": exposure.tags,
+        "config": exposure.config,
+        "unrendered_config": {},
+        "url": exposure.url,
+        "depends_on": {"macros": [], "nodes": exposure.depends_on},
+        "refs": exposure.refs.iter().map(ref_json).collect::<Value>(),
+        "sources": exposure.sources.iter().map(|call| json!([call.source, call.table])).collect::<Value>(),
+        "metrics": [],
+    })
+}
+
+fn columns_json<'a>(columns: impl Iterator<Item = &'a Column>) -> Value {
+    let map: Map<String, Value> = columns
+        .map(|column| {
+            (
+                column.name.clone(),
+                json!({
+                    "name": column.name,
+                    "description": column.description,
+                    "meta": column.meta,
+                    "data_type": column.data_type,
+                    "constraints": column.constraints,
+                    "quote": column.quote,
+                    "config": {"meta": column.meta, "tags": column.tags},
+                    "tags": column.tags,
+                    "granularity": null,
+                    "doc_blocks": [],
+                }),
+            )
+        })
+        .collect();
+    Value::Object(map)
+}
+
+fn ref_json(call: &RefCall) -> Value {
+    json!({"name": call.name, "package": call.package, "version": call.version})
+}
+
+fn macros_json(manifest: &Manifest, created_at: f64) -> Value {
+    let map: Map<String, Value> = manifest
+        .macros
+        .values()
+        .map(|node| {
+            (
+                node.unique_id.clone(),
+                json!({
+                    "name": node.name,
+                    "resource_type": "macro",
+                    "package_name": node.package_name,
+                    "path": node.original_file_path,
+                    "original_file_path": node.original_file_path,
+                    "unique_id": node.unique_id,
+                    "macro_sql": node.macro_sql,
+                    "depends_on": {"macros": []},
+                    "description": node.description,
+                    "meta": node.meta,
+                    "docs": {"show": true, "node_color": null},
+                    "config": {"meta": node.meta, "docs": {"show": true, "node_color": null}},
+                    "patch_path": node.patch_path,
+                    "arguments": node.arguments,
+                    "created_at": created_at,
+                    "supported_languages": null,
+                }),
+            )
+        })
+        .collect();
+    Value::Object(map)
+}
+
+fn docs_json(manifest: &Manifest) -> Value {
+    let map: Map<String, Value> = manifest
+        .docs
+        .values()
+        .map(|doc| {
+            (
+                doc.unique_id.clone(),
+                json!({
+                    "name": doc.name,
+                    "resource_type": "doc",
+                    "package_name": doc.package_name,
+                    "path": doc.original_file_path,
+                    "original_file_path": doc.original_file_path,
+                    "unique_id": doc.unique_id,
+                    "block_contents": doc.block_contents,
+                }),
+            )
+        })
+        .collect();
+    Value::Object(map)
+}
+
+fn groups_json(manifest: &Manifest) -> Value {
+    let package = &manifest.settings.name;
+    let map: Map<String, Value> = manifest
+        .groups
+        .iter()
+        .map(|(name, group)| {
+            let unique_id = format!("group.{package}.{name}");
+            let value = json!({
+                "name": name,
+                "resource_type": "group",
+                "package_name": package,
+                "unique_id": unique_id,
+                "owner": group.get("owner"),
+            });
+            (unique_id, value)
+        })
+        .collect();
+    Value::Object(map)
+}
+
+fn group_map(manifest: &Manifest) -> Value {
+    let mut map = Map::new();
+    for name in manifest.groups.keys() {
+        map.insert(name.clone(), json!([]));
+    }
+    for node in manifest.nodes.values() {
+        if let Some(group) = &node.group {
+            push(&mut map, group, node.unique_id.as_str().into());
+        }
+    }
+    Value::Object(map)
+}
+
+fn edges(map: &indexmap::IndexMap<UniqueId, Vec<UniqueId>>) -> Value {
+    let map: Map<String, Value> =
+        map.iter().map(|(id, others)| (id.to_string(), json!(others))).collect();
+    Value::Object(map)
+}
+
+fn relation_name(node: &Node) -> String {
+    format!("{}.{}", quoted(&node.schema), quoted(&node.alias))
+}
+
+fn set(value: &mut Value, key: &str, field: Value) {
+    if let Value::Object(map) = value {
+        map.insert(key.to_owned(), field);
+    }
+}
+
+fn push(map: &mut Map<String, Value>, key: &str, item: Value) {
+    match map.entry(key.to_owned()).or_insert_with(|| json!([])) {
+        Value::Array(items) => items.push(item),
+        other => *other = json!([item]),
+    }
+}
+
+/// Seconds since 1970 of an ISO time.
+fn created_at(text: &str) -> f64 {
+    match chrono::DateTime::parse_from_rfc3339(text) {
+        Ok(time) => time.timestamp_micros() as f64 / 1e6,
+        Err(_) => 0.0,
+    }
+}
+
+fn project_id(name: &str) -> String {
+    use md5::{Digest, Md5};
+    use std::fmt::Write as _;
+    let mut hex = String::new();
+    for byte in Md5::digest(name.as_bytes()) {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}

@@ -1,0 +1,77 @@
+//! The macros that come with Tidemill: those of dbt itself, and the most used ones of packages
+//! that everybody installs, written from their documented behaviour. A project's own package of
+//! the same name takes their place.
+
+use std::sync::OnceLock;
+
+use tidemill_jinja::{Source, Template};
+
+use super::{INTERNAL, PackageMacros};
+
+/// Packages with built-in macros.
+pub(super) const PACKAGES: &[&str] = &[INTERNAL, "dbt_utils", "dbt_expectations"];
+
+const FILES: &[(&str, &str, &str)] = &[
+    (INTERNAL, "<dbt>/tests.sql", include_str!("dbt_tests.sql")),
+    (INTERNAL, "<dbt>/names.sql", include_str!("dbt_names.sql")),
+    (INTERNAL, "<dbt>/sql.sql", include_str!("dbt_sql.sql")),
+    (INTERNAL, "<dbt>/statements.sql", include_str!("dbt_statements.sql")),
+    ("dbt_utils", "<dbt_utils>/tests.sql", include_str!("dbt_utils_tests.sql")),
+    ("dbt_utils", "<dbt_utils>/sql.sql", include_str!("dbt_utils_sql.sql")),
+    (
+        "dbt_expectations",
+        "<dbt_expectations>/tests.sql",
+        include_str!("dbt_expectations_tests.sql"),
+    ),
+];
+
+/// Whether a template's name is that of a built-in file, which a user cannot open.
+pub(crate) fn is_builtin_file(name: &str) -> bool {
+    name.starts_with('<')
+}
+
+/// The macros of dbt itself.
+pub(super) fn dbt() -> &'static PackageMacros {
+    static MACROS: OnceLock<PackageMacros> = OnceLock::new();
+    MACROS.get_or_init(|| parse(INTERNAL))
+}
+
+/// The built-in macros of a package.
+pub(super) fn package(name: &str) -> Option<&'static PackageMacros> {
+    static UTILS: OnceLock<PackageMacros> = OnceLock::new();
+    static EXPECTATIONS: OnceLock<PackageMacros> = OnceLock::new();
+    match name {
+        INTERNAL => Some(dbt()),
+        "dbt_utils" => Some(UTILS.get_or_init(|| parse("dbt_utils"))),
+        "dbt_expectations" => Some(EXPECTATIONS.get_or_init(|| parse("dbt_expectations"))),
+        _ => None,
+    }
+}
+
+fn parse(package: &str) -> PackageMacros {
+    let mut macros = PackageMacros::new();
+    for (_, name, text) in FILES.iter().filter(|(owner, _, _)| *owner == package) {
+        // A test parses them all: a mistake in one cannot be shipped.
+        let Ok(template) = Template::parse(&Source::new(*name, *text)) else { continue };
+        for definition in template.definitions() {
+            if let Some(found) = definition.to_macro(package) {
+                macros.insert(definition.full_name.clone(), found);
+            }
+        }
+    }
+    macros
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_file_parses() {
+        for (_, name, text) in FILES {
+            let template = Template::parse(&Source::new(*name, *text));
+            assert!(template.is_ok(), "{name}: {:?}", template.err());
+            assert!(!template.unwrap().definitions().is_empty(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Macros by package, and which one a name means.
+
+mod builtin;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use tidemill_jinja::{Definition, DefinitionKind, Macro, Value};
+
+pub(crate) use builtin::is_builtin_file;
+
+/// The package of the macros that dbt itself brings.
+pub(crate) const INTERNAL: &str = "dbt";
+
+/// Adapter prefixes that `adapter.dispatch` tries, in order.
+const PREFIXES: [&str; 3] = ["tidemill", "postgres", "default"];
+
+/// One package's macros by the name they are found by.
+pub(crate) type PackageMacros = HashMap<Arc<str>, Arc<Macro>>;
+
+/// All macros of a project.
+#[derive(Default)]
+pub(crate) struct Macros {
+    root: String,
+    packages: IndexMap<String, PackageMacros>,
+    dispatch: IndexMap<String, Vec<String>>,
+}
+
+impl Macros {
+    /// Macros of a root project with its `dispatch:` setting.
+    pub(crate) fn new(root: &str, dispatch: IndexMap<String, Vec<String>>) -> Self {
+        Macros { root: root.to_owned(), packages: IndexMap::new(), dispatch }
+    }
+
+    /// Adds what a file of a package defines; the definition that was there before, when a name
+    /// is defined twice.
+    pub(crate) fn add(&mut self, package: &str, definition: &Definition) -> Option<Arc<Macro>> {
+        let package_macros = self.packages.entry(package.to_owned()).or_default();
+        if matches!(definition.kind, DefinitionKind::Snapshot | DefinitionKind::Docs) {
+            return None;
+        }
+        let found = definition.to_macro(package)?;
+        package_macros.insert(definition.full_name.clone(), found)
+    }
+
+    /// Says that a package is there, even when it defines nothing.
+    pub(crate) fn add_package(&mut self, package: &str) {
+        self.packages.entry(package.to_owned()).or_default();
+    }
+
+    /// Whether this package is part of the project (not only built in).
+    pub(crate) fn has_package(&self, package: &str) -> bool {
+        self.packages.contains_key(package)
+    }
+
+    /// Whether a name can stand before a dot: `dbt_utils.star`.
+    pub(crate) fn is_namespace(&self, name: &str) -> bool {
+        self.has_package(name) || builtin::package(name).is_some()
+    }
+
+    /// A macro of one package: the project's, or a built-in one where the project has no such
+    /// package (for `dbt` itself: where the package does not define it).
+    pub(crate) fn in_package(&self, package: &str, name: &str) -> Option<Arc<Macro>> {
+        match self.packages.get(package) {
+            Some(macros) => macros.get(name).cloned(),
+            None => builtin::package(package)?.get(name).cloned(),
+        }
+    }
+
+    /// The names of a package's macros.
+    pub(crate) fn names_in(&self, package: &str) -> Vec<Arc<str>> {
+        match self.packages.get(package).or_else(|| builtin::package(package)) {
+            Some(macros) => macros.keys().cloned().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// A macro that a project (not dbt itself) defines, as seen from a node's package and the
+    /// macro that runs: the node's package, the root project, the package of the macro.
+    pub(crate) fn of_projects(
+        &self,
+        name: &str,
+        node_package: &str,
+        current: &str,
+    ) -> Option<Arc<Macro>> {
+        let own = |package: &str| self.packages.get(package).and_then(|macros| macros.get(name));
+        own(node_package)
+            .or_else(|| own(&self.root))
+            .or_else(|| if current == INTERNAL { None } else { own(current) })
+            .cloned()
+            .or_else(|| {
+                // A built-in package calls its own macros by their bare names.
+                let builtin = current != INTERNAL && !self.has_package(current);
+                builtin.then(|| builtin::package(current)?.get(name).cloned()).flatten()
+            })
+    }
+
+    /// A macro by its bare name: of a project, else of dbt itself.
+    pub(crate) fn by_name(
+        &self,
+        name: &str,
+        node_package: &str,
+        current: &str,
+    ) -> Option<Arc<Macro>> {
+        self.of_projects(name, node_package, current).or_else(|| builtin::dbt().get(name).cloned())
+    }
+
+    /// `adapter.dispatch(name, namespace)`; else the names that were looked for.
+    pub(crate) fn dispatch(
+        &self,
+        name: &str,
+        namespace: Option<&str>,
+        node_package: &str,
+        current: &str,
+    ) -> Result<Arc<Macro>, Vec<String>> {
+        let mut tried = Vec::new();
+        let packages: Vec<Option<&str>> = match namespace {
+            None => vec![None],
+            Some(namespace) => match self.dispatch.get(namespace) {
+                Some(order) => order.iter().map(|package| Some(package.as_str())).collect(),
+                None if namespace == INTERNAL => vec![None],
+                None if self.is_namespace(namespace) => {
+                    vec![Some(self.root.as_str()), Some(namespace)]
+                }
+                None => vec![None],
+            },
+        };
+        for package in packages {
+            for prefix in PREFIXES {
+                let full = format!("{prefix}__{name}");
+                let found = match package {
+                    Some(package) => self.in_package(package, &full),
+                    None => self.by_name(&full, node_package, current),
+                };
+                if let Some(found) = found {
+                    return Ok(found);
+                }
+                tried.push(match package {
+                    Some(package) => format!("{package}.{full}"),
+                    None => full,
+                });
+            }
+        }
+        Err(tried)
+    }
+
+    /// The macro of a generic test, and whether a project defines it itself.
+    pub(crate) fn test(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+        node_package: &str,
+    ) -> Option<(Arc<Macro>, bool)> {
+        let full = format!("test_{name}");
+        match namespace {
+            Some(INTERNAL) => {
+                builtin::dbt().get(full.as_str()).cloned().map(|found| (found, false))
+            }
+            Some(package) => {
+                let own = self.has_package(package);
+                self.in_package(package, &full).map(|found| (found, own))
+            }
+            None => match self.of_projects(&full, node_package, node_package) {
+                Some(found) => Some((found, true)),
+                None => builtin::dbt().get(full.as_str()).cloned().map(|found| (found, false)),
+            },
+        }
+    }
+
+    /// Names of generic tests that can be called, for suggestions.
+    pub(crate) fn test_names(&self, node_package: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut add = |package: Option<&str>, macros: &PackageMacros| {
+            for name in macros.keys() {
+                if let Some(name) = name.strip_prefix("test_") {
+                    names.push(match package {
+                        Some(package) => format!("{package}.{name}"),
+                        None => name.to_owned(),
+                    });
+                }
+            }
+        };
+        add(None, builtin::dbt());
+        for (package, macros) in &self.packages {
+            add((package != node_package && *package != self.root).then_some(package), macros);
+        }
+        for package in builtin::PACKAGES {
+            if !self.has_package(package)
+                && *package != INTERNAL
+                && let Some(macros) = builtin::package(package)
+            {
+                add(Some(package), macros);
+            }
+        }
+        names.sort();
+        names
+    }
+
+    /// Every macro of the project and its packages.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Arc<Macro>)> {
+        self.packages.iter().flat_map(|(package, macros)| {
+            macros.values().map(move |found| (package.as_str(), found))
+        })
+    }
+}
+
+/// A macro as a value.
+pub(crate) fn value(found: Arc<Macro>) -> Value {
+    Value::Macro(found)
+}

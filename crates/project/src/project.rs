@@ -1,0 +1,86 @@
+//! A loaded project.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidemill_core::Diagnostics;
+
+use crate::environment::Environment;
+use crate::load;
+use crate::manifest::Manifest;
+use crate::resolve::RefIndex;
+use crate::world::World;
+
+/// What the command line says about loading.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// `--profiles-dir`
+    pub profiles_dir: Option<PathBuf>,
+    /// `--profile`
+    pub profile: Option<String>,
+    /// `--target`
+    pub target: Option<String>,
+    /// `--vars`, read with [`parse_vars`](crate::parse_vars).
+    pub vars: serde_json::Map<String, serde_json::Value>,
+    /// `--threads`
+    pub threads: Option<usize>,
+    /// `--target-lake`: the lake to use, whatever the profile says.
+    pub target_lake: Option<String>,
+    /// `--target-path`: where artifacts go.
+    pub target_path: Option<String>,
+    /// The environment; `None`: the process's own.
+    pub env: Option<Environment>,
+}
+
+/// A project that was read without an error. Cheap to clone, shared between threads.
+#[derive(Clone)]
+pub struct Project {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    manifest: Arc<Manifest>,
+    index: Arc<RefIndex>,
+    world: Arc<World>,
+}
+
+impl std::fmt::Debug for Project {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Project").field(&self.inner.manifest.settings.name).finish()
+    }
+}
+
+impl Project {
+    /// Reads the project in a folder: the project with warnings, or the errors (with the
+    /// warnings). Nothing is written and no database is asked.
+    pub fn load(
+        folder: &Path,
+        options: &LoadOptions,
+    ) -> Result<(Project, Diagnostics), Diagnostics> {
+        load::load(folder, options)
+    }
+
+    pub(crate) fn new(manifest: Manifest, index: RefIndex, world: Arc<World>) -> Self {
+        Project {
+            inner: Arc::new(Inner { manifest: Arc::new(manifest), index: Arc::new(index), world }),
+        }
+    }
+
+    /// The graph.
+    pub fn manifest(&self) -> &Manifest {
+        &self.inner.manifest
+    }
+
+    /// The graph, shared.
+    pub fn shared_manifest(&self) -> &Arc<Manifest> {
+        &self.inner.manifest
+    }
+
+    pub(crate) fn index(&self) -> &Arc<RefIndex> {
+        &self.inner.index
+    }
+
+    pub(crate) fn world(&self) -> &Arc<World> {
+        &self.inner.world
+    }
+}

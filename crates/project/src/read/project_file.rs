@@ -1,0 +1,356 @@
+//! `dbt_project.yml`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+use tidemill_core::{Diagnostic, Diagnostics};
+use tidemill_jinja::{Host, Options};
+
+use super::{Unknown, check_keys, read_file, read_mapping, text_of, texts_of, wrong_shape};
+use crate::file::SourceFile;
+use crate::settings::Hook;
+use crate::yaml::Yaml;
+use crate::yaml::render::render_tree;
+
+/// The name of the file.
+pub(crate) const FILE_NAME: &str = "dbt_project.yml";
+
+const KNOWN: &[&str] = &[
+    "name",
+    "version",
+    "config-version",
+    "profile",
+    "model-paths",
+    "source-paths",
+    "seed-paths",
+    "data-paths",
+    "test-paths",
+    "analysis-paths",
+    "macro-paths",
+    "snapshot-paths",
+    "docs-paths",
+    "asset-paths",
+    "function-paths",
+    "target-path",
+    "log-path",
+    "clean-targets",
+    "packages-install-path",
+    "query-comment",
+    "require-dbt-version",
+    "restrict-access",
+    "dbt-cloud",
+    "flags",
+    "vars",
+    "models",
+    "seeds",
+    "snapshots",
+    "tests",
+    "data_tests",
+    "sources",
+    "exposures",
+    "metrics",
+    "semantic-models",
+    "saved-queries",
+    "unit_tests",
+    "functions",
+    "on-run-start",
+    "on-run-end",
+    "quoting",
+    "dispatch",
+    "packages",
+    "timezone",
+];
+
+/// A `dbt_project.yml` as it was written, before its values are rendered.
+pub(crate) struct RawProject {
+    pub(crate) file: SourceFile,
+    pub(crate) root: Yaml,
+    pub(crate) name: String,
+}
+
+/// A package: the root project, or one that it installs.
+#[derive(Debug)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) root: Arc<Path>,
+    /// What paths in messages begin with: empty for the root project.
+    pub(crate) shown: PathBuf,
+    pub(crate) file: SourceFile,
+    pub(crate) version: Option<String>,
+    pub(crate) profile: Option<String>,
+    pub(crate) model_paths: Vec<String>,
+    pub(crate) seed_paths: Vec<String>,
+    pub(crate) test_paths: Vec<String>,
+    pub(crate) analysis_paths: Vec<String>,
+    pub(crate) macro_paths: Vec<String>,
+    pub(crate) snapshot_paths: Vec<String>,
+    pub(crate) docs_paths: Vec<String>,
+    pub(crate) target_path: String,
+    pub(crate) clean_targets: Vec<String>,
+    pub(crate) packages_install_path: String,
+    pub(crate) timezone: String,
+    pub(crate) vars: Arc<Map<String, Value>>,
+    pub(crate) quoting: Map<String, Value>,
+    pub(crate) dispatch: IndexMap<String, Vec<String>>,
+    pub(crate) flags: Map<String, Value>,
+    pub(crate) require_dbt_version: Option<Value>,
+    pub(crate) on_run_start: Vec<Hook>,
+    pub(crate) on_run_end: Vec<Hook>,
+    /// The config trees, rendered except hooks: resource key → tree.
+    pub(crate) trees: IndexMap<&'static str, Yaml>,
+}
+
+impl Package {
+    /// A path of this package for messages.
+    pub(crate) fn shown_path(&self, original: &str) -> PathBuf {
+        if self.shown.as_os_str().is_empty() {
+            PathBuf::from(original)
+        } else {
+            self.shown.join(original)
+        }
+    }
+}
+
+/// Reads the file of a folder and its name, which everything else needs.
+pub(crate) fn read(
+    folder: &Path,
+    shown: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Option<RawProject> {
+    let path = folder.join(FILE_NAME);
+    let shown_path = shown.join(FILE_NAME);
+    if !path.is_file() {
+        let diagnostic = if folder.is_dir() {
+            Diagnostic::error(
+                "no-project",
+                format!("there is no `{FILE_NAME}` in `{}`", folder.display()),
+            )
+            .hint("go to a project's folder, name one with `--project-dir`, or make one with `tidemill init`")
+        } else {
+            Diagnostic::error("no-project", format!("there is no folder `{}`", folder.display()))
+                .hint("name the project's folder with `--project-dir`, or make one with `tidemill init`")
+        };
+        diagnostics.push(diagnostic);
+        return None;
+    }
+    let file = match read_file(&path, &shown_path) {
+        Ok(file) => file,
+        Err(diagnostic) => {
+            diagnostics.push(diagnostic);
+            return None;
+        }
+    };
+    let root = read_mapping(&file, diagnostics)?;
+    let name = match root.get("name") {
+        Some(value) => match value.as_text() {
+            Some(name) if is_name(name) => name.to_owned(),
+            _ => {
+                diagnostics.push(
+                    Diagnostic::error("project-name", "the project's name is not a name")
+                        .at(value.position(&file))
+                        .label("letters, digits and `_`, beginning with a letter"),
+                );
+                return None;
+            }
+        },
+        None => {
+            diagnostics.push(
+                Diagnostic::error("project-name", format!("`{}` has no `name`", file.shown()))
+                    .in_file(&file.path)
+                    .hint("add `name: my_project`"),
+            );
+            return None;
+        }
+    };
+    Some(RawProject { file, root, name })
+}
+
+fn is_name(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// The profile's name, which is needed before the rest is rendered.
+pub(crate) fn profile_name(raw: &RawProject, host: &dyn Host) -> Option<String> {
+    let value = raw.root.get("profile")?;
+    let mut ignored = Diagnostics::new();
+    let rendered =
+        render_tree(value, &raw.file, host, &Options::default(), &|_| false, &mut ignored);
+    rendered.scalar_text()
+}
+
+/// The vars as written.
+pub(crate) fn vars(raw: &RawProject) -> Map<String, Value> {
+    raw.root.get("vars").map(Yaml::to_map).unwrap_or_default()
+}
+
+const TREES: &[(&str, &[&str])] = &[
+    ("models", &["models"]),
+    ("seeds", &["seeds"]),
+    ("snapshots", &["snapshots"]),
+    ("data_tests", &["data_tests", "tests"]),
+    ("sources", &["sources"]),
+    ("exposures", &["exposures"]),
+];
+
+/// Renders and resolves the rest.
+pub(crate) fn resolve(
+    raw: RawProject,
+    folder: &Path,
+    shown: &Path,
+    host: &dyn Host,
+    diagnostics: &mut Diagnostics,
+) -> Package {
+    let RawProject { file, root, name } = raw;
+    check_keys(&root, FILE_NAME, KNOWN, Unknown::Warn, &file, diagnostics);
+    let options = Options::for_package(name.as_str());
+    let root = render_tree(&root, &file, host, &options, &is_late, diagnostics);
+    let paths = |keys: &[&str], default: &[&str], diagnostics: &mut Diagnostics| {
+        keys.iter()
+            .find_map(|key| texts_of(&root, key, FILE_NAME, &file, diagnostics))
+            .unwrap_or_else(|| default.iter().map(|&path| path.to_owned()).collect::<Vec<_>>())
+    };
+    let text = |key: &str, diagnostics: &mut Diagnostics| {
+        text_of(&root, key, FILE_NAME, &file, diagnostics)
+    };
+    let target_path = text("target-path", diagnostics).unwrap_or_else(|| "target".to_owned());
+    let timezone = timezone(&root, &file, diagnostics);
+    let mut trees = IndexMap::new();
+    for (key, spellings) in TREES {
+        for spelling in *spellings {
+            let Some(tree) = root.get(spelling) else { continue };
+            if tree.is_map() {
+                trees.entry(*key).or_insert_with(|| tree.clone());
+            } else if !tree.is_null() {
+                wrong_shape(tree, &format!("`{spelling}` must be a mapping"), &file, diagnostics);
+            }
+        }
+    }
+    Package {
+        version: text("version", diagnostics),
+        profile: text("profile", diagnostics),
+        model_paths: paths(&["model-paths", "source-paths"], &["models"], diagnostics),
+        seed_paths: paths(&["seed-paths", "data-paths"], &["seeds"], diagnostics),
+        test_paths: paths(&["test-paths"], &["tests"], diagnostics),
+        analysis_paths: paths(&["analysis-paths"], &["analyses"], diagnostics),
+        macro_paths: paths(&["macro-paths"], &["macros"], diagnostics),
+        snapshot_paths: paths(&["snapshot-paths"], &["snapshots"], diagnostics),
+        docs_paths: paths(&["docs-paths"], &[], diagnostics),
+        clean_targets: paths(&["clean-targets"], &[&target_path], diagnostics),
+        packages_install_path: text("packages-install-path", diagnostics)
+            .unwrap_or_else(|| "dbt_packages".to_owned()),
+        target_path,
+        timezone,
+        vars: Arc::new(root.get("vars").map(Yaml::to_map).unwrap_or_default()),
+        quoting: root.get("quoting").map(Yaml::to_map).unwrap_or_default(),
+        dispatch: dispatch(&root, &file, diagnostics),
+        flags: root.get("flags").map(Yaml::to_map).unwrap_or_default(),
+        require_dbt_version: root.get("require-dbt-version").map(Yaml::to_json),
+        on_run_start: hooks(&root, "on-run-start", &name, &file, diagnostics),
+        on_run_end: hooks(&root, "on-run-end", &name, &file, diagnostics),
+        trees,
+        name,
+        root: Arc::from(folder),
+        shown: shown.to_owned(),
+        file,
+    }
+}
+
+/// What is rendered when it is used and not now.
+fn is_late(path: &[&str]) -> bool {
+    match path.first() {
+        Some(&("on-run-start" | "on-run-end" | "query-comment" | "vars")) => true,
+        Some(&("models" | "seeds" | "snapshots" | "tests" | "data_tests")) => {
+            path.iter().any(|key| {
+                matches!(
+                    key.trim_start_matches(['+', ' ']),
+                    "pre-hook" | "post-hook" | "pre_hook" | "post_hook"
+                )
+            })
+        }
+        _ => false,
+    }
+}
+
+fn timezone(root: &Yaml, file: &SourceFile, diagnostics: &mut Diagnostics) -> String {
+    let Some(name) = text_of(root, "timezone", FILE_NAME, file, diagnostics) else {
+        return "UTC".to_owned();
+    };
+    if name.parse::<chrono_tz::Tz>().is_ok() {
+        return name;
+    }
+    if let Some(value) = root.get("timezone") {
+        let known =
+            crate::suggest::nearest(&name, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
+        diagnostics.push(
+            Diagnostic::error("timezone", format!("`{name}` is not a time zone"))
+                .at(value.position(file))
+                .hint(match known {
+                    Some(known) => format!("did you mean `{known}`?"),
+                    None => "use an IANA name such as `Europe/Paris` or `UTC`".to_owned(),
+                }),
+        );
+    }
+    "UTC".to_owned()
+}
+
+fn dispatch(
+    root: &Yaml,
+    file: &SourceFile,
+    diagnostics: &mut Diagnostics,
+) -> IndexMap<String, Vec<String>> {
+    let mut orders = IndexMap::new();
+    let Some(list) = root.get("dispatch") else { return orders };
+    if !list.is_list() && !list.is_null() {
+        wrong_shape(list, "`dispatch` must be a list", file, diagnostics);
+    }
+    for item in list.items() {
+        let what = "`dispatch`";
+        let namespace = text_of(item, "macro_namespace", what, file, diagnostics);
+        let order = texts_of(item, "search_order", what, file, diagnostics);
+        match (namespace, order) {
+            (Some(namespace), Some(order)) => {
+                orders.insert(namespace, order);
+            }
+            _ => diagnostics.push(
+                Diagnostic::error(
+                    "yaml-shape",
+                    "each `dispatch` needs `macro_namespace` and `search_order`",
+                )
+                .at(item.position(file)),
+            ),
+        }
+    }
+    orders
+}
+
+fn hooks(
+    root: &Yaml,
+    key: &str,
+    package: &str,
+    file: &SourceFile,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Hook> {
+    let Some(value) = root.get(key) else { return Vec::new() };
+    let single = std::slice::from_ref(value);
+    let items = if value.is_list() { value.items() } else { single };
+    let mut hooks = Vec::new();
+    for item in items {
+        if item.is_null() {
+            continue;
+        }
+        match Hook::from_value(&item.to_json()) {
+            Some(hook) => hooks.push(Hook {
+                package: package.to_owned(),
+                index: Some(hooks.len() as i64),
+                position: Some(item.position(file)),
+                ..hook
+            }),
+            None => wrong_shape(item, &format!("`{key}` holds statements"), file, diagnostics),
+        }
+    }
+    hooks
+}

@@ -1,0 +1,687 @@
+//! Property YAML: sources, and what is said about models, seeds, tests and macros.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+use tidemill_core::{Diagnostic, Diagnostics, SourcePosition};
+use tidemill_jinja::{Host, Options};
+
+use super::{Unknown, check_keys, read_mapping, text_of, texts_of, wrong_shape};
+use crate::config::Layer;
+use crate::file::SourceFile;
+use crate::manifest::{Column, ResourceType};
+use crate::yaml::render::render_tree;
+use crate::yaml::{Kind, Yaml};
+
+/// A test as it is declared: nothing of it is rendered yet.
+#[derive(Debug, Clone)]
+pub(crate) struct TestDef {
+    pub(crate) yaml: Yaml,
+}
+
+/// A described column with its tests.
+#[derive(Debug, Clone)]
+pub(crate) struct ColumnDef {
+    /// The description is not rendered yet.
+    pub(crate) column: Column,
+    /// Labels that its tests inherit.
+    pub(crate) tests: Vec<TestDef>,
+}
+
+/// A version of a model.
+#[derive(Debug, Clone)]
+pub(crate) struct VersionDef {
+    pub(crate) version: String,
+    pub(crate) defined_in: Option<String>,
+    pub(crate) config: Layer,
+}
+
+/// What a file says about one model, seed, snapshot, analysis or singular test.
+#[derive(Debug, Clone)]
+pub(crate) struct Patch {
+    pub(crate) kind: ResourceType,
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) columns: Vec<ColumnDef>,
+    pub(crate) tests: Vec<TestDef>,
+    pub(crate) config: Layer,
+    pub(crate) versions: Vec<VersionDef>,
+    pub(crate) latest_version: Option<String>,
+    /// The query of a snapshot that is declared in YAML.
+    pub(crate) relation: Option<String>,
+    pub(crate) position: SourcePosition,
+}
+
+/// One table of a source, with what it inherits.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceDef {
+    pub(crate) source: String,
+    pub(crate) name: String,
+    pub(crate) schema: Option<String>,
+    pub(crate) database: Option<String>,
+    pub(crate) identifier: Option<String>,
+    pub(crate) description: String,
+    pub(crate) source_description: String,
+    pub(crate) loader: String,
+    pub(crate) tags: Vec<String>,
+    pub(crate) meta: Map<String, Value>,
+    pub(crate) source_meta: Map<String, Value>,
+    pub(crate) config: Layer,
+    pub(crate) freshness: Option<Value>,
+    pub(crate) loaded_at_field: Option<String>,
+    pub(crate) ingest: Option<IngestDef>,
+    pub(crate) columns: Vec<ColumnDef>,
+    pub(crate) tests: Vec<TestDef>,
+    pub(crate) position: SourcePosition,
+}
+
+/// `ingest:` of a table, laid over that of its source.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct IngestDef {
+    pub(crate) settings: Map<String, Value>,
+    pub(crate) positions: IndexMap<String, SourcePosition>,
+    pub(crate) position: Option<SourcePosition>,
+}
+
+/// What a file says about a macro.
+#[derive(Debug, Clone)]
+pub(crate) struct MacroPatch {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) arguments: Vec<Value>,
+    pub(crate) meta: Map<String, Value>,
+    pub(crate) position: SourcePosition,
+}
+
+/// An exposure as declared.
+#[derive(Debug, Clone)]
+pub(crate) struct ExposureDef {
+    pub(crate) name: String,
+    pub(crate) values: Map<String, Value>,
+    pub(crate) depends_on: Vec<(String, SourcePosition)>,
+    pub(crate) config: Layer,
+    pub(crate) position: SourcePosition,
+}
+
+/// Everything that one file says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Properties {
+    pub(crate) sources: Vec<SourceDef>,
+    pub(crate) patches: Vec<Patch>,
+    pub(crate) macros: Vec<MacroPatch>,
+    pub(crate) exposures: Vec<ExposureDef>,
+    pub(crate) groups: Vec<(String, Value)>,
+    pub(crate) unit_tests: Vec<SourcePosition>,
+}
+
+const TOP: &[&str] = &[
+    "version",
+    "models",
+    "sources",
+    "seeds",
+    "snapshots",
+    "analyses",
+    "tests",
+    "data_tests",
+    "macros",
+    "exposures",
+    "groups",
+    "unit_tests",
+    "metrics",
+    "semantic_models",
+    "saved_queries",
+    "functions",
+    "anchors",
+];
+
+const NODE: &[&str] = &[
+    "name",
+    "description",
+    "columns",
+    "config",
+    "tests",
+    "data_tests",
+    "docs",
+    "meta",
+    "tags",
+    "access",
+    "group",
+    "contract",
+    "constraints",
+    "latest_version",
+    "versions",
+    "deprecation_date",
+    "time_spine",
+    "freshness",
+    "relation",
+    "enabled",
+    "quote_columns",
+    "primary_key",
+    "data_type",
+    "semantic_model",
+    "metrics",
+    "agg_time_dimension",
+    "derived_semantics",
+];
+
+const COLUMN: &[&str] = &[
+    "name",
+    "description",
+    "data_type",
+    "tests",
+    "data_tests",
+    "tags",
+    "meta",
+    "quote",
+    "constraints",
+    "config",
+    "granularity",
+    "policy_tags",
+    "docs",
+    "dimension",
+    "entity",
+    "include",
+    "exclude",
+    "type",
+];
+
+const SOURCE: &[&str] = &[
+    "name",
+    "description",
+    "database",
+    "schema",
+    "loader",
+    "loaded_at_field",
+    "loaded_at_query",
+    "freshness",
+    "quoting",
+    "tags",
+    "meta",
+    "config",
+    "tables",
+    "overrides",
+    "ingest",
+    "catalog",
+];
+
+const TABLE: &[&str] = &[
+    "name",
+    "description",
+    "identifier",
+    "loader",
+    "loaded_at_field",
+    "loaded_at_query",
+    "freshness",
+    "quoting",
+    "tags",
+    "meta",
+    "config",
+    "columns",
+    "tests",
+    "data_tests",
+    "external",
+    "ingest",
+    "docs",
+];
+
+/// Reads a file.
+pub(crate) fn read(
+    file: &Arc<SourceFile>,
+    host: &dyn Host,
+    package: &str,
+    diagnostics: &mut Diagnostics,
+) -> Properties {
+    let mut properties = Properties::default();
+    let Some(root) = read_mapping(file, diagnostics) else { return properties };
+    check_keys(&root, "a property file", TOP, Unknown::Warn, file, diagnostics);
+    let options = Options::for_package(package);
+    let mut reader = Reader { file, host, options, diagnostics };
+    for (key, kind) in [
+        ("models", ResourceType::Model),
+        ("seeds", ResourceType::Seed),
+        ("snapshots", ResourceType::Snapshot),
+        ("analyses", ResourceType::Analysis),
+        ("data_tests", ResourceType::Test),
+        ("tests", ResourceType::Test),
+    ] {
+        for item in reader.list(&root, key) {
+            if let Some(patch) = reader.patch(item, kind) {
+                properties.patches.push(patch);
+            }
+        }
+    }
+    for item in reader.list(&root, "sources") {
+        reader.source(item, &mut properties.sources);
+    }
+    for item in reader.list(&root, "macros") {
+        if let Some(patch) = reader.macro_patch(item) {
+            properties.macros.push(patch);
+        }
+    }
+    for item in reader.list(&root, "exposures") {
+        if let Some(exposure) = reader.exposure(item) {
+            properties.exposures.push(exposure);
+        }
+    }
+    for item in reader.list(&root, "groups") {
+        if let Some((name, _)) = reader.name(item, "a group") {
+            properties.groups.push((name, item.to_json()));
+        }
+    }
+    for item in reader.list(&root, "unit_tests") {
+        properties.unit_tests.push(item.position(file));
+    }
+    properties
+}
+
+struct Reader<'a> {
+    file: &'a Arc<SourceFile>,
+    host: &'a dyn Host,
+    options: Options,
+    diagnostics: &'a mut Diagnostics,
+}
+
+impl Reader<'_> {
+    fn list<'y>(&mut self, root: &'y Yaml, key: &str) -> &'y [Yaml] {
+        let Some(value) = root.get(key) else { return &[] };
+        if !value.is_list() && !value.is_null() {
+            wrong_shape(value, &format!("`{key}` must be a list"), self.file, self.diagnostics);
+        }
+        value.items()
+    }
+
+    fn name(&mut self, item: &Yaml, what: &str) -> Option<(String, SourcePosition)> {
+        if !item.is_map() {
+            wrong_shape(item, &format!("{what} must be a mapping"), self.file, self.diagnostics);
+            return None;
+        }
+        match item.get("name").and_then(|name| Some((name.scalar_text()?, name))) {
+            Some((name, at)) => {
+                // A name in quotes is marked without them.
+                let position = unquoted(at, self.file);
+                Some((name, position))
+            }
+            None => {
+                let first = item.entries().first();
+                let (start, end) =
+                    first.map_or((item.start, item.end), |entry| (entry.key_start, entry.key_end));
+                self.diagnostics.push(
+                    Diagnostic::error("yaml-shape", format!("{what} has no `name`"))
+                        .at(self.file.position(start, end)),
+                );
+                None
+            }
+        }
+    }
+
+    fn render(&mut self, item: &Yaml, skip: &dyn Fn(&[&str]) -> bool) -> Yaml {
+        render_tree(item, self.file, self.host, &self.options, skip, self.diagnostics)
+    }
+
+    fn patch(&mut self, item: &Yaml, kind: ResourceType) -> Option<Patch> {
+        let what = format!("a {kind}");
+        let (name, position) = self.name(item, &what)?;
+        let item = self.render(item, &is_late);
+        let what = format!("{kind} `{name}`");
+        check_keys(&item, &what, NODE, Unknown::Warn, self.file, self.diagnostics);
+        let mut config = Layer::default();
+        for key in ["tags", "meta", "docs", "group", "contract", "enabled", "access"] {
+            if let Some(entry) = item.entry(key).filter(|entry| !entry.value.is_null()) {
+                config.set(key, entry.value.to_json(), Some(entry.value.position(self.file)));
+            }
+        }
+        self.config(&item, &mut config, &what);
+        let versions = self.versions(&item, &what);
+        let newest = versions
+            .iter()
+            .map(|version| version.version.clone())
+            .max_by(|a, b| compare_versions(a, b));
+        Some(Patch {
+            kind,
+            description: self.description(&item, &what),
+            columns: self.columns(&item, &what),
+            tests: self.tests(&item, &what),
+            config,
+            latest_version: text_of(&item, "latest_version", &what, self.file, self.diagnostics)
+                .or(newest),
+            versions,
+            relation: text_of(&item, "relation", &what, self.file, self.diagnostics),
+            name,
+            position,
+        })
+    }
+
+    fn versions(&mut self, item: &Yaml, what: &str) -> Vec<VersionDef> {
+        let mut versions = Vec::new();
+        for item in self.list(item, "versions") {
+            let Some(version) = text_of(item, "v", what, self.file, self.diagnostics) else {
+                wrong_shape(
+                    item,
+                    &format!("a version of {what} has no `v`"),
+                    self.file,
+                    self.diagnostics,
+                );
+                continue;
+            };
+            let mut config = Layer::default();
+            self.config(item, &mut config, what);
+            versions.push(VersionDef {
+                version,
+                defined_in: text_of(item, "defined_in", what, self.file, self.diagnostics),
+                config,
+            });
+        }
+        versions
+    }
+
+    fn config(&mut self, item: &Yaml, config: &mut Layer, what: &str) {
+        let Some(values) = item.get("config") else { return };
+        if !values.is_map() && !values.is_null() {
+            wrong_shape(
+                values,
+                &format!("`config` of {what} must be a mapping"),
+                self.file,
+                self.diagnostics,
+            );
+        }
+        let mut upper = Layer::default();
+        for entry in values.entries() {
+            upper.set(&entry.key, entry.value.to_json(), Some(entry.value.position(self.file)));
+        }
+        config.apply(&upper);
+    }
+
+    fn description(&mut self, item: &Yaml, what: &str) -> String {
+        text_of(item, "description", what, self.file, self.diagnostics).unwrap_or_default()
+    }
+
+    /// `data_tests` and `tests` mean the same.
+    fn tests(&mut self, item: &Yaml, what: &str) -> Vec<TestDef> {
+        let mut tests = Vec::new();
+        for key in ["data_tests", "tests"] {
+            let Some(value) = item.get(key) else { continue };
+            match &value.kind {
+                Kind::List(items) => {
+                    tests.extend(items.iter().map(|item| TestDef { yaml: item.clone() }));
+                }
+                Kind::Null => {}
+                _ => wrong_shape(
+                    value,
+                    &format!("`{key}` of {what} must be a list"),
+                    self.file,
+                    self.diagnostics,
+                ),
+            }
+        }
+        tests
+    }
+
+    fn columns(&mut self, item: &Yaml, what: &str) -> Vec<ColumnDef> {
+        let mut columns: Vec<ColumnDef> = Vec::new();
+        for item in self.list(item, "columns") {
+            if item.is_map() && item.get("include").is_some() && item.get("name").is_none() {
+                continue;
+            }
+            let of = format!("a column of {what}");
+            let Some((name, position)) = self.name(item, &of) else { continue };
+            let of = format!("column `{name}` of {what}");
+            check_keys(item, &of, COLUMN, Unknown::Warn, self.file, self.diagnostics);
+            if columns.iter().any(|known| known.column.name == name) {
+                self.diagnostics.push(
+                    Diagnostic::warning("duplicate-column", format!("{of} is described twice"))
+                        .at(position),
+                );
+            }
+            let mut tags =
+                texts_of(item, "tags", &of, self.file, self.diagnostics).unwrap_or_default();
+            let mut meta = item.get("meta").map(Yaml::to_map).unwrap_or_default();
+            if let Some(config) = item.get("config") {
+                tags.extend(
+                    texts_of(config, "tags", &of, self.file, self.diagnostics).unwrap_or_default(),
+                );
+                meta.extend(config.get("meta").map(Yaml::to_map).unwrap_or_default());
+            }
+            let mut seen = std::collections::HashSet::new();
+            tags.retain(|tag| seen.insert(tag.clone()));
+            let quote = match item.get("quote").map(|value| &value.kind) {
+                Some(Kind::Bool(flag)) => Some(*flag),
+                _ => None,
+            };
+            let description = self.description(item, &of);
+            let tests = self.tests(item, &of);
+            columns.push(ColumnDef {
+                column: Column {
+                    name,
+                    description,
+                    data_type: text_of(item, "data_type", &of, self.file, self.diagnostics),
+                    tags,
+                    meta,
+                    quote,
+                    constraints: item
+                        .get("constraints")
+                        .map(|list| list.items().iter().map(Yaml::to_json).collect())
+                        .unwrap_or_default(),
+                },
+                tests,
+            });
+        }
+        columns
+    }
+
+    fn source(&mut self, item: &Yaml, found: &mut Vec<SourceDef>) {
+        let Some((source, source_position)) = self.name(item, "a source") else { return };
+        let item = self.render(item, &is_late_source);
+        let what = format!("source `{source}`");
+        check_keys(&item, &what, SOURCE, Unknown::Warn, self.file, self.diagnostics);
+        let schema = text_of(&item, "schema", &what, self.file, self.diagnostics);
+        let database = text_of(&item, "database", &what, self.file, self.diagnostics);
+        let loader = text_of(&item, "loader", &what, self.file, self.diagnostics);
+        let source_tags =
+            texts_of(&item, "tags", &what, self.file, self.diagnostics).unwrap_or_default();
+        let source_meta = item.get("meta").map(Yaml::to_map).unwrap_or_default();
+        let source_description = self.description(&item, &what);
+        let mut source_config = Layer::default();
+        self.config(&item, &mut source_config, &what);
+        let source_freshness = self.freshness(&item);
+        let source_loaded_at = self.loaded_at(&item, &what);
+        let source_ingest = self.ingest(&item, &what);
+        let Some(tables) = item.get("tables").filter(|tables| tables.is_list()) else {
+            self.diagnostics.push(
+                Diagnostic::warning("empty-source", format!("{what} has no tables"))
+                    .at(source_position)
+                    .hint("list them under `tables:`"),
+            );
+            return;
+        };
+        for table in tables.items() {
+            let Some((name, position)) = self.name(table, &format!("a table of {what}")) else {
+                continue;
+            };
+            let of = format!("table `{source}.{name}`");
+            check_keys(table, &of, TABLE, Unknown::Warn, self.file, self.diagnostics);
+            let mut config = source_config.clone();
+            let mut own = Layer::default();
+            self.config(table, &mut own, &of);
+            config.apply(&own);
+            let mut tags = source_tags.clone();
+            tags.extend(
+                texts_of(table, "tags", &of, self.file, self.diagnostics).unwrap_or_default(),
+            );
+            let mut meta = source_meta.clone();
+            meta.extend(table.get("meta").map(Yaml::to_map).unwrap_or_default());
+            let ingest = match (source_ingest.clone(), self.ingest(table, &of)) {
+                // `ingest: false` takes a table out.
+                (_, IngestSays::Not) => None,
+                (IngestSays::Not | IngestSays::Nothing, IngestSays::Nothing) => None,
+                (IngestSays::So(lower), IngestSays::Nothing) => Some(lower),
+                (IngestSays::So(lower), IngestSays::So(upper)) => Some(lower.under(upper)),
+                (_, IngestSays::So(upper)) => Some(upper),
+            };
+            found.push(SourceDef {
+                source: source.clone(),
+                schema: schema.clone(),
+                database: database.clone(),
+                identifier: text_of(table, "identifier", &of, self.file, self.diagnostics),
+                description: self.description(table, &of),
+                source_description: source_description.clone(),
+                loader: text_of(table, "loader", &of, self.file, self.diagnostics)
+                    .or_else(|| loader.clone())
+                    .unwrap_or_default(),
+                tags,
+                meta,
+                source_meta: source_meta.clone(),
+                config,
+                freshness: merge_freshness(source_freshness.clone(), self.freshness(table)),
+                loaded_at_field: self.loaded_at(table, &of).or_else(|| source_loaded_at.clone()),
+                ingest,
+                columns: self.columns(table, &of),
+                tests: self.tests(table, &of),
+                name,
+                position,
+            });
+        }
+    }
+
+    fn freshness(&mut self, item: &Yaml) -> Option<Value> {
+        item.get("freshness").or_else(|| item.get("config")?.get("freshness")).map(Yaml::to_json)
+    }
+
+    fn loaded_at(&mut self, item: &Yaml, what: &str) -> Option<String> {
+        text_of(item, "loaded_at_field", what, self.file, self.diagnostics).or_else(|| {
+            let config = item.get("config")?;
+            text_of(config, "loaded_at_field", what, self.file, self.diagnostics)
+        })
+    }
+
+    /// `ingest:`, `config.meta.ingest` or `meta.ingest`; the first of them counts.
+    fn ingest(&mut self, item: &Yaml, what: &str) -> IngestSays {
+        let found = item
+            .get("ingest")
+            .or_else(|| item.get("config")?.get("ingest"))
+            .or_else(|| item.get("config")?.get("meta")?.get("ingest"))
+            .or_else(|| item.get("meta")?.get("ingest"));
+        let Some(value) = found else { return IngestSays::Nothing };
+        match &value.kind {
+            Kind::Null => IngestSays::Nothing,
+            Kind::Bool(false) => IngestSays::Not,
+            Kind::Map(entries) => {
+                let mut def =
+                    IngestDef { position: Some(value.position(self.file)), ..IngestDef::default() };
+                for entry in entries {
+                    def.settings.insert(entry.key.clone(), entry.value.to_json());
+                    def.positions.insert(entry.key.clone(), entry.position(self.file));
+                }
+                IngestSays::So(def)
+            }
+            _ => {
+                wrong_shape(
+                    value,
+                    &format!("`ingest` of {what} must be a mapping, or `false`"),
+                    self.file,
+                    self.diagnostics,
+                );
+                IngestSays::Not
+            }
+        }
+    }
+
+    fn macro_patch(&mut self, item: &Yaml) -> Option<MacroPatch> {
+        let (name, position) = self.name(item, "a macro")?;
+        let what = format!("macro `{name}`");
+        Some(MacroPatch {
+            description: self.description(item, &what),
+            arguments: item
+                .get("arguments")
+                .map(|list| list.items().iter().map(Yaml::to_json).collect())
+                .unwrap_or_default(),
+            meta: item.get("meta").map(Yaml::to_map).unwrap_or_default(),
+            name,
+            position,
+        })
+    }
+
+    fn exposure(&mut self, item: &Yaml) -> Option<ExposureDef> {
+        let (name, position) = self.name(item, "an exposure")?;
+        let what = format!("exposure `{name}`");
+        let mut depends_on = Vec::new();
+        for item in self.list(item, "depends_on") {
+            match item.as_text() {
+                Some(text) => depends_on.push((text.to_owned(), item.position(self.file))),
+                None => wrong_shape(
+                    item,
+                    &format!("`depends_on` of {what} holds `ref(...)` and `source(...)`"),
+                    self.file,
+                    self.diagnostics,
+                ),
+            }
+        }
+        let rendered = self
+            .render(item, &|path| matches!(path.first(), Some(&("depends_on" | "description"))));
+        let mut config = Layer::default();
+        for key in ["tags", "meta", "enabled"] {
+            if let Some(value) = rendered.get(key) {
+                config.set(key, value.to_json(), None);
+            }
+        }
+        self.config(&rendered, &mut config, &what);
+        Some(ExposureDef { name, values: rendered.to_map(), depends_on, config, position })
+    }
+}
+
+#[derive(Debug, Clone)]
+enum IngestSays {
+    Nothing,
+    Not,
+    So(IngestDef),
+}
+
+impl IngestDef {
+    fn under(mut self, upper: IngestDef) -> IngestDef {
+        self.settings.extend(upper.settings);
+        self.positions.extend(upper.positions);
+        self.position = upper.position.or(self.position);
+        self
+    }
+}
+
+/// A table's freshness is laid over its source's; `null` takes it away.
+fn merge_freshness(lower: Option<Value>, upper: Option<Value>) -> Option<Value> {
+    match (lower, upper) {
+        (_, Some(Value::Null)) => None,
+        (Some(Value::Object(mut lower)), Some(Value::Object(upper))) => {
+            lower.extend(upper);
+            Some(Value::Object(lower))
+        }
+        (lower, None) => lower.filter(|value| !value.is_null()),
+        (_, upper) => upper,
+    }
+}
+
+/// Versions that are numbers are ordered as numbers.
+pub(crate) fn compare_versions(a: &str, b: &str) -> std::cmp::Ordering {
+    match (a.parse::<f64>(), b.parse::<f64>()) {
+        (Ok(a), Ok(b)) => a.total_cmp(&b),
+        _ => a.cmp(b),
+    }
+}
+
+/// The place of a scalar without its quotes.
+pub(crate) fn unquoted(yaml: &Yaml, file: &SourceFile) -> SourcePosition {
+    let text = file.text.get(yaml.start..yaml.end).unwrap_or("");
+    let quoted = text.len() >= 2 && (text.starts_with('"') || text.starts_with('\''));
+    if quoted { file.position(yaml.start + 1, yaml.end - 1) } else { yaml.position(file) }
+}
+
+/// Tests, descriptions and hooks are rendered later.
+fn is_late(path: &[&str]) -> bool {
+    path.iter().any(|key| matches!(*key, "tests" | "data_tests" | "description"))
+        || (path.first() == Some(&"config")
+            && matches!(path.get(1), Some(&("pre_hook" | "post_hook" | "pre-hook" | "post-hook"))))
+        || path.first() == Some(&"relation")
+}
+
+fn is_late_source(path: &[&str]) -> bool {
+    path.iter()
+        .any(|key| matches!(*key, "tests" | "data_tests" | "description" | "loaded_at_query"))
+}

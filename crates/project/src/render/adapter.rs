@@ -1,0 +1,340 @@
+//! `adapter`: dispatch, quoting, and questions to the lake.
+
+use std::sync::Arc;
+
+use tidemill_core::RelationName;
+use tidemill_jinja::{Args, Error, Object, State, Value};
+
+use super::context::{Context, note_macro};
+use super::functions::{carried, query, relation_type};
+use super::relation::{ColumnObject, Relation, quoted};
+use crate::base::text_argument;
+
+/// The `adapter` of a template.
+pub(super) struct Adapter(pub(super) Arc<Context>);
+
+impl std::fmt::Debug for Adapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Adapter")
+    }
+}
+
+const METHODS: &[&str] = &[
+    "type",
+    "dispatch",
+    "quote",
+    "quote_as_configured",
+    "quote_seed_column",
+    "execute",
+    "get_relation",
+    "load_relation",
+    "get_columns_in_relation",
+    "get_columns_in_table",
+    "get_column_schema_from_query",
+    "get_missing_columns",
+    "list_relations",
+    "list_relations_without_caching",
+    "check_schema_exists",
+    "list_schemas",
+    "already_exists",
+    "commit",
+    "create_schema",
+    "drop_schema",
+    "drop_relation",
+    "rename_relation",
+    "truncate_relation",
+    "add_query",
+    "cache_added",
+    "cache_dropped",
+    "cache_renamed",
+    "expand_target_column_types",
+    "valid_snapshot_target",
+    "verify_database",
+    "standardize_grants_dict",
+    "convert_type",
+    "parse_index",
+    "get_hard_deletes_behavior",
+    "get_incremental_strategy_macro",
+    "render_raw_columns_constraints",
+    "render_raw_model_constraints",
+    "run_sql_for_tests",
+];
+
+impl Object for Adapter {
+    fn type_name(&self) -> &str {
+        "Adapter"
+    }
+
+    fn get_attr(&self, name: &str, _state: &State<'_>) -> Option<Value> {
+        match name {
+            "Relation" | "Column" => None,
+            // Every behaviour flag is off.
+            "behavior" => Some(Value::object(Behavior)),
+            _ => None,
+        }
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        args: &Args,
+        state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        METHODS.contains(&name).then(|| self.method(name, args, state))
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        METHODS
+    }
+}
+
+impl Adapter {
+    fn method(&self, name: &str, args: &Args, state: &mut State<'_>) -> Result<Value, Error> {
+        match name {
+            "type" => Ok(Value::from("tidemill")),
+            "dispatch" => self.dispatch(args, state),
+            "quote" | "quote_seed_column" => {
+                let [name] = [args.get(0, "identifier").or_else(|| args.get(0, "column"))];
+                Ok(Value::from(quoted(&name.map(Value::to_string).unwrap_or_default())))
+            }
+            "quote_as_configured" => {
+                let name = args.get(0, "identifier").map(Value::to_string).unwrap_or_default();
+                Ok(Value::from(quoted(&name)))
+            }
+            "execute" | "run_sql_for_tests" => self.execute(args),
+            "get_relation" | "load_relation" => self.get_relation(args),
+            "get_columns_in_relation" => self.columns(args.get(0, "relation")),
+            "get_columns_in_table" => {
+                let name = RelationName::new(
+                    args.get(0, "schema_name").map(Value::to_string).unwrap_or_default(),
+                    args.get(1, "table_name").map(Value::to_string).unwrap_or_default(),
+                );
+                self.columns_of(&name)
+            }
+            "get_column_schema_from_query" => self.query_columns(args),
+            "get_missing_columns" => self.missing_columns(args),
+            "list_relations" => {
+                self.relations(&args.get(1, "schema").map(Value::to_string).unwrap_or_default())
+            }
+            "list_relations_without_caching" => {
+                let schema = match args.get(0, "schema_relation") {
+                    Some(value) => match value.downcast::<Relation>() {
+                        Some(relation) => relation.schema.clone().unwrap_or_default(),
+                        None => value.to_string(),
+                    },
+                    None => String::new(),
+                };
+                self.relations(&schema)
+            }
+            "check_schema_exists" => {
+                let schema = args.get(1, "schema").map(Value::to_string).unwrap_or_default();
+                let found = self.relations(&schema)?;
+                Ok(Value::from(!found.is_empty()))
+            }
+            "already_exists" => {
+                let name = RelationName::new(
+                    args.get(0, "schema").map(Value::to_string).unwrap_or_default(),
+                    args.get(1, "name").map(Value::to_string).unwrap_or_default(),
+                );
+                let Some(run) = self.0.run() else { return Ok(Value::from(false)) };
+                Ok(Value::from(relation_type(&self.0, run, &name, true)?.is_some()))
+            }
+            "list_schemas" => Ok(Value::list([])),
+            "standardize_grants_dict" => Ok(Value::dict::<&str>([])),
+            "render_raw_columns_constraints" | "render_raw_model_constraints" => {
+                Ok(Value::list([]))
+            }
+            "get_hard_deletes_behavior" => Ok(Value::from("ignore")),
+            "convert_type" => Ok(Value::from("text")),
+            "parse_index" => Ok(Value::None),
+            "get_incremental_strategy_macro" => {
+                Err(Error::user("incremental strategies that are macros are not supported"))
+            }
+            "drop_schema" | "drop_relation" | "rename_relation" | "truncate_relation"
+            | "add_query"
+                if self.0.run().is_some() =>
+            {
+                Err(Error::user(format!(
+                    "`adapter.{name}` changes the lake, which templates cannot do"
+                ))
+                .with_hint("a model's materialization does all writing"))
+            }
+            // Nothing to be done: schemas come with their tables, and there is no cache.
+            _ => Ok(Value::from("")),
+        }
+    }
+
+    fn dispatch(&self, args: &Args, state: &State<'_>) -> Result<Value, Error> {
+        let [name, namespace, packages] =
+            args.bind("dispatch", ["macro_name", "macro_namespace", "packages"], 1)?;
+        let name = text_argument("dispatch", name.as_ref())?;
+        if packages.is_some_and(|packages| !packages.is_none()) {
+            return Err(Error::user("the argument `packages` of adapter.dispatch is gone")
+                .with_hint("use `macro_namespace` with `dispatch:` in dbt_project.yml"));
+        }
+        if let Some((namespace, name)) = name.split_once('.') {
+            return Err(Error::user(format!(
+                "adapter.dispatch needs the name of a macro, not `{namespace}.{name}`"
+            ))
+            .with_hint(format!("write `adapter.dispatch('{name}', '{namespace}')`")));
+        }
+        let namespace = match namespace {
+            Some(Value::Str(text)) => Some(text.to_string()),
+            Some(Value::None) | None => None,
+            Some(other) => {
+                return Err(Error::type_error(format!(
+                    "the namespace of adapter.dispatch must be text, not {}",
+                    other.type_name()
+                )));
+            }
+        };
+        let found = self.0.world.macros.dispatch(
+            &name,
+            namespace.as_deref(),
+            &self.0.subject.package,
+            state.package(),
+        );
+        match found {
+            Ok(found) => {
+                note_macro(&self.0, &found);
+                Ok(Value::Macro(found))
+            }
+            Err(tried) => Err(Error::user(format!(
+                "there is no macro `{name}` for this adapter{}",
+                namespace.map(|name| format!(" in `{name}`")).unwrap_or_default()
+            ))
+            .with_hint(format!("looked for: {}", tried.join(", ")))),
+        }
+    }
+
+    fn execute(&self, args: &Args) -> Result<Value, Error> {
+        let [sql, _, _, _] = args.bind("execute", ["sql", "auto_begin", "fetch", "limit"], 1)?;
+        let sql = text_argument("execute", sql.as_ref())?;
+        let Some(run) = self.0.run() else {
+            return Ok(Value::tuple([Value::None, Value::None]));
+        };
+        let sql = sql.trim();
+        if sql.is_empty() {
+            return Ok(Value::tuple([response(0), Value::None]));
+        }
+        let table = query(&self.0, run, sql)?;
+        let value = table.value();
+        Ok(Value::tuple([response(value.len().unwrap_or(0)), value]))
+    }
+
+    fn get_relation(&self, args: &Args) -> Result<Value, Error> {
+        let Some(run) = self.0.run() else { return Ok(Value::None) };
+        let relation = match args.get(0, "database").and_then(|value| value.downcast::<Relation>())
+        {
+            Some(relation) => relation.name(),
+            None => {
+                let text = |index: usize, key: &str| {
+                    args.get(index, key).filter(|value| !value.is_none()).map(Value::to_string)
+                };
+                match (text(1, "schema"), text(2, "identifier")) {
+                    (Some(schema), Some(identifier)) => Some(RelationName::new(schema, identifier)),
+                    _ => None,
+                }
+            }
+        };
+        let Some(name) = relation else { return Ok(Value::None) };
+        Ok(match relation_type(&self.0, run, &name, true)? {
+            Some(kind) => Relation::of_name(&self.0.world.target.database, &name, kind).value(),
+            None => Value::None,
+        })
+    }
+
+    fn columns(&self, relation: Option<&Value>) -> Result<Value, Error> {
+        let Some(value) = relation else { return Ok(Value::list([])) };
+        match value.downcast::<Relation>() {
+            Some(relation) => match relation.name() {
+                Some(name) => self.columns_of(&name),
+                None => Ok(Value::list([])),
+            },
+            // A filtered relation, `(select * from x where y) dbt_subquery`: ask the query.
+            None if self.0.run().is_some() => {
+                let text = value.to_string();
+                self.describe(&format!("select * from {text} limit 0"))
+            }
+            None => Ok(Value::list([])),
+        }
+    }
+
+    fn columns_of(&self, name: &RelationName) -> Result<Value, Error> {
+        let Some(run) = self.0.run() else { return Ok(Value::list([])) };
+        let found = run.state.warehouse.columns(name).map_err(carried)?;
+        self.0.record().reads.columns.insert(name.to_string(), found.clone());
+        let columns = found.unwrap_or_default();
+        Ok(Value::list(columns.iter().map(|column| ColumnObject::of(column).value())))
+    }
+
+    fn describe(&self, sql: &str) -> Result<Value, Error> {
+        let Some(run) = self.0.run() else { return Ok(Value::list([])) };
+        let table = run.state.warehouse.query(sql).map_err(carried)?;
+        let text = serde_json::to_string(&table.columns).unwrap_or_default();
+        self.0.record().reads.queries.push(super::reads::QueryRead {
+            sql: sql.to_owned(),
+            result: blake3::hash(text.as_bytes()).to_hex().to_string(),
+        });
+        Ok(Value::list(table.columns.iter().map(|column| ColumnObject::of(column).value())))
+    }
+
+    fn query_columns(&self, args: &Args) -> Result<Value, Error> {
+        let sql = text_argument("get_column_schema_from_query", args.get(0, "sql"))?;
+        self.describe(&format!("select * from ({sql}) as dbt_sbq limit 0"))
+    }
+
+    fn missing_columns(&self, args: &Args) -> Result<Value, Error> {
+        let from = self.columns(args.get(0, "from_relation"))?.items()?;
+        let to = self.columns(args.get(1, "to_relation"))?.items()?;
+        let name = |value: &Value| match value.downcast::<ColumnObject>() {
+            Some(column) => column.name().to_owned(),
+            None => String::new(),
+        };
+        let known: Vec<String> = to.iter().map(name).collect();
+        Ok(Value::list(from.into_iter().filter(|column| !known.contains(&name(column)))))
+    }
+
+    fn relations(&self, schema: &str) -> Result<Value, Error> {
+        let Some(run) = self.0.run() else { return Ok(Value::list([])) };
+        let found = run.state.warehouse.relations(schema).map_err(carried)?;
+        let text = serde_json::to_string(&found).unwrap_or_default();
+        self.0
+            .record()
+            .reads
+            .schemas
+            .insert(schema.to_owned(), blake3::hash(text.as_bytes()).to_hex().to_string());
+        let database = &self.0.world.target.database;
+        Ok(Value::list(
+            found.iter().map(|(name, kind)| Relation::of_name(database, name, *kind).value()),
+        ))
+    }
+}
+
+fn response(rows: usize) -> Value {
+    Value::dict([
+        ("_message", Value::from(format!("SELECT {rows}"))),
+        ("code", Value::from("SELECT")),
+        ("rows_affected", Value::from(rows)),
+    ])
+}
+
+#[derive(Debug)]
+struct Behavior;
+
+impl Object for Behavior {
+    fn type_name(&self) -> &str {
+        "Behavior"
+    }
+
+    fn get_attr(&self, name: &str, _state: &State<'_>) -> Option<Value> {
+        Some(match name {
+            "no_warn" | "setting" => Value::from(false),
+            _ => Value::object(Behavior),
+        })
+    }
+
+    fn is_true(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,201 @@
+//! The names of a template of the project: what a render may call, and the record of what it
+//! did.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value as Json};
+use tidemill_core::UniqueId;
+use tidemill_jinja::{Host, Span, State, Value};
+
+use super::functions;
+use super::reads::Reads;
+use super::relation::Relation;
+use super::state::{Message, RenderState};
+use crate::macros;
+use crate::manifest::{Manifest, RefCall, SourceCall};
+use crate::resolve::RefIndex;
+use crate::world::World;
+
+/// What a template belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    pub(crate) unique_id: UniqueId,
+    pub(crate) name: String,
+    pub(crate) package: Arc<str>,
+    /// `this`; none for a hook of the whole run.
+    pub(crate) relation: Option<Relation>,
+    /// The effective configuration (at parse time: what is known of it).
+    pub(crate) config: Arc<Map<String, Json>>,
+    /// `model`
+    pub(crate) model: Arc<Json>,
+    pub(crate) depends_on: Arc<[UniqueId]>,
+}
+
+/// Whether names are only noted or really resolved.
+pub(crate) enum Phase {
+    /// `ref`, `source` and `config` are noted; `execute` is false.
+    Parse,
+    /// Everything is resolved.
+    Run(Box<Run>),
+}
+
+/// What a real render resolves names with.
+pub(crate) struct Run {
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) index: Arc<RefIndex>,
+    pub(crate) state: RenderState,
+    /// Operations and hooks may not refer to inlined models.
+    pub(crate) operation: bool,
+}
+
+/// A noted `ref()` with its place.
+#[derive(Debug, Clone)]
+pub(crate) struct Noted<T> {
+    pub(crate) call: T,
+    pub(crate) span: Option<Span>,
+}
+
+/// What a render did.
+#[derive(Default)]
+pub(crate) struct Record {
+    pub(crate) reads: Reads,
+    pub(crate) results: HashMap<String, Value>,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) warnings: Vec<(String, Option<Span>)>,
+    pub(crate) refs: Vec<Noted<RefCall>>,
+    pub(crate) sources: Vec<Noted<SourceCall>>,
+    pub(crate) configs: Vec<Noted<Map<String, Json>>>,
+    pub(crate) macros: BTreeSet<String>,
+    /// Inlined models, in the order of their `ref`.
+    pub(crate) inlined: Vec<UniqueId>,
+    /// Nodes that the parse pass did not see.
+    pub(crate) late: Vec<UniqueId>,
+}
+
+/// One render: shared by everything that its template calls.
+pub(crate) struct Context {
+    pub(crate) world: Arc<World>,
+    pub(crate) subject: Subject,
+    pub(crate) phase: Phase,
+    /// Names that only this render has.
+    pub(crate) locals: HashMap<String, Value>,
+    record: Mutex<Record>,
+}
+
+impl Context {
+    pub(crate) fn new(world: &Arc<World>, subject: Subject, phase: Phase) -> Self {
+        Context {
+            world: world.clone(),
+            subject,
+            phase,
+            locals: HashMap::new(),
+            record: Mutex::new(Record::default()),
+        }
+    }
+
+    pub(crate) fn record(&self) -> MutexGuard<'_, Record> {
+        // A panic elsewhere does not make the record wrong: entries are only added.
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn take_record(&self) -> Record {
+        std::mem::take(&mut *self.record())
+    }
+
+    pub(crate) fn run(&self) -> Option<&Run> {
+        match &self.phase {
+            Phase::Run(run) => Some(run),
+            Phase::Parse => None,
+        }
+    }
+
+    /// Notes a read of `flags`.
+    pub(crate) fn flag(&self, name: &str) -> Option<Json> {
+        let value = match (name, self.run()) {
+            ("FULL_REFRESH", run) => run.is_some_and(|run| run.state.full_refresh).into(),
+            ("STORE_FAILURES", run) => run.is_some_and(|run| run.state.store_failures).into(),
+            ("EMPTY", run) => run.is_some_and(|run| run.state.empty).into(),
+            ("WHICH" | "RPC_METHOD", Some(run)) => run.state.command.as_str().into(),
+            ("WHICH" | "RPC_METHOD", None) => "build".into(),
+            ("INTROSPECT" | "POPULATE_CACHE" | "PRINT" | "WRITE_JSON", _) => true.into(),
+            (
+                "DEBUG"
+                | "FAIL_FAST"
+                | "QUIET"
+                | "USE_COLORS"
+                | "WARN_ERROR"
+                | "DEFER"
+                | "FAVOR_STATE"
+                | "PARTIAL_PARSE"
+                | "CACHE_SELECTED_ONLY",
+                _,
+            ) => false.into(),
+            ("INDIRECT_SELECTION", _) => "eager".into(),
+            ("LOG_FORMAT", _) => "default".into(),
+            (other, _) => self.world.settings.flags.get(&other.to_ascii_lowercase())?.clone(),
+        };
+        self.record().reads.flags.insert(name.to_owned(), value.clone());
+        Some(value)
+    }
+}
+
+/// The host of a render.
+pub(crate) struct ContextHost {
+    pub(crate) context: Arc<Context>,
+}
+
+impl Host for ContextHost {
+    fn lookup(&self, name: &str, state: &State<'_>) -> Option<Value> {
+        let context = &self.context;
+        if let Some(value) = context.locals.get(name) {
+            return Some(value.clone());
+        }
+        let own = &context.subject.package;
+        let known = &context.world.macros;
+        if let Some(found) = known.of_projects(name, own, state.package()) {
+            note_macro(context, &found);
+            return Some(macros::value(found));
+        }
+        if let Some(value) = functions::lookup(context, name) {
+            return Some(value);
+        }
+        if let Some(found) = known.by_name(name, own, state.package()) {
+            return Some(macros::value(found));
+        }
+        known.is_namespace(name).then(|| functions::namespace(context, name))
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.context.record().reads.clock = true;
+        match self.context.run() {
+            Some(run) => run.state.now,
+            None => Utc::now(),
+        }
+    }
+
+    fn local_offset_seconds(&self) -> i32 {
+        use chrono::Offset as _;
+        let Ok(zone) = self.context.world.settings.timezone.parse::<chrono_tz::Tz>() else {
+            return 0;
+        };
+        let now = self.context.run().map_or_else(Utc::now, |run| run.state.now);
+        now.with_timezone(&zone).offset().fix().local_minus_utc()
+    }
+
+    fn random(&self, below: usize) -> usize {
+        self.context.record().reads.random = true;
+        let nanos = u64::try_from(Utc::now().timestamp_nanos_opt().unwrap_or(0)).unwrap_or(0);
+        let mixed = nanos.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        if below == 0 { 0 } else { (mixed % below as u64) as usize }
+    }
+}
+
+/// Notes that a macro of the project is used.
+pub(crate) fn note_macro(context: &Context, found: &tidemill_jinja::Macro) {
+    if matches!(context.phase, Phase::Parse) {
+        let id = format!("macro.{}.{}", found.package(), found.name());
+        context.record().macros.insert(id);
+    }
+}

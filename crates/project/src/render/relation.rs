@@ -1,0 +1,581 @@
+//! dbt's `Relation` and `Column` as templates see them.
+
+use std::sync::Arc;
+
+use tidemill_core::RelationName;
+use tidemill_jinja::{Args, Error, Object, State, Value};
+
+use super::warehouse::{CatalogColumn, RelationType};
+
+/// A relation of the lake, or a common table expression that stands for one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Relation {
+    pub(crate) database: Option<String>,
+    pub(crate) schema: Option<String>,
+    pub(crate) identifier: Option<String>,
+    pub(crate) kind: Option<RelationType>,
+    /// An inlined model: rendered as `__dbt__cte__NAME`.
+    pub(crate) is_cte: bool,
+    /// Which parts are written: database, schema, identifier.
+    pub(crate) include: [bool; 3],
+    /// Which parts are quoted.
+    pub(crate) quote: [bool; 3],
+    /// A view of `information_schema`.
+    pub(crate) information_schema: Option<String>,
+    /// Only this many rows (`--empty`).
+    pub(crate) limit: Option<u64>,
+}
+
+const PARTS: [&str; 3] = ["database", "schema", "identifier"];
+
+impl Relation {
+    pub(crate) fn new(database: &str, schema: &str, identifier: &str) -> Self {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Relation {
+            database: given(database),
+            schema: given(schema),
+            identifier: given(identifier),
+            kind: None,
+            is_cte: false,
+            include: [false, true, true],
+            quote: [true; 3],
+            information_schema: None,
+            limit: None,
+        }
+    }
+
+    pub(crate) fn cte(database: &str, schema: &str, name: &str) -> Self {
+        Relation { is_cte: true, ..Relation::new(database, schema, name) }
+    }
+
+    pub(crate) fn of_name(database: &str, name: &RelationName, kind: RelationType) -> Self {
+        Relation { kind: Some(kind), ..Relation::new(database, name.schema(), name.name()) }
+    }
+
+    /// Its name in the lake, when it has schema and identifier.
+    pub(crate) fn name(&self) -> Option<RelationName> {
+        if self.is_cte || self.information_schema.is_some() {
+            return None;
+        }
+        Some(RelationName::new(self.schema.clone()?, self.identifier.clone()?))
+    }
+
+    pub(crate) fn value(self) -> Value {
+        Value::object(self)
+    }
+
+    fn parts(&self) -> [Option<&String>; 3] {
+        [self.database.as_ref(), self.schema.as_ref(), self.identifier.as_ref()]
+    }
+
+    fn sql(&self) -> String {
+        if self.is_cte {
+            return format!("__dbt__cte__{}", self.identifier.as_deref().unwrap_or_default());
+        }
+        let mut text = String::new();
+        for (index, part) in self.parts().into_iter().enumerate() {
+            let Some(part) = part.filter(|_| self.include[index]) else { continue };
+            if !text.is_empty() {
+                text.push('.');
+            }
+            if self.quote[index] {
+                text.push_str(&quoted(part));
+            } else {
+                text.push_str(part);
+            }
+        }
+        if let Some(view) = &self.information_schema {
+            text = if view.is_empty() {
+                "information_schema".to_owned()
+            } else {
+                format!("information_schema.{view}")
+            };
+        }
+        match self.limit {
+            Some(limit) => format!("(select * from {text} limit {limit})"),
+            None => text,
+        }
+    }
+
+    /// `include(database=..., ...)` and `quote(...)`: the flags that are given.
+    fn policy(&self, method: &str, args: &Args, current: [bool; 3]) -> Result<[bool; 3], Error> {
+        let bound = args.bind(method, PARTS, 0)?;
+        let mut flags = current;
+        for (flag, value) in flags.iter_mut().zip(bound) {
+            if let Some(value) = value.filter(|value| !value.is_none()) {
+                *flag = value.is_true();
+            }
+        }
+        Ok(flags)
+    }
+
+    fn with_path(&self, path: &Value) -> Self {
+        let mut relation = self.clone();
+        if let Some(dict) = path.as_dict() {
+            for (name, part) in PARTS.iter().zip([
+                &mut relation.database,
+                &mut relation.schema,
+                &mut relation.identifier,
+            ]) {
+                if let Some(value) = dict.get_str(name) {
+                    *part = text_or_none(&value);
+                }
+            }
+        }
+        relation
+    }
+
+    /// `api.Relation.create(database=, schema=, identifier=, type=, …)`.
+    pub(crate) fn create(args: &Args, default_database: &str) -> Result<Value, Error> {
+        let mut relation = Relation::new(default_database, "", "");
+        let positional = args.positional();
+        for (index, name) in PARTS.iter().enumerate() {
+            let value = positional.get(index).or_else(|| args.get_keyword(name));
+            let Some(value) = value else { continue };
+            let text = text_or_none(value);
+            match index {
+                0 => relation.database = text,
+                1 => relation.schema = text,
+                _ => relation.identifier = text,
+            }
+        }
+        if let Some(path) = args.get_keyword("path") {
+            relation = relation.with_path(path);
+        }
+        if let Some(kind) = args.get_keyword("type").or_else(|| positional.get(3)) {
+            relation.kind = kind.as_str().and_then(RelationType::parse);
+            relation.is_cte = kind.as_str() == Some("cte");
+        }
+        for (key, flags) in
+            [("quote_policy", &mut relation.quote), ("include_policy", &mut relation.include)]
+        {
+            if let Some(dict) = args.get_keyword(key).and_then(Value::as_dict) {
+                for (name, flag) in PARTS.iter().zip(flags.iter_mut()) {
+                    if let Some(value) = dict.get_str(name) {
+                        *flag = value.is_true();
+                    }
+                }
+            }
+        }
+        Ok(relation.value())
+    }
+
+    fn policy_value(flags: [bool; 3]) -> Value {
+        Value::dict(PARTS.iter().zip(flags).map(|(name, flag)| (*name, Value::from(flag))))
+    }
+}
+
+/// A name in double quotes.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn text_or_none(value: &Value) -> Option<String> {
+    match value {
+        Value::None | Value::Undefined(_) => None,
+        other => Some(other.to_string()),
+    }
+}
+
+impl Object for Relation {
+    fn type_name(&self) -> &str {
+        "Relation"
+    }
+
+    fn get_attr(&self, name: &str, _state: &State<'_>) -> Option<Value> {
+        let is = |kind: RelationType| Value::from(self.kind == Some(kind));
+        Some(match name {
+            "database" => self.database.clone().into(),
+            "schema" => self.schema.clone().into(),
+            "identifier" | "name" | "table" => self.identifier.clone().into(),
+            "type" => match (self.is_cte, self.kind) {
+                (true, _) => Value::from("cte"),
+                (false, kind) => kind.map(RelationType::as_str).into(),
+            },
+            "is_table" => is(RelationType::Table),
+            "is_view" => is(RelationType::View),
+            "is_cte" => Value::from(self.is_cte),
+            "is_materialized_view" | "is_function" | "is_pointer" => Value::from(false),
+            "can_be_renamed" | "can_be_replaced" => Value::from(true),
+            "Table" => Value::from("table"),
+            "View" => Value::from("view"),
+            "CTE" => Value::from("cte"),
+            "External" => Value::from("external"),
+            "MaterializedView" => Value::from("materialized_view"),
+            "quote_policy" => Self::policy_value(self.quote),
+            "include_policy" => Self::policy_value(self.include),
+            "quote_character" => Value::from("\""),
+            "limit" => self.limit.into(),
+            "path" => Value::dict(
+                PARTS.iter().zip(self.parts()).map(|(name, part)| (*name, part.cloned().into())),
+            ),
+            _ => return None,
+        })
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        args: &Args,
+        _state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        Some(match name {
+            "include" => self
+                .policy("include", args, self.include)
+                .map(|include| Relation { include, ..self.clone() }.value()),
+            "quote" => self
+                .policy("quote", args, self.quote)
+                .map(|quote| Relation { quote, ..self.clone() }.value()),
+            "incorporate" => {
+                let mut relation = match args.get_keyword("path") {
+                    Some(path) => self.with_path(path),
+                    None => self.clone(),
+                };
+                if let Some(kind) = args.get_keyword("type") {
+                    relation.kind = kind.as_str().and_then(RelationType::parse);
+                }
+                Ok(relation.value())
+            }
+            "replace_path" => {
+                let mut relation = self.clone();
+                for (name, value) in args.keyword() {
+                    match &**name {
+                        "database" => relation.database = text_or_none(value),
+                        "schema" => relation.schema = text_or_none(value),
+                        "identifier" => relation.identifier = text_or_none(value),
+                        _ => {}
+                    }
+                }
+                Ok(relation.value())
+            }
+            "without_identifier" => {
+                Ok(Relation { include: [self.include[0], self.include[1], false], ..self.clone() }
+                    .value())
+            }
+            "information_schema" => {
+                let view = args.get(0, "view_name").and_then(text_or_none).unwrap_or_default();
+                Ok(Relation { information_schema: Some(view), ..self.clone() }.value())
+            }
+            "information_schema_only" => {
+                Ok(Relation { information_schema: Some(String::new()), ..self.clone() }.value())
+            }
+            "add_ephemeral_prefix" => Ok(Value::from(format!(
+                "__dbt__cte__{}",
+                args.get(0, "name").cloned().unwrap_or(Value::None)
+            ))),
+            "matches" => {
+                let wanted = args.bind("matches", PARTS, 0);
+                wanted.map(|wanted| {
+                    Value::from(wanted.iter().zip(self.parts()).all(|(wanted, part)| {
+                        wanted.as_ref().and_then(text_or_none).is_none_or(|wanted| {
+                            part.is_some_and(|part| part.eq_ignore_ascii_case(&wanted))
+                        })
+                    }))
+                })
+            }
+            "render" => Ok(Value::from(self.sql())),
+            "create" => Relation::create(args, self.database.as_deref().unwrap_or_default()),
+            _ => return None,
+        })
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &[
+            "include",
+            "quote",
+            "incorporate",
+            "replace_path",
+            "without_identifier",
+            "information_schema",
+            "information_schema_only",
+            "add_ephemeral_prefix",
+            "matches",
+            "render",
+            "create",
+        ]
+    }
+
+    fn render(&self) -> String {
+        self.sql()
+    }
+
+    fn repr(&self) -> String {
+        format!("<Relation {}>", self.sql())
+    }
+
+    fn equals(&self, other: &Value) -> bool {
+        other.downcast::<Relation>().is_some_and(|other| {
+            self.parts() == other.parts() && self.information_schema == other.information_schema
+        })
+    }
+
+    fn hash_text(&self) -> Option<String> {
+        Some(format!("{:?}", self.parts()))
+    }
+
+    fn to_json(&self) -> Option<Value> {
+        Some(Value::from(self.sql()))
+    }
+}
+
+/// A column of a relation.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ColumnObject {
+    name: String,
+    data_type: String,
+}
+
+impl ColumnObject {
+    pub(crate) fn new(name: impl Into<String>, data_type: impl Into<String>) -> Self {
+        ColumnObject { name: name.into(), data_type: data_type.into() }
+    }
+
+    pub(crate) fn of(column: &CatalogColumn) -> Self {
+        Self::new(&column.name, &column.data_type)
+    }
+
+    pub(crate) fn value(self) -> Value {
+        Value::object(self)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The type without its size: `character varying(10)` → `character varying`.
+    fn base(&self) -> String {
+        let lower = self.data_type.to_ascii_lowercase();
+        lower.split('(').next().unwrap_or_default().trim().to_owned()
+    }
+
+    fn sizes(&self) -> Vec<i64> {
+        let Some((_, rest)) = self.data_type.split_once('(') else { return Vec::new() };
+        let inside = rest.split(')').next().unwrap_or_default();
+        inside.split(',').filter_map(|part| part.trim().parse().ok()).collect()
+    }
+
+    fn is_string(&self) -> bool {
+        matches!(
+            self.base().as_str(),
+            "text" | "character varying" | "character" | "varchar" | "string" | "char" | "utf8"
+        )
+    }
+
+    fn is_integer(&self) -> bool {
+        matches!(
+            self.base().as_str(),
+            "smallint"
+                | "integer"
+                | "bigint"
+                | "int"
+                | "int2"
+                | "int4"
+                | "int8"
+                | "int16"
+                | "int32"
+                | "int64"
+                | "tinyint"
+                | "smallserial"
+                | "serial"
+                | "bigserial"
+                | "serial2"
+                | "serial4"
+                | "serial8"
+        )
+    }
+
+    fn is_float(&self) -> bool {
+        matches!(
+            self.base().as_str(),
+            "real"
+                | "float4"
+                | "float"
+                | "double precision"
+                | "float8"
+                | "double"
+                | "float32"
+                | "float64"
+        )
+    }
+
+    fn is_numeric(&self) -> bool {
+        matches!(self.base().as_str(), "numeric" | "decimal" | "decimal128")
+    }
+
+    /// dbt's words for types, made ours.
+    pub(crate) fn translate_type(name: &str) -> String {
+        match name.to_ascii_uppercase().as_str() {
+            "STRING" => "TEXT".to_owned(),
+            _ => name.to_owned(),
+        }
+    }
+}
+
+impl Object for ColumnObject {
+    fn type_name(&self) -> &str {
+        "Column"
+    }
+
+    fn get_attr(&self, name: &str, _state: &State<'_>) -> Option<Value> {
+        Some(match name {
+            "name" | "column" => Value::from(self.name.as_str()),
+            "dtype" => Value::from(self.base()),
+            "data_type" => Value::from(self.data_type.as_str()),
+            "quoted" => Value::from(quoted(&self.name)),
+            "char_size" => self.is_string().then(|| self.sizes().first().copied()).flatten().into(),
+            "numeric_precision" => {
+                self.is_numeric().then(|| self.sizes().first().copied()).flatten().into()
+            }
+            "numeric_scale" => {
+                self.is_numeric().then(|| self.sizes().get(1).copied()).flatten().into()
+            }
+            _ => return None,
+        })
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        args: &Args,
+        _state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        Some(Ok(match name {
+            "is_string" => Value::from(self.is_string()),
+            "is_integer" => Value::from(self.is_integer()),
+            "is_float" => Value::from(self.is_float()),
+            "is_numeric" => Value::from(self.is_numeric()),
+            "is_number" => Value::from(self.is_integer() || self.is_float() || self.is_numeric()),
+            "string_size" => {
+                if !self.is_string() {
+                    return Some(Err(Error::user("string_size() called on non-string field")));
+                }
+                Value::from(self.sizes().first().copied().unwrap_or(256))
+            }
+            "string_type" => Value::from("text"),
+            "can_expand_to" => Value::from(false),
+            "translate_type" => {
+                let name = args.get(0, "dtype").map(Value::to_string).unwrap_or_default();
+                Value::from(ColumnObject::translate_type(&name))
+            }
+            "literal" => {
+                let value = args.get(0, "value").map(Value::to_string).unwrap_or_default();
+                Value::from(format!("{value}::{}", self.data_type))
+            }
+            _ => return None,
+        }))
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &[
+            "is_string",
+            "is_integer",
+            "is_float",
+            "is_numeric",
+            "is_number",
+            "string_size",
+            "string_type",
+            "can_expand_to",
+            "translate_type",
+            "literal",
+        ]
+    }
+
+    fn repr(&self) -> String {
+        format!("<Column {} ({})>", self.name, self.data_type)
+    }
+
+    fn equals(&self, other: &Value) -> bool {
+        other.downcast::<ColumnObject>() == Some(self)
+    }
+
+    fn hash_text(&self) -> Option<String> {
+        Some(format!("{}\u{0}{}", self.name, self.data_type))
+    }
+}
+
+/// `api.Relation`, `api.Column` and `api` itself.
+#[derive(Debug)]
+pub(crate) enum Api {
+    /// `api`
+    Root(Arc<str>),
+    /// `api.Relation`
+    Relation(Arc<str>),
+    /// `api.Column`
+    Column,
+}
+
+impl Object for Api {
+    fn type_name(&self) -> &str {
+        match self {
+            Api::Root(_) => "api",
+            Api::Relation(_) => "RelationProxy",
+            Api::Column => "Column",
+        }
+    }
+
+    fn get_attr(&self, name: &str, state: &State<'_>) -> Option<Value> {
+        match (self, name) {
+            (Api::Root(database), "Relation") => {
+                Some(Value::object(Api::Relation(database.clone())))
+            }
+            (Api::Root(_), "Column") => Some(Value::object(Api::Column)),
+            (Api::Relation(database), _) => {
+                Relation::new(database, "", "").get_attr(name, state).filter(|_| {
+                    matches!(name, "Table" | "View" | "CTE" | "External" | "MaterializedView")
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        args: &Args,
+        _state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        match (self, name) {
+            (Api::Relation(database), "create") => Some(Relation::create(args, database)),
+            (Api::Relation(_), "add_ephemeral_prefix") => Some(Ok(Value::from(format!(
+                "__dbt__cte__{}",
+                args.get(0, "name").cloned().unwrap_or(Value::None)
+            )))),
+            (Api::Column, "translate_type") => {
+                let name = args.get(0, "dtype").map(Value::to_string).unwrap_or_default();
+                Some(Ok(Value::from(ColumnObject::translate_type(&name))))
+            }
+            (Api::Column, "string_type") => {
+                let size = args.get(0, "size").map(Value::to_string).unwrap_or_default();
+                Some(Ok(Value::from(format!("character varying({size})"))))
+            }
+            (Api::Column, "create") => Some(column(args)),
+            _ => None,
+        }
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        match self {
+            Api::Root(_) => &[],
+            Api::Relation(_) => &["create", "add_ephemeral_prefix"],
+            Api::Column => &["translate_type", "string_type", "create"],
+        }
+    }
+
+    fn call(&self, args: &Args, _state: &mut State<'_>) -> Result<Value, Error> {
+        match self {
+            Api::Column => column(args),
+            _ => Err(Error::type_error(format!("'{}' object is not callable", self.type_name()))),
+        }
+    }
+
+    fn is_callable(&self) -> bool {
+        matches!(self, Api::Column)
+    }
+}
+
+fn column(args: &Args) -> Result<Value, Error> {
+    let name = args.get(0, "column").or_else(|| args.get_keyword("name"));
+    let kind = args.get(1, "dtype").or_else(|| args.get_keyword("label_or_dtype"));
+    let text = |value: Option<&Value>| value.map(Value::to_string).unwrap_or_default();
+    Ok(ColumnObject::new(text(name), text(kind)).value())
+}

@@ -1,0 +1,99 @@
+//! The state of the run that a render belongs to, and what a render gives.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use tidemill_core::{Diagnostics, UniqueId};
+
+use super::reads::Reads;
+use super::warehouse::{NoWarehouse, Warehouse};
+
+/// The state of the run that a render belongs to. Cheap to clone.
+#[derive(Clone)]
+pub struct RenderState {
+    /// The lake, as this run sees it.
+    pub warehouse: Arc<dyn Warehouse>,
+    /// `--full-refresh`
+    pub full_refresh: bool,
+    /// `--store-failures`
+    pub store_failures: bool,
+    /// `--empty`
+    pub empty: bool,
+    /// The command: `build`, `run`, `test`, `compile`, …
+    pub command: String,
+    /// The id of the run.
+    pub invocation_id: String,
+    /// When the run started.
+    pub run_started_at: DateTime<Utc>,
+    /// What the clock of a template says.
+    pub now: DateTime<Utc>,
+    /// The selected nodes (`selected_resources`).
+    pub selected: Arc<[UniqueId]>,
+    /// Further names, for hooks of the whole run: `results`, `schemas`, `database_schemas`.
+    pub names: Arc<Map<String, Value>>,
+}
+
+impl RenderState {
+    /// Without a lake: nothing exists, no query runs.
+    pub fn offline(command: &str) -> Self {
+        Self::new(
+            Arc::new(NoWarehouse),
+            command,
+            "00000000-0000-0000-0000-000000000000",
+            Utc::now(),
+        )
+    }
+
+    /// A run of a command that started at a time.
+    pub fn new(
+        warehouse: Arc<dyn Warehouse>,
+        command: &str,
+        invocation_id: &str,
+        run_started_at: DateTime<Utc>,
+    ) -> Self {
+        RenderState {
+            warehouse,
+            full_refresh: false,
+            store_failures: false,
+            empty: false,
+            command: command.to_owned(),
+            invocation_id: invocation_id.to_owned(),
+            run_started_at,
+            now: run_started_at,
+            selected: Arc::from([]),
+            names: Arc::default(),
+        }
+    }
+}
+
+/// Something that a template said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// `log(text)`: for the log file.
+    Debug(String),
+    /// `log(text, info=true)`: for the terminal.
+    Info(String),
+    /// `print(text)`: for standard output.
+    Print(String),
+}
+
+/// A rendered template.
+#[derive(Debug, Clone, Default)]
+pub struct Rendered {
+    /// Its SQL, inlined models included.
+    pub sql: String,
+    /// Everything but templates that the text depends on.
+    pub reads: Reads,
+    /// Nodes that are referred to although the parse pass saw no such `ref` (one in a condition
+    /// that was false then). Their order is not ensured by the graph.
+    pub late: Vec<UniqueId>,
+    /// Models that were inlined, nested ones included.
+    pub inlined: Vec<UniqueId>,
+    /// What it said.
+    pub messages: Vec<Message>,
+    /// `exceptions.warn(...)`
+    pub warnings: Diagnostics,
+    /// `config(...)` values that are only known now: of a test macro that sets its `fail_calc`.
+    pub config: Map<String, Value>,
+}

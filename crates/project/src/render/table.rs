@@ -1,0 +1,426 @@
+//! The result of a query as templates see it: enough of an agate table.
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use tidemill_jinja::{Args, Error, Object, State, Value};
+
+use super::warehouse::QueryTable;
+
+/// Rows and columns.
+#[derive(Debug)]
+pub(crate) struct Table {
+    names: Vec<Arc<str>>,
+    rows: Vec<Arc<[Value]>>,
+}
+
+impl Table {
+    pub(crate) fn new(table: &QueryTable) -> Arc<Self> {
+        let kinds: Vec<Kind> =
+            table.columns.iter().map(|column| Kind::of(&column.data_type)).collect();
+        Arc::new(Table {
+            names: table.columns.iter().map(|column| Arc::from(column.name.as_str())).collect(),
+            rows: table
+                .rows
+                .iter()
+                .map(|row| {
+                    row.iter()
+                        .enumerate()
+                        .map(|(index, cell)| kinds.get(index).unwrap_or(&Kind::Other).value(cell))
+                        .collect()
+                })
+                .collect(),
+        })
+    }
+
+    pub(crate) fn value(self: Arc<Self>) -> Value {
+        Value::object(TableObject(self))
+    }
+
+    fn column_names(&self) -> Value {
+        Value::tuple(self.names.iter().map(|name| Value::from(name.clone())))
+    }
+
+    fn row(self: &Arc<Self>, index: usize) -> Value {
+        Value::object(Row { table: self.clone(), index })
+    }
+
+    fn column(self: &Arc<Self>, index: usize) -> Value {
+        Value::object(ColumnOf { table: self.clone(), index })
+    }
+
+    fn place(&self, key: &Value, length: usize) -> Option<usize> {
+        match key {
+            Value::Str(name) => self.position(name.as_str()),
+            other => wrap(other.as_i64()?, length),
+        }
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|known| &**known == name)
+    }
+
+    /// The rows as lists: `load_result().data`.
+    pub(crate) fn data(&self) -> Value {
+        Value::list(self.rows.iter().map(|row| Value::tuple(row.iter().cloned())))
+    }
+}
+
+fn wrap(index: i64, length: usize) -> Option<usize> {
+    let index = if index < 0 { index + length as i64 } else { index };
+    usize::try_from(index).ok().filter(|index| *index < length)
+}
+
+enum Kind {
+    Decimal,
+    Other,
+}
+
+impl Kind {
+    fn of(data_type: &str) -> Kind {
+        let lower = data_type.to_ascii_lowercase();
+        if lower.starts_with("numeric") || lower.starts_with("decimal") {
+            Kind::Decimal
+        } else {
+            Kind::Other
+        }
+    }
+
+    fn value(&self, cell: &Json) -> Value {
+        match (self, cell) {
+            (Kind::Decimal, Json::String(text)) => number(text),
+            _ => Value::from(cell),
+        }
+    }
+}
+
+/// A whole number stays exact; others become floating point.
+fn number(text: &str) -> Value {
+    if let Ok(number) = text.parse::<i64>() {
+        return Value::from(number);
+    }
+    match text.parse::<f64>() {
+        Ok(number) => Value::from(number),
+        Err(_) => Value::from(text),
+    }
+}
+
+#[derive(Debug)]
+struct TableObject(Arc<Table>);
+
+impl Object for TableObject {
+    fn type_name(&self) -> &str {
+        "Table"
+    }
+
+    fn get_attr(&self, name: &str, _state: &State<'_>) -> Option<Value> {
+        let table = &self.0;
+        Some(match name {
+            "rows" => Value::object(Rows(table.clone())),
+            "columns" => Value::object(Columns(table.clone())),
+            "column_names" => table.column_names(),
+            _ => return None,
+        })
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        args: &Args,
+        _state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        let table = &self.0;
+        Some(Ok(match name {
+            "print_table" | "print_csv" | "print_json" => Value::from(""),
+            "rename" => {
+                let mut names = table.names.clone();
+                if let Some(dict) = args.get(0, "column_names").and_then(Value::as_dict) {
+                    for name in &mut names {
+                        if let Some(new) = dict.get_str(name) {
+                            *name = Arc::from(new.to_string());
+                        }
+                    }
+                }
+                Arc::new(Table { names, rows: table.rows.clone() }).value()
+            }
+            "select" => {
+                let wanted: Vec<usize> = args
+                    .get(0, "key")
+                    .and_then(Value::to_items)
+                    .unwrap_or_default()
+                    .iter()
+                    .filter_map(|name| table.place(name, table.names.len()))
+                    .collect();
+                Arc::new(Table {
+                    names: wanted.iter().map(|&index| table.names[index].clone()).collect(),
+                    rows: table
+                        .rows
+                        .iter()
+                        .map(|row| wanted.iter().map(|&index| row[index].clone()).collect())
+                        .collect(),
+                })
+                .value()
+            }
+            "limit" => {
+                let count = args.get(0, "start_or_stop").and_then(Value::as_i64).unwrap_or(0);
+                let count = usize::try_from(count).unwrap_or(0);
+                Arc::new(Table {
+                    names: table.names.clone(),
+                    rows: table.rows.iter().take(count).cloned().collect(),
+                })
+                .value()
+            }
+            _ => return None,
+        }))
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["print_table", "print_csv", "print_json", "rename", "select", "limit"]
+    }
+
+    fn iterate(&self) -> Option<Vec<Value>> {
+        Some((0..self.0.rows.len()).map(|index| self.0.row(index)).collect())
+    }
+
+    fn len(&self) -> Option<usize> {
+        Some(self.0.rows.len())
+    }
+}
+
+#[derive(Debug)]
+struct Rows(Arc<Table>);
+
+impl Object for Rows {
+    fn type_name(&self) -> &str {
+        "MappedSequence"
+    }
+
+    fn get_item(&self, key: &Value, _state: &State<'_>) -> Option<Value> {
+        wrap(key.as_i64()?, self.0.rows.len()).map(|index| self.0.row(index))
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        _args: &Args,
+        _state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        (name == "values").then(|| Ok(Value::tuple(self.iterate().unwrap_or_default())))
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["values"]
+    }
+
+    fn iterate(&self) -> Option<Vec<Value>> {
+        Some((0..self.0.rows.len()).map(|index| self.0.row(index)).collect())
+    }
+
+    fn len(&self) -> Option<usize> {
+        Some(self.0.rows.len())
+    }
+
+    fn is_sequence(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug)]
+struct Columns(Arc<Table>);
+
+impl Object for Columns {
+    fn type_name(&self) -> &str {
+        "MappedSequence"
+    }
+
+    fn get_attr(&self, name: &str, _state: &State<'_>) -> Option<Value> {
+        self.0.position(name).map(|index| self.0.column(index))
+    }
+
+    fn get_item(&self, key: &Value, _state: &State<'_>) -> Option<Value> {
+        self.0.place(key, self.0.names.len()).map(|index| self.0.column(index))
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        _args: &Args,
+        _state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        Some(Ok(match name {
+            "values" => Value::tuple(self.iterate().unwrap_or_default()),
+            "keys" => self.0.column_names(),
+            _ => return None,
+        }))
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["values", "keys"]
+    }
+
+    fn iterate(&self) -> Option<Vec<Value>> {
+        Some((0..self.0.names.len()).map(|index| self.0.column(index)).collect())
+    }
+
+    fn len(&self) -> Option<usize> {
+        Some(self.0.names.len())
+    }
+
+    fn is_sequence(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug)]
+struct ColumnOf {
+    table: Arc<Table>,
+    index: usize,
+}
+
+impl ColumnOf {
+    fn cells(&self) -> Vec<Value> {
+        self.table.rows.iter().map(|row| row[self.index].clone()).collect()
+    }
+}
+
+impl Object for ColumnOf {
+    fn type_name(&self) -> &str {
+        "Column"
+    }
+
+    fn get_attr(&self, name: &str, _state: &State<'_>) -> Option<Value> {
+        Some(match name {
+            "name" => Value::from(self.table.names[self.index].clone()),
+            "index" => Value::from(self.index),
+            _ => return None,
+        })
+    }
+
+    fn get_item(&self, key: &Value, _state: &State<'_>) -> Option<Value> {
+        let index = wrap(key.as_i64()?, self.table.rows.len())?;
+        Some(self.table.rows[index][self.index].clone())
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        _args: &Args,
+        _state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        Some(Ok(match name {
+            "values" => Value::tuple(self.cells()),
+            "values_distinct" => {
+                let mut seen: Vec<Value> = Vec::new();
+                for cell in self.cells() {
+                    if !seen.iter().any(|known| known.repr() == cell.repr()) {
+                        seen.push(cell);
+                    }
+                }
+                Value::tuple(seen)
+            }
+            "values_without_nulls" => {
+                Value::tuple(self.cells().into_iter().filter(|cell| !cell.is_none()))
+            }
+            _ => return None,
+        }))
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["values", "values_distinct", "values_without_nulls"]
+    }
+
+    fn iterate(&self) -> Option<Vec<Value>> {
+        Some(self.cells())
+    }
+
+    fn len(&self) -> Option<usize> {
+        Some(self.table.rows.len())
+    }
+
+    fn is_sequence(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug)]
+struct Row {
+    table: Arc<Table>,
+    index: usize,
+}
+
+impl Row {
+    fn cells(&self) -> &[Value] {
+        &self.table.rows[self.index]
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&Arc<str>, &Value)> {
+        self.table.names.iter().zip(self.cells())
+    }
+}
+
+impl Object for Row {
+    fn type_name(&self) -> &str {
+        "Row"
+    }
+
+    fn get_attr(&self, name: &str, _state: &State<'_>) -> Option<Value> {
+        self.table.position(name).map(|index| self.cells()[index].clone())
+    }
+
+    fn get_item(&self, key: &Value, _state: &State<'_>) -> Option<Value> {
+        self.table.place(key, self.cells().len()).map(|index| self.cells()[index].clone())
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        args: &Args,
+        _state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        Some(Ok(match name {
+            "values" => Value::tuple(self.cells().iter().cloned()),
+            "keys" => self.table.column_names(),
+            "items" => Value::list(
+                self.pairs()
+                    .map(|(name, value)| Value::tuple([Value::from(name.clone()), value.clone()])),
+            ),
+            "dict" => Value::dict(self.pairs().map(|(name, value)| (name.clone(), value.clone()))),
+            "get" => {
+                let found = args
+                    .get(0, "key")
+                    .and_then(|key| self.table.place(key, self.cells().len()))
+                    .map(|index| self.cells()[index].clone());
+                found.or_else(|| args.get(1, "default").cloned()).unwrap_or(Value::None)
+            }
+            _ => return None,
+        }))
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["values", "keys", "items", "dict", "get"]
+    }
+
+    fn repr(&self) -> String {
+        format!("<agate.Row: {}>", Value::tuple(self.cells().iter().cloned()).repr())
+    }
+
+    fn iterate(&self) -> Option<Vec<Value>> {
+        Some(self.cells().to_vec())
+    }
+
+    fn len(&self) -> Option<usize> {
+        Some(self.cells().len())
+    }
+
+    fn is_sequence(&self) -> bool {
+        true
+    }
+}
+
+/// The rows of a table value as tuples; an empty list for anything else.
+pub(super) fn data_of(value: &Value) -> Value {
+    match value.downcast::<TableObject>() {
+        Some(table) => table.0.data(),
+        None => Value::list([]),
+    }
+}

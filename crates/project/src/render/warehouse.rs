@@ -1,0 +1,93 @@
+//! What a render may ask of the lake.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tidemill_core::{RelationName, Result};
+
+/// What a relation is, as far as templates care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelationType {
+    /// Stored rows.
+    Table,
+    /// A stored query.
+    View,
+}
+
+impl RelationType {
+    /// dbt's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RelationType::Table => "table",
+            RelationType::View => "view",
+        }
+    }
+
+    /// Reads dbt's word.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "table" => Some(RelationType::Table),
+            "view" => Some(RelationType::View),
+            _ => None,
+        }
+    }
+}
+
+/// A column of a relation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogColumn {
+    /// Its name.
+    pub name: String,
+    /// Its SQL type, in PostgreSQL's words: `text`, `bigint`, `double precision`,
+    /// `numeric(10,2)`, `timestamp without time zone`, …
+    pub data_type: String,
+}
+
+/// The result of a query that a template ran.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct QueryTable {
+    /// Its columns.
+    pub columns: Vec<CatalogColumn>,
+    /// Its rows: JSON scalars; decimals, dates and times as text.
+    pub rows: Vec<Vec<Value>>,
+}
+
+/// What a render may ask of the lake. Called from the thread that renders; it may block.
+pub trait Warehouse: Send + Sync {
+    /// Whether a relation exists, and what it is.
+    fn relation(&self, name: &RelationName) -> Result<Option<RelationType>>;
+
+    /// The columns of a relation; `None` when it does not exist.
+    fn columns(&self, name: &RelationName) -> Result<Option<Vec<CatalogColumn>>>;
+
+    /// The relations of a schema, by name.
+    fn relations(&self, schema: &str) -> Result<Vec<(RelationName, RelationType)>>;
+
+    /// Runs a query. Statements that write are refused.
+    fn query(&self, sql: &str) -> Result<QueryTable>;
+}
+
+/// A lake in which nothing exists and which answers no query: for compiling without one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoWarehouse;
+
+impl Warehouse for NoWarehouse {
+    fn relation(&self, _name: &RelationName) -> Result<Option<RelationType>> {
+        Ok(None)
+    }
+
+    fn columns(&self, _name: &RelationName) -> Result<Option<Vec<CatalogColumn>>> {
+        Ok(None)
+    }
+
+    fn relations(&self, _schema: &str) -> Result<Vec<(RelationName, RelationType)>> {
+        Ok(Vec::new())
+    }
+
+    fn query(&self, _sql: &str) -> Result<QueryTable> {
+        Err(tidemill_core::Error::new(
+            tidemill_core::ErrorKind::Unsupported,
+            "a query of a template cannot run without a lake",
+        ))
+    }
+}

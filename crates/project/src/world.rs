@@ -1,0 +1,56 @@
+//! What all renders of a project share.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value as Json};
+
+use crate::base::Vars;
+use crate::environment::Environment;
+use crate::macros::Macros;
+use crate::settings::ProjectSettings;
+use crate::target::Target;
+
+/// Settings, target, environment, vars and macros of a loaded project.
+pub(crate) struct World {
+    pub(crate) settings: ProjectSettings,
+    pub(crate) target: Target,
+    pub(crate) environment: Environment,
+    pub(crate) macros: Macros,
+    /// The vars that templates of each package see.
+    pub(crate) vars: IndexMap<String, Vars>,
+    /// Whether a macro of the project decides about database, schema and alias.
+    pub(crate) names_overridden: [bool; 3],
+}
+
+impl World {
+    /// The vars that templates of a package see.
+    pub(crate) fn vars_of(&self, package: &str) -> Vars {
+        match self.vars.get(package) {
+            Some(vars) => vars.clone(),
+            None => Vars::new(vec![
+                Arc::new(self.settings.cli_vars.clone()),
+                Arc::new(self.settings.vars.clone()),
+            ]),
+        }
+    }
+
+    /// The fields of `target`, as templates see them.
+    pub(crate) fn target_map(&self) -> Map<String, Json> {
+        target_map(&self.target)
+    }
+}
+
+/// The fields of `target`, as templates see them.
+pub(crate) fn target_map(target: &Target) -> Map<String, Json> {
+    let mut map = target.extra.clone();
+    map.insert("profile_name".into(), target.profile_name.as_str().into());
+    map.insert("name".into(), target.name.as_str().into());
+    map.insert("target_name".into(), target.name.as_str().into());
+    map.insert("schema".into(), target.schema.as_str().into());
+    map.insert("database".into(), target.database.as_str().into());
+    map.insert("dbname".into(), target.database.as_str().into());
+    map.insert("type".into(), "tidemill".into());
+    map.insert("threads".into(), target.threads.into());
+    map
+}

@@ -1,0 +1,164 @@
+//! The same project read by dbt-core 1.11: names, ids, places, configuration, edges.
+//! `shop.expected.json` is taken from dbt's own manifest of `tests/projects/shop`.
+
+use serde_json::{Value, json};
+use tidemill_project::{ManifestMeta, Project, manifest_json};
+
+use crate::harness::{committed, options};
+
+fn expected() -> Value {
+    let text = std::fs::read_to_string(committed("shop.expected.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn ours() -> Value {
+    let (project, warnings) = Project::load(&committed("shop"), &options()).unwrap();
+    let texts: Vec<String> = warnings.iter().map(|warning| warning.message.clone()).collect();
+    assert_eq!(texts, Vec::<String>::new());
+    manifest_json(project.manifest(), &ManifestMeta::default())
+}
+
+/// dbt keeps tests of disabled nodes among its nodes; they can never run.
+const LEFT_OUT: [&str; 2] = [
+    "test.shop.not_null_retired_id.b80d39666b",
+    "test.shop.source_not_null_raw_hidden_id.a2947ef7e2",
+];
+
+#[test]
+fn every_node_is_what_dbt_makes_of_it() {
+    let (expected, ours) = (expected(), ours());
+    let nodes = expected["nodes"].as_object().unwrap();
+    let mut differences = Vec::new();
+    for (id, node) in nodes {
+        if LEFT_OUT.contains(&id.as_str()) {
+            continue;
+        }
+        let Some(found) = ours["nodes"].get(id) else {
+            differences.push(format!("{id} is missing"));
+            continue;
+        };
+        for (key, value) in node.as_object().unwrap() {
+            match key.as_str() {
+                "config" => {
+                    for (key, value) in value.as_object().unwrap() {
+                        compare(
+                            id,
+                            &format!("config.{key}"),
+                            value,
+                            &found["config"][key],
+                            &mut differences,
+                        );
+                    }
+                }
+                "columns" => {
+                    for (column, fields) in value.as_object().unwrap() {
+                        for (key, value) in fields.as_object().unwrap() {
+                            let path = format!("columns.{column}.{key}");
+                            compare(
+                                id,
+                                &path,
+                                value,
+                                &found["columns"][column][key],
+                                &mut differences,
+                            );
+                        }
+                    }
+                }
+                _ => compare(id, key, value, &found[key], &mut differences),
+            }
+        }
+    }
+    for id in ours["nodes"].as_object().unwrap().keys() {
+        if !nodes.contains_key(id) {
+            differences.push(format!("{id} is not dbt's"));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+fn compare(id: &str, path: &str, expected: &Value, found: &Value, differences: &mut Vec<String>) {
+    let expected = sorted(path, expected);
+    let found = sorted(path, found);
+    if expected != found {
+        differences.push(format!("{id} {path}: dbt has {expected}, we have {found}"));
+    }
+}
+
+/// Labels have no order.
+fn sorted(path: &str, value: &Value) -> Value {
+    match value {
+        Value::Array(items) if path.ends_with("tags") => {
+            let mut items = items.clone();
+            items.sort_by_key(ToString::to_string);
+            Value::Array(items)
+        }
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn sources_exposures_and_edges_are_dbts() {
+    let (expected, ours) = (expected(), ours());
+    let mut differences = Vec::new();
+    for group in ["sources", "exposures"] {
+        for (id, fields) in expected[group].as_object().unwrap() {
+            for (key, value) in fields.as_object().unwrap() {
+                compare(id, key, value, &ours[group][id][key], &mut differences);
+            }
+        }
+        assert_eq!(
+            expected[group].as_object().unwrap().len(),
+            ours[group].as_object().unwrap().len()
+        );
+    }
+    for (id, parents) in expected["parents"].as_object().unwrap() {
+        if LEFT_OUT.contains(&id.as_str()) {
+            continue;
+        }
+        let mut found: Vec<Value> = ours["parent_map"][id].as_array().cloned().unwrap_or_default();
+        found.sort_by_key(ToString::to_string);
+        if *parents != Value::Array(found.clone()) {
+            differences.push(format!("{id}: dbt reads {parents}, we read {}", json!(found)));
+        }
+    }
+    let disabled: Vec<&String> = ours["disabled"].as_object().unwrap().keys().collect();
+    assert_eq!(json!(disabled), expected["disabled"]);
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+#[test]
+fn the_manifest_has_the_keys_of_version_12() {
+    let ours = ours();
+    let keys: Vec<&String> = ours.as_object().unwrap().keys().collect();
+    assert_eq!(
+        keys,
+        [
+            "metadata",
+            "nodes",
+            "sources",
+            "macros",
+            "docs",
+            "exposures",
+            "metrics",
+            "groups",
+            "selectors",
+            "disabled",
+            "parent_map",
+            "child_map",
+            "group_map",
+            "saved_queries",
+            "semantic_models",
+            "unit_tests",
+            "functions"
+        ]
+    );
+    assert_eq!(ours["macros"]["macro.shop.cents"]["description"], "Cents as currency.");
+    assert_eq!(ours["macros"]["macro.shop.test_is_recent"]["name"], "test_is_recent");
+    assert_eq!(
+        ours["docs"]["doc.shop.orders"]["block_contents"],
+        "One row for each *line* of an order."
+    );
+    assert_eq!(ours["nodes"]["model.shop.orders"]["relation_name"], "\"main\".\"order_facts\"");
+    assert_eq!(ours["nodes"]["model.shop.stg_payments"]["relation_name"], Value::Null);
+    assert_eq!(ours["groups"]["group.shop.finance"]["owner"]["name"], "Fin");
+}

@@ -1,0 +1,4 @@
+{{ config(tags=['orders']) }}
+select id, customer_id, status, amount
+from {{ source('raw', 'orders') }}
+where ordered_at >= '{{ var("start_date") }}'
