@@ -1,1 +1,134 @@
-fn main() {}
+//! The `tidemill` binary: a table of contents. What is typed is parsed (`args`), resolved
+//! (`session`), done by one file for each command (`commands`), and ends in dbt's exit codes.
+
+mod args;
+mod artifacts;
+mod commands;
+mod failure;
+mod loader;
+mod output;
+mod processor;
+mod progress;
+mod renderer;
+mod repl;
+mod session;
+mod table;
+mod types;
+mod units;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tidemill_core::Cancellation;
+use tidemill_plan::Scope;
+
+use crate::args::{Cli, Command, Format};
+use crate::commands::build::Invocation;
+use crate::output::Output;
+use crate::session::Session;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Planning recurses; a stack of this size carries what the engine's own limits let through.
+const STACK_SIZE: usize = 8 << 20;
+
+fn main() -> ExitCode {
+    if let Some(sentence) = processor::too_old() {
+        Output::new(false, true, false).err(sentence);
+        return ExitCode::from(2);
+    }
+    let cli = Cli::parse();
+    let json = cli.global.format == Some(Format::Json);
+    let output = Output::new(cli.global.quiet, cli.global.no_color, json);
+    log_to_stderr(cli.global.debug);
+    match run(&cli, output) {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Err(error) => {
+            output.err(failure::text(&error));
+            ExitCode::from(u8::try_from(failure::exit_code(&error)).unwrap_or(2))
+        }
+    }
+}
+
+fn run(cli: &Cli, output: Output) -> Result<i32> {
+    if let Command::Init(args) = &cli.command {
+        return commands::init::run(args, &output);
+    }
+    let cancel = Cancellation::new();
+    let open = || Session::open(&cli.global, cli.command.name(), output, cancel.clone());
+    // These need no lake and no threads.
+    match &cli.command {
+        Command::Ls(args) => return commands::ls::run(&open()?, args),
+        Command::Clean => return commands::clean::run(&open()?),
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK_SIZE)
+        .enable_all()
+        .build()
+        .context("threads could not be started")?;
+    if !matches!(&cli.command, Command::Sql(args) if args.statement.is_none() && args.file.is_none()) {
+        runtime.spawn(cancel_on_interrupt(cancel.clone(), output));
+    }
+    let code = match &cli.command {
+        Command::Build(args) if args.watch => {
+            commands::watch::run(&runtime, &cli.global, args, output, &cancel)
+        }
+        command => {
+            let session = open()?;
+            runtime.block_on(dispatch(&session, command))
+        }
+    };
+    // A query that was cancelled may still be winding down; nothing of it matters any more.
+    runtime.shutdown_background();
+    code
+}
+
+async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
+    use commands::{build, compile, debug, lake, plan, retry, show, sql};
+    let of = Invocation::of_build;
+    match command {
+        Command::Build(args) => build::run(session, &of("build", Scope::BUILD, args)).await,
+        Command::Run(args) => build::run(session, &of("run", Scope::RUN, args)).await,
+        Command::Seed(args) => build::run(session, &of("seed", Scope::SEED, args)).await,
+        Command::Ingest(args) => build::run(session, &of("ingest", Scope::INGEST, args)).await,
+        Command::Test(args) => build::run(session, &Invocation::of_test(args)).await,
+        Command::Plan(args) => plan::run(session, &of("build", Scope::BUILD, args)).await,
+        Command::Retry(args) => retry::run(session, args).await,
+        Command::Compile(args) => compile::run(session, args).await,
+        Command::Show(args) => show::run(session, args).await,
+        Command::Debug => debug::run(session).await,
+        Command::Sql(args) => sql::run(session, args).await,
+        Command::Lake(args) => lake::run(session, args).await,
+        Command::Init(_) | Command::Ls(_) | Command::Clean => Ok(0),
+    }
+}
+
+/// The first Ctrl-C stops cleanly, the second at once.
+async fn cancel_on_interrupt(cancel: Cancellation, output: Output) {
+    if tokio::signal::ctrl_c().await.is_err() {
+        return;
+    }
+    output.say("\nstopping; nothing half-done will be visible (Ctrl-C again to stop at once)");
+    cancel.cancel();
+    if tokio::signal::ctrl_c().await.is_ok() {
+        std::process::exit(130);
+    }
+}
+
+fn log_to_stderr(debug: bool) {
+    use tracing_subscriber::EnvFilter;
+    let given = std::env::var("TIDEMILL_LOG").ok();
+    if given.is_none() && !debug {
+        return;
+    }
+    let filter = given.unwrap_or_else(|| {
+        "warn,tidemill=debug,tidemill_run=debug,tidemill_lake=debug,tidemill_engine=debug".to_owned()
+    });
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .init();
+}

@@ -403,9 +403,9 @@ async fn run_node(shared: Arc<Shared>, id: UniqueId) {
         }
         shared.advance(&id, Phase::Passed);
         let status = match (&built.product, &built.decision) {
-            _ if warned => NodeStatus::Warn,
             (Product::Same { .. }, Decision::Reuse) => NodeStatus::Reused,
             (Product::Same { .. }, _) => NodeStatus::Unchanged,
+            _ if warned => NodeStatus::Warn,
             _ => NodeStatus::Ok,
         };
         let message = message.or_else(|| match &built.decision {

@@ -1,0 +1,351 @@
+//! What can be typed. Low-level: resolved into what it means in `session` and `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The data engineer's whole job in one binary: load, model, check and publish, on an open lakehouse.
+#[derive(Debug, Parser)]
+#[command(name = "tidemill", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// Flags of every command; they may stand before or after it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Project")]
+pub(crate) struct Global {
+    /// The folder with `dbt_project.yml` [default: the working folder or the nearest one above it]
+    #[arg(long, global = true, env = "DBT_PROJECT_DIR", value_name = "DIR")]
+    pub(crate) project_dir: Option<PathBuf>,
+    /// The folder with `profiles.yml`
+    #[arg(long, global = true, env = "DBT_PROFILES_DIR", value_name = "DIR")]
+    pub(crate) profiles_dir: Option<PathBuf>,
+    /// The profile to use instead of the project's
+    #[arg(long, global = true, env = "DBT_PROFILE", value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// The output of the profile to use
+    #[arg(long, short, global = true, env = "DBT_TARGET", value_name = "NAME")]
+    pub(crate) target: Option<String>,
+    /// Use this lake (a folder) whatever type the profile has [without a value: lake]
+    #[arg(long, global = true, value_name = "LAKE", num_args = 0..=1, default_missing_value = "lake", require_equals = true)]
+    pub(crate) target_lake: Option<String>,
+    /// Values for `var()`, as YAML or JSON: '{start: 2024-01-01}'
+    #[arg(long, global = true, env = "DBT_VARS", value_name = "YAML")]
+    pub(crate) vars: Option<String>,
+    /// How many nodes are worked on at once [default: the profile's, or the number of cores]
+    #[arg(long, global = true, env = "DBT_THREADS", value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// The folder for compiled SQL and artifacts [default: target]
+    #[arg(long, global = true, env = "DBT_TARGET_PATH", value_name = "DIR")]
+    pub(crate) target_path: Option<PathBuf>,
+    /// The most memory that queries may use together, for example 2GiB [default: 60% of the machine's]
+    #[arg(long, global = true, env = "TIDEMILL_MEMORY", value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
+    /// How progress and results are written
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, help_heading = "Output")]
+    pub(crate) format: Option<Format>,
+    /// Only errors and data
+    #[arg(long, short, global = true, env = "DBT_QUIET", help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// More detail on standard error (`-d` as in dbt)
+    #[arg(long, short, global = true, env = "DBT_DEBUG", help_heading = "Output")]
+    pub(crate) debug: bool,
+    /// Never use colours
+    #[arg(long = "no-use-colors", alias = "no-color", global = true, help_heading = "Output")]
+    pub(crate) no_color: bool,
+}
+
+/// The form of what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Lines for people.
+    #[value(alias = "table")]
+    Text,
+    /// One JSON object a line (`sql`: one array).
+    Json,
+    /// Comma-separated values (`sql` and `show`).
+    Csv,
+    /// An Arrow IPC stream (`sql`).
+    Arrow,
+    /// A Parquet file (`sql`).
+    Parquet,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a new project in a folder
+    Init(Init),
+    /// Load, build, check and publish everything selected
+    Build(Build),
+    /// Build models, without checks
+    Run(Build),
+    /// Run checks on what is published
+    Test(Test),
+    /// Load the project's CSV files
+    Seed(Build),
+    /// Load sources
+    Ingest(Build),
+    /// Write the SQL of models to the target folder without running it
+    Compile(Compile),
+    /// List what is selected
+    #[command(visible_alias = "list")]
+    Ls(Ls),
+    /// Run the query of one model, or one given inline, and show its first rows
+    Show(Show),
+    /// Print what a build would do, and why
+    Plan(Build),
+    /// Do again what failed in the last command, and what depended on it
+    Retry(Retry),
+    /// Say what this project, profile and lake are, and whether they work
+    Debug,
+    /// Delete the target folder and other generated folders
+    Clean,
+    /// Run one SQL statement on the lake, or start a prompt
+    Sql(Sql),
+    /// Look at the lake's tables and versions, and look after them
+    Lake(Lake),
+}
+
+impl Command {
+    /// dbt's name of the command (`flags.WHICH`).
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Command::Init(_) => "init",
+            Command::Build(_) => "build",
+            Command::Run(_) => "run",
+            Command::Test(_) => "test",
+            Command::Seed(_) => "seed",
+            Command::Ingest(_) => "ingest",
+            Command::Compile(_) => "compile",
+            Command::Ls(_) => "list",
+            Command::Show(_) => "show",
+            Command::Plan(_) => "plan",
+            Command::Retry(_) => "retry",
+            Command::Debug => "debug",
+            Command::Clean => "clean",
+            Command::Sql(_) => "sql",
+            Command::Lake(_) => "lake",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Selection")]
+pub(crate) struct SelectionArgs {
+    /// What to work on: names, paths, `tag:x`, `source:x`, `+upstream`, `downstream+`; a space means
+    /// or, a comma means and
+    #[arg(long, short, visible_alias = "models", short_alias = 'm', num_args = 1.., value_name = "SELECTOR")]
+    pub(crate) select: Vec<String>,
+    /// What to leave out
+    #[arg(long, num_args = 1.., value_name = "SELECTOR")]
+    pub(crate) exclude: Vec<String>,
+    /// Only nodes of this type: model, seed, source, test
+    #[arg(long, num_args = 1.., value_name = "TYPE")]
+    pub(crate) resource_type: Vec<String>,
+    /// No nodes of this type
+    #[arg(long, num_args = 1.., value_name = "TYPE")]
+    pub(crate) exclude_resource_type: Vec<String>,
+    /// Which tests come along with what is selected: eager, cautious, buildable, empty
+    #[arg(long, env = "DBT_INDIRECT_SELECTION", value_name = "MODE")]
+    pub(crate) indirect_selection: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Build {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// Build incremental models and load seeds and sources from nothing
+    #[arg(long, short, env = "DBT_FULL_REFRESH")]
+    pub(crate) full_refresh: bool,
+    /// Stop at the first failure
+    #[arg(long, short = 'x', env = "DBT_FAIL_FAST")]
+    pub(crate) fail_fast: bool,
+    /// Build everything selected, even if nothing changed
+    #[arg(long)]
+    pub(crate) no_reuse: bool,
+    /// When results become visible: each model's when its checks passed, or the whole run's at once
+    #[arg(long, value_enum, default_value_t = Publish::Model)]
+    pub(crate) publish: Publish,
+    /// Keep failing rows in tables of the schema `<target schema>_dbt_test__audit`
+    #[arg(long, env = "DBT_STORE_FAILURES")]
+    pub(crate) store_failures: bool,
+    /// Take over what other engines wrote to our tables even if checks fail
+    #[arg(long)]
+    pub(crate) adopt: bool,
+    /// Build again whenever a file of the project is saved
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Publish {
+    Model,
+    Run,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Test {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// Run every check again; `test` always does
+    #[arg(long, hide = true)]
+    pub(crate) no_reuse: bool,
+    /// Stop at the first failure
+    #[arg(long, short = 'x', env = "DBT_FAIL_FAST")]
+    pub(crate) fail_fast: bool,
+    /// Keep failing rows in tables of the schema `<target schema>_dbt_test__audit`
+    #[arg(long, env = "DBT_STORE_FAILURES")]
+    pub(crate) store_failures: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Compile {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// Compile this text instead of files
+    #[arg(long, value_name = "SQL")]
+    pub(crate) inline: Option<String>,
+    /// Render `is_incremental()` as false
+    #[arg(long, short)]
+    pub(crate) full_refresh: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Ls {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// What is printed for each node
+    #[arg(long, value_enum, default_value_t = LsOutput::Selector)]
+    pub(crate) output: LsOutput,
+    /// With `--output json`: only these keys
+    #[arg(long, num_args = 1.., value_name = "KEY")]
+    pub(crate) output_keys: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LsOutput {
+    Selector,
+    Name,
+    Path,
+    Json,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Show {
+    /// The model
+    #[arg(long, short, visible_alias = "models", short_alias = 'm', num_args = 1.., value_name = "SELECTOR")]
+    pub(crate) select: Vec<String>,
+    /// A query with Jinja instead of a model
+    #[arg(long, value_name = "SQL", conflicts_with = "select")]
+    pub(crate) inline: Option<String>,
+    /// How many rows; -1 for all
+    #[arg(long, default_value_t = 5, allow_hyphen_values = true, value_name = "N")]
+    pub(crate) limit: i64,
+    /// dbt's name for `--format`
+    #[arg(long, value_enum, hide = true)]
+    pub(crate) output: Option<Format>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Retry {
+    /// Stop at the first failure
+    #[arg(long, short = 'x')]
+    pub(crate) fail_fast: bool,
+    /// Build incremental models from nothing
+    #[arg(long, short)]
+    pub(crate) full_refresh: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Init {
+    /// The folder to make; its last part is the project's name
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Sql {
+    /// The statement; without it a prompt starts, or the statement is read from a pipe
+    pub(crate) statement: Option<String>,
+    /// Read the statement from a file
+    #[arg(long, short = 'f', value_name = "FILE", conflicts_with = "statement")]
+    pub(crate) file: Option<PathBuf>,
+    /// The lake as it was: an entry number, a time (2026-01-31T12:00:00Z) or a run id
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) as_of: Option<String>,
+    /// Write to a file instead of standard output
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print how long the statement took
+    #[arg(long)]
+    pub(crate) timing: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Lake {
+    #[command(subcommand)]
+    pub(crate) command: LakeCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum LakeCommand {
+    /// Tables and views with rows, size and version
+    #[command(visible_alias = "ls")]
+    List {
+        /// Files that nothing names, instead
+        #[arg(long)]
+        orphans: bool,
+        /// The lake as it was
+        #[arg(long, value_name = "WHEN")]
+        as_of: Option<String>,
+    },
+    /// What was published when, of the lake or of one table
+    History {
+        /// The table: schema.name
+        table: Option<String>,
+        /// How many entries, newest first
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// What two published states of a table differ in: rows, columns and files
+    Diff {
+        /// The table: schema.name
+        table: String,
+        /// The older state: an entry number, a time or a run id
+        from: String,
+        /// The newer state [default: now]
+        to: Option<String>,
+    },
+    /// Publish an earlier state again: of one table, or of the whole lake as a run left it
+    Restore {
+        /// The table: schema.name
+        #[arg(required_unless_present = "run", conflicts_with = "run")]
+        table: Option<String>,
+        /// The state: an entry number, a time or a run id
+        #[arg(long, value_name = "WHEN", required_unless_present = "run")]
+        to: Option<String>,
+        /// The whole lake as this run left it, as one publish
+        #[arg(long, value_name = "RUN")]
+        run: Option<String>,
+        /// Keep the position of the source, so that what is taken back is not loaded again
+        #[arg(long)]
+        keep_position: bool,
+    },
+    /// Join small files, delete what nothing needs any more
+    Maintain {
+        /// How long published states stay readable
+        #[arg(long, default_value = "7d", value_name = "DURATION")]
+        keep_for: String,
+        /// How many states of each table stay readable
+        #[arg(long, default_value_t = 10, value_name = "N")]
+        keep_versions: u64,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Finish what a dead process left half-way
+    Repair,
+}

@@ -1,0 +1,171 @@
+//! dbt's artifacts: `run_results.json` (v6).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tidemill_core::{NodeOutcome, NodeStatus, UniqueId, VerdictStatus};
+use tidemill_project::Manifest;
+use tidemill_run::RunSummary;
+
+/// The dbt version whose language and artifacts we follow.
+pub(crate) const DBT_VERSION: &str = "1.12.0";
+
+/// What stands in the `metadata` of every artifact.
+pub(crate) fn metadata(schema: &str, invocation: &str, started: &str) -> Value {
+    json!({
+        "dbt_schema_version": format!("https://schemas.getdbt.com/dbt/{schema}.json"),
+        "dbt_version": DBT_VERSION,
+        "generated_at": timestamp(chrono::Utc::now()),
+        "invocation_id": invocation,
+        "invocation_started_at": started,
+        "env": custom_env(),
+    })
+}
+
+/// A time as dbt writes it.
+pub(crate) fn timestamp(time: chrono::DateTime<chrono::Utc>) -> String {
+    time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+/// `DBT_ENV_CUSTOM_ENV_x` goes into artifacts under its own name.
+pub(crate) fn custom_env() -> serde_json::Map<String, Value> {
+    std::env::vars()
+        .filter_map(|(name, value)| {
+            Some((name.strip_prefix("DBT_ENV_CUSTOM_ENV_")?.to_owned(), Value::String(value)))
+        })
+        .collect()
+}
+
+fn status_of_node(outcome: &NodeOutcome) -> &'static str {
+    match outcome.status {
+        NodeStatus::Ok | NodeStatus::Unchanged | NodeStatus::Warn | NodeStatus::Pass => "success",
+        NodeStatus::Reused => "reused",
+        // dbt has built the model before its test fails; here it was not published.
+        NodeStatus::Fail | NodeStatus::Error => "error",
+        NodeStatus::Skipped | NodeStatus::Cancelled => "skipped",
+    }
+}
+
+fn status_of_check(status: VerdictStatus) -> &'static str {
+    match status {
+        VerdictStatus::Pass => "pass",
+        VerdictStatus::Warn => "warn",
+        VerdictStatus::Fail => "fail",
+        VerdictStatus::Error => "error",
+    }
+}
+
+/// The results of a run in dbt's form. `compiled` is the SQL of the nodes that were rendered.
+pub(crate) fn run_results(
+    manifest: &Manifest,
+    summary: &RunSummary,
+    compiled: &BTreeMap<UniqueId, String>,
+    arguments: &Value,
+    invocation: &str,
+    started: &str,
+) -> Value {
+    let node_result = |outcome: &NodeOutcome| {
+        let relation = manifest
+            .node(&outcome.node)
+            .filter(|node| node.is_relational())
+            .map(|node| relation_name(&node.database, &node.schema, &node.alias));
+        json!({
+            "status": status_of_node(outcome),
+            "timing": [],
+            "thread_id": "Thread-1",
+            "execution_time": outcome.elapsed.as_secs_f64(),
+            "adapter_response": {"rows_affected": outcome.rows, "version": outcome.version},
+            "message": outcome.message,
+            "failures": Value::Null,
+            "unique_id": outcome.node,
+            "compiled": compiled.contains_key(&outcome.node),
+            "compiled_code": compiled.get(&outcome.node),
+            "relation_name": relation,
+            "batch_results": Value::Null,
+        })
+    };
+    let checks = summary.checks.iter().map(|check| {
+        let passed = check.verdict.status == VerdictStatus::Pass;
+        json!({
+            "status": if check.skipped { "skipped" } else { status_of_check(check.verdict.status) },
+            "timing": [],
+            "thread_id": "Thread-1",
+            "execution_time": check.elapsed.as_secs_f64(),
+            "adapter_response": {"reused": check.reused},
+            "message": check.verdict.message,
+            "failures": if passed { json!(0) } else { number(check.verdict.failures) },
+            "unique_id": check.verdict.check,
+            "compiled": compiled.contains_key(&check.verdict.check),
+            "compiled_code": compiled.get(&check.verdict.check),
+            "relation_name": Value::Null,
+            "batch_results": Value::Null,
+        })
+    });
+    json!({
+        "metadata": metadata("run-results/v6", invocation, started),
+        "results": summary.nodes.iter().map(node_result).chain(checks).collect::<Vec<_>>(),
+        "elapsed_time": summary.elapsed.as_secs_f64(),
+        "args": arguments,
+    })
+}
+
+fn number(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() < 9e15 { json!(value as i64) } else { json!(value) }
+}
+
+/// `"lake"."main"."orders"`
+pub(crate) fn relation_name(database: &str, schema: &str, name: &str) -> String {
+    format!("\"{database}\".\"{schema}\".\"{name}\"")
+}
+
+/// Writes an artifact whole or not at all.
+pub(crate) fn write(folder: &Path, name: &str, value: &Value) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let temporary = folder.join(format!(".{name}.{}", std::process::id()));
+        std::fs::write(&temporary, serde_json::to_vec(value)?)?;
+        std::fs::rename(&temporary, folder.join(name))
+    };
+    write().with_context(|| format!("cannot write {}", folder.join(name).display()))
+}
+
+/// What the last command did, as its `run_results.json` has it.
+#[derive(Debug, Default)]
+pub(crate) struct LastRun {
+    /// The arguments of the command.
+    pub(crate) arguments: Value,
+    /// The status of each node and check.
+    pub(crate) statuses: BTreeMap<UniqueId, String>,
+}
+
+impl LastRun {
+    /// Reads it; `None` when there is none or it cannot be read.
+    pub(crate) fn read(folder: &Path) -> Option<LastRun> {
+        let text = std::fs::read(folder.join("run_results.json")).ok()?;
+        let value: Value = serde_json::from_slice(&text).ok()?;
+        let statuses = value
+            .get("results")?
+            .as_array()?
+            .iter()
+            .filter_map(|result| {
+                Some((
+                    UniqueId::new(result.get("unique_id")?.as_str()?),
+                    result.get("status")?.as_str()?.to_owned(),
+                ))
+            })
+            .collect();
+        Some(LastRun { arguments: value.get("args").cloned().unwrap_or_default(), statuses })
+    }
+
+    /// Everything that did not succeed.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = &UniqueId> {
+        self.statuses
+            .iter()
+            .filter(|(_, status)| {
+                matches!(status.as_str(), "error" | "fail" | "skipped" | "runtime error")
+            })
+            .map(|(id, _)| id)
+    }
+}

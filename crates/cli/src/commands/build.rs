@@ -1,0 +1,192 @@
+//! `build`, `run`, `test`, `seed` and `ingest`: the same executor on different nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tidemill_core::{Maintenance, TableStore, UniqueId};
+use tidemill_plan::{Scope, Work, WorkNode, work};
+use tidemill_run::{Doers, PublishMode, RunOptions, RunSummary, execute};
+
+use crate::args::{Build, Publish, SelectionArgs, Test};
+use crate::artifacts::{self, LastRun};
+use crate::loader::ProjectLoader;
+use crate::progress::Progress;
+use crate::renderer::ProjectRenderer;
+use crate::session::{Session, Stores};
+
+/// How long the maintenance after a build may take.
+const MAINTENANCE_BUDGET: Duration = Duration::from_secs(10);
+
+/// What one invocation of the executor does.
+pub(crate) struct Invocation<'a> {
+    /// dbt's name of the command.
+    pub(crate) command: &'a str,
+    pub(crate) scope: Scope,
+    pub(crate) selection: &'a SelectionArgs,
+    /// Only these of the selected nodes (`retry`).
+    pub(crate) only: Option<BTreeSet<UniqueId>>,
+    pub(crate) full_refresh: bool,
+    pub(crate) fail_fast: bool,
+    pub(crate) no_reuse: bool,
+    pub(crate) publish: Publish,
+    pub(crate) store_failures: bool,
+    pub(crate) adopt: bool,
+}
+
+impl<'a> Invocation<'a> {
+    /// From the flags of `build` and its relatives.
+    pub(crate) fn of_build(command: &'a str, scope: Scope, args: &'a Build) -> Self {
+        Invocation {
+            command,
+            scope,
+            selection: &args.selection,
+            only: None,
+            full_refresh: args.full_refresh,
+            fail_fast: args.fail_fast,
+            no_reuse: args.no_reuse,
+            publish: args.publish,
+            store_failures: args.store_failures,
+            adopt: args.adopt,
+        }
+    }
+
+    /// From the flags of `test`.
+    pub(crate) fn of_test(args: &'a Test) -> Self {
+        Invocation {
+            command: "test",
+            scope: Scope::TEST,
+            selection: &args.selection,
+            only: None,
+            full_refresh: false,
+            fail_fast: args.fail_fast,
+            no_reuse: args.no_reuse,
+            publish: Publish::Model,
+            store_failures: args.store_failures,
+            adopt: false,
+        }
+    }
+
+    /// The arguments as `run_results.json` keeps them, so that `retry` can repeat them.
+    fn to_json(&self) -> Value {
+        json!({
+            "which": self.command,
+            "select": self.selection.select,
+            "exclude": self.selection.exclude,
+            "resource_types": self.selection.resource_type,
+            "full_refresh": self.full_refresh,
+            "fail_fast": self.fail_fast,
+            "no_reuse": self.no_reuse,
+            "publish": if self.publish == Publish::Run { "run" } else { "model" },
+            "store_failures": self.store_failures,
+            "adopt": self.adopt,
+        })
+    }
+}
+
+/// The work that an invocation selects.
+pub(crate) fn selected_work(session: &Session, invocation: &Invocation<'_>) -> Result<Work> {
+    let mut selected = session.select(invocation.selection)?;
+    if let Some(only) = &invocation.only {
+        selected.retain(|id| only.contains(id));
+    }
+    session.refuse_unsupported(&selected, invocation.scope)?;
+    Ok(work(session.manifest(), &selected, invocation.scope, invocation.store_failures))
+}
+
+/// Runs, tells, and writes the artifacts. Gives dbt's exit code.
+pub(crate) async fn run(session: &Session, invocation: &Invocation<'_>) -> Result<i32> {
+    let work = selected_work(session, invocation)?;
+    if work.nodes.is_empty() && work.checks.is_empty() {
+        session.output.say("nothing is selected");
+        return Ok(0);
+    }
+    let stores = session.stores().await?;
+    let summary = run_work(session, &stores, invocation, work).await?;
+    Ok(i32::from(summary.failed()))
+}
+
+/// Runs the work on open stores.
+pub(crate) async fn run_work(
+    session: &Session,
+    stores: &Stores,
+    invocation: &Invocation<'_>,
+    work: Work,
+) -> Result<RunSummary> {
+    let folder = session.target_path();
+    let names: BTreeMap<UniqueId, String> =
+        work.nodes.values().map(|node: &WorkNode| (node.id.clone(), node.name.clone())).collect();
+    let checks = work.checks.values().map(|check| (check.id.clone(), check.name.clone())).collect();
+    let progress = Arc::new(Progress::new(session.output, names, checks));
+    let renderer = Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder.clone()));
+    let doers = Doers {
+        engine: stores.engine.clone(),
+        store: stores.lake.clone(),
+        renderer: renderer.clone(),
+        loader: Arc::new(ProjectLoader::new(session, stores.lake.clone())),
+        events: progress.clone(),
+    };
+    let summary =
+        execute(work, doers, options(session, invocation, &folder), session.cancel.clone()).await?;
+    progress.finish(summary.elapsed, summary.cancelled);
+
+    let arguments = invocation.to_json();
+    let invocation_id = session.run.to_string();
+    let started = artifacts::timestamp(session.started);
+    let results = artifacts::run_results(
+        session.manifest(),
+        &summary,
+        &renderer.compiled(),
+        &arguments,
+        &invocation_id,
+        &started,
+    );
+    artifacts::write(&folder, "run_results.json", &results)?;
+    session.write_manifest(&folder, renderer.compiled())?;
+
+    let published = summary.nodes.iter().any(|node| node.version.is_some());
+    if published && !summary.cancelled {
+        maintain(session, stores).await;
+    }
+    Ok(summary)
+}
+
+/// Compaction and vacuum by the default rule. What goes wrong is told and spoils nothing.
+async fn maintain(session: &Session, stores: &Stores) {
+    let rule = Maintenance { budget: MAINTENANCE_BUDGET, ..Maintenance::default() };
+    match stores.lake.maintain(&rule).await {
+        Ok(report) => {
+            for warning in report.warnings {
+                session.output.say(format!("note: maintenance: {warning}"));
+            }
+        }
+        Err(error) => session.output.say(format!("note: maintenance: {}", error.report())),
+    }
+}
+
+fn options(session: &Session, invocation: &Invocation<'_>, folder: &std::path::Path) -> RunOptions {
+    let manifest = session.manifest();
+    let timezone = manifest.settings.timezone.clone();
+    let zone: chrono_tz::Tz = timezone.parse().unwrap_or(chrono_tz::UTC);
+    let failed_before = LastRun::read(folder)
+        .map(|last| last.unfinished().cloned().collect())
+        .unwrap_or_default();
+    RunOptions {
+        full_refresh: invocation.full_refresh,
+        no_reuse: invocation.no_reuse,
+        fail_fast: invocation.fail_fast,
+        publish: match invocation.publish {
+            Publish::Model => PublishMode::Model,
+            Publish::Run => PublishMode::Run,
+        },
+        adopt: invocation.adopt,
+        failed_before,
+        default_schema: manifest.target.schema.clone(),
+        now: session.now(),
+        current_date: session.started.with_timezone(&zone).date_naive().to_string(),
+        timezone,
+        ..RunOptions::new(session.run.clone(), manifest.target.threads)
+    }
+}

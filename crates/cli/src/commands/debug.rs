@@ -1,0 +1,60 @@
+//! `tidemill debug`: what this project, profile and lake are, and whether they work.
+
+use anyhow::Result;
+use tidemill_core::{At, TableStore};
+use tidemill_project::ResourceType;
+
+use crate::output::{Mood, plural, time};
+use crate::session::Session;
+
+pub(crate) async fn run(session: &Session) -> Result<i32> {
+    let manifest = session.manifest();
+    let target = &manifest.target;
+    let say = |name: &str, value: String| session.output.data(format!("  {name:<12} {value}"));
+    say("tidemill", format!("{} (dbt language {})", env!("CARGO_PKG_VERSION"), crate::artifacts::DBT_VERSION));
+    say("project", format!("{} in {}", manifest.settings.name, session.root.display()));
+    say("target", format!("{} of profile {}", target.name, if target.profile_name.is_empty() { "(none)" } else { &target.profile_name }));
+    say("lake", format!("{}, schema {}", target.lake, target.schema));
+    say("threads", target.threads.to_string());
+    say("time zone", manifest.settings.timezone.clone());
+    let number = |kind: ResourceType| {
+        manifest.nodes.values().filter(|node| node.resource_type == kind).count() as u64
+    };
+    say(
+        "nodes",
+        [
+            plural(manifest.sources.len() as u64, "source table", "source tables"),
+            plural(number(ResourceType::Seed), "seed", "seeds"),
+            plural(number(ResourceType::Model), "model", "models"),
+            plural(number(ResourceType::Test), "test", "tests"),
+        ]
+        .join(", "),
+    );
+    let unsupported = session.unsupported_nodes();
+    for line in &unsupported {
+        say("not yet", line.clone());
+    }
+    let opened = async {
+        let stores = session.stores().await?;
+        anyhow::Ok(stores.lake.snapshot(At::Now).await?)
+    };
+    match opened.await {
+        Ok(snapshot) => {
+            say(
+                "published",
+                format!(
+                    "{} after entry {} of {}",
+                    plural(snapshot.relations.len() as u64, "relation", "relations"),
+                    snapshot.entry,
+                    time(snapshot.time)
+                ),
+            );
+            session.output.data(format!("  {}", session.output.paint(Mood::Good, "all checks passed")));
+            Ok(0)
+        }
+        Err(error) => {
+            session.output.err(crate::failure::text(&error));
+            Ok(1)
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! One file for each command.
+
+pub(crate) mod build;
+pub(crate) mod clean;
+pub(crate) mod compile;
+pub(crate) mod debug;
+pub(crate) mod init;
+pub(crate) mod lake;
+pub(crate) mod ls;
+pub(crate) mod plan;
+pub(crate) mod retry;
+pub(crate) mod show;
+pub(crate) mod sql;
+pub(crate) mod watch;

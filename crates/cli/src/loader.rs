@@ -1,0 +1,263 @@
+//! The executor's loader: sources and seeds through the connectors and the ingest loop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::datatypes::Field;
+use async_trait::async_trait;
+use futures::StreamExt;
+use indexmap::IndexMap;
+use serde_json::{Map, Value, json};
+use tidemill_connect::files::{FilesConfig, FilesConnector};
+use tidemill_core::{
+    Change, Connector, Error, ErrorKind, Event, Position, ReadRequest, ReadScope, Result, Source,
+    TableStore, UniqueId, Until,
+};
+use tidemill_ingest::{LoadMode, LoadSettings, LoadSpec};
+use tidemill_plan::Fingerprint;
+use tidemill_project::{Node, Project};
+use tidemill_run::{LoadRequest, Loaded, Loader};
+
+use crate::session::Session;
+use crate::types;
+
+/// Loads the sources and seeds of one project.
+pub(crate) struct ProjectLoader {
+    project: Arc<Project>,
+    store: Arc<dyn TableStore>,
+    root: PathBuf,
+}
+
+/// One table to load, resolved.
+struct Target {
+    relation: tidemill_core::RelationName,
+    settings: LoadSettings,
+    source_settings: Value,
+    declared: Vec<Field>,
+    comments: Vec<(String, String)>,
+}
+
+impl ProjectLoader {
+    /// For the session's project and lake.
+    pub(crate) fn new(session: &Session, store: Arc<dyn TableStore>) -> Self {
+        ProjectLoader { project: session.project.clone(), store, root: session.root.clone() }
+    }
+
+    fn source(&self, id: &UniqueId) -> Result<Arc<dyn Source>> {
+        let manifest = self.project.manifest();
+        let connection = manifest
+            .source(id)
+            .and_then(|source| source.ingest.as_ref())
+            .and_then(|ingest| ingest.connection.as_ref());
+        let Some(name) = connection else {
+            return FilesConnector::connect(FilesConfig::default(), self.root.clone());
+        };
+        let Some(connection) = manifest.connections.get(name) else {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("there is no connection `{name}` in connections.yml"),
+            )
+            .with("source", id));
+        };
+        match connection.kind.as_str() {
+            FilesConnector::KIND => {
+                let config: FilesConfig =
+                    serde_json::from_value(Value::Object(connection.settings.clone())).map_err(
+                        |error| {
+                            Error::new(ErrorKind::Config, "the connection's settings are wrong")
+                                .with("connection", name)
+                                .because(error)
+                        },
+                    )?;
+                FilesConnector::connect(config, self.root.clone())
+            }
+            other => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("connections of type `{other}` cannot be read yet; known: files"),
+            )
+            .with("connection", name)),
+        }
+    }
+
+    fn target(&self, id: &UniqueId) -> Result<Target> {
+        let manifest = self.project.manifest();
+        if let Some(node) = manifest.node(id) {
+            return seed_target(node);
+        }
+        let Some(source) = manifest.source(id) else {
+            return Err(Error::new(ErrorKind::Internal, "the node is not in the project").with("node", id));
+        };
+        let Some(ingest) = &source.ingest else {
+            return Err(Error::new(ErrorKind::Internal, "the source is not loaded by us").with("node", id));
+        };
+        let (settings, source_settings) =
+            LoadSettings::parse(&Value::Object(ingest.settings.clone()))
+                .map_err(|error| error.with("file", &source.original_file_path))?;
+        Ok(Target {
+            relation: source.relation(),
+            settings,
+            source_settings,
+            declared: declared(&source.declared_types(), id)?,
+            comments: source
+                .columns
+                .values()
+                .filter(|column| !column.description.is_empty())
+                .map(|column| (column.name.clone(), column.description.clone()))
+                .collect(),
+        })
+    }
+
+    /// The files (or other objects) that a load would read, by the names of their first rows;
+    /// `None` when nothing is new. Nothing is written.
+    pub(crate) async fn pending(
+        &self,
+        id: &UniqueId,
+        request: &LoadRequest,
+    ) -> Result<Option<Vec<String>>> {
+        let target = self.target(id)?;
+        let published = request.context.snapshot.get(&target.relation);
+        let whole = target.settings.mode == LoadMode::Full;
+        let read = ReadRequest {
+            settings: target.source_settings,
+            declared: target.declared,
+            known: published.filter(|_| !whole).map(|published| published.schema.clone()),
+            position: published
+                .filter(|_| !request.full)
+                .and_then(|published| published.position.clone()),
+            scope: if whole { ReadScope::Whole } else { ReadScope::New },
+            until: Until::CaughtUp,
+            parallelism: 1,
+            cancel: request.context.cancel.child(),
+        };
+        let mut changes = self.source(id)?.read(read).await?;
+        while let Some(change) = changes.next().await {
+            match change? {
+                Change::Rows(batch) => {
+                    let file = batch
+                        .column_by_name("_source_file")
+                        .filter(|column| !column.is_empty())
+                        .map(|column| tidemill_core::display_value(column, 0));
+                    return Ok(Some(file.into_iter().collect()));
+                }
+                Change::Rejected(_) => return Ok(Some(Vec::new())),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A seed is a CSV file with dbt's rules: only the empty text and `null` are NULL.
+fn seed_target(node: &Node) -> Result<Target> {
+    let mut written = Map::new();
+    let path = node.root_path.join(&node.original_file_path);
+    written.insert("location".to_owned(), json!(glob_literal(&path.to_string_lossy())));
+    written.insert("format".to_owned(), json!("csv"));
+    written.insert("mode".to_owned(), json!("full"));
+    written.insert("null_values".to_owned(), json!(["", "null"]));
+    written.insert("source_file_column".to_owned(), json!(false));
+    written.insert("source_row_column".to_owned(), json!(false));
+    if let Some(delimiter) = &node.config.delimiter {
+        written.insert("delimiter".to_owned(), json!(delimiter));
+    }
+    let (settings, source_settings) = LoadSettings::parse(&Value::Object(written))?;
+    Ok(Target {
+        relation: node.relation(),
+        settings,
+        source_settings,
+        declared: declared(&node.config.column_types, &node.unique_id)?,
+        comments: node
+            .columns
+            .values()
+            .filter(|column| !column.description.is_empty())
+            .map(|column| (column.name.clone(), column.description.clone()))
+            .collect(),
+    })
+}
+
+/// The path as a pattern that matches it alone.
+fn glob_literal(path: &str) -> String {
+    path.chars().fold(String::new(), |mut text, c| {
+        if matches!(c, '*' | '?' | '[' | ']' | '{' | '}') {
+            text.push('[');
+            text.push(c);
+            text.push(']');
+        } else {
+            text.push(c);
+        }
+        text
+    })
+}
+
+fn declared(columns: &IndexMap<String, String>, id: &UniqueId) -> Result<Vec<Field>> {
+    columns
+        .iter()
+        .map(|(column, text)| match types::parse(text) {
+            Some(data_type) => Ok(Field::new(column, data_type, true)),
+            None => Err(Error::new(
+                ErrorKind::Config,
+                format!("`{text}` is not a known type; use for example bigint, double, numeric(12,2), text, boolean, date or timestamp"),
+            )
+            .with("node", id)
+            .with("column", column)),
+        })
+        .collect()
+}
+
+#[async_trait]
+impl Loader for ProjectLoader {
+    async fn load(&self, id: &UniqueId, request: &LoadRequest) -> Result<Loaded> {
+        let target = self.target(id)?;
+        let source = self.source(id)?;
+        let (events, node) = (request.events.clone(), id.clone());
+        let spec = LoadSpec {
+            relation: target.relation,
+            settings: target.settings,
+            source_settings: target.source_settings,
+            declared: target.declared,
+            base: request.context.snapshot.clone(),
+            full_refresh: request.full,
+            comments: target.comments,
+            observers: None,
+            progress: Some(Arc::new(move |rows| {
+                events.emit(Event::NodeProgress { node: node.clone(), rows });
+            })),
+            run: request.context.run.clone(),
+            parallelism: std::thread::available_parallelism().map_or(1, usize::from),
+            cancel: request.context.cancel.clone(),
+        };
+        let loaded = tidemill_ingest::load(&*source, &spec, &*self.store).await?;
+        let summary = (loaded.rejected > 0).then(|| {
+            format!(
+                "{} rejected, see {}",
+                crate::output::plural(loaded.rejected, "row", "rows"),
+                tidemill_ingest::rejected_relation(&spec.relation)
+            )
+        });
+        Ok(Loaded {
+            staged: loaded.staged,
+            position: loaded.position,
+            rows: loaded.rows,
+            rejected: loaded.rejected,
+            notices: loaded.notices,
+            summary,
+        })
+    }
+
+    async fn acknowledge(&self, id: &UniqueId, position: &Position) -> Result<()> {
+        self.source(id)?.acknowledge(position).await
+    }
+
+    fn fingerprint(&self, id: &UniqueId) -> Result<Fingerprint> {
+        let target = self.target(id)?;
+        let declared: Vec<String> = target
+            .declared
+            .iter()
+            .map(|field| format!("{} {}", field.name(), field.data_type()))
+            .collect();
+        Ok(Fingerprint::new()
+            .with("settings", &target.source_settings.to_string())
+            .with("load settings", &format!("{:?}", target.settings))
+            .with("declared types", &declared.join("\n")))
+    }
+}

@@ -1,0 +1,369 @@
+//! The executor's renderer: over the project's templates, the checks, and the lake that templates
+//! may ask.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use serde_json::Value;
+use tidemill_check::TestDefinition;
+use tidemill_core::{
+    Check, CheckId, Diagnostics, Engine, Error, ErrorKind, OverlayEntry, QueryContext,
+    RelationKind, RelationName, Result, UniqueId,
+};
+use tidemill_plan::{Fingerprint, SEMANTICS};
+use tidemill_project::{
+    CatalogColumn, Message, Node, Project, QueryTable, RelationType, RenderState, ResourceType,
+    TestKind, Warehouse, normalize_sql,
+};
+use tidemill_run::{RenderRequest, Rendered, Renderer};
+
+use crate::output::Output;
+use crate::session::Session;
+use crate::types;
+
+/// Renders nodes of one project and keeps what it compiled.
+pub(crate) struct ProjectRenderer {
+    project: Arc<Project>,
+    engine: Arc<dyn Engine>,
+    output: Output,
+    folder: PathBuf,
+    write_files: bool,
+    command: String,
+    invocation: String,
+    started: chrono::DateTime<chrono::Utc>,
+    runtime: tokio::runtime::Handle,
+    compiled: Mutex<BTreeMap<UniqueId, String>>,
+}
+
+impl ProjectRenderer {
+    /// Compiled SQL goes to `<folder>/compiled/<project>/…`, as dbt writes it.
+    pub(crate) fn new(session: &Session, engine: Arc<dyn Engine>, folder: PathBuf) -> Self {
+        ProjectRenderer {
+            project: session.project.clone(),
+            engine,
+            output: session.output,
+            folder,
+            write_files: true,
+            command: session.command.clone(),
+            invocation: session.run.to_string(),
+            started: session.started,
+            runtime: tokio::runtime::Handle::current(),
+            compiled: Mutex::default(),
+        }
+    }
+
+    /// Writes no files.
+    pub(crate) fn read_only(mut self) -> Self {
+        self.write_files = false;
+        self
+    }
+
+    /// The SQL of everything that was rendered.
+    pub(crate) fn compiled(&self) -> BTreeMap<UniqueId, String> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The state that templates see.
+    pub(crate) fn state(&self, request: &RenderRequest) -> RenderState {
+        let lake = LakeForTemplates {
+            engine: self.engine.clone(),
+            context: request.context.clone(),
+            runtime: self.runtime.clone(),
+        };
+        RenderState {
+            full_refresh: request.full_refresh,
+            ..RenderState::new(Arc::new(lake), &self.command, &self.invocation, self.started)
+        }
+    }
+
+    fn node(&self, id: &UniqueId) -> Result<&Node> {
+        self.project.manifest().node(id).ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "the node is not in the project").with("node", id)
+        })
+    }
+
+    fn render_node(
+        &self,
+        node: &Node,
+        request: &RenderRequest,
+    ) -> Result<tidemill_project::Rendered> {
+        let rendered =
+            self.project.render_node(&node.unique_id, &self.state(request)).map_err(template_error)?;
+        for message in &rendered.messages {
+            match message {
+                Message::Info(text) => self.output.say(text),
+                Message::Print(text) => self.output.data(text),
+                Message::Debug(text) => tracing::debug!(node = %node.unique_id, text, "template"),
+            }
+        }
+        for warning in rendered.warnings.iter() {
+            self.output.say(warning);
+        }
+        self.keep(node, &rendered.sql)?;
+        Ok(rendered)
+    }
+
+    fn keep(&self, node: &Node, sql: &str) -> Result<()> {
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = compiled.insert(node.unique_id.clone(), sql.to_owned());
+        drop(compiled);
+        if !self.write_files || known.as_deref() == Some(sql) {
+            return Ok(());
+        }
+        let path = self
+            .folder
+            .join("compiled")
+            .join(&node.package_name)
+            .join(&node.original_file_path);
+        // A generic test has its own file in a folder named like its YAML file.
+        let path = match &node.test {
+            Some(test) if matches!(test.kind, TestKind::Generic(_)) => path.join(&node.path),
+            _ => path,
+        };
+        // An unchanged file keeps its time, so that nothing that watches it wakes up.
+        if std::fs::read(&path).is_ok_and(|found| found == sql.as_bytes()) {
+            return Ok(());
+        }
+        let write = || {
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            std::fs::write(&path, sql)
+        };
+        write().map_err(|error: std::io::Error| {
+            Error::new(ErrorKind::Io, "the compiled SQL cannot be written")
+                .with("file", path.display())
+                .because(error)
+        })
+    }
+
+    fn fingerprint(&self, node: &Node, rendered: &tidemill_project::Rendered) -> Fingerprint {
+        let config = &node.config;
+        let relevant = serde_json::json!({
+            "materialized": config.materialized.as_str(),
+            "unique_key": config.unique_key,
+            "incremental_strategy": config.incremental_strategy,
+            "on_schema_change": config.get("on_schema_change"),
+            "merge_update_columns": config.merge_update_columns,
+            "merge_exclude_columns": config.merge_exclude_columns,
+            "partition_by": config.partition_by,
+        });
+        let mut fingerprint = Fingerprint::new()
+            .with("SQL", &normalize_sql(&rendered.sql))
+            .with("configuration", &relevant.to_string())
+            .with("semantics", &SEMANTICS.to_string())
+            .with("timezone", &self.project.manifest().settings.timezone);
+        let comments: Vec<_> = node
+            .columns
+            .values()
+            .filter(|column| !column.description.is_empty())
+            .map(|column| (&column.name, &column.description))
+            .collect();
+        if !comments.is_empty() && node.config.materialized.as_str() != "view" {
+            fingerprint = fingerprint
+                .with("column descriptions", &serde_json::json!(comments).to_string());
+        }
+        fingerprint
+    }
+}
+
+/// Diagnostics of a template, as the cause of our error.
+fn template_error(diagnostics: Diagnostics) -> Error {
+    let text = diagnostics.to_string();
+    Error::new(ErrorKind::Config, format!("the template could not be rendered\n{text}"))
+}
+
+impl Renderer for ProjectRenderer {
+    fn render(&self, id: &UniqueId, request: &RenderRequest) -> Result<Rendered> {
+        let node = self.node(id)?;
+        let rendered = self.render_node(node, request)?;
+        if rendered.sql.trim().is_empty() {
+            return Err(Error::new(ErrorKind::Config, "the model renders to nothing")
+                .with("file", &node.original_file_path));
+        }
+        let fingerprint = self.fingerprint(node, &rendered);
+        let volatile = volatile_reads(&rendered.reads);
+        Ok(Rendered { sql: rendered.sql, fingerprint, volatile })
+    }
+
+    fn check(&self, id: &CheckId, request: &RenderRequest) -> Result<Box<dyn Check>> {
+        let node = self.node(id)?;
+        let Some(test) = node.test.as_ref().filter(|_| node.resource_type == ResourceType::Test)
+        else {
+            return Err(Error::new(ErrorKind::Internal, "the node is not a test").with("node", id));
+        };
+        let mut definition = TestDefinition {
+            filter: test.where_.clone(),
+            severity: test.severity,
+            warn_if: test.warn_if.clone(),
+            error_if: test.error_if.clone(),
+            fail_calc: test.fail_calc.clone(),
+            limit: test.limit,
+            ..TestDefinition::new(id.clone(), node.name.clone())
+        };
+        let manifest = self.project.manifest();
+        let native = match &test.kind {
+            TestKind::Generic(generic)
+                if generic.well_known
+                    && tidemill_check::is_native(generic.namespace.as_deref(), &generic.name) =>
+            {
+                Some(generic)
+            }
+            _ => None,
+        };
+        let attached = native.and_then(|generic| generic.attached.as_ref());
+        let relation = attached
+            .filter(|id| !manifest.node(id).is_some_and(Node::is_ephemeral))
+            .and_then(|id| manifest.relation_of(id));
+        match (native, relation) {
+            (Some(generic), Some(relation)) => {
+                let state = self.state(request);
+                let arguments = self.project.test_arguments(id, &state).map_err(template_error)?;
+                definition.namespace = generic.namespace.clone();
+                definition.name = generic.name.clone();
+                definition.arguments = arguments.values;
+                definition.column = generic.column.clone();
+                definition.relation = relation;
+            }
+            _ => {
+                let rendered = self.render_node(node, request)?;
+                if let Some(Value::String(calc)) = rendered.config.get("fail_calc") {
+                    definition.fail_calc = calc.clone();
+                }
+                // The query is filtered already.
+                definition.filter = None;
+                definition.sql = Some(rendered.sql);
+            }
+        }
+        let check = tidemill_check::check(&definition)?;
+        if definition.sql.is_none() {
+            self.keep(node, &check.failing_rows())?;
+        }
+        Ok(check)
+    }
+}
+
+/// What a template read that is different each time.
+fn volatile_reads(reads: &tidemill_project::Reads) -> Vec<String> {
+    [
+        (reads.run_started_at, "run_started_at"),
+        (reads.invocation_id, "invocation_id"),
+        (reads.clock, "the clock in its template"),
+        (reads.random, "random in its template"),
+    ]
+    .into_iter()
+    .filter(|(read, _)| *read)
+    .map(|(_, name)| name.to_owned())
+    .collect()
+}
+
+/// The lake as templates may ask it. Runs on blocking threads and waits there.
+struct LakeForTemplates {
+    engine: Arc<dyn Engine>,
+    context: QueryContext,
+    runtime: tokio::runtime::Handle,
+}
+
+/// More rows than this do not belong into a template.
+const MOST_ROWS: usize = 1_000_000;
+
+impl Warehouse for LakeForTemplates {
+    fn relation(&self, name: &RelationName) -> Result<Option<RelationType>> {
+        if let Some(entry) = self.context.overlay.0.get(name) {
+            return Ok(match entry {
+                OverlayEntry::Staged(_) => Some(RelationType::Table),
+                OverlayEntry::View(_) => Some(RelationType::View),
+                OverlayEntry::Absent => None,
+            });
+        }
+        Ok(self.context.snapshot.get(name).map(|relation| kind(&relation.kind)))
+    }
+
+    fn columns(&self, name: &RelationName) -> Result<Option<Vec<CatalogColumn>>> {
+        let schema = match self.context.overlay.0.get(name) {
+            Some(OverlayEntry::Staged(staged)) => staged.schema.clone(),
+            Some(OverlayEntry::View(sql)) => {
+                self.runtime.block_on(self.engine.describe(sql, &self.context))?.schema
+            }
+            Some(OverlayEntry::Absent) => return Ok(None),
+            None => match self.context.snapshot.get(name) {
+                Some(relation) => relation.schema.clone(),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(columns(&schema)))
+    }
+
+    fn relations(&self, schema: &str) -> Result<Vec<(RelationName, RelationType)>> {
+        Ok(self
+            .context
+            .snapshot
+            .relations
+            .values()
+            .filter(|relation| relation.name.schema() == schema)
+            .map(|relation| (relation.name.clone(), kind(&relation.kind)))
+            .collect())
+    }
+
+    fn query(&self, sql: &str) -> Result<QueryTable> {
+        self.runtime.block_on(async {
+            let mut stream = self.engine.query(sql, &self.context).await?;
+            let columns = columns(&stream.schema);
+            let mut rows = Vec::new();
+            while let Some(batch) = stream.batches.next().await {
+                let batch = batch?;
+                if rows.len() + batch.num_rows() > MOST_ROWS {
+                    return Err(Error::new(
+                        ErrorKind::Resources,
+                        format!("a query of a template gives more than {MOST_ROWS} rows"),
+                    ));
+                }
+                for row in 0..batch.num_rows() {
+                    rows.push(batch.columns().iter().map(|column| scalar(column, row)).collect());
+                }
+            }
+            Ok(QueryTable { columns, rows })
+        })
+    }
+}
+
+fn kind(kind: &RelationKind) -> RelationType {
+    match kind {
+        RelationKind::Table { .. } => RelationType::Table,
+        RelationKind::View { .. } => RelationType::View,
+    }
+}
+
+fn columns(schema: &arrow::datatypes::Schema) -> Vec<CatalogColumn> {
+    schema
+        .fields()
+        .iter()
+        .map(|field| CatalogColumn {
+            name: field.name().clone(),
+            data_type: types::name(field.data_type()),
+        })
+        .collect()
+}
+
+fn scalar(column: &arrow::array::ArrayRef, row: usize) -> Value {
+    use arrow::array::AsArray;
+    use arrow::datatypes::{DataType, Float64Type, Int64Type};
+    if column.is_null(row) {
+        return Value::Null;
+    }
+    let cast = |to: DataType| arrow::compute::cast(&column.slice(row, 1), &to).ok();
+    match column.data_type() {
+        DataType::Boolean => Value::Bool(column.as_boolean().value(row)),
+        kind if kind.is_integer() => match cast(DataType::Int64) {
+            Some(value) => Value::from(value.as_primitive::<Int64Type>().value(0)),
+            None => Value::String(tidemill_core::display_value(column, row)),
+        },
+        kind if kind.is_floating() => match cast(DataType::Float64) {
+            Some(value) => Value::from(value.as_primitive::<Float64Type>().value(0)),
+            None => Value::Null,
+        },
+        _ => Value::String(tidemill_core::display_value(column, row)),
+    }
+}

@@ -1,0 +1,296 @@
+//! One invocation: the project, the lake and the engine, wired.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use tidemill_core::{
+    At, Cancellation, EntryNumber, Overlay, Principal, QueryContext, RunId, Snapshot, TableStore,
+    UniqueId,
+};
+use tidemill_engine::{EmbeddedEngine, EngineOptions};
+use tidemill_lake::{Lake, LakeOptions};
+use tidemill_project::{
+    IndirectSelection, LoadOptions, Manifest, Node, Project, ResourceType, Selection,
+};
+
+use crate::args::{Global, SelectionArgs};
+use crate::output::Output;
+
+/// A loaded project and what the user asked for.
+pub(crate) struct Session {
+    pub(crate) output: Output,
+    pub(crate) global: Global,
+    pub(crate) project: Arc<Project>,
+    /// The folder of the project.
+    pub(crate) root: PathBuf,
+    /// The id of this invocation.
+    pub(crate) run: RunId,
+    /// The command, as dbt names it.
+    pub(crate) command: String,
+    /// When it started.
+    pub(crate) started: chrono::DateTime<chrono::Utc>,
+    /// Set by Ctrl-C.
+    pub(crate) cancel: Cancellation,
+}
+
+/// The lake and the engine over it.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    pub(crate) lake: Arc<Lake>,
+    pub(crate) engine: Arc<EmbeddedEngine>,
+}
+
+impl Session {
+    /// Finds and loads the project; prints its warnings.
+    pub(crate) fn open(
+        global: &Global,
+        command: &str,
+        output: Output,
+        cancel: Cancellation,
+    ) -> Result<Session> {
+        let root = project_dir(global.project_dir.as_deref())?;
+        let vars = match &global.vars {
+            Some(text) => tidemill_project::parse_vars(text)?,
+            None => serde_json::Map::new(),
+        };
+        let options = LoadOptions {
+            profiles_dir: global.profiles_dir.clone(),
+            profile: global.profile.clone(),
+            target: global.target.clone(),
+            vars,
+            threads: global.threads,
+            target_lake: global.target_lake.clone(),
+            target_path: global.target_path.as_ref().map(|path| path.display().to_string()),
+            env: None,
+        };
+        let (project, warnings) = Project::load(&root, &options)?;
+        for warning in warnings.iter() {
+            output.say(warning);
+        }
+        Ok(Session {
+            output,
+            global: global.clone(),
+            project: Arc::new(project),
+            root,
+            run: RunId::new(uuid::Uuid::now_v7().to_string()),
+            command: command.to_owned(),
+            started: chrono::Utc::now(),
+            cancel,
+        })
+    }
+
+    /// The resolved graph.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        self.project.manifest()
+    }
+
+    /// Where artifacts and compiled SQL go.
+    pub(crate) fn target_path(&self) -> PathBuf {
+        self.root.join(&self.manifest().settings.target_path)
+    }
+
+    /// Opens the lake and the engine.
+    pub(crate) async fn stores(&self) -> Result<Stores> {
+        let target = &self.manifest().target;
+        let memory = match &self.global.memory {
+            Some(text) => Some(crate::units::bytes(text).map_err(|error| anyhow!("--memory: {error}"))?),
+            None => target.memory,
+        };
+        let engine = EmbeddedEngine::new(EngineOptions {
+            memory_limit: memory,
+            timezone: self.manifest().settings.timezone.clone(),
+            databases: vec![target.database.clone(), "tidemill".to_owned(), "lake".to_owned()],
+            ..EngineOptions::default()
+        })?;
+        let lake = Lake::open(&target.lake, LakeOptions::new(engine.runtime())).await?;
+        let lake = Arc::new(lake);
+        let engine = Arc::new(engine.with_tables(lake.clone()));
+        Ok(Stores { lake, engine })
+    }
+
+    /// Milliseconds since 1970 do not do: microseconds.
+    pub(crate) fn now(&self) -> i64 {
+        self.started.timestamp_micros()
+    }
+
+    /// A context for a query of the owner over this state.
+    pub(crate) fn context(&self, snapshot: Snapshot) -> QueryContext {
+        QueryContext {
+            snapshot,
+            overlay: Overlay::none(),
+            principal: Principal::Owner,
+            run: self.run.clone(),
+            cancel: self.cancel.clone(),
+            default_schema: self.manifest().target.schema.clone(),
+            timezone: self.manifest().settings.timezone.clone(),
+            now: self.now(),
+        }
+    }
+
+    /// Nodes that are read and cannot be run yet, one line each.
+    pub(crate) fn unsupported_nodes(&self) -> Vec<String> {
+        self.manifest().nodes.values().filter_map(unsupported).collect()
+    }
+
+    /// Refuses work that would silently leave something out.
+    pub(crate) fn refuse_unsupported(
+        &self,
+        selected: &BTreeSet<UniqueId>,
+        scope: tidemill_plan::Scope,
+    ) -> Result<()> {
+        if !scope.models {
+            return Ok(());
+        }
+        let manifest = self.manifest();
+        let lines: Vec<String> = selected
+            .iter()
+            .filter_map(|id| unsupported(manifest.node(id)?))
+            .chain(
+                manifest
+                    .on_run_start
+                    .iter()
+                    .chain(&manifest.on_run_end)
+                    .filter(|hook| !hook.sql.trim().is_empty())
+                    .map(|_| "on-run-start and on-run-end hooks are not run yet".to_owned())
+                    .take(1),
+            )
+            .collect();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        Err(tidemill_core::Error::new(
+            tidemill_core::ErrorKind::Unsupported,
+            format!(
+                "this selection needs what is not supported yet; leave it out with --exclude, or take it out of the project:\n  {}",
+                lines.join("\n  ")
+            ),
+        )
+        .into())
+    }
+
+    /// Writes `manifest.json`.
+    pub(crate) fn write_manifest(
+        &self,
+        folder: &Path,
+        compiled: std::collections::BTreeMap<UniqueId, String>,
+    ) -> Result<()> {
+        let meta = tidemill_project::ManifestMeta {
+            generated_at: crate::artifacts::timestamp(chrono::Utc::now()),
+            invocation_id: self.run.to_string(),
+            invocation_started_at: Some(crate::artifacts::timestamp(self.started)),
+            compiled: compiled.into_iter().collect(),
+            env: crate::artifacts::custom_env(),
+        };
+        let manifest = tidemill_project::manifest_json(self.manifest(), &meta);
+        crate::artifacts::write(folder, "manifest.json", &manifest)
+    }
+
+    /// What the selection flags select; all that is enabled without any.
+    pub(crate) fn select(&self, args: &SelectionArgs) -> Result<BTreeSet<UniqueId>> {
+        let selection = Selection {
+            select: args.select.clone(),
+            exclude: args.exclude.clone(),
+            resource_types: resource_types(&args.resource_type)?,
+            exclude_resource_types: resource_types(&args.exclude_resource_type)?,
+            indirect: match args.indirect_selection.as_deref() {
+                None => IndirectSelection::default(),
+                Some(text) => IndirectSelection::parse(text).ok_or_else(|| {
+                    anyhow!("--indirect-selection {text}: use eager, cautious, buildable or empty")
+                })?,
+            },
+        };
+        let (selected, warnings) = tidemill_project::select(self.manifest(), &selection)?;
+        for warning in warnings.iter() {
+            self.output.say(warning);
+        }
+        Ok(selected)
+    }
+}
+
+fn resource_types(words: &[String]) -> Result<Vec<ResourceType>> {
+    words
+        .iter()
+        .flat_map(|words| words.split_whitespace())
+        .map(|word| {
+            ResourceType::parse(word).ok_or_else(|| {
+                anyhow!("`{word}` is not a resource type; use model, seed, source, test, analysis or exposure")
+            })
+        })
+        .collect()
+}
+
+/// The folder with `dbt_project.yml`: the given one, or the working folder or the nearest above it.
+fn project_dir(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return std::path::absolute(given).with_context(|| format!("cannot find {}", given.display()));
+    }
+    let here = std::env::current_dir().context("the working folder cannot be read")?;
+    let found = here.ancestors().find(|folder| folder.join("dbt_project.yml").is_file());
+    Ok(found.unwrap_or(&here).to_owned())
+}
+
+/// Reads an entry number, a time or a run id.
+pub(crate) fn parse_at(text: &str) -> Result<At> {
+    let text = text.trim();
+    if let Ok(number) = text.parse::<u64>() {
+        return Ok(At::Entry(EntryNumber(number)));
+    }
+    if uuid::Uuid::parse_str(text).is_ok() {
+        return Ok(At::Run(RunId::new(text)));
+    }
+    if let Some(time) = parse_time(text) {
+        return Ok(At::Time(time));
+    }
+    Err(anyhow!(
+        "`{text}` is not an entry number (17), a time (2026-01-31T12:00:00Z) or a run id; \
+         `tidemill lake history` lists them"
+    ))
+}
+
+fn parse_time(text: &str) -> Option<i64> {
+    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
+        return Some(time.timestamp_micros());
+    }
+    for format in ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"] {
+        if let Ok(time) = chrono::NaiveDateTime::parse_from_str(text.trim_end_matches(" UTC"), format) {
+            return Some(time.and_utc().timestamp_micros());
+        }
+    }
+    let date = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+    // The end of that day.
+    Some(date.succ_opt()?.and_hms_opt(0, 0, 0)?.and_utc().timestamp_micros() - 1)
+}
+
+impl Stores {
+    /// A published state.
+    pub(crate) async fn snapshot(&self, at: At) -> Result<Snapshot> {
+        Ok(self.lake.snapshot(at).await?)
+    }
+}
+
+/// Why a node cannot be run yet, if so.
+fn unsupported(node: &Node) -> Option<String> {
+    let place = &node.original_file_path;
+    let hooks = node.config.pre_hooks.iter().chain(&node.config.post_hooks);
+    if node.resource_type == ResourceType::Snapshot {
+        return Some(format!("{place}: snapshots"));
+    }
+    if node.resource_type != ResourceType::Model && node.resource_type != ResourceType::Seed {
+        return None;
+    }
+    if node.language != "sql" {
+        return Some(format!("{place}: models in {}", node.language));
+    }
+    if hooks.into_iter().any(|hook| !hook.sql.trim().is_empty()) {
+        return Some(format!("{place}: pre-hooks and post-hooks"));
+    }
+    if node.config.contract_enforced {
+        return Some(format!("{place}: enforced contracts"));
+    }
+    if !node.config.incremental_predicates.is_empty() {
+        return Some(format!("{place}: incremental_predicates"));
+    }
+    None
+}

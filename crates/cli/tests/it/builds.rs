@@ -1,0 +1,129 @@
+//! Building, building again, and building after a change.
+
+use crate::sandbox::{ORDERS_SOURCE, Sandbox};
+
+fn shop() -> Sandbox {
+    Sandbox::new(&[
+        ("data/orders-1.csv", "id,customer,amount\n1,ada,10\n2,bob,20\n"),
+        ("models/sources.yml", ORDERS_SOURCE),
+        ("models/stg_orders.sql", "select id, customer, amount from {{ source('raw', 'orders') }}"),
+        (
+            "models/revenue.sql",
+            "{{ config(materialized='table') }}\nselect customer, sum(amount) as revenue from {{ ref('stg_orders') }} group by customer",
+        ),
+        (
+            "models/top.sql",
+            "{{ config(materialized='table') }}\nselect max(revenue) as top from {{ ref('revenue') }}",
+        ),
+    ])
+}
+
+#[test]
+fn a_second_build_has_nothing_to_do() {
+    let shop = shop();
+    shop.build().ok().says("4 built");
+    assert_eq!(shop.rows("select * from revenue order by customer"), ["ada,10", "bob,20"]);
+    shop.build().ok().says("nothing to do: 4 nodes are up to date");
+}
+
+#[test]
+fn a_new_file_costs_that_file_and_what_depends_on_it() {
+    let shop = shop();
+    shop.build().ok();
+    shop.write("data/orders-2.csv", "id,customer,amount\n3,ada,5\n");
+    shop.build().ok().says("1 row").says("revenue").says("stg_orders").does_not_say("2 rows  v0");
+    assert_eq!(shop.rows("select * from revenue order by customer"), ["ada,15", "bob,20"]);
+    assert_eq!(shop.value("select count(*) from raw.orders"), "3");
+}
+
+#[test]
+fn a_change_rebuilds_the_model_and_stops_where_rows_stay_the_same() {
+    let shop = shop();
+    shop.build().ok();
+    // A comment is no change.
+    shop.write(
+        "models/revenue.sql",
+        "{{ config(materialized='table') }}\n-- a comment\nselect customer, sum(amount) as revenue from {{ ref('stg_orders') }} group by customer",
+    );
+    shop.build().ok().says("nothing to do");
+    // Another way to the same rows: built, and what depends on it is not.
+    shop.write(
+        "models/revenue.sql",
+        "{{ config(materialized='table') }}\nselect customer, sum(amount + 0) as revenue from {{ ref('stg_orders') }} group by 1",
+    );
+    shop.build().ok().says("1 came out the same, 3 reused");
+    shop.write(
+        "models/revenue.sql",
+        "{{ config(materialized='table') }}\nselect customer, sum(amount) * 2 as revenue from {{ ref('stg_orders') }} group by 1",
+    );
+    shop.build().ok().says("2 built, 2 reused");
+    assert_eq!(shop.value("select top from top"), "40");
+}
+
+#[test]
+fn volatile_models_are_built_each_time_unless_told_otherwise() {
+    let shop = Sandbox::new(&[(
+        "models/stamp.sql",
+        "{{ config(materialized='table') }}\nselect now() as at",
+    )]);
+    shop.build().ok();
+    shop.build().ok().says("1 built");
+    shop.write(
+        "models/stamp.sql",
+        "{{ config(materialized='table', meta={'reuse': true}) }}\nselect now() as at",
+    );
+    shop.build().ok();
+    shop.build().ok().says("nothing to do");
+}
+
+#[test]
+fn no_reuse_and_select_do_as_in_dbt() {
+    let shop = shop();
+    shop.build().ok();
+    shop.run(&["build", "--no-reuse", "--select", "revenue"]).ok().says("1 came out the same");
+    shop.run(&["run", "--select", "revenue+", "--no-reuse"]).ok().says("2 came out the same");
+    shop.run(&["build", "--select", "nothing_like_this"]).ok().says("nothing is selected");
+}
+
+#[test]
+fn a_var_that_is_read_counts_and_one_that_is_not_does_not() {
+    let shop = Sandbox::new(&[(
+        "models/one.sql",
+        "{{ config(materialized='table') }}\nselect {{ var('x', 1) }} as x",
+    )]);
+    shop.build().ok();
+    shop.run(&["build", "--vars", "{y: 2}"]).ok().says("nothing to do");
+    shop.run(&["build", "--vars", "{x: 2}"]).ok().says("1 built");
+    assert_eq!(shop.value("select x from one"), "2");
+}
+
+#[test]
+fn a_run_can_become_visible_at_once_or_not_at_all() {
+    let shop = Sandbox::new(&[
+        ("models/a.sql", "{{ config(materialized='table') }}\nselect 1 as id"),
+        ("models/b.sql", "{{ config(materialized='table') }}\nselect id from {{ ref('a') }}"),
+        ("models/m.yml", "models:\n  - name: b\n    columns: [{name: id, tests: [{accepted_values: {values: [2]}}]}]\n"),
+    ]);
+    shop.run(&["build", "--publish", "run"]).fails_with(1);
+    assert_eq!(shop.run(&["lake", "list", "--format", "json"]).ok().stdout, "");
+    shop.write("models/a.sql", "{{ config(materialized='table') }}\nselect 2 as id");
+    shop.run(&["build", "--publish", "run"]).ok();
+    // One entry for all of it.
+    let history = shop.run(&["lake", "history", "--format", "json"]).ok().stdout;
+    assert_eq!(history.lines().count(), 1, "{history}");
+    shop.build().ok().says("nothing to do");
+}
+
+#[test]
+fn seeds_are_typed_and_rebuilt_when_they_change() {
+    let shop = Sandbox::new(&[
+        ("seeds/codes.csv", "code,name,since\n1,one,2024-01-01\n2,,2024-01-02\n"),
+        ("models/named.sql", "{{ config(materialized='table') }}\nselect count(name) as n from {{ ref('codes') }}"),
+    ]);
+    shop.build().ok();
+    assert_eq!(shop.value("select n from named"), "1");
+    shop.run(&["seed"]).ok().says("nothing to do");
+    shop.write("seeds/codes.csv", "code,name,since\n1,one,2024-01-01\n2,two,2024-01-02\n");
+    shop.build().ok();
+    assert_eq!(shop.value("select n from named"), "2");
+}

@@ -1,0 +1,194 @@
+//! Checks stand before publication.
+
+use crate::sandbox::{ORDERS_SOURCE, Sandbox};
+
+fn table(name: &str, sql: &str) -> (String, String) {
+    (format!("models/{name}.sql"), format!("{{{{ config(materialized='table') }}}}\n{sql}"))
+}
+
+fn project(models: &[(&str, &str)], yaml: &str) -> Sandbox {
+    let sandbox = Sandbox::new(&[("models/properties.yml", yaml)]);
+    for (name, sql) in models {
+        let (path, text) = table(name, sql);
+        sandbox.write(&path, text);
+    }
+    sandbox
+}
+
+const NOT_NULL: &str = "models:\n  - name: a\n    columns: [{name: id, tests: [not_null]}]\n";
+
+#[test]
+fn data_that_fails_is_not_published_and_the_last_version_stays() {
+    let shop = project(
+        &[("a", "select 1 as id"), ("b", "select id from {{ ref('a') }}")],
+        NOT_NULL,
+    );
+    shop.build().ok();
+    shop.write("models/a.sql", "{{ config(materialized='table') }}\nselect cast(null as bigint) as id, 'x' as why");
+    shop.build()
+        .fails_with(1)
+        .says("not_null_a_id")
+        .says("why=x")
+        .says("skip")
+        .does_not_say("nothing to do");
+    assert_eq!(shop.rows("select id from a"), ["1"]);
+    // Failing again is no surprise, and fixing it publishes.
+    shop.build().fails_with(1);
+    shop.write("models/a.sql", "{{ config(materialized='table') }}\nselect 3 as id");
+    shop.build().ok();
+    assert_eq!(shop.rows("select id from b"), ["3"]);
+}
+
+#[test]
+fn a_warning_publishes() {
+    let shop = project(
+        &[("a", "select cast(null as bigint) as id")],
+        "models:\n  - name: a\n    columns: [{name: id, tests: [{not_null: {severity: warn}}]}]\n",
+    );
+    shop.build().ok().says("warn").says("1 warned");
+    assert_eq!(shop.value("select count(*) from a"), "1");
+    // Known from unchanged data, and told again.
+    shop.build().ok().says("1 warned");
+}
+
+#[test]
+fn thresholds_and_filters_are_dbts() {
+    let yaml = |config: &str| {
+        format!("models:\n  - name: a\n    columns: [{{name: id, tests: [{{not_null: {{config: {config}}}}}]}}]\n")
+    };
+    let sql = "select * from (values (1, 'x'), (null, 'x'), (null, 'y')) as t (id, kind)";
+    let shop = project(&[("a", sql)], &yaml("{error_if: '> 2', warn_if: '> 1'}"));
+    shop.build().ok().says("1 warned");
+    shop.write("models/properties.yml", yaml("{where: \"kind = 'y'\", error_if: '> 1'}"));
+    shop.build().ok().says("1 warned");
+    shop.write("models/properties.yml", yaml("{where: \"kind = 'x'\"}"));
+    shop.build().fails_with(1).says("Got 1 result");
+}
+
+#[test]
+fn a_check_over_two_tables_waits_for_both() {
+    let yaml = "models:\n  - name: child\n    columns: [{name: parent_id, tests: [{relationships: {to: \"ref('parent')\", field: id}}]}]\n";
+    let shop = project(
+        &[("child", "select 7 as parent_id"), ("parent", "select 7 as id")],
+        yaml,
+    );
+    shop.build().ok();
+    // Both change together: checked against the new parent, not the published one.
+    shop.write("models/child.sql", "{{ config(materialized='table') }}\nselect 8 as parent_id");
+    shop.build().fails_with(1);
+    assert_eq!(shop.rows("select parent_id from child"), ["7"]);
+    shop.write("models/parent.sql", "{{ config(materialized='table') }}\nselect 8 as id");
+    shop.build().ok();
+    assert_eq!(shop.rows("select parent_id from child"), ["8"]);
+}
+
+#[test]
+fn tables_that_check_each_other_are_published_together_or_not_at_all() {
+    let yaml = "models:
+  - name: a
+    columns: [{name: id, tests: [{relationships: {to: \"ref('b')\", field: id}}]}]
+  - name: b
+    columns: [{name: id, tests: [{relationships: {to: \"ref('a')\", field: id}}]}]
+";
+    let shop = project(&[("a", "select 1 as id"), ("b", "select 1 as id")], yaml);
+    shop.build().ok();
+    shop.write("models/a.sql", "{{ config(materialized='table') }}\nselect 2 as id");
+    shop.build().fails_with(1);
+    assert_eq!(shop.rows("select id from a"), ["1"]);
+    shop.write("models/b.sql", "{{ config(materialized='table') }}\nselect 2 as id");
+    shop.build().ok();
+    assert_eq!(shop.rows("select a.id from a join b using (id)"), ["2"]);
+}
+
+#[test]
+fn a_view_is_checked_before_its_definition_is_replaced() {
+    let shop = project(&[("below", "select 1 as id")], "models:\n  - name: v\n    columns: [{name: id, tests: [not_null]}]\n");
+    shop.write("models/v.sql", "select id from {{ ref('below') }}");
+    shop.build().ok();
+    shop.write("models/v.sql", "select nullif(id, 1) as id from {{ ref('below') }}");
+    shop.build().fails_with(1);
+    assert_eq!(shop.rows("select id from v"), ["1"]);
+}
+
+#[test]
+fn a_check_of_an_ephemeral_model_gates_what_inlines_it() {
+    let shop = project(
+        &[("out", "select id from {{ ref('eph') }}")],
+        "models:\n  - name: eph\n    columns: [{name: id, tests: [not_null]}]\n",
+    );
+    shop.write("models/eph.sql", "{{ config(materialized='ephemeral') }}\nselect cast(null as bigint) as id");
+    shop.build().fails_with(1);
+    shop.run(&["sql", "select * from out"]).fails_with(1);
+    shop.write("models/eph.sql", "{{ config(materialized='ephemeral') }}\nselect 1 as id");
+    shop.build().ok();
+    assert_eq!(shop.rows("select id from out"), ["1"]);
+}
+
+#[test]
+fn a_load_whose_rows_fail_is_not_published_and_is_loaded_again() {
+    let yaml = format!("{}        columns: [{{name: id, tests: [unique]}}]\n", ORDERS_SOURCE.trim_start());
+    let shop = Sandbox::new(&[("data/orders1.csv", "id\n1\n"), ("models/s.yml", &yaml)]);
+    shop.build().ok();
+    shop.write("data/orders2.csv", "id\n1\n2\n");
+    shop.build().fails_with(1).says("unique_");
+    assert_eq!(shop.value("select count(*) from raw.orders"), "1");
+    // The file was not published, so it may change.
+    shop.write("data/orders2.csv", "id\n2\n3\n");
+    shop.build().ok();
+    assert_eq!(shop.value("select count(*) from raw.orders"), "3");
+}
+
+#[test]
+fn a_singular_test_gates_the_last_of_what_it_reads() {
+    let shop = project(&[("a", "select 1 as id"), ("b", "select id from {{ ref('a') }}")], "models: []\n");
+    shop.write("tests/sums_agree.sql", "select 1 as wrong from (select sum(id) as s from {{ ref('a') }}) x, (select sum(id) as s from {{ ref('b') }}) y where x.s <> y.s");
+    shop.build().ok();
+    shop.write("models/b.sql", "{{ config(materialized='table') }}\nselect id + 1 as id from {{ ref('a') }}");
+    shop.build().fails_with(1).says("sums_agree");
+    assert_eq!(shop.rows("select id from b"), ["1"]);
+}
+
+#[test]
+fn failing_rows_can_be_kept() {
+    let shop = project(&[("a", "select cast(null as bigint) as id, 'bad' as what")], NOT_NULL);
+    shop.run(&["build", "--store-failures"]).fails_with(1);
+    let list = shop.run(&["lake", "list"]).ok().stdout;
+    assert!(list.contains("_dbt_test__audit.not_null_a_id"), "{list}");
+    assert!(!list.contains("main.a "), "{list}");
+}
+
+#[test]
+fn test_alone_reads_what_is_published_and_gates_nothing() {
+    let shop = project(&[("a", "select cast(null as bigint) as id")], NOT_NULL);
+    shop.run(&["run"]).ok();
+    shop.run(&["test"]).fails_with(1).says("not_null_a_id");
+    assert_eq!(shop.value("select count(*) from a"), "1");
+}
+
+#[test]
+fn native_tests_count_as_dbt_does() {
+    let yaml = "models:
+  - name: a
+    tests:
+      - dbt_utils.unique_combination_of_columns: {arguments: {combination_of_columns: [x, y]}, name: combo}
+      - dbt_utils.expression_is_true: {arguments: {expression: 'x < 3'}, name: expression}
+    columns:
+      - name: x
+        tests:
+          - unique: {name: uniq}
+          - accepted_values: {arguments: {values: [1, 2]}, name: accepted}
+          - dbt_utils.accepted_range: {arguments: {min_value: 2}, name: range}
+      - name: y
+        tests:
+          - dbt_expectations.expect_column_values_to_match_regex: {arguments: {regex: '^[ab]$'}, name: regex}
+";
+    // 1,1 twice; 3 and 4 are not accepted and not below 3.
+    let sql = "select * from (values (1, 'a'), (1, 'a'), (2, 'b'), (3, 'c'), (4, 'dd'), (null, null)) as t (x, y)";
+    let shop = project(&[("a", sql)], yaml);
+    let said = shop.build().fails_with(1).all();
+    for (name, count) in [("combo", 1), ("expression", 2), ("uniq", 1), ("accepted", 2), ("range", 2), ("regex", 2)] {
+        let results = if count == 1 { "result" } else { "results" };
+        let line = format!("{name}: Got {count} {results}");
+        assert!(said.contains(&line), "`{line}` is not in\n{said}");
+    }
+}

@@ -1,0 +1,113 @@
+//! Incremental models: four strategies, changed columns.
+
+use crate::sandbox::Sandbox;
+
+/// A model over a seed-like source that the test rewrites.
+fn incremental(config: &str) -> Sandbox {
+    let sandbox = Sandbox::new(&[(
+        "models/m.sql",
+        &format!("{{{{ config(materialized='incremental', {config}) }}}}\nselect * from {{{{ ref('s') }}}}"),
+    )]);
+    sandbox.write("seeds/s.csv", "id,day,v\n1,a,10\n2,a,20\n3,b,30\n");
+    sandbox
+}
+
+const SECOND: &str = "id,day,v\n2,a,21\n4,c,40\n";
+
+fn rows(sandbox: &Sandbox) -> Vec<String> {
+    sandbox.rows("select * from m order by id, v")
+}
+
+#[test]
+fn each_strategy_does_as_in_dbt() {
+    let cases: [(&str, &[&str]); 5] = [
+        ("incremental_strategy='append'", &["1,a,10", "2,a,20", "2,a,21", "3,b,30", "4,c,40"]),
+        ("incremental_strategy='merge', unique_key='id'", &["1,a,10", "2,a,21", "3,b,30", "4,c,40"]),
+        ("unique_key='id'", &["1,a,10", "2,a,21", "3,b,30", "4,c,40"]),
+        (
+            "incremental_strategy='insert_overwrite', partition_by=['day']",
+            &["2,a,21", "3,b,30", "4,c,40"],
+        ),
+        (
+            "incremental_strategy='merge', unique_key=['id'], merge_update_columns=['day']",
+            &["1,a,10", "2,a,20", "3,b,30", "4,c,40"],
+        ),
+    ];
+    for (config, expected) in cases {
+        let sandbox = incremental(config);
+        sandbox.build().ok();
+        assert_eq!(rows(&sandbox), ["1,a,10", "2,a,20", "3,b,30"], "{config}");
+        sandbox.build().ok().says("nothing to do");
+        sandbox.write("seeds/s.csv", SECOND);
+        sandbox.build().ok();
+        assert_eq!(rows(&sandbox), expected, "{config}");
+        sandbox.build().ok().says("nothing to do");
+        sandbox.run(&["build", "--full-refresh"]).ok();
+        assert_eq!(rows(&sandbox), ["2,a,21", "4,c,40"], "{config}");
+    }
+}
+
+#[test]
+fn a_merge_with_one_key_twice_names_it_and_changes_nothing() {
+    let sandbox = incremental("incremental_strategy='merge', unique_key='id'");
+    sandbox.build().ok();
+    sandbox.write("seeds/s.csv", "id,day,v\n9,a,1\n9,b,2\n");
+    sandbox.build().fails_with(1).says("9");
+    assert_eq!(rows(&sandbox), ["1,a,10", "2,a,20", "3,b,30"]);
+    // delete+insert keeps both, as in dbt.
+    let sandbox = incremental("incremental_strategy='delete+insert', unique_key='id'");
+    sandbox.build().ok();
+    sandbox.write("seeds/s.csv", "id,day,v\n1,a,1\n1,b,2\n");
+    sandbox.build().ok();
+    assert_eq!(rows(&sandbox), ["1,a,1", "1,b,2", "2,a,20", "3,b,30"]);
+}
+
+#[test]
+fn changed_columns_follow_the_setting() {
+    let model = |setting: &str, columns: &str| {
+        format!("{{{{ config(materialized='incremental', on_schema_change='{setting}') }}}}\nselect {columns} from {{{{ ref('s') }}}}")
+    };
+    let start = |setting: &str| {
+        let sandbox = Sandbox::new(&[
+            ("seeds/s.csv", "id,a,b\n1,x,y\n"),
+            ("models/m.sql", &model(setting, "id, a")),
+        ]);
+        sandbox.build().ok();
+        sandbox
+    };
+    let sandbox = start("fail");
+    sandbox.write("models/m.sql", model("fail", "id, a, b"));
+    sandbox.build().fails_with(1).says("on_schema_change");
+
+    let sandbox = start("ignore");
+    sandbox.write("models/m.sql", model("ignore", "id, a, b"));
+    sandbox.build().ok();
+    assert_eq!(sandbox.rows("select * from m"), ["1,x", "1,x"]);
+
+    let sandbox = start("append_new_columns");
+    sandbox.write("models/m.sql", model("append_new_columns", "id, b"));
+    sandbox.build().ok();
+    assert_eq!(sandbox.rows("select id, a, b from m order by b nulls first"), ["1,x,", "1,,y"]);
+
+    let sandbox = start("sync_all_columns");
+    sandbox.write("models/m.sql", model("sync_all_columns", "id, b"));
+    sandbox.build().ok();
+    assert_eq!(sandbox.rows("select * from m order by b nulls first"), ["1,", "1,y"]);
+}
+
+#[test]
+fn is_incremental_reads_its_own_table() {
+    let sandbox = Sandbox::new(&[
+        ("data/e1.csv", "id\n1\n2\n"),
+        ("models/s.yml", "sources:\n  - name: raw\n    tables: [{name: e, ingest: {location: 'data/e*.csv', mode: append}}]\n"),
+        (
+            "models/m.sql",
+            "{{ config(materialized='incremental') }}\nselect id from {{ source('raw', 'e') }}\n{% if is_incremental() %}where id > (select max(id) from {{ this }}){% endif %}",
+        ),
+    ]);
+    sandbox.build().ok();
+    sandbox.build().ok().says("nothing to do");
+    sandbox.write("data/e2.csv", "id\n3\n");
+    sandbox.build().ok().says("1 row");
+    assert_eq!(sandbox.rows("select id from m order by id"), ["1", "2", "3"]);
+}

@@ -1,0 +1,10 @@
+//! The binary on small real projects.
+
+mod builds;
+mod checks;
+mod commands;
+mod crashes;
+mod incremental;
+mod loads;
+mod mistakes;
+mod sandbox;

@@ -1,0 +1,99 @@
+//! One clear error for each mistake, and nothing written.
+
+use crate::sandbox::Sandbox;
+
+#[test]
+fn several_mistakes_are_shown_at_once_where_they_are() {
+    let sandbox = Sandbox::new(&[
+        ("models/a.sql", "select *\nfrom {{ ref('stg_order') }}"),
+        ("models/stg_orders.sql", "select 1 as id"),
+        ("models/b.sql", "select * from {{ source('shop', 'orders') }}"),
+    ]);
+    sandbox
+        .build()
+        .fails_with(2)
+        .says("models/a.sql:2:")
+        .says("^")
+        .says("did you mean `stg_orders`?")
+        .says("models/b.sql:1:");
+    assert!(!sandbox.path("lake").exists(), "nothing was to be written");
+}
+
+#[test]
+fn a_cycle_is_named() {
+    let sandbox = Sandbox::new(&[
+        ("models/a.sql", "select * from {{ ref('b') }}"),
+        ("models/b.sql", "select * from {{ ref('a') }}"),
+    ]);
+    sandbox.build().fails_with(2).says("cycle").says("a").says("b");
+}
+
+#[test]
+fn a_missing_project_says_what_to_do() {
+    let sandbox = Sandbox::new(&[]);
+    sandbox.remove("dbt_project.yml");
+    sandbox.build().fails_with(2).says("dbt_project.yml").says("tidemill init");
+}
+
+#[test]
+fn wrong_yaml_and_wrong_jinja_are_shown_where_they_are() {
+    let sandbox = Sandbox::new(&[("models/m.yml", "models:\n  - name: a\n   columns: []\n")]);
+    sandbox.build().fails_with(2).says("models/m.yml:3");
+    let sandbox = Sandbox::new(&[("models/a.sql", "select 1\n{% if true %}\n")]);
+    sandbox.build().fails_with(2).says("models/a.sql:");
+}
+
+#[test]
+fn wrong_sql_fails_its_model_only() {
+    let sandbox = Sandbox::new(&[
+        ("models/good.sql", "{{ config(materialized='table') }} select 1 as id"),
+        ("models/bad.sql", "{{ config(materialized='table') }} select idd from {{ ref('good') }}"),
+        ("models/after.sql", "select * from {{ ref('bad') }}"),
+    ]);
+    sandbox.build().fails_with(1).says("idd").says("skip");
+    assert_eq!(sandbox.rows("select id from good"), ["1"]);
+}
+
+#[test]
+fn a_cast_that_fails_names_the_value() {
+    let sandbox = Sandbox::new(&[(
+        "models/a.sql",
+        "{{ config(materialized='table') }} select cast(x as integer) as n from (values ('1'), ('one')) as t (x)",
+    )]);
+    sandbox.build().fails_with(1).says("one");
+    sandbox.run(&["sql", "select * from a"]).fails_with(1);
+}
+
+#[test]
+fn an_unknown_setting_of_a_load_names_the_nearest() {
+    let sandbox = Sandbox::new(&[
+        ("models/s.yml", "sources:\n  - name: raw\n    tables:\n      - name: t\n        ingest: {locaton: 'data/*.csv'}\n"),
+        ("data/a.csv", "id\n1\n"),
+    ]);
+    let outcome = sandbox.build();
+    assert_ne!(outcome.code, Some(0));
+    outcome.says("locaton").says("location");
+}
+
+#[test]
+fn a_statement_that_writes_is_refused() {
+    let sandbox = Sandbox::new(&[("models/a.sql", "{{ config(materialized='table') }} select 1 as id")]);
+    sandbox.build().ok();
+    for statement in [
+        "drop table a",
+        "delete from a",
+        "copy (select 1) to '/tmp/x.csv'",
+        "create external table e stored as csv location '/etc/passwd'",
+    ] {
+        assert_ne!(sandbox.run(&["sql", statement]).code, Some(0), "{statement}");
+    }
+    assert_eq!(sandbox.value("select id from a"), "1");
+}
+
+#[test]
+fn a_query_that_is_too_deep_ends_with_an_error() {
+    let sandbox = Sandbox::new(&[]);
+    let query = format!("select {}1", "1 + ".repeat(20_000));
+    let outcome = sandbox.run(&["sql", &query]);
+    assert!(outcome.code.is_some(), "killed: {}", outcome.all());
+}
