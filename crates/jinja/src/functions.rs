@@ -12,7 +12,7 @@ use crate::state::State;
 use crate::types::dict;
 use crate::types::generator::Generator;
 use crate::types::set::Set;
-use crate::value::{Dict, Value};
+use crate::value::{Dict, Value, discard};
 use crate::{from_json_text, to_json_text};
 
 /// Most items that `range` gives: the sandbox's limit in Jinja2.
@@ -306,6 +306,12 @@ impl Cycler {
     }
 }
 
+impl Drop for Cycler {
+    fn drop(&mut self) {
+        discard(self.items.drain(..));
+    }
+}
+
 impl Object for Cycler {
     fn type_name(&self) -> &str {
         "Cycler"
@@ -357,6 +363,12 @@ fn joiner(args: &Args, _state: &mut State<'_>) -> Result<Value, Error> {
     let [separator] = args.bind("joiner", ["sep"], 0)?;
     let separator = separator.unwrap_or_else(|| Value::str(", "));
     Ok(Value::object(Joiner { separator, used: Mutex::new(false) }))
+}
+
+impl Drop for Joiner {
+    fn drop(&mut self) {
+        discard([std::mem::replace(&mut self.separator, Value::None)]);
+    }
 }
 
 impl Object for Joiner {

@@ -8,7 +8,7 @@ use crate::predicates;
 use crate::state::State;
 use crate::types::dict;
 use crate::types::generator::Generator;
-use crate::value::{Value, sort_with_keys};
+use crate::value::{Value, discard, sort_with_keys};
 
 pub(super) fn map(value: &Value, args: &Args, state: &mut State<'_>) -> Result<Value, Error> {
     let items = value.items()?;
@@ -134,6 +134,13 @@ struct Group {
 impl Group {
     fn pair(&self) -> Value {
         Value::tuple([self.grouper.clone(), self.list.clone()])
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let take = |value: &mut Value| std::mem::replace(value, Value::None);
+        discard([take(&mut self.grouper), take(&mut self.list)]);
     }
 }
 

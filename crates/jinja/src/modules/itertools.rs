@@ -6,7 +6,7 @@ use crate::function::{Args, expect_int};
 use crate::object::Object;
 use crate::state::State;
 use crate::types::generator::Generator;
-use crate::value::{BinaryOp, Value, binary};
+use crate::value::{BinaryOp, Value, binary, discard};
 
 /// `modules.itertools`.
 pub(super) fn module() -> Value {
@@ -197,6 +197,16 @@ fn pick(
 enum Endless {
     Count(Value, Value),
     Cycle(Vec<Value>),
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        let take = |value: &mut Value| std::mem::replace(value, Value::None);
+        match self {
+            Endless::Count(start, step) => discard([take(start), take(step)]),
+            Endless::Cycle(items) => discard(items.drain(..)),
+        }
+    }
 }
 
 impl Object for Endless {

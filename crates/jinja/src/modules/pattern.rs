@@ -45,7 +45,10 @@ impl Compiled {
         slot: &'r OnceLock<Option<Regex>>,
         wrap: impl Fn(&str) -> String,
     ) -> Result<&'r Regex, Error> {
-        slot.get_or_init(|| build(&wrap(self.search.as_str()), self.flags).ok())
+        // A comment of a verbose pattern ends with its line.
+        let end = if self.flags & VERBOSE != 0 { "\n" } else { "" };
+        let inner = format!("{}{end}", self.search.as_str());
+        slot.get_or_init(|| build(&wrap(&inner), self.flags).ok())
             .as_ref()
             .ok_or_else(|| Error::runtime("the pattern cannot be anchored"))
     }

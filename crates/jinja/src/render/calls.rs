@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::expressions::{attribute, evaluate, own_attribute};
-use super::{Output, Scope, grow, statements};
+use super::{Output, Scope, grow, native, statements};
 use crate::error::{Error, ErrorKind, Frame};
 use crate::function::Args;
 use crate::macros::Macro;
@@ -102,7 +102,7 @@ pub(super) fn call_method(
 ) -> Result<Value, Error> {
     match owner {
         Value::Object(object) => {
-            if let Some(result) = object.call_method(name, args, state) {
+            if let Some(result) = native(|| object.call_method(name, args, state)) {
                 return result;
             }
         }
@@ -135,10 +135,10 @@ pub(super) fn call_value(
     state: &mut State<'_>,
 ) -> Result<Value, Error> {
     match callee {
-        Value::Function(function) => function.call(args, state),
+        Value::Function(function) => native(|| function.call(args, state)),
         Value::Macro(called) => call_macro(called, args, state),
         Value::Method(method) => call_method(method.receiver(), method.name(), args, state),
-        Value::Object(object) => object.call(args, state),
+        Value::Object(object) => native(|| object.call(args, state)),
         Value::Undefined(undefined) => Err(undefined.error()),
         other => Err(Error::type_error(format!("'{}' object is not callable", other.type_name()))),
     }

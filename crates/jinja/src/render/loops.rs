@@ -10,7 +10,7 @@ use crate::function::Args;
 use crate::object::Object;
 use crate::state::State;
 use crate::syntax::ast::For;
-use crate::value::{Value, ValueIter};
+use crate::value::{Value, ValueIter, discard};
 
 pub(super) fn run(
     each: &Arc<For>,
@@ -130,6 +130,14 @@ impl Loop {
         turn.previous = turn.current.take();
         turn.current = Some(current.clone());
         turn.next = next.cloned();
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let turn = self.turn.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let items = [turn.current.take(), turn.previous.take(), turn.next.take()];
+        discard(items.into_iter().flatten().chain(turn.changed.take().into_iter().flatten()));
     }
 }
 

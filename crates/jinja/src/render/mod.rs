@@ -35,6 +35,11 @@ pub(crate) fn grow<R>(work: impl FnOnce() -> R) -> R {
     stacker::maybe_grow(RED_ZONE, STACK_SEGMENT, work)
 }
 
+/// Runs a function of the host or an object, with half a MiB of stack at least.
+pub(crate) fn native<R>(work: impl FnOnce() -> R) -> R {
+    stacker::maybe_grow(512 << 10, 2 * STACK_SEGMENT, work)
+}
+
 pub(crate) fn template(
     body: &Body,
     source: &Arc<Source>,

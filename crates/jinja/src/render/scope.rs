@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::macros::Macro;
 use crate::syntax::ast::MacroDef;
-use crate::value::Value;
+use crate::value::{Value, discard};
 
 /// The variables of one block (a template, a macro call, one turn of a loop, ...), within the
 /// scopes around it.
@@ -18,6 +18,16 @@ enum Slot {
     /// A macro defined here. Kept apart from its surroundings until it is looked up: a macro
     /// value holds its scope, and a scope that held such values would never be freed.
     Macro(Arc<MacroDef>, Arc<str>),
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let slots = self.slots.get_mut().unwrap_or_else(PoisonError::into_inner);
+        discard(slots.drain(..).filter_map(|(_, slot)| match slot {
+            Slot::Value(value) => Some(value),
+            Slot::Macro(..) => None,
+        }));
+    }
 }
 
 impl Scope {

@@ -357,7 +357,7 @@ impl<'s> Lexer<'s> {
             }
             end
         };
-        let whole = digits(0);
+        let mut whole = digits(0);
         let mut end = whole;
         if !after_dot {
             if bytes.get(end) == Some(&b'.') && bytes.get(end + 1).is_some_and(u8::is_ascii_digit) {
@@ -369,6 +369,12 @@ impl<'s> Lexer<'s> {
                     end = digits(end + 1 + sign);
                 }
             }
+        }
+        if end == whole && bytes[0] == b'0' {
+            // No leading zeros: `012` is two numbers, which no grammar rule takes.
+            let zeros = rest.find(|c| c != '0' && c != '_').unwrap_or(rest.len());
+            whole = zeros.min(whole);
+            end = whole;
         }
         let text = rest[..end].replace('_', "");
         self.at += end;

@@ -39,7 +39,8 @@ fn parse(text: &str, type_name: &str) -> Result<Spec, Error> {
     let is_align = |c: char| matches!(c, '<' | '>' | '=' | '^');
     let mut ahead = text.chars();
     let first = ahead.next();
-    if ahead.next().is_some_and(is_align) {
+    let has_fill = ahead.next().is_some_and(is_align);
+    if has_fill {
         spec.fill = first.unwrap_or(' ');
         chars.next();
         spec.align = chars.next();
@@ -53,8 +54,10 @@ fn parse(text: &str, type_name: &str) -> Result<Spec, Error> {
     spec.alternate = chars.next_if_eq(&'#').is_some();
     if chars.next_if_eq(&'0').is_some() {
         spec.zero = true;
-        if spec.align.is_none() {
+        if !has_fill {
             spec.fill = '0';
+        }
+        if spec.align.is_none() {
             spec.align = Some('=');
         }
     }

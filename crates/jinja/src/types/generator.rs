@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::function::Args;
 use crate::object::Object;
 use crate::state::State;
-use crate::value::Value;
+use crate::value::{Value, discard};
 
 /// Python's generators and iterators: true, without length, used up by going through them.
 #[derive(Debug)]
@@ -18,6 +18,12 @@ pub(crate) struct Generator {
 impl Generator {
     pub(crate) fn value(type_name: &'static str, items: Vec<Value>) -> Value {
         Value::object(Self { type_name, items: Mutex::new(items.into()) })
+    }
+}
+
+impl Drop for Generator {
+    fn drop(&mut self) {
+        discard(self.items.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..));
     }
 }
 

@@ -11,39 +11,8 @@ use indexmap::{Equivalent, IndexMap};
 
 use super::Value;
 use super::compare::{check_hashable, hash_str};
+use super::trash::discard;
 use crate::error::Error;
-
-/// Frees nested collections without recursion, however deep they are.
-fn drop_deep(mut pending: Vec<Value>) {
-    while let Some(value) = pending.pop() {
-        match value {
-            Value::List(list) => {
-                if let Some(mut cell) = Arc::into_inner(list.0) {
-                    pending.append(cell.items.get_mut().unwrap_or_else(PoisonError::into_inner));
-                }
-            }
-            Value::Tuple(tuple) => {
-                if let Some(mut cell) = Arc::into_inner(tuple.0) {
-                    pending.append(&mut cell.items);
-                }
-            }
-            Value::Dict(dict) => {
-                if let Some(mut cell) = Arc::into_inner(dict.0) {
-                    let map = cell.entries.get_mut().unwrap_or_else(PoisonError::into_inner);
-                    for (key, value) in std::mem::take(map) {
-                        pending.push(key.0);
-                        pending.push(value);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn is_collection(value: &Value) -> bool {
-    matches!(value, Value::List(_) | Value::Tuple(_) | Value::Dict(_))
-}
 
 struct ListCell {
     items: Mutex<Vec<Value>>,
@@ -52,9 +21,7 @@ struct ListCell {
 impl Drop for ListCell {
     fn drop(&mut self) {
         let items = self.items.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if items.iter().any(is_collection) {
-            drop_deep(std::mem::take(items));
-        }
+        discard(items.drain(..));
     }
 }
 
@@ -113,9 +80,7 @@ struct TupleCell {
 
 impl Drop for TupleCell {
     fn drop(&mut self) {
-        if self.items.iter().any(is_collection) {
-            drop_deep(std::mem::take(&mut self.items));
-        }
+        discard(self.items.drain(..));
     }
 }
 
@@ -201,14 +166,7 @@ struct DictCell {
 impl Drop for DictCell {
     fn drop(&mut self) {
         let entries = self.entries.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if entries.iter().any(|(key, value)| is_collection(&key.0) || is_collection(value)) {
-            let mut pending = Vec::with_capacity(entries.len());
-            for (key, value) in std::mem::take(entries) {
-                pending.push(key.0);
-                pending.push(value);
-            }
-            drop_deep(pending);
-        }
+        discard(entries.drain(..).flat_map(|(key, value)| [key.0, value]));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Equality, order and hashing as Python defines them.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 
@@ -7,12 +8,30 @@ use super::Value;
 use crate::error::Error;
 
 /// Deeper values than this are compared by identity: a list may contain itself.
-const DEPTH: usize = 200;
+const DEPTH: usize = 100;
 
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
-        equal(self, other, 0)
+        match (self, other) {
+            (Value::Object(_), _)
+            | (_, Value::Object(_))
+            | (Value::List(_), Value::List(_))
+            | (Value::Tuple(_), Value::Tuple(_))
+            | (Value::Dict(_), Value::Dict(_)) => {
+                // Objects compare what is in them by a new `==`, so the depth is counted here.
+                let depth = EQUALITIES.replace(EQUALITIES.get() + 1);
+                let result = if depth < 50 { equal(self, other, 0) } else { self.same_as(other) };
+                EQUALITIES.set(depth);
+                result
+            }
+            _ => equal(self, other, 0),
+        }
     }
+}
+
+thread_local! {
+    /// Comparisons within one another on this thread.
+    static EQUALITIES: Cell<usize> = const { Cell::new(0) };
 }
 
 fn equal(left: &Value, right: &Value, depth: usize) -> bool {

@@ -7,6 +7,7 @@ mod convert;
 mod iterate;
 mod repr;
 mod string;
+mod trash;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub(crate) use compare::{compare, sort_with_keys};
 pub(crate) use convert::json_key;
 pub(crate) use repr::{float_repr, push_str, repr, string_repr};
 pub(crate) use string::Marker;
+pub(crate) use trash::discard;
 
 use crate::error::Error;
 use crate::function::{BoundMethod, Function};

@@ -1,5 +1,6 @@
 //! Python's `str()` and `repr()`.
 
+use std::cell::RefCell;
 use std::fmt::Write;
 
 use super::Value;
@@ -12,19 +13,27 @@ pub(crate) fn push_str(out: &mut String, value: &Value) {
     match value {
         Value::Undefined(_) => {}
         Value::Str(text) => out.push_str(text),
-        Value::Object(object) => out.push_str(&object.render()),
-        other => push_repr(out, other, &mut Vec::new()),
+        Value::Object(object) => {
+            let address = std::ptr::from_ref(object.as_ref()).cast::<()>() as usize;
+            if enter(address) {
+                out.push_str(&object.render());
+                leave();
+            } else {
+                out.push_str("...");
+            }
+        }
+        other => push_repr(out, other),
     }
 }
 
 /// Python's `repr()`.
 pub(crate) fn repr(value: &Value) -> String {
     let mut out = String::new();
-    push_repr(&mut out, value, &mut Vec::new());
+    push_repr(&mut out, value);
     out
 }
 
-fn push_repr(out: &mut String, value: &Value, inside: &mut Vec<usize>) {
+fn push_repr(out: &mut String, value: &Value) {
     match value {
         Value::Undefined(_) => out.push_str("Undefined"),
         Value::None => out.push_str("None"),
@@ -36,23 +45,23 @@ fn push_repr(out: &mut String, value: &Value, inside: &mut Vec<usize>) {
         Value::Float(number) => out.push_str(&float_repr(*number)),
         Value::Str(text) => push_string_repr(out, text),
         Value::List(list) => {
-            if !enter(list.address(), inside) {
+            if !enter(list.address()) {
                 out.push_str("[...]");
                 return;
             }
-            push_sequence(out, '[', &list.to_vec(), "]", inside);
-            inside.pop();
+            push_sequence(out, '[', &list.to_vec(), "]");
+            leave();
         }
         Value::Tuple(items) => {
-            if !enter(items.address(), inside) {
+            if !enter(items.address()) {
                 out.push_str("(...)");
                 return;
             }
-            push_sequence(out, '(', items, if items.len() == 1 { ",)" } else { ")" }, inside);
-            inside.pop();
+            push_sequence(out, '(', items, if items.len() == 1 { ",)" } else { ")" });
+            leave();
         }
         Value::Dict(dict) => {
-            if !enter(dict.address(), inside) {
+            if !enter(dict.address()) {
                 out.push_str("{...}");
                 return;
             }
@@ -61,12 +70,12 @@ fn push_repr(out: &mut String, value: &Value, inside: &mut Vec<usize>) {
                 if index > 0 {
                     out.push_str(", ");
                 }
-                push_repr(out, key, inside);
+                push_repr(out, key);
                 out.push_str(": ");
-                push_repr(out, value, inside);
+                push_repr(out, value);
             }
             out.push('}');
-            inside.pop();
+            leave();
         }
         Value::Macro(called) => {
             let _ = write!(out, "<Macro '{}'>", called.name());
@@ -84,37 +93,45 @@ fn push_repr(out: &mut String, value: &Value, inside: &mut Vec<usize>) {
         }
         Value::Object(object) => {
             let address = std::ptr::from_ref(object.as_ref()).cast::<()>() as usize;
-            if !enter(address, inside) {
+            if !enter(address) {
                 out.push_str("...");
                 return;
             }
             out.push_str(&object.repr());
-            inside.pop();
+            leave();
         }
     }
 }
 
-fn enter(address: usize, inside: &mut Vec<usize>) -> bool {
-    if inside.len() >= DEPTH || inside.contains(&address) {
-        return false;
-    }
-    inside.push(address);
-    true
+thread_local! {
+    /// The containers that are being printed on this thread: objects print what is in them by a
+    /// new call of `repr`, so this cannot be an argument.
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-fn push_sequence(
-    out: &mut String,
-    open: char,
-    items: &[Value],
-    close: &str,
-    inside: &mut Vec<usize>,
-) {
+/// False when this container is being printed already, or too many are.
+fn enter(address: usize) -> bool {
+    INSIDE.with(|inside| {
+        let mut inside = inside.borrow_mut();
+        if inside.len() >= DEPTH || inside.contains(&address) {
+            return false;
+        }
+        inside.push(address);
+        true
+    })
+}
+
+fn leave() {
+    INSIDE.with(|inside| inside.borrow_mut().pop());
+}
+
+fn push_sequence(out: &mut String, open: char, items: &[Value], close: &str) {
     out.push(open);
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
             out.push_str(", ");
         }
-        push_repr(out, item, inside);
+        push_repr(out, item);
     }
     out.push_str(close);
 }

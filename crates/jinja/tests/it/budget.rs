@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidemill_jinja::{Budget, ErrorKind, NoHost, Options, Template};
 
-use crate::support::render;
+use crate::support::{World, render, render_with};
 
 fn is_stopped(template: &str) {
     let start = Instant::now();
@@ -60,6 +60,36 @@ fn deep_values_are_freed_compared_and_printed() {
 }
 
 #[test]
+fn objects_that_hold_each_other_are_freed() {
+    let wraps = [
+        "[ns.v] | reverse",
+        "zip([ns.v])",
+        "namespace(p=ns.v)",
+        "{'k': ns.v}.items()",
+        "[ns.v].append",
+        "cycler(ns.v)",
+        "joiner(ns.v)",
+        "set([ns.v]) if n is string else cycler(set([(ns.v,)], [1]))",
+        "[{'k': ns.v}] | groupby('k') | first",
+        "modules.itertools.cycle([ns.v])",
+        "closes_over(ns.v)",
+    ];
+    let world = World::new().with_macros(
+        "{% macro closes_over(p) %}{% macro inner() %}{{ p }}{% endmacro %}{{ return(inner) }}{% endmacro %}",
+        "",
+    );
+    for wrap in wraps {
+        let text = format!(
+            "{{% set ns = namespace(v=1) %}}{{% for i in range(60000) %}}{{% set ns.v = {wrap} %}}{{% endfor %}}ok"
+        );
+        assert_eq!(render_with(&world, &text).expect(wrap), "ok", "{wrap}");
+    }
+    let text = "{% set ns = namespace(v=1) %}{% for i in range(60000) %}{% for x in [ns.v] %}\
+                {% set ns.v = loop %}{% endfor %}{% endfor %}ok";
+    assert_eq!(render(text).expect("it renders"), "ok");
+}
+
+#[test]
 fn values_that_contain_themselves_do_not_hang() {
     let cases = [
         (
@@ -69,6 +99,18 @@ fn values_that_contain_themselves_do_not_hang() {
         ("{% set d = {} %}{% do d.update({'d': d}) %}{{ d }}", "{'d': {...}}"),
         ("{% set a = [] %}{% set b = [a] %}{% do a.append(b) %}{{ a == b }}", "False"),
         ("{% set l = [] %}{% do l.append(l) %}{% do l.extend(l) %}{{ l | length }}", "2"),
+        (
+            "{% set d = {} %}{% do d.update({'v': d.items()}) %}{{ d.items() == d.copy().items() }}",
+            "True",
+        ),
+        (
+            "{% set d = {} %}{% do d.update({'v': d.values()}) %}{{ d.values() }}",
+            "dict_values([dict_values([...])])",
+        ),
+        (
+            "{% set ns = namespace() %}{% set ns.self = [ns] %}{{ ns }}",
+            "<Namespace {'self': [...]}>",
+        ),
         ("{% set l = [] %}{% do l.append(l) %}{{ tojson(l, 'circular') }}", "circular"),
     ];
     for (template, expected) in cases {

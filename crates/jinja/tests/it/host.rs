@@ -133,8 +133,8 @@ fn objects_have_attributes_methods_and_text() {
         ("{{ rel }}", "\"orders\""),
         ("{{ [rel] }}", "[<Relation object>]"),
         ("{{ rel.identifier }}{{ rel['identifier'] }}", "ordersorders"),
-        ("{{ rel.include(schema=false) }}", "TrueFalseorders"),
-        ("{% set f = rel.include %}{{ f(false) }}", "FalseTrueorders"),
+        ("{{ rel.include(schema=false) }}", "truefalseorders"),
+        ("{% set f = rel.include %}{{ f(false) }}", "falsetrueorders"),
         ("{{ rel.include is callable }}{{ rel.nope is defined }}", "TrueFalse"),
         ("{% do rel.touch() %}{% do rel.touch() %}", ""),
         ("{{ rel == rel }}{{ rel is sameas rel }}{{ {rel: 1}[rel] }}", "TrueTrue1"),
@@ -254,4 +254,64 @@ fn values_and_templates_cross_threads() {
         }
     });
     assert_eq!(list.len(), Some(2000));
+}
+
+/// `adapter.dispatch(name)` gives the macro of the adapter, else the default one.
+#[derive(Debug)]
+struct Adapter;
+
+impl Object for Adapter {
+    fn type_name(&self) -> &str {
+        "Adapter"
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["dispatch"]
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        args: &Args,
+        state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        (name == "dispatch").then(|| {
+            let [wanted, _package] = args.bind("dispatch", ["macro_name", "macro_namespace"], 1)?;
+            let wanted = wanted.unwrap_or(Value::None);
+            ["postgres__", "default__"]
+                .iter()
+                .find_map(|prefix| state.lookup(&format!("{prefix}{wanted}")))
+                .ok_or_else(|| Error::user(format!("no macro {wanted}")))
+        })
+    }
+}
+
+#[test]
+fn the_idioms_of_dbt_packages_work() {
+    let macros = "
+        {% macro star(from, except=[]) -%}
+            {{ return(adapter.dispatch('star', 'dbt_utils')(from, except)) }}
+        {%- endmacro %}
+        {% macro default__star(from, except) -%}
+            {%- set cols = [] -%}
+            {%- for col in from.columns if col not in except -%}
+                {%- do cols.append('\"' ~ col ~ '\"') -%}
+            {%- endfor -%}
+            {{- return(cols | join(', ')) -}}
+        {%- endmacro %}
+        {% macro statement(name=none, fetch_result=False) -%}
+            {%- if execute -%}{%- set sql = caller() -%}{%- do sent.append([name, sql | trim]) -%}{%- endif -%}
+        {%- endmacro %}
+        {% macro nested() %}{% call statement('a', fetch_result=true) -%} select {{ star(t) }} {%- endcall %}{% endmacro %}
+        {% macro options(a) %}{% set given = dict(a=a, **kwargs) %}{{ given.items() | list | length }}{{ varargs }}{% endmacro %}";
+    let sent = Value::list([]);
+    let world = World::new()
+        .with_macros(macros, "dbt_utils")
+        .with("adapter", Value::object(Adapter))
+        .with("execute", Value::Bool(true))
+        .with("sent", sent.clone())
+        .with("t", Value::dict([("columns", Value::from(vec!["id", "name", "x"]))]));
+    let text = "{{ star(t, except=['x']) }}|{{ nested() | trim }}|{{ options(1, 2, b=3) }}";
+    assert_eq!(render_with(&world, text).expect("renders"), r#""id", "name"||2(2,)"#);
+    assert_eq!(sent.repr(), r#"[['a', 'select "id", "name", "x"']]"#);
 }
