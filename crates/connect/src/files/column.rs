@@ -184,17 +184,23 @@ pub(crate) struct Column {
     big: bool,
 }
 
-/// One value as text → its value; `None` when it does not fit.
+/// For types without a quick parser.
+#[inline(always)]
+fn no_fast_way<T>(_: &[u8], _: usize, _: usize) -> Option<T> {
+    None
+}
+
+/// Appends the fields of a column: `fast` reads a field where it stands, `slow` a trimmed text when
+/// that does not work. A macro, because the column is borrowed in part.
 macro_rules! fill {
-    ($self:ident, $out:expr, $data:ident, $fields:ident, $nulls:ident, $misfits:ident, $default:expr,
-     fast $fast:expr, slow $slow:expr) => {{
+    ($self:ident, $out:expr, $data:expr, $fields:expr, $nulls:expr, $misfits:expr, $default:expr,
+     $fast:expr, $slow:expr) => {{
         let base = $self.len;
         let out = &mut *$out;
         out.reserve($fields.len());
         for row in 0..$fields.len() {
             let (start, end, quoted) = $fields.get(row);
-            #[allow(clippy::redundant_closure_call)]
-            if let Some(value) = ($fast)($data, start, end) {
+            if let Some(value) = $fast($data, start, end) {
                 out.push(value);
                 continue;
             }
@@ -205,7 +211,7 @@ macro_rules! fill {
                 out.push($default);
                 continue;
             }
-            match ($slow)(text.trim_ascii()) {
+            match $slow(text.trim_ascii()) {
                 Some(value) => out.push(value),
                 None => {
                     $self.nulls.push((base + row) as u32);
@@ -276,84 +282,60 @@ impl Column {
             }
             (Values::I64(out), Kind::Timestamp { utc }) => {
                 let formats = Arc::clone(&self.reading.formats);
-                fill!(self, out, data, fields, nulls, misfits, 0, fast | _: &[u8], _, _ | None, slow | text |
-                    timestamp(text, utc, strict, &formats));
+                let slow = |text: &[u8]| timestamp(text, utc, strict, &formats);
+                fill!(self, out, data, fields, nulls, misfits, 0, no_fast_way, slow);
             }
             (Values::I64(out), _) => {
                 let first = out.len();
-                fill!(
-                    self,
-                    out,
-                    data,
-                    fields,
-                    nulls,
-                    misfits,
-                    0,
-                    fast | data,
-                    start,
-                    end | value::fast_i64(data, start, end),
-                    slow | text | value::parse_i64(text, strict)
-                );
+                let slow = |text: &[u8]| value::parse_i64(text, strict);
+                fill!(self, out, data, fields, nulls, misfits, 0, value::fast_i64, slow);
                 let limit = value::EXACT_DOUBLE;
                 self.big |= out[first..].iter().any(|value| *value > limit || *value < -limit);
             }
             (Values::I32(out), Kind::Date) => {
                 let formats = Arc::clone(&self.reading.formats);
-                let iso = formats.date.is_none();
-                fill!(self, out, data, fields, nulls, misfits, 0, fast | data: &[u8], start: usize, end: usize | {
-                    if iso { value::fast_date(data, start, end) } else { None }
-                }, slow | text | formats.parse_date(text));
+                let slow = |text: &[u8]| formats.parse_date(text);
+                if formats.date.is_none() {
+                    fill!(self, out, data, fields, nulls, misfits, 0, value::fast_date, slow);
+                } else {
+                    fill!(self, out, data, fields, nulls, misfits, 0, no_fast_way, slow);
+                }
             }
             (Values::I32(out), _) => {
-                fill!(
-                    self,
-                    out,
-                    data,
-                    fields,
-                    nulls,
-                    misfits,
-                    0,
-                    fast | data,
-                    start,
-                    end | value::fast_i64(data, start, end)
-                        .and_then(|value| i32::try_from(value).ok()),
-                    slow | text
-                        | value::parse_i64(text, strict)
-                            .and_then(|value| i32::try_from(value).ok())
-                );
+                let fast = |data: &[u8], start: usize, end: usize| {
+                    value::fast_i64(data, start, end).and_then(|value| i32::try_from(value).ok())
+                };
+                let slow = |text: &[u8]| {
+                    value::parse_i64(text, strict).and_then(|value| i32::try_from(value).ok())
+                };
+                fill!(self, out, data, fields, nulls, misfits, 0, fast, slow);
             }
             (Values::I16(out), _) => {
-                fill!(self, out, data, fields, nulls, misfits, 0, fast | _: &[u8], _, _ | None,
-                    slow | text | value::parse_i64(text, strict).and_then(|value| i16::try_from(value).ok()));
+                let slow = |text: &[u8]| {
+                    value::parse_i64(text, strict).and_then(|value| i16::try_from(value).ok())
+                };
+                fill!(self, out, data, fields, nulls, misfits, 0, no_fast_way, slow);
             }
             (Values::F64(out), _) => {
                 let formats = Arc::clone(&self.reading.formats);
-                fill!(
-                    self,
-                    out,
-                    data,
-                    fields,
-                    nulls,
-                    misfits,
-                    0.0,
-                    fast | data,
-                    start,
-                    end | value::fast_f64(data, start, end),
-                    slow | text | double(text, strict, &formats)
-                );
+                let slow = |text: &[u8]| double(text, strict, &formats);
+                fill!(self, out, data, fields, nulls, misfits, 0.0, value::fast_f64, slow);
             }
             (Values::F32(out), _) => {
-                fill!(self, out, data, fields, nulls, misfits, 0.0, fast | _: &[u8], _, _ | None,
-                    slow | text | value::parse_f64(text, strict).map(|value| value as f32));
+                let slow = |text: &[u8]| value::parse_f64(text, strict).map(|value| value as f32);
+                fill!(self, out, data, fields, nulls, misfits, 0.0, no_fast_way, slow);
             }
             (Values::I128(out), Kind::Decimal { precision, scale }) => {
-                fill!(self, out, data, fields, nulls, misfits, 0, fast | _: &[u8], _, _ | None,
-                    slow | text | value::parse_decimal(text, precision, scale));
+                let fast = |data: &[u8], start: usize, end: usize| {
+                    value::fast_decimal(data, start, end, precision, scale)
+                };
+                let slow = |text: &[u8]| value::parse_decimal(text, precision, scale);
+                fill!(self, out, data, fields, nulls, misfits, 0, fast, slow);
             }
             (Values::I128(_), _) => {}
             (Values::Bool(out), _) => {
-                fill!(self, out, data, fields, nulls, misfits, false, fast | _: &[u8], _, _ | None,
-                    slow | text | value::parse_bool(text, strict));
+                let slow = |text: &[u8]| value::parse_bool(text, strict);
+                fill!(self, out, data, fields, nulls, misfits, false, no_fast_way, slow);
             }
             (Values::Text { ends, bytes }, Kind::QuotedNulls) => {
                 for row in 0..fields.len() {

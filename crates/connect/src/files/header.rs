@@ -1,10 +1,12 @@
 //! Column names: the written rule from a header to a name.
 //!
-//! 1. Blanks around the header go. 2. A new word begins at a capital letter behind a small letter
-//! or digit, and at the last capital of a run that a small letter follows (`tailNum`, `HTTPCode`).
+//! 1. Blanks around the header go.
+//! 2. A new word begins at a capital letter behind a small letter or digit, and at the last capital
+//!    of a run that a small letter follows (`tailNum`, `HTTPCode`).
 //! 3. Everything becomes lower case, and each run of what is neither letter nor digit one `_`.
-//! 4. `_` goes at the end, and at the start unless the header starts with one. 5. A name that
-//! starts with a digit gets a `_` in front. 6. An empty header is `column_<n>`, counted from 1.
+//! 4. `_` goes at the end, and at the start unless the header starts with one.
+//! 5. A name that starts with a digit gets a `_` in front.
+//! 6. An empty header is `column_<n>`, counted from 1.
 //! 7. The second column with a name gets `_2`, the third `_3`.
 //!
 //! The header as it was written stays in the field's metadata under [`ORIGINAL_NAME`].

@@ -46,7 +46,7 @@ impl Formats {
         let of = |time: chrono::DateTime<chrono::Utc>, zoned| Instant {
             micros: time.timestamp_micros(),
             zoned,
-            truncated: time.timestamp_subsec_nanos() % 1000 != 0,
+            truncated: !time.timestamp_subsec_nanos().is_multiple_of(1000),
         };
         if let Ok(time) = chrono::DateTime::parse_from_str(text, format) {
             return Some(of(time.to_utc(), true));

@@ -582,8 +582,8 @@ impl Coordinator<'_> {
         }
         let invalid =
             |error| Error::new(ErrorKind::Internal, "a batch is malformed").because(error);
-        let mut batch = RecordBatch::try_new(Arc::clone(&self.target.schema), columns)
-            .map_err(|error| invalid(error))?;
+        let mut batch =
+            RecordBatch::try_new(Arc::clone(&self.target.schema), columns).map_err(invalid)?;
         if !parsed.bad_rows.is_empty() {
             let keep: BooleanArray =
                 (0..parsed.rows as u32).map(|row| Some(!parsed.bad_rows.contains(&row))).collect();

@@ -82,11 +82,17 @@ const POW10_U64: [u64; 20] = {
 /// the slow path can decide.
 #[inline(always)]
 pub(crate) fn fast_i64(data: &[u8], start: usize, end: usize) -> Option<i64> {
-    let first = *data.get(start)?;
-    if first == b'0' && end - start > 1 {
+    let mut first = *data.get(start)?;
+    let negative = first == b'-' && end - start > 1;
+    let start = start + usize::from(negative);
+    if negative {
+        first = data[start];
+    }
+    if first == b'0' && (negative || end - start > 1) {
         return None;
     }
-    fast_digits(data, start, end).map(|value| value as i64)
+    let value = fast_digits(data, start, end)? as i64;
+    Some(if negative { -value } else { value })
 }
 
 /// An integer. Strict refuses `+1`, `007` and `-0`.
@@ -114,10 +120,18 @@ pub(crate) fn parse_i64(text: &[u8], strict: bool) -> Option<i64> {
     if negative { Some(value) } else { value.checked_neg() }
 }
 
-/// A plain decimal of at most 16 bytes (`17`, `0.04`, `104949.50`) without sign. `None` for
-/// everything that needs more thought.
+/// A plain decimal of at most 16 bytes (`17`, `-0.04`, `104949.50`). `None` for everything that
+/// needs more thought.
 #[inline(always)]
 pub(crate) fn fast_f64(data: &[u8], start: usize, end: usize) -> Option<f64> {
+    if end - start > 1 && data[start] == b'-' {
+        return fast_positive(data, start + 1, end).map(|value| -value);
+    }
+    fast_positive(data, start, end)
+}
+
+#[inline(always)]
+fn fast_positive(data: &[u8], start: usize, end: usize) -> Option<f64> {
     let len = end - start;
     if len == 0 || len > 16 {
         return None;
@@ -153,6 +167,35 @@ fn remove_near_point(word: u64, len: u32) -> Option<(u64, u32)> {
             Some((short_digits(before | behind << (8 * at), len - 1)?, len - 1 - at))
         }
     }
+}
+
+/// A plain decimal of at most 16 bytes with at most `scale` digits behind the point, as an integer
+/// of that scale.
+#[inline(always)]
+pub(crate) fn fast_decimal(
+    data: &[u8],
+    start: usize,
+    end: usize,
+    precision: u8,
+    scale: i8,
+) -> Option<i128> {
+    let len = end - start;
+    if len == 0 || len > 16 {
+        return None;
+    }
+    let word = u128::from_le_bytes(*data.get(start..)?.first_chunk::<16>()?);
+    let (digits, decimals) = match len {
+        0..=8 => remove_near_point(word as u64, len as u32)?,
+        _ => remove_point(word, len as u32)?,
+    };
+    let missing = (scale as u32).checked_sub(decimals)?;
+    // 16 digits and 3 more are within 64 bits.
+    if missing > 3
+        || precision < 19 && digits * POW10_U64[missing as usize] >= POW10_U64[precision as usize]
+    {
+        return None;
+    }
+    Some(i128::from(digits * POW10_U64[missing as usize]))
 }
 
 /// Takes the decimal point out of the first `len` bytes of `word`: (digits as a number, how many
@@ -426,10 +469,10 @@ pub(crate) fn parse_timestamp(text: &[u8]) -> Option<Instant> {
             if count == 0 || count > 18 {
                 return None;
             }
-            for index in 0..6 {
-                let digit = if index < count { i64::from(behind[index] - b'0') } else { 0 };
-                micros = micros * 10 + digit;
+            for byte in behind[..count.min(6)].iter() {
+                micros = micros * 10 + i64::from(*byte - b'0');
             }
+            micros *= POW10_U64[6 - count.min(6)] as i64;
             truncated = behind[..count].iter().skip(6).any(|digit| *digit != b'0');
             rest = &behind[count..];
         }
@@ -540,17 +583,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fast_integers_agree_with_the_standard_library(value in 0i64..10_000_000_000_000_000) {
+        fn fast_integers_agree_with_the_standard_library(
+            value in -9_999_999_999_999_999i64..10_000_000_000_000_000,
+        ) {
             let text = value.to_string();
             prop_assert_eq!(fast_i64(&padded(&text), 0, text.len()), Some(value));
             prop_assert_eq!(parse_i64(text.as_bytes(), true), Some(value));
         }
 
         #[test]
-        fn fast_numbers_are_right_or_absent(text in "[0-9]{0,9}[.]?[0-9]{0,9}|[0-9x.+-]{0,6}") {
+        fn fast_numbers_are_right_or_absent(text in "-?[0-9]{0,9}[.]?[0-9]{0,9}|[0-9x.+-]{0,6}") {
             let expected = parse_f64(text.as_bytes(), true);
             if let Some(value) = fast_f64(&padded(&text), 0, text.len()) {
                 prop_assert_eq!(Some(value), expected);
+            }
+            for scale in [0, 2, 5] {
+                let data = padded(&text);
+                if let Some(value) = fast_decimal(&data, 0, text.len(), 12, scale) {
+                    prop_assert_eq!(Some(value), parse_decimal(text.as_bytes(), 12, scale));
+                }
             }
             let integer = parse_i64(text.as_bytes(), true);
             if let Some(value) = fast_i64(&padded(&text), 0, text.len()) {

@@ -132,6 +132,24 @@ impl<'a> Cursor<'a> {
         Ok(true)
     }
 
+    /// Reads the key of a probe if that is what comes next, without blanks.
+    #[inline(always)]
+    pub(super) fn next_is(&mut self, probe: &KeyProbe, first: bool) -> bool {
+        let at = match first {
+            true => self.at,
+            false if self.data[self.at] == b',' => self.at + 1,
+            false => return false,
+        };
+        let Some(bytes) = self.data[at..].first_chunk::<16>() else { return false };
+        if (u128::from_le_bytes(*bytes) ^ probe.text) & probe.mask != 0
+            || at + probe.length > self.end
+        {
+            return false;
+        }
+        self.at = at + probe.length;
+        true
+    }
+
     /// Reads up to the next element of an array; `false` behind the last.
     #[inline]
     pub(super) fn next_element(&mut self, first: &mut bool) -> Result<bool, Problem> {
@@ -233,13 +251,12 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn digits(&mut self) -> usize {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.byte() {
-            self.at += 1;
-        }
-        self.at - start
+        let rest = &self.data[self.at..self.end.max(self.at)];
+        let count = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+        self.at += count;
+        count
     }
 
     /// Where the number, word or string without escapes is that was read last.
@@ -266,13 +283,8 @@ impl<'a> Cursor<'a> {
         let start = self.at + 1;
         let mut at = start;
         // Eight bytes at a time up to the first that matters.
-        while let Some(word) = self
-            .data
-            .get(at..)
-            .and_then(|rest| rest.first_chunk::<8>())
-            .map(|b| u64::from_le_bytes(*b))
-        {
-            let found = special(word);
+        for chunk in self.data[start..].as_chunks::<8>().0 {
+            let found = special(u64::from_le_bytes(*chunk));
             if found != 0 {
                 at += (found.trailing_zeros() / 8) as usize;
                 break;
@@ -324,9 +336,14 @@ impl<'a> Cursor<'a> {
                     self.text.push(byte);
                 }
                 0..=31 => return rejected("a control character within a string"),
-                byte => {
-                    self.text.push(byte);
-                    at += 1;
+                _ => {
+                    let rest = &self.data[at..self.end];
+                    let plain = rest
+                        .iter()
+                        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=31))
+                        .unwrap_or(rest.len());
+                    self.text.extend_from_slice(&rest[..plain]);
+                    at += plain;
                 }
             }
         }
@@ -384,6 +401,31 @@ impl<'a> Cursor<'a> {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// A key as it stands in compact JSON, with its quotes and colon, if that is short enough to be
+/// compared at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeyProbe {
+    text: u128,
+    mask: u128,
+    length: usize,
+}
+
+impl KeyProbe {
+    pub(super) fn new(key: &[u8]) -> Option<KeyProbe> {
+        let length = key.len() + 3;
+        if length > 16 || key.iter().any(|byte| matches!(byte, b'"' | b'\\' | 0..=31)) {
+            return None;
+        }
+        let mut bytes = [0; 16];
+        bytes[0] = b'"';
+        bytes[1..=key.len()].copy_from_slice(key);
+        bytes[length - 2] = b'"';
+        bytes[length - 1] = b':';
+        let mask = u128::MAX >> (8 * (16 - length));
+        Some(KeyProbe { text: u128::from_le_bytes(bytes), mask, length })
     }
 }
 

@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, ListArray, StructArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Fields};
+use arrow::datatypes::{DataType, Field, Fields};
 use tidemill_core::{Error, ErrorKind, Result};
 
 use super::NameCache;
-use super::cursor::{Cursor, DEEPEST, Problem, Value};
+use super::cursor::{Cursor, DEEPEST, KeyProbe, Problem, Value};
 use crate::files::column::{Column, Kind, Reading, null_buffer};
+use crate::files::header::ORIGINAL_NAME;
 use crate::files::infer::Seen;
 use crate::files::target::Target;
 use crate::files::types::{Shape, Types};
+
+/// How many columns from the expected one on are compared with a key before it is looked up.
+const AHEAD: usize = 4;
 
 /// The columns of the table.
 pub(super) struct Root {
@@ -37,7 +41,26 @@ struct Child {
     name: String,
     /// How the key was spelled last.
     spelled: Vec<u8>,
+    probe: Option<KeyProbe>,
     node: Node,
+}
+
+impl Child {
+    fn new(field: &Field, node: Node) -> Child {
+        let spelled = field.metadata().get(ORIGINAL_NAME).unwrap_or(field.name()).as_bytes();
+        Child {
+            name: field.name().clone(),
+            spelled: spelled.to_vec(),
+            probe: KeyProbe::new(spelled),
+            node,
+        }
+    }
+
+    /// Remembers another spelling of the key.
+    fn respell(&mut self, key: &[u8]) {
+        self.spelled = key.to_vec();
+        self.probe = KeyProbe::new(key);
+    }
 }
 
 enum Node {
@@ -69,15 +92,9 @@ impl Root {
             .iter()
             .zip(target.schema.fields())
             .zip(&target.readings)
-            .map(|((name, field), reading)| Child {
-                name: name.clone(),
-                spelled: field
-                    .metadata()
-                    .get(crate::files::header::ORIGINAL_NAME)
-                    .unwrap_or(name)
-                    .as_bytes()
-                    .to_vec(),
-                node: Node::new(field.data_type(), target.types.get(name), reading),
+            .map(|((name, field), reading)| {
+                let shape = target.types.get(name);
+                Child::new(field, Node::new(field.data_type(), shape, reading))
             })
             .collect();
         Root { object: Object::new(children), rows: 0, problem: None }
@@ -139,28 +156,50 @@ impl Object {
         let mut first = true;
         let mut filled = 0;
         self.next = 0;
-        while cursor.next_key(&mut first)? {
-            let key = cursor.key();
-            let at = match self.children.get(self.next) {
-                Some(child) if child.spelled == *key => self.next,
-                _ => self.find(&key, names)?,
+        loop {
+            // Most often the next key is the next column, or one of the few behind it.
+            let expected = self.children.iter().skip(self.next).take(AHEAD);
+            let ahead = expected
+                .enumerate()
+                .find(|(_, child)| {
+                    child.probe.as_ref().is_some_and(|probe| cursor.next_is(probe, first))
+                })
+                .map(|(ahead, _)| ahead);
+            let at = match ahead {
+                Some(ahead) => {
+                    first = false;
+                    self.next + ahead
+                }
+                None => {
+                    if !cursor.next_key(&mut first)? {
+                        break;
+                    }
+                    let key = cursor.key();
+                    let at = match self.children.get(self.next) {
+                        Some(child) if child.spelled == *key => self.next,
+                        _ => self.find(&key, names)?,
+                    };
+                    let child = &mut self.children[at];
+                    if child.spelled != *key {
+                        if child.node.len() > row {
+                            return Err(Problem::Rejected(format!(
+                                "the keys `{}` and `{}` are one column",
+                                String::from_utf8_lossy(&child.spelled),
+                                String::from_utf8_lossy(&key)
+                            )));
+                        }
+                        child.respell(&key);
+                    }
+                    at
+                }
             };
             self.next = at + 1;
             let child = &mut self.children[at];
             if child.node.len() > row {
-                if child.spelled != *key {
-                    return Err(Problem::Rejected(format!(
-                        "the keys `{}` and `{}` are one column",
-                        String::from_utf8_lossy(&child.spelled),
-                        String::from_utf8_lossy(&key)
-                    )));
-                }
+                // The last of equal keys counts.
                 child.node.truncate(row);
             } else {
                 filled += 1;
-                if child.spelled != *key {
-                    child.spelled = key.into_owned();
-                }
             }
             child.node.push(cursor, names, problem, &child.name, depth + 1)?;
         }
@@ -228,19 +267,9 @@ impl Node {
             DataType::Struct(fields) => {
                 let children = fields
                     .iter()
-                    .map(|field| Child {
-                        name: field.name().clone(),
-                        spelled: field
-                            .metadata()
-                            .get(crate::files::header::ORIGINAL_NAME)
-                            .unwrap_or(field.name())
-                            .as_bytes()
-                            .to_vec(),
-                        node: Node::new(
-                            field.data_type(),
-                            shape.and_then(|shape| shape.fields.get(field.name())),
-                            reading,
-                        ),
+                    .map(|field| {
+                        let shape = shape.and_then(|shape| shape.fields.get(field.name()));
+                        Child::new(field, Node::new(field.data_type(), shape, reading))
                     })
                     .collect();
                 let object = Object::new(children);
@@ -360,7 +389,11 @@ impl Node {
                 }
                 let quoted = value == Value::String;
                 let fits = if quoted && cursor.is_unescaped() {
-                    // Only text has escapes; numbers and dates do not need the padding then.
+                    if *kind == Kind::Text {
+                        column.push_text(cursor.text());
+                        return Ok(());
+                    }
+                    // Numbers and dates are seldom written with escapes.
                     let mut text = cursor.text().to_vec();
                     let end = text.len();
                     text.extend_from_slice(&[0; 16]);
@@ -447,15 +480,14 @@ impl Node {
                     .collect::<Result<Vec<_>>>()?;
                 Arc::new(
                     StructArray::try_new(fields, arrays, null_buffer(&nulls, len))
-                        .map_err(|error| invalid(error))?,
+                        .map_err(&invalid)?,
                 )
             }
             Node::List { item, ends, nulls, field } => {
                 let nulls = null_buffer(&nulls, ends.len() - 1);
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
                 Arc::new(
-                    ListArray::try_new(field, offsets, item.finish()?, nulls)
-                        .map_err(|error| invalid(error))?,
+                    ListArray::try_new(field, offsets, item.finish()?, nulls).map_err(&invalid)?,
                 )
             }
         })
