@@ -11,7 +11,7 @@ use tidemill_core::{
 
 use crate::delta::{commit_info, newest_version, read_commit};
 use crate::lake::Inner;
-use crate::stage::{Base, Kind, staged_existing};
+use crate::stage::{Base, Existing, Kind, staged_existing};
 use crate::storage::REQUESTS;
 
 /// Tables with a version beyond the published one that is not ours.
@@ -65,12 +65,15 @@ pub(crate) async fn adopt(
     Ok(staged_existing(
         relation,
         &base,
-        Kind::Adopt,
-        "adopt",
-        preview,
-        Vec::new(),
-        Vec::new(),
-        None,
-        None,
+        Existing {
+            kind: Kind::Adopt,
+            operation: "adopt",
+            preview,
+            added: Vec::new(),
+            removed: Vec::new(),
+            restored: None,
+            relocates: false,
+            hash: None,
+        },
     ))
 }

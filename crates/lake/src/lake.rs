@@ -50,6 +50,10 @@ pub struct LakeOptions {
     pub view_types: bool,
     /// Keys of an upsert that are held in memory at a time.
     pub keys_in_memory: usize,
+    /// Intents, entries and Delta logs that are younger than this stay whatever the retention.
+    pub keep_logs: Duration,
+    /// A process that did not refresh its stage record for this long counts as dead.
+    pub writer_lifetime: Duration,
 }
 
 impl LakeOptions {
@@ -66,6 +70,8 @@ impl LakeOptions {
             inline_position: 16 << 10,
             view_types: false,
             keys_in_memory: 8_000_000,
+            keep_logs: Duration::from_secs(24 * 3600),
+            writer_lifetime: Duration::from_secs(15 * 60),
         }
     }
 }
@@ -105,9 +111,6 @@ pub(crate) struct Writer {
     recorded: AtomicBool,
     refresh: Mutex<Option<tokio::task::AbortHandle>>,
 }
-
-/// A stage record that was not refreshed for this long belongs to a dead process.
-pub(crate) const WRITER_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 const WRITER_REFRESH: Duration = Duration::from_secs(60);
 
@@ -215,6 +218,18 @@ impl Lake {
     /// The lake as a person knows it: its folder or address.
     pub fn name(&self) -> &str {
         self.inner.storage.name()
+    }
+
+    /// The newest published state, after finishing a publish that somebody left half-way: what a run
+    /// starts from.
+    pub async fn recover(&self) -> Result<Snapshot> {
+        Ok(crate::publish::recover(&self.inner).await?.snapshot.clone())
+    }
+
+    /// Makes the lake's files known to another runtime than the one it was opened with.
+    pub fn register(&self, runtime: &RuntimeEnv) {
+        let storage = &self.inner.storage;
+        runtime.register_object_store(storage.url().as_ref(), storage.objects().clone());
     }
 
     /// How often something was synced to local disk since the lake was opened.

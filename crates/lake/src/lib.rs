@@ -46,6 +46,7 @@ pub use failpoint::FAILPOINTS;
 pub use lake::{Lake, LakeOptions};
 pub use local::SyncCounts;
 pub use stage::Compression;
+pub use travel::{Difference, EntrySummary, HistoryEntry, Orphan, Repair};
 
 /// Now, in microseconds since 1970.
 fn now_micros() -> i64 {

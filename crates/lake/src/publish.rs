@@ -841,6 +841,8 @@ impl Draft<'_> {
         let changed = current.map(|current| current.data_entry) != table.base_data_entry;
         let base = match (&published, table.base_version) {
             (None, None) if !changed => None,
+            // The folder is one that the relation left; nothing published points at it.
+            (_, Some(head)) if table.relocates && !changed => Some(head),
             (Some((location, version)), Some(base)) if *location == table.location => {
                 let follows = match table.kind {
                     // Adding rows commutes with everything but a change of columns.
@@ -935,9 +937,12 @@ impl Draft<'_> {
             }
         }
         self.stamp(&mut record, meta);
-        if let Some(position) = &table.restored_position {
-            record.position = position.clone();
-            record.position_file = None;
+        if let Some(restored) = &table.restored {
+            if let Some(position) = &restored.position {
+                record.position = position.clone();
+                record.position_file = None;
+            }
+            record.record = restored.record.clone();
         }
         let rebase = match table.kind {
             Kind::Append if table.metadata.is_none() => Rebase::Append,

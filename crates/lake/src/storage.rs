@@ -169,18 +169,6 @@ impl Storage {
         Ok(found)
     }
 
-    /// The folders directly below a prefix.
-    pub(crate) async fn folders(&self, prefix: Option<&Path>) -> Result<Vec<Path>> {
-        self.objects
-            .list_with_delimiter(prefix)
-            .await
-            .map(|listing| listing.common_prefixes)
-            .map_err(|error| {
-                let root = Path::default();
-                store_error(error, "a folder cannot be listed", prefix.unwrap_or(&root))
-            })
-    }
-
     /// Deletes objects; one that is gone already is no error.
     pub(crate) async fn delete_all(&self, paths: Vec<Path>) -> Result<()> {
         let deletes: Vec<BoxFuture<'_, Result<()>>> = paths

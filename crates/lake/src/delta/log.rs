@@ -100,23 +100,6 @@ impl TableState {
         self.files.values().map(|file| file.add.size.unsigned_abs()).sum()
     }
 
-    /// Partition columns with their types, in the table's order of them.
-    pub(crate) fn partition_fields(&self) -> Result<Vec<arrow::datatypes::FieldRef>> {
-        self.metadata
-            .partition_columns
-            .iter()
-            .map(|name| {
-                self.schema.fields().iter().find(|field| field.name() == name).cloned().ok_or_else(
-                    || {
-                        Error::new(ErrorKind::Data, "a partition column is not in the schema")
-                            .with("column", name)
-                            .with("table", &self.table)
-                    },
-                )
-            })
-            .collect()
-    }
-
     /// The state after one more commit.
     pub(crate) fn apply(mut self, version: u64, actions: Vec<Action>) -> Result<Self> {
         let mut builder = Builder {

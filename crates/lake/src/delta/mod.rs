@@ -10,7 +10,7 @@ mod statistics;
 mod value;
 
 pub(crate) use action::{
-    Action, Add, CommitInfo, FormatSpec, MetaData, Protocol, Remove, Transaction, parse_commit,
+    Action, Add, CommitInfo, FormatSpec, MetaData, Protocol, Transaction, parse_commit,
     write_commit,
 };
 pub(crate) use checkpoint::all as all_checkpoints;
@@ -20,7 +20,7 @@ pub(crate) use log::{
     parse_version, read_commit,
 };
 pub(crate) use schema::{
-    ORIGINAL_NAME, arrow_from_delta, delta_from_arrow, recorded_from_arrow, recorded_to_arrow,
+    arrow_from_delta, delta_from_arrow, recorded_from_arrow, recorded_to_arrow,
 };
-pub(crate) use statistics::{Bounds, FileStatistics};
+pub(crate) use statistics::FileStatistics;
 pub(crate) use value::{format_partition, parse_partition};

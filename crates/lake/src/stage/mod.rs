@@ -26,8 +26,9 @@ use crate::delta::{
 use crate::lake::Inner;
 use crate::publish::APPLICATION;
 
+pub(crate) use columns::Evolution;
 pub use encode::Compression;
-pub(crate) use encode::{WriteSettings, Written, file_schema};
+pub(crate) use encode::{WriteSettings, file_schema};
 pub(crate) use rewrite::Rewrite;
 pub(crate) use sink::{RowSink, feed};
 
@@ -68,8 +69,10 @@ pub(crate) struct StagedTable {
     /// The data version of the relation that it builds on, be it a table or a view.
     pub base_data_entry: Option<EntryNumber>,
     pub base_position: Option<Position>,
-    /// A restore sets the position back.
-    pub restored_position: Option<Option<Position>>,
+    /// What a restore sets back with the data.
+    pub restored: Option<Restored>,
+    /// The relation moves to a folder that it had before.
+    pub relocates: bool,
     pub added: Vec<Add>,
     /// Paths of the base's files that go.
     pub removed: Vec<String>,
@@ -391,7 +394,8 @@ impl Plan {
             base_version: self.base.table.as_ref().map(|table| table.version),
             base_data_entry: self.base.data_entry,
             base_position: self.base.position.clone(),
-            restored_position: None,
+            restored: None,
+            relocates: false,
             added: change.added,
             removed: change.removed,
             metadata: self.metadata,
@@ -444,19 +448,29 @@ pub(crate) struct Change {
     pub observed: Vec<tidemill_core::Measurement>,
 }
 
+/// What a restore sets back with the data.
+#[derive(Debug, Clone)]
+pub(crate) struct Restored {
+    /// `None`: the position stays.
+    pub position: Option<Option<Position>>,
+    pub record: Option<Value>,
+}
+
 /// A stage that is made of existing files alone: an adoption or a restore.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn staged_existing(
-    relation: &RelationName,
-    base: &Base,
-    kind: Kind,
-    operation: &'static str,
-    preview: Arc<TableState>,
-    added: Vec<Add>,
-    removed: Vec<String>,
-    restored_position: Option<Option<Position>>,
-    hash: Option<String>,
-) -> Staged {
+pub(crate) struct Existing {
+    pub kind: Kind,
+    pub operation: &'static str,
+    pub preview: Arc<TableState>,
+    pub added: Vec<Add>,
+    pub removed: Vec<String>,
+    pub restored: Option<Restored>,
+    pub relocates: bool,
+    pub hash: Option<String>,
+}
+
+/// Puts such a stage together.
+pub(crate) fn staged_existing(relation: &RelationName, base: &Base, existing: Existing) -> Staged {
+    let Existing { kind, operation, preview, added, removed, restored, relocates, hash } = existing;
     let before = base.table.as_deref();
     let metadata = before
         .is_none_or(|before| before.metadata != preview.metadata)
@@ -472,7 +486,8 @@ pub(crate) fn staged_existing(
         base_version: before.map(|before| before.version),
         base_data_entry: base.data_entry,
         base_position: base.position.clone(),
-        restored_position,
+        restored,
+        relocates,
         added,
         removed,
         metadata,

@@ -1,4 +1,17 @@
 //! The lake from the outside.
 
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::disallowed_methods,
+    reason = "tests stand for the engine, which builds the sessions"
+)]
+
+mod interop;
+mod kill;
+mod model;
+mod oracle;
 mod support;
 mod tables;
+mod upkeep;
+mod writers;
