@@ -17,8 +17,11 @@ use crate::error::syntax;
 /// How deeply parentheses, subqueries and `case` may nest.
 const NESTING: usize = 300;
 /// How many operators may follow each other in one expression. A chain of n operators is a tree of
-/// depth n, which every later step walks down.
-const CHAIN: usize = 4_000;
+/// depth n, which every later step walks down, some of them again from every node.
+const CHAIN: usize = 1_000;
+/// The same for `and` and `or`, which are put into a shallow tree first (see `rewrite`), and for
+/// `union`.
+const LOGICAL_CHAIN: usize = 20_000;
 
 const DIALECT: GenericDialect = GenericDialect {};
 
@@ -84,89 +87,100 @@ fn refuse_writes_inside(query: &Query) -> Result<()> {
     }
 }
 
+/// Operators in a row at one level of parentheses.
+#[derive(Default, Clone, Copy)]
+struct Run {
+    operators: usize,
+    logical: usize,
+}
+
 /// Refuses a run of operators that would be too deep a tree, before anything recurses over it.
 fn limit_chains(tokens: &[TokenWithSpan]) -> Result<()> {
-    let mut runs = vec![0usize];
+    let mut levels = vec![Run::default()];
     for token in tokens {
         match &token.token {
-            Token::LParen | Token::LBracket | Token::LBrace => runs.push(0),
+            Token::LParen | Token::LBracket | Token::LBrace => levels.push(Run::default()),
             Token::RParen | Token::RBracket | Token::RBrace => {
-                runs.pop();
-                if runs.is_empty() {
-                    runs.push(0);
+                levels.pop();
+                if levels.is_empty() {
+                    levels.push(Run::default());
                 }
             }
-            Token::Comma | Token::SemiColon => set_last(&mut runs, 0),
-            Token::Word(word) => match word.keyword {
-                Keyword::AND
-                | Keyword::OR
-                | Keyword::NOT
-                | Keyword::UNION
-                | Keyword::INTERSECT
-                | Keyword::EXCEPT
-                | Keyword::JOIN
-                | Keyword::IS
-                | Keyword::LIKE
-                | Keyword::ILIKE
-                | Keyword::AT
-                | Keyword::COLLATE => increment(&mut runs, token)?,
-                Keyword::WHEN
-                | Keyword::THEN
-                | Keyword::ELSE
-                | Keyword::WHERE
-                | Keyword::HAVING
-                | Keyword::QUALIFY => set_last(&mut runs, 0),
-                _ => {}
-            },
-            Token::Plus
-            | Token::Minus
-            | Token::Mul
-            | Token::Div
-            | Token::Mod
-            | Token::StringConcat
-            | Token::Eq
-            | Token::Neq
-            | Token::Lt
-            | Token::Gt
-            | Token::LtEq
-            | Token::GtEq
-            | Token::DoubleColon
-            | Token::Period
-            | Token::Tilde
-            | Token::ExclamationMark
-            | Token::Caret
-            | Token::Pipe
-            | Token::Ampersand
-            | Token::Arrow
-            | Token::LongArrow => increment(&mut runs, token)?,
+            other => {
+                let Some(level) = levels.last_mut() else { continue };
+                count(other, level);
+                if level.operators > CHAIN || level.logical > LOGICAL_CHAIN {
+                    return Err(too_long(token, level));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn count(token: &Token, run: &mut Run) {
+    match token {
+        Token::Comma | Token::SemiColon => *run = Run::default(),
+        Token::Word(word) => match word.keyword {
+            Keyword::AND
+            | Keyword::OR
+            | Keyword::UNION
+            | Keyword::INTERSECT
+            | Keyword::EXCEPT
+            | Keyword::JOIN => {
+                run.logical += 1;
+                run.operators = 0;
+            }
+            Keyword::NOT
+            | Keyword::IS
+            | Keyword::LIKE
+            | Keyword::ILIKE
+            | Keyword::AT
+            | Keyword::COLLATE => run.operators += 1,
+            Keyword::WHEN
+            | Keyword::THEN
+            | Keyword::ELSE
+            | Keyword::WHERE
+            | Keyword::HAVING
+            | Keyword::QUALIFY => *run = Run::default(),
             _ => {}
-        }
+        },
+        Token::Plus
+        | Token::Minus
+        | Token::Mul
+        | Token::Div
+        | Token::Mod
+        | Token::StringConcat
+        | Token::Eq
+        | Token::Neq
+        | Token::Lt
+        | Token::Gt
+        | Token::LtEq
+        | Token::GtEq
+        | Token::DoubleColon
+        | Token::Period
+        | Token::Tilde
+        | Token::ExclamationMark
+        | Token::Caret
+        | Token::Pipe
+        | Token::Ampersand
+        | Token::Arrow
+        | Token::LongArrow => run.operators += 1,
+        _ => {}
     }
-    Ok(())
 }
 
-fn set_last(runs: &mut [usize], value: usize) {
-    if let Some(last) = runs.last_mut() {
-        *last = value;
-    }
-}
-
-fn increment(runs: &mut [usize], at: &TokenWithSpan) -> Result<()> {
-    if let Some(last) = runs.last_mut() {
-        *last += 1;
-        if *last > CHAIN {
-            return Err(Error::new(
-                ErrorKind::Query,
-                format!(
-                    "an expression of more than {CHAIN} operators in a row is too deep; \
-                     use `in (…)`, a join or an array instead"
-                ),
-            )
-            .with("line", at.span.start.line)
-            .with("column", at.span.start.column));
-        }
-    }
-    Ok(())
+fn too_long(at: &TokenWithSpan, run: &Run) -> Error {
+    let limit = if run.operators > CHAIN { CHAIN } else { LOGICAL_CHAIN };
+    Error::new(
+        ErrorKind::Query,
+        format!(
+            "an expression of more than {limit} operators in a row is too deep; \
+             use `in (…)`, a join or an array instead"
+        ),
+    )
+    .with("line", at.span.start.line)
+    .with("column", at.span.start.column)
 }
 
 #[cfg(test)]

@@ -10,32 +10,23 @@ use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, CharacterLength, DataType, DuplicateTreatment, Expr,
     Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, ObjectNamePart, SelectItem, SetExpr, Statement, Value,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, Select, SelectItem, Statement, Value,
     VisitMut, VisitorMut,
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
 /// Rewrites a whole statement in place.
 pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
-    if let Statement::Query(query) = statement {
-        name_columns(&mut query.body);
-    }
     match VisitMut::visit(statement, &mut Rewriter) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
 
-/// Gives the columns of the result that have no name the one that PostgreSQL gives them:
-/// `count(*)` is `count`, `x::date` is `x`. (DataFusion's own, such as `count(Int64(1))`, could not
-/// even be stored.) A name that would occur twice gets a number.
-fn name_columns(body: &mut SetExpr) {
-    let select = match body {
-        SetExpr::Select(select) => select,
-        SetExpr::Query(query) => return name_columns(&mut query.body),
-        SetExpr::SetOperation { left, .. } => return name_columns(left),
-        _ => return,
-    };
+/// Gives columns that have no name the one that PostgreSQL gives them: `count(*)` is `count`,
+/// `x::date` is `x`. (DataFusion's own, such as `count(Int64(1))`, could not even be stored.) A name
+/// that would occur twice gets a number.
+fn name_columns(select: &mut Select) {
     let mut taken: HashSet<String> = select.projection.iter().filter_map(given_name).collect();
     for item in &mut select.projection {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
@@ -112,6 +103,16 @@ struct Rewriter;
 impl VisitorMut for Rewriter {
     type Break = Error;
 
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        name_columns(select);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        balance(expr);
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         let replaced = match expr {
             Expr::Function(function) => rewrite_function(function),
@@ -129,6 +130,99 @@ impl VisitorMut for Rewriter {
     }
 }
 
+/// More terms than this are put into a balanced tree.
+const LONG: usize = 16;
+
+/// `a or b or c or …` is a tree as deep as it has terms; both operators may be grouped at will, so
+/// a long one becomes a tree of the logarithm's depth.
+fn balance(expr: &mut Expr) {
+    let wanted = match expr {
+        Expr::BinaryOp { op: op @ (BinaryOperator::And | BinaryOperator::Or), .. } => op.clone(),
+        _ => return,
+    };
+    let mut length = 1;
+    let mut node = &*expr;
+    while let Expr::BinaryOp { left, op, .. } = node
+        && *op == wanted
+    {
+        length += 1;
+        node = left;
+    }
+    if length <= LONG {
+        return;
+    }
+    let nothing = || Expr::Value(Value::Null.with_empty_span());
+    let mut terms = Vec::with_capacity(length);
+    let mut rest = std::mem::replace(expr, nothing());
+    loop {
+        match rest {
+            Expr::BinaryOp { left, op, right } if op == wanted => {
+                terms.push(*right);
+                rest = *left;
+            }
+            last => {
+                terms.push(last);
+                break;
+            }
+        }
+    }
+    terms.reverse();
+    while terms.len() > 1 {
+        let mut pairs = Vec::with_capacity(terms.len().div_ceil(2));
+        let mut terms_left = terms.into_iter();
+        while let Some(left) = terms_left.next() {
+            pairs.push(match terms_left.next() {
+                Some(right) => Expr::BinaryOp {
+                    left: Box::new(left),
+                    op: wanted.clone(),
+                    right: Box::new(right),
+                },
+                None => left,
+            });
+        }
+        terms = pairs;
+    }
+    if let Some(tree) = terms.pop() {
+        *expr = tree;
+    }
+}
+
+/// `cast(1.7 as integer)` is 2, as in PostgreSQL and DuckDB: the value is rounded first. The
+/// function leaves anything that is not a fraction alone.
+fn rewrite_whole(kind: &CastKind, value: &Expr, data_type: &DataType) -> Option<Expr> {
+    let is_whole = matches!(
+        data_type,
+        DataType::TinyInt(_)
+            | DataType::SmallInt(_)
+            | DataType::Int2(_)
+            | DataType::Int(_)
+            | DataType::Int4(_)
+            | DataType::Integer(_)
+            | DataType::BigInt(_)
+            | DataType::Int8(_)
+            | DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+    ) || matches!(
+        data_type,
+        DataType::Custom(name, _) if name.to_string().eq_ignore_ascii_case("int64")
+    );
+    let known = match value {
+        // A literal that is a whole number, and what was rounded already.
+        Expr::Value(literal) => match &literal.value {
+            Value::Number(digits, _) => !digits.contains(['.', 'e', 'E']),
+            _ => true,
+        },
+        Expr::Function(function) => simple_name(function).as_deref() == Some(WHOLE),
+        _ => false,
+    };
+    (is_whole && !known)
+        .then(|| cast_as(kind.clone(), call(WHOLE, vec![value.clone()]), data_type.clone()))
+}
+
+/// The function that rounds fractions.
+const WHOLE: &str = crate::functions::WHOLE;
+
 /// `cast(x as varchar(3))` cuts, as in PostgreSQL. `char(n)` is cut and not padded.
 fn rewrite_cast(kind: &CastKind, value: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
     let length = match data_type {
@@ -140,7 +234,7 @@ fn rewrite_cast(kind: &CastKind, value: &Expr, data_type: &DataType) -> Result<O
         | DataType::CharacterVarying(Some(CharacterLength::IntegerLength { length, .. })) => {
             *length
         }
-        _ => return Ok(None),
+        _ => return Ok(rewrite_whole(kind, value, data_type)),
     };
     let whole = cast_as(kind.clone(), value.clone(), DataType::Varchar(None));
     // Longer than any text that is cut on purpose: the limit only documents.
@@ -480,6 +574,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn long_conditions_become_shallow() {
+        let sql = format!("select 1 where a = 0{}", " or a = 1".repeat(20));
+        let text = rewritten(&sql);
+        assert_eq!(text.matches(" OR ").count(), 20, "{text}");
+        let deep = format!("select 1 where a{}", " or a".repeat(15_000));
+        assert!(rewritten(&deep).len() > 15_000);
+    }
+
     /// The alias that the test statement's column gets hides what is tested.
     fn without_alias(text: &str) -> &str {
         text.rsplit_once(" AS \"").map_or(text, |(text, _)| text)
@@ -506,6 +609,8 @@ mod tests {
             ("select count_if(a > 1)", "SELECT count(CASE WHEN a > 1 THEN 1 END)"),
             ("select x::varchar(3)", "SELECT left(x::VARCHAR, 3)"),
             ("select mod(a + 1, 2)", "SELECT ((a + 1) % (2))"),
+            ("select x::int", "SELECT tidemill_whole(x)::INT"),
+            ("select '5'::int", "SELECT '5'::INT"),
             ("select charindex('b', x)", "SELECT strpos(x, 'b')"),
         ] {
             assert_eq!(without_alias(&rewritten(sql)), expected);

@@ -12,6 +12,7 @@ use tidemill_core::{
     EntryNumber, Error, ErrorKind, PublishedRelation, RelationKind, RelationName, Result, RunId,
     Snapshot, Staged, TableVersion,
 };
+use tidemill_lake::Lake;
 
 /// Gives DataFusion's view of a table of the lake.
 #[async_trait]
@@ -21,6 +22,17 @@ pub trait TableProviders: Send + Sync {
 
     /// The table that would be visible if this were published.
     async fn staged(&self, staged: &Staged) -> Result<Arc<dyn TableProvider>>;
+}
+
+#[async_trait]
+impl TableProviders for Lake {
+    async fn published(&self, relation: &PublishedRelation) -> Result<Arc<dyn TableProvider>> {
+        self.provider(relation).await
+    }
+
+    async fn staged(&self, staged: &Staged) -> Result<Arc<dyn TableProvider>> {
+        self.provider_staged(staged)
+    }
 }
 
 /// Tables in memory, for tests and for an engine without a lake.

@@ -5,6 +5,7 @@
 
 mod clock;
 mod datetime;
+mod numbers;
 mod pattern;
 mod simple;
 mod text;
@@ -16,11 +17,18 @@ pub(crate) const CLOCK_FUNCTIONS: [&str; 3] = ["now", "localtimestamp", "current
 /// Functions whose value is the date of the query.
 pub(crate) const DATE_FUNCTIONS: [&str; 1] = ["current_date"];
 
+/// Rounds a fraction to a whole number of the same type; anything else it leaves alone. Casts to
+/// integers call it (see `rewrite`).
+pub(crate) const WHOLE: &str = "tidemill_whole";
+
+pub(crate) use numbers::divide;
+
 /// All scalar functions; they replace those of the same name.
 pub(crate) fn scalars() -> Vec<ScalarUDF> {
     let mut all = Vec::new();
     all.extend(clock::functions());
     all.extend(datetime::functions());
+    all.extend(numbers::functions());
     all.extend(text::functions());
     all
 }

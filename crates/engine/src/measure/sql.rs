@@ -25,28 +25,29 @@ pub(crate) fn query_for(relation: &RelationName, measure: &Measure) -> String {
             format!("select count(*) as value from {table}{}", conditions(&[], filter))
         }
         Measure::Nulls { expression, filter } => {
-            let null = format!("({expression}) is null");
+            let null = format!("({expression}\n) is null");
             format!("select count(*) as value from {table}{}", conditions(&[null], filter))
         }
         Measure::CountIf { predicate, filter } => {
-            let holds = format!("({predicate})");
+            let holds = format!("({predicate}\n)");
             format!("select count(*) as value from {table}{}", conditions(&[holds], filter))
         }
         Measure::Mismatches { expression, pattern, ignore_case, filter } => {
             let flags = if *ignore_case { ", 'i'" } else { "" };
-            let differs = format!("not regexp_like({expression}, {}{flags})", quoted_text(pattern));
+            let differs =
+                format!("not regexp_like(({expression}\n), {}{flags})", quoted_text(pattern));
             format!("select count(*) as value from {table}{}", conditions(&[differs], filter))
         }
         Measure::Duplicates { expressions, ignore_nulls, filter } => {
             let keys: Vec<String> = expressions
                 .iter()
                 .enumerate()
-                .map(|(index, expression)| format!("({expression}) as k{index}"))
+                .map(|(index, expression)| format!("({expression}\n) as k{index}"))
                 .collect();
             let groups: Vec<String> = (1..=expressions.len()).map(|n| n.to_string()).collect();
             let mut present = Vec::new();
             if *ignore_nulls {
-                present.extend(expressions.iter().map(|e| format!("({e}) is not null")));
+                present.extend(expressions.iter().map(|e| format!("({e}\n) is not null")));
             }
             format!(
                 "select count(*) as value from (select {} from {table}{} group by {} having count(*) > 1) as duplicated",
@@ -56,20 +57,20 @@ pub(crate) fn query_for(relation: &RelationName, measure: &Measure) -> String {
             )
         }
         Measure::Unaccepted { expression, accepted, filter } => {
-            let mut bad = vec![format!("({expression}) is not null")];
+            let mut bad = vec![format!("({expression}\n) is not null")];
             if !accepted.is_empty() {
-                bad.push(format!("({expression}) not in ({})", accepted.join(", ")));
+                bad.push(format!("({expression}\n) not in ({}\n)", accepted.join(", ")));
             }
             format!(
-                "select count(*) as value from (select distinct ({expression}) as v from {table}{}) as bad",
+                "select count(*) as value from (select distinct ({expression}\n) as v from {table}{}) as bad",
                 conditions(&bad, filter)
             )
         }
         Measure::Orphans { expression, reference, filter } => {
-            let present = format!("({expression}) is not null");
+            let present = format!("({expression}\n) is not null");
             format!(
-                "select count(*) as value from (select ({expression}) as v from {table}{}) as child \
-                 where not exists (select 1 from (select ({}) as v from {}{}) as parent where parent.v = child.v)",
+                "select count(*) as value from (select ({expression}\n) as v from {table}{}) as child \
+                 where not exists (select 1 from (select ({}\n) as v from {}{}) as parent where parent.v = child.v)",
                 conditions(&[present], filter),
                 reference.expression,
                 reference.relation.quoted(),
@@ -80,7 +81,7 @@ pub(crate) fn query_for(relation: &RelationName, measure: &Measure) -> String {
 }
 
 fn conditions(all: &[String], filter: &Option<String>) -> String {
-    let filter = filter.iter().map(|filter| format!("({filter})"));
+    let filter = filter.iter().map(|filter| format!("({filter}\n)"));
     let parts: Vec<String> = filter.chain(all.iter().cloned()).collect();
     match parts.is_empty() {
         true => String::new(),
