@@ -61,14 +61,14 @@ impl ProjectLoader {
         };
         match connection.kind.as_str() {
             FilesConnector::KIND => {
-                let config: FilesConfig =
-                    serde_json::from_value(Value::Object(connection.settings.clone())).map_err(
-                        |error| {
-                            Error::new(ErrorKind::Config, "the connection's settings are wrong")
-                                .with("connection", name)
-                                .because(error)
-                        },
-                    )?;
+                let config: FilesConfig = serde_json::from_value(Value::Object(
+                    connection.settings.clone(),
+                ))
+                .map_err(|error| {
+                    Error::new(ErrorKind::Config, "the connection's settings are wrong")
+                        .with("connection", name)
+                        .because(error)
+                })?;
                 FilesConnector::connect(config, self.root.clone())
             }
             other => Err(Error::new(
@@ -85,10 +85,14 @@ impl ProjectLoader {
             return seed_target(node);
         }
         let Some(source) = manifest.source(id) else {
-            return Err(Error::new(ErrorKind::Internal, "the node is not in the project").with("node", id));
+            return Err(
+                Error::new(ErrorKind::Internal, "the node is not in the project").with("node", id)
+            );
         };
         let Some(ingest) = &source.ingest else {
-            return Err(Error::new(ErrorKind::Internal, "the source is not loaded by us").with("node", id));
+            return Err(
+                Error::new(ErrorKind::Internal, "the source is not loaded by us").with("node", id)
+            );
         };
         let (settings, source_settings) =
             LoadSettings::parse(&Value::Object(ingest.settings.clone()))

@@ -69,7 +69,8 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
         .enable_all()
         .build()
         .context("threads could not be started")?;
-    if !matches!(&cli.command, Command::Sql(args) if args.statement.is_none() && args.file.is_none()) {
+    if !matches!(&cli.command, Command::Sql(args) if args.statement.is_none() && args.file.is_none())
+    {
         runtime.spawn(cancel_on_interrupt(cancel.clone(), output));
     }
     let code = match &cli.command {
@@ -125,7 +126,8 @@ fn log_to_stderr(debug: bool) {
         return;
     }
     let filter = given.unwrap_or_else(|| {
-        "warn,tidemill=debug,tidemill_run=debug,tidemill_lake=debug,tidemill_engine=debug".to_owned()
+        "warn,tidemill=debug,tidemill_run=debug,tidemill_lake=debug,tidemill_engine=debug"
+            .to_owned()
     });
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))

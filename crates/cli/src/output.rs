@@ -130,7 +130,10 @@ mod tests {
 
     #[test]
     fn numbers_are_written_for_people() {
-        assert_eq!([count(0), count(999), count(1000), count(1234567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [count(0), count(999), count(1000), count(1234567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
         assert_eq!([size(0), size(1023), size(1536)], ["0 B", "1023 B", "1.5 KiB"]);
         assert_eq!(seconds(Duration::from_millis(249)), "0.2s");
         assert_eq!(seconds(Duration::from_secs(65)), "1m 05s");

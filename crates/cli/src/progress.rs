@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tidemill_core::{
-    Event, EventSink, NodeOutcome, NodeStatus, UniqueId, Verdict, VerdictStatus,
-};
+use tidemill_core::{Event, EventSink, NodeOutcome, NodeStatus, UniqueId, Verdict, VerdictStatus};
 
 use crate::output::{Mood, Output, count, plural, seconds};
 
@@ -140,7 +138,11 @@ impl Progress {
                 .iter()
                 .map(|(node, rows)| {
                     let name = self.names.get(node).map_or(node.as_str(), String::as_str);
-                    if *rows > 0 { format!("{name} ({} rows)", count(*rows)) } else { name.to_owned() }
+                    if *rows > 0 {
+                        format!("{name} ({} rows)", count(*rows))
+                    } else {
+                        name.to_owned()
+                    }
                 })
                 .collect();
             bar.set_message(names.join(", "));
@@ -184,7 +186,11 @@ impl Progress {
         let verb = if cancelled { "stopped after" } else { "done in" };
         let mut line = if idle && !cancelled {
             let all = state.counts.get("reused").copied().unwrap_or(0);
-            format!("nothing to do: {} up to date ({})", plural(all, "node is", "nodes are"), seconds(elapsed))
+            format!(
+                "nothing to do: {} up to date ({})",
+                plural(all, "node is", "nodes are"),
+                seconds(elapsed)
+            )
         } else {
             format!("{verb} {}: {}", seconds(elapsed), nodes.join(", "))
         };
@@ -197,7 +203,10 @@ impl Progress {
             if state.reused_checks == total {
                 line.push_str(" (all known from unchanged data)");
             } else if state.reused_checks > 0 {
-                line.push_str(&format!(" ({} known from unchanged data)", count(state.reused_checks)));
+                line.push_str(&format!(
+                    " ({} known from unchanged data)",
+                    count(state.reused_checks)
+                ));
             }
         }
         self.output.say(line);

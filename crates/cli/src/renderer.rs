@@ -89,8 +89,10 @@ impl ProjectRenderer {
         node: &Node,
         request: &RenderRequest,
     ) -> Result<tidemill_project::Rendered> {
-        let rendered =
-            self.project.render_node(&node.unique_id, &self.state(request)).map_err(template_error)?;
+        let rendered = self
+            .project
+            .render_node(&node.unique_id, &self.state(request))
+            .map_err(template_error)?;
         for message in &rendered.messages {
             match message {
                 Message::Info(text) => self.output.say(text),
@@ -112,11 +114,8 @@ impl ProjectRenderer {
         if !self.write_files || known.as_deref() == Some(sql) {
             return Ok(());
         }
-        let path = self
-            .folder
-            .join("compiled")
-            .join(&node.package_name)
-            .join(&node.original_file_path);
+        let path =
+            self.folder.join("compiled").join(&node.package_name).join(&node.original_file_path);
         // A generic test has its own file in a folder named like its YAML file.
         let path = match &node.test {
             Some(test) if matches!(test.kind, TestKind::Generic(_)) => path.join(&node.path),
@@ -162,8 +161,8 @@ impl ProjectRenderer {
             .map(|column| (&column.name, &column.description))
             .collect();
         if !comments.is_empty() && node.config.materialized.as_str() != "view" {
-            fingerprint = fingerprint
-                .with("column descriptions", &serde_json::json!(comments).to_string());
+            fingerprint =
+                fingerprint.with("column descriptions", &serde_json::json!(comments).to_string());
         }
         fingerprint
     }

@@ -95,7 +95,9 @@ impl Session {
     pub(crate) async fn stores(&self) -> Result<Stores> {
         let target = &self.manifest().target;
         let memory = match &self.global.memory {
-            Some(text) => Some(crate::units::bytes(text).map_err(|error| anyhow!("--memory: {error}"))?),
+            Some(text) => {
+                Some(crate::units::bytes(text).map_err(|error| anyhow!("--memory: {error}"))?)
+            }
             None => target.memory,
         };
         let engine = EmbeddedEngine::new(EngineOptions {
@@ -224,7 +226,8 @@ fn resource_types(words: &[String]) -> Result<Vec<ResourceType>> {
 /// The folder with `dbt_project.yml`: the given one, or the working folder or the nearest above it.
 fn project_dir(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(given) = given {
-        return std::path::absolute(given).with_context(|| format!("cannot find {}", given.display()));
+        return std::path::absolute(given)
+            .with_context(|| format!("cannot find {}", given.display()));
     }
     let here = std::env::current_dir().context("the working folder cannot be read")?;
     let found = here.ancestors().find(|folder| folder.join("dbt_project.yml").is_file());
@@ -254,7 +257,9 @@ fn parse_time(text: &str) -> Option<i64> {
         return Some(time.timestamp_micros());
     }
     for format in ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"] {
-        if let Ok(time) = chrono::NaiveDateTime::parse_from_str(text.trim_end_matches(" UTC"), format) {
+        if let Ok(time) =
+            chrono::NaiveDateTime::parse_from_str(text.trim_end_matches(" UTC"), format)
+        {
             return Some(time.and_utc().timestamp_micros());
         }
     }

@@ -61,7 +61,9 @@ pub(crate) async fn write(
         }
         Format::Parquet => {
             let properties = parquet::file::properties::WriterProperties::builder()
-                .set_compression(parquet::basic::Compression::ZSTD(parquet::basic::ZstdLevel::try_new(3)?))
+                .set_compression(parquet::basic::Compression::ZSTD(
+                    parquet::basic::ZstdLevel::try_new(3)?,
+                ))
                 .build();
             let mut writer =
                 parquet::arrow::ArrowWriter::try_new(out, rows.schema.clone(), Some(properties))?;
@@ -165,7 +167,11 @@ fn pad(text: &str, width: usize, right: bool) -> String {
 pub(crate) fn aligned(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
     let widths: Vec<usize> = (0..header.len())
         .map(|column| {
-            rows.iter().map(|row| row[column].width()).chain([header[column].width()]).max().unwrap_or(0)
+            rows.iter()
+                .map(|row| row[column].width())
+                .chain([header[column].width()])
+                .max()
+                .unwrap_or(0)
         })
         .collect();
     let line = |cells: Vec<&str>| {

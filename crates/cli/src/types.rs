@@ -29,8 +29,19 @@ pub(crate) fn parse(text: &str) -> Option<DataType> {
             (None, _) if arguments.is_empty() => DataType::Decimal128(38, 10),
             _ => return None,
         },
-        "text" | "varchar" | "character varying" | "char" | "character" | "string" | "bpchar"
-        | "nvarchar" | "json" | "jsonb" | "uuid" | "time" | "time without time zone" => DataType::Utf8,
+        "text"
+        | "varchar"
+        | "character varying"
+        | "char"
+        | "character"
+        | "string"
+        | "bpchar"
+        | "nvarchar"
+        | "json"
+        | "jsonb"
+        | "uuid"
+        | "time"
+        | "time without time zone" => DataType::Utf8,
         "boolean" | "bool" => DataType::Boolean,
         "date" => DataType::Date32,
         "timestamp" | "timestamp without time zone" | "datetime" | "timestamp_ntz" => {
@@ -63,7 +74,9 @@ pub(crate) fn name(data_type: &DataType) -> String {
         DataType::Timestamp(_, None) => "timestamp without time zone".to_owned(),
         DataType::Timestamp(_, Some(_)) => "timestamp with time zone".to_owned(),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea".to_owned(),
-        DataType::List(field) | DataType::LargeList(field) => format!("{}[]", name(field.data_type())),
+        DataType::List(field) | DataType::LargeList(field) => {
+            format!("{}[]", name(field.data_type()))
+        }
         other => other.to_string().to_lowercase(),
     }
 }

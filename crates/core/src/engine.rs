@@ -5,7 +5,7 @@ use std::pin::Pin;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 
 use crate::{Measure, Measurement, QueryContext, RelationName, Result};
 
@@ -23,7 +23,8 @@ impl BatchStream {
         schema: SchemaRef,
         batches: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
     ) -> Self {
-        BatchStream { schema, batches: Box::pin(batches) }
+        // Fused: a reader may ask once more after the end.
+        BatchStream { schema, batches: Box::pin(batches.fuse()) }
     }
 
     /// A stream of batches that are in memory.

@@ -37,8 +37,26 @@ impl Record {
 
     /// The record of a published relation, if this release can read it.
     pub fn of(snapshot: &Snapshot, relation: &RelationName) -> Option<Record> {
-        let value = snapshot.get(relation)?.record.as_ref()?;
-        Record::deserialize(&**value).ok().filter(|record| record.format == Record::FORMAT)
+        let published = snapshot.get(relation)?;
+        let record = Record::deserialize(&**published.record.as_ref()?).ok()?;
+        (record.format == Record::FORMAT).then(|| record.settled(snapshot, published.entry))
+    }
+
+    /// A record of entry `recorded` with inputs that were published together with it named by their entry, so that
+    /// it can be compared, and published again in another one.
+    #[must_use]
+    fn settled(mut self, snapshot: &Snapshot, recorded: EntryNumber) -> Record {
+        let checks = self.checks.values_mut().flat_map(|check| check.inputs.iter_mut());
+        for (relation, version) in self.inputs.iter_mut().chain(checks) {
+            if *version == InputVersion::Together {
+                let unchanged = snapshot
+                    .get(relation)
+                    .is_some_and(|published| published.data_entry == recorded);
+                *version =
+                    if unchanged { InputVersion::Data(recorded) } else { InputVersion::Unknown };
+            }
+        }
+        self
     }
 
     /// The record as JSON.
@@ -60,8 +78,10 @@ pub enum InputVersion {
     Columns(String),
     /// It was not there.
     Absent,
-    /// A state that was not published (`--publish run`): never equal to anything.
-    Unpublished,
+    /// The state that was published in the same entry as this record.
+    Together,
+    /// Not known: never equal to anything.
+    Unknown,
 }
 
 impl InputVersion {
@@ -82,9 +102,13 @@ impl InputVersion {
 
     /// Whether the relation is still in this state.
     pub fn still_holds(&self, snapshot: &Snapshot, relation: &RelationName) -> bool {
-        let columns_only = matches!(self, InputVersion::Columns(_));
-        *self != InputVersion::Unpublished
-            && *self == InputVersion::of(snapshot, relation, columns_only)
+        match self {
+            InputVersion::Unknown | InputVersion::Together => false,
+            known => {
+                let columns_only = matches!(known, InputVersion::Columns(_));
+                *known == InputVersion::of(snapshot, relation, columns_only)
+            }
+        }
     }
 }
 

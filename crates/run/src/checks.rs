@@ -265,12 +265,12 @@ impl Shared {
                     description.relations.into_iter().filter(|name| name != relation).collect();
                 let mut inputs = input_versions(&others, context, false);
                 if !description.volatile_functions.is_empty() || description.current_date {
-                    inputs.insert(relation.clone(), InputVersion::Unpublished);
+                    inputs.insert(relation.clone(), InputVersion::Unknown);
                 }
                 inputs
             }
             // Not known: such a verdict is never reused.
-            Err(_) => Inputs::from([(relation.clone(), InputVersion::Unpublished)]),
+            Err(_) => Inputs::from([(relation.clone(), InputVersion::Unknown)]),
         }
     }
 

@@ -218,7 +218,7 @@ pub(crate) fn input_versions(
         .iter()
         .map(|relation| {
             let version = if context.overlay.0.contains_key(relation) {
-                InputVersion::Unpublished
+                InputVersion::Together
             } else {
                 InputVersion::of(&context.snapshot, relation, columns_only)
             };

@@ -170,9 +170,8 @@ fn options(session: &Session, invocation: &Invocation<'_>, folder: &std::path::P
     let manifest = session.manifest();
     let timezone = manifest.settings.timezone.clone();
     let zone: chrono_tz::Tz = timezone.parse().unwrap_or(chrono_tz::UTC);
-    let failed_before = LastRun::read(folder)
-        .map(|last| last.unfinished().cloned().collect())
-        .unwrap_or_default();
+    let failed_before =
+        LastRun::read(folder).map(|last| last.unfinished().cloned().collect()).unwrap_or_default();
     RunOptions {
         full_refresh: invocation.full_refresh,
         no_reuse: invocation.no_reuse,

@@ -27,9 +27,12 @@ pub(crate) fn run(session: &Session) -> Result<i32> {
     .collect();
     for target in &targets {
         let path = Path::new(target);
-        let inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let inside =
+            path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !inside || path.components().all(|part| part == Component::CurDir) {
-            bail!("`clean-targets: {target}` is not a folder inside of the project; nothing was deleted");
+            bail!(
+                "`clean-targets: {target}` is not a folder inside of the project; nothing was deleted"
+            );
         }
         if sources.iter().any(|source| Path::new(source).starts_with(path)) {
             bail!("`clean-targets: {target}` holds the project's own files; nothing was deleted");

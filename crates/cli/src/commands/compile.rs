@@ -16,8 +16,7 @@ pub(crate) async fn run(session: &Session, args: &Compile) -> Result<i32> {
     let stores = session.stores().await?;
     let snapshot = stores.snapshot(At::Now).await?;
     let folder = session.target_path();
-    let renderer =
-        Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder.clone()));
+    let renderer = Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder.clone()));
     let context = session.context(snapshot.clone());
     if let Some(text) = &args.inline {
         let request =

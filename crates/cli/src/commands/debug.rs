@@ -11,9 +11,19 @@ pub(crate) async fn run(session: &Session) -> Result<i32> {
     let manifest = session.manifest();
     let target = &manifest.target;
     let say = |name: &str, value: String| session.output.data(format!("  {name:<12} {value}"));
-    say("tidemill", format!("{} (dbt language {})", env!("CARGO_PKG_VERSION"), crate::artifacts::DBT_VERSION));
+    say(
+        "tidemill",
+        format!("{} (dbt language {})", env!("CARGO_PKG_VERSION"), crate::artifacts::DBT_VERSION),
+    );
     say("project", format!("{} in {}", manifest.settings.name, session.root.display()));
-    say("target", format!("{} of profile {}", target.name, if target.profile_name.is_empty() { "(none)" } else { &target.profile_name }));
+    say(
+        "target",
+        format!(
+            "{} of profile {}",
+            target.name,
+            if target.profile_name.is_empty() { "(none)" } else { &target.profile_name }
+        ),
+    );
     say("lake", format!("{}, schema {}", target.lake, target.schema));
     say("threads", target.threads.to_string());
     say("time zone", manifest.settings.timezone.clone());
@@ -49,7 +59,9 @@ pub(crate) async fn run(session: &Session) -> Result<i32> {
                     time(snapshot.time)
                 ),
             );
-            session.output.data(format!("  {}", session.output.paint(Mood::Good, "all checks passed")));
+            session
+                .output
+                .data(format!("  {}", session.output.paint(Mood::Good, "all checks passed")));
             Ok(0)
         }
         Err(error) => {

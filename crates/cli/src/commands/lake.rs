@@ -20,8 +20,15 @@ pub(crate) async fn run(session: &Session, args: &Lake) -> Result<i32> {
             diff(session, &stores, table, from, to.as_deref()).await
         }
         LakeCommand::Restore { table, to, run, keep_position } => {
-            restore(session, &stores, table.as_deref(), to.as_deref(), run.as_deref(), *keep_position)
-                .await
+            restore(
+                session,
+                &stores,
+                table.as_deref(),
+                to.as_deref(),
+                run.as_deref(),
+                *keep_position,
+            )
+            .await
         }
         LakeCommand::Maintain { keep_for, keep_versions, dry_run } => {
             let keep_for =
@@ -126,16 +133,16 @@ async fn maintain(
         size(report.deleted_bytes)
     ));
     if report.expired_entries > 0 {
-        session
-            .output
-            .data(format!("{would}expired  {}", plural(report.expired_entries, "entry", "entries")));
+        session.output.data(format!(
+            "{would}expired  {}",
+            plural(report.expired_entries, "entry", "entries")
+        ));
     }
     for warning in &report.warnings {
         session.output.err(format!("note: {warning}"));
     }
     Ok(0)
 }
-
 
 async fn orphans(session: &Session, stores: &Stores) -> Result<i32> {
     let orphans = stores.lake.orphans().await?;
@@ -195,8 +202,7 @@ async fn history(
                     entry.relations.iter().map(|(name, _, _)| name.to_string()).collect();
                 let shown = names.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
                 let more = names.len().saturating_sub(4);
-                let relations =
-                    if more > 0 { format!("{shown} and {more} more") } else { shown };
+                let relations = if more > 0 { format!("{shown} and {more} more") } else { shown };
                 vec![entry.entry.to_string(), time(entry.time), entry.run.to_string(), relations]
             })
             .collect();

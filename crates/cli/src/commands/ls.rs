@@ -10,8 +10,15 @@ use crate::session::Session;
 
 /// dbt's keys of `--output json`.
 const KEYS: [&str; 9] = [
-    "alias", "name", "package_name", "depends_on", "tags", "config", "resource_type",
-    "original_file_path", "unique_id",
+    "alias",
+    "name",
+    "package_name",
+    "depends_on",
+    "tags",
+    "config",
+    "resource_type",
+    "original_file_path",
+    "unique_id",
 ];
 
 pub(crate) fn run(session: &Session, args: &Ls) -> Result<i32> {
@@ -59,11 +66,13 @@ fn path(manifest: &Manifest, id: &UniqueId) -> Option<String> {
 fn selector(manifest: &Manifest, id: &UniqueId) -> Option<String> {
     match (manifest.node(id), manifest.source(id)) {
         (Some(node), _) => Some(node.fqn.join(".")),
-        (None, Some(source)) => Some(format!(
-            "source:{}.{}.{}",
-            source.package_name, source.source_name, source.name
-        )),
-        _ => manifest.exposures.get(id).map(|exposure| format!("exposure:{}", exposure.fqn.join("."))),
+        (None, Some(source)) => {
+            Some(format!("source:{}.{}.{}", source.package_name, source.source_name, source.name))
+        }
+        _ => manifest
+            .exposures
+            .get(id)
+            .map(|exposure| format!("exposure:{}", exposure.fqn.join("."))),
     }
 }
 

@@ -59,13 +59,23 @@ fn describe(step: &Step) -> (&'static str, Mood, String) {
     match &step.action {
         StepAction::Ingest { files, reason } => {
             let shown: Vec<&str> = files.iter().take(3).map(String::as_str).collect();
-            let more = if files.len() > 3 { format!(" and {} more", files.len() - 3) } else { String::new() };
-            let list = if shown.is_empty() { String::new() } else { format!(": {}{more}", shown.join(", ")) };
+            let more = if files.len() > 3 {
+                format!(" and {} more", files.len() - 3)
+            } else {
+                String::new()
+            };
+            let list = if shown.is_empty() {
+                String::new()
+            } else {
+                format!(": {}{more}", shown.join(", "))
+            };
             ("load", Mood::Good, format!("{reason}{list}"))
         }
         StepAction::Node(Decision::Reuse) => ("reuse", Mood::Quiet, String::new()),
         StepAction::Node(Decision::Build { reason }) => ("build", Mood::Good, reason.clone()),
-        StepAction::Node(Decision::Increment { reason }) => ("increment", Mood::Good, reason.clone()),
+        StepAction::Node(Decision::Increment { reason }) => {
+            ("increment", Mood::Good, reason.clone())
+        }
         StepAction::Node(Decision::RebuildIfInputsChange { inputs }) => {
             let names: Vec<String> = inputs.iter().map(ToString::to_string).collect();
             ("maybe", Mood::Warning, format!("if the rows of {} change", names.join(", ")))
@@ -81,15 +91,15 @@ async fn steps(
     work: &Work,
 ) -> Result<Vec<Step>> {
     let folder = session.target_path();
-    let renderer =
-        Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder.join("plan")).read_only());
+    let renderer = Arc::new(
+        ProjectRenderer::new(session, stores.engine.clone(), folder.join("plan")).read_only(),
+    );
     let loader = ProjectLoader::new(session, stores.lake.clone());
     let snapshot = stores.lake.snapshot(tidemill_core::At::Now).await?;
     let foreign: BTreeSet<RelationName> =
         stores.lake.foreign_heads(&snapshot).await?.into_iter().collect();
-    let failed: BTreeSet<UniqueId> = LastRun::read(&folder)
-        .map(|last| last.unfinished().cloned().collect())
-        .unwrap_or_default();
+    let failed: BTreeSet<UniqueId> =
+        LastRun::read(&folder).map(|last| last.unfinished().cloned().collect()).unwrap_or_default();
     let zone: chrono_tz::Tz =
         session.manifest().settings.timezone.parse().unwrap_or(chrono_tz::UTC);
     let current_date = session.started.with_timezone(&zone).date_naive().to_string();
@@ -113,7 +123,10 @@ async fn steps(
                     None if loader.fingerprint(&id)? != recorded(&snapshot, node)
                         && matches!(node.kind, WorkKind::Seed) =>
                     {
-                        StepAction::Ingest { files: Vec::new(), reason: "settings changed".to_owned() }
+                        StepAction::Ingest {
+                            files: Vec::new(),
+                            reason: "settings changed".to_owned(),
+                        }
                     }
                     None => StepAction::Node(Decision::Reuse),
                 }

@@ -15,7 +15,10 @@ use crate::session::Session;
 pub(crate) async fn run(session: &Session, args: &Retry) -> Result<i32> {
     let folder = session.target_path();
     let Some(last) = LastRun::read(&folder) else {
-        bail!("there is no {}, so there is nothing to retry", folder.join("run_results.json").display());
+        bail!(
+            "there is no {}, so there is nothing to retry",
+            folder.join("run_results.json").display()
+        );
     };
     let mut only: BTreeSet<UniqueId> = last.unfinished().cloned().collect();
     if only.is_empty() {

@@ -59,7 +59,10 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
             session.output.say(format!("{name}:"));
         }
         let sql = match u64::try_from(args.limit) {
-            Ok(limit) => format!("select * from (\n{}\n) as shown limit {limit}", sql.trim().trim_end_matches(';')),
+            Ok(limit) => format!(
+                "select * from (\n{}\n) as shown limit {limit}",
+                sql.trim().trim_end_matches(';')
+            ),
             Err(_) => sql,
         };
         let mut out = std::io::BufWriter::new(std::io::stdout());

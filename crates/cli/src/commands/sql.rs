@@ -68,7 +68,8 @@ fn exact(began: Instant) -> String {
 fn open_output(args: &Sql) -> Result<Box<dyn Write + Send>> {
     Ok(match &args.output {
         Some(path) => Box::new(std::io::BufWriter::new(
-            std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?,
+            std::fs::File::create(path)
+                .with_context(|| format!("cannot write {}", path.display()))?,
         )),
         None => Box::new(std::io::BufWriter::new(std::io::stdout())),
     })
@@ -183,7 +184,8 @@ async fn prompt(session: &Session, stores: &Stores, at: Option<At>, timing: bool
                 interrupt.abort();
                 match result {
                     Ok(rows) => {
-                        let time = if timing { format!(" in {}", exact(began)) } else { String::new() };
+                        let time =
+                            if timing { format!(" in {}", exact(began)) } else { String::new() };
                         session.output.say(format!("({}{time})", plural(rows, "row", "rows")));
                     }
                     Err(error) => session.output.err(crate::failure::text(&error)),
@@ -213,9 +215,9 @@ fn words(snapshot: &Snapshot) -> Vec<String> {
 fn describe(output: &Output, snapshot: &Snapshot, name: &str, default_schema: &str) {
     let relation =
         RelationName::parse(name).unwrap_or_else(|| RelationName::new(default_schema, name));
-    let found = snapshot.get(&relation).or_else(|| {
-        snapshot.relations.values().find(|relation| relation.name.name() == name)
-    });
+    let found = snapshot
+        .get(&relation)
+        .or_else(|| snapshot.relations.values().find(|relation| relation.name.name() == name));
     let Some(relation) = found else {
         output.err(format!("there is no relation `{name}`; \\d lists them"));
         return;

@@ -102,7 +102,8 @@ fn wait(
 fn is_project_file(path: &Path, ignored: &BTreeSet<PathBuf>) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     // Editors' own files: `.orders.sql.swp`, `orders.sql~`, `#orders.sql#`, `4913`.
-    let editor = name.starts_with('.') || name.ends_with('~') || name.starts_with('#') || name == "4913";
+    let editor =
+        name.starts_with('.') || name.ends_with('~') || name.starts_with('#') || name == "4913";
     !editor && !ignored.iter().any(|folder| path.starts_with(folder))
 }
 

@@ -19,12 +19,13 @@ const NOT_NULL: &str = "models:\n  - name: a\n    columns: [{name: id, tests: [n
 
 #[test]
 fn data_that_fails_is_not_published_and_the_last_version_stays() {
-    let shop = project(
-        &[("a", "select 1 as id"), ("b", "select id from {{ ref('a') }}")],
-        NOT_NULL,
-    );
+    let shop =
+        project(&[("a", "select 1 as id"), ("b", "select id from {{ ref('a') }}")], NOT_NULL);
     shop.build().ok();
-    shop.write("models/a.sql", "{{ config(materialized='table') }}\nselect cast(null as bigint) as id, 'x' as why");
+    shop.write(
+        "models/a.sql",
+        "{{ config(materialized='table') }}\nselect cast(null as bigint) as id, 'x' as why",
+    );
     shop.build()
         .fails_with(1)
         .says("not_null_a_id")
@@ -54,7 +55,9 @@ fn a_warning_publishes() {
 #[test]
 fn thresholds_and_filters_are_dbts() {
     let yaml = |config: &str| {
-        format!("models:\n  - name: a\n    columns: [{{name: id, tests: [{{not_null: {{config: {config}}}}}]}}]\n")
+        format!(
+            "models:\n  - name: a\n    columns: [{{name: id, tests: [{{not_null: {{config: {config}}}}}]}}]\n"
+        )
     };
     let sql = "select * from (values (1, 'x'), (null, 'x'), (null, 'y')) as t (id, kind)";
     let shop = project(&[("a", sql)], &yaml("{error_if: '> 2', warn_if: '> 1'}"));
@@ -68,10 +71,7 @@ fn thresholds_and_filters_are_dbts() {
 #[test]
 fn a_check_over_two_tables_waits_for_both() {
     let yaml = "models:\n  - name: child\n    columns: [{name: parent_id, tests: [{relationships: {to: \"ref('parent')\", field: id}}]}]\n";
-    let shop = project(
-        &[("child", "select 7 as parent_id"), ("parent", "select 7 as id")],
-        yaml,
-    );
+    let shop = project(&[("child", "select 7 as parent_id"), ("parent", "select 7 as id")], yaml);
     shop.build().ok();
     // Both change together: checked against the new parent, not the published one.
     shop.write("models/child.sql", "{{ config(materialized='table') }}\nselect 8 as parent_id");
@@ -102,7 +102,10 @@ fn tables_that_check_each_other_are_published_together_or_not_at_all() {
 
 #[test]
 fn a_view_is_checked_before_its_definition_is_replaced() {
-    let shop = project(&[("below", "select 1 as id")], "models:\n  - name: v\n    columns: [{name: id, tests: [not_null]}]\n");
+    let shop = project(
+        &[("below", "select 1 as id")],
+        "models:\n  - name: v\n    columns: [{name: id, tests: [not_null]}]\n",
+    );
     shop.write("models/v.sql", "select id from {{ ref('below') }}");
     shop.build().ok();
     shop.write("models/v.sql", "select nullif(id, 1) as id from {{ ref('below') }}");
@@ -116,7 +119,10 @@ fn a_check_of_an_ephemeral_model_gates_what_inlines_it() {
         &[("out", "select id from {{ ref('eph') }}")],
         "models:\n  - name: eph\n    columns: [{name: id, tests: [not_null]}]\n",
     );
-    shop.write("models/eph.sql", "{{ config(materialized='ephemeral') }}\nselect cast(null as bigint) as id");
+    shop.write(
+        "models/eph.sql",
+        "{{ config(materialized='ephemeral') }}\nselect cast(null as bigint) as id",
+    );
     shop.build().fails_with(1);
     shop.run(&["sql", "select * from out"]).fails_with(1);
     shop.write("models/eph.sql", "{{ config(materialized='ephemeral') }}\nselect 1 as id");
@@ -126,7 +132,8 @@ fn a_check_of_an_ephemeral_model_gates_what_inlines_it() {
 
 #[test]
 fn a_load_whose_rows_fail_is_not_published_and_is_loaded_again() {
-    let yaml = format!("{}        columns: [{{name: id, tests: [unique]}}]\n", ORDERS_SOURCE.trim_start());
+    let yaml =
+        format!("{}        columns: [{{name: id, tests: [unique]}}]\n", ORDERS_SOURCE.trim_start());
     let shop = Sandbox::new(&[("data/orders1.csv", "id\n1\n"), ("models/s.yml", &yaml)]);
     shop.build().ok();
     shop.write("data/orders2.csv", "id\n1\n2\n");
@@ -140,10 +147,14 @@ fn a_load_whose_rows_fail_is_not_published_and_is_loaded_again() {
 
 #[test]
 fn a_singular_test_gates_the_last_of_what_it_reads() {
-    let shop = project(&[("a", "select 1 as id"), ("b", "select id from {{ ref('a') }}")], "models: []\n");
+    let shop =
+        project(&[("a", "select 1 as id"), ("b", "select id from {{ ref('a') }}")], "models: []\n");
     shop.write("tests/sums_agree.sql", "select 1 as wrong from (select sum(id) as s from {{ ref('a') }}) x, (select sum(id) as s from {{ ref('b') }}) y where x.s <> y.s");
     shop.build().ok();
-    shop.write("models/b.sql", "{{ config(materialized='table') }}\nselect id + 1 as id from {{ ref('a') }}");
+    shop.write(
+        "models/b.sql",
+        "{{ config(materialized='table') }}\nselect id + 1 as id from {{ ref('a') }}",
+    );
     shop.build().fails_with(1).says("sums_agree");
     assert_eq!(shop.rows("select id from b"), ["1"]);
 }
@@ -186,7 +197,9 @@ fn native_tests_count_as_dbt_does() {
     let sql = "select * from (values (1, 'a'), (1, 'a'), (2, 'b'), (3, 'c'), (4, 'dd'), (null, null)) as t (x, y)";
     let shop = project(&[("a", sql)], yaml);
     let said = shop.build().fails_with(1).all();
-    for (name, count) in [("combo", 1), ("expression", 2), ("uniq", 1), ("accepted", 2), ("range", 2), ("regex", 2)] {
+    for (name, count) in
+        [("combo", 1), ("expression", 2), ("uniq", 1), ("accepted", 2), ("range", 2), ("regex", 2)]
+    {
         let results = if count == 1 { "result" } else { "results" };
         let line = format!("{name}: Got {count} {results}");
         assert!(said.contains(&line), "`{line}` is not in\n{said}");

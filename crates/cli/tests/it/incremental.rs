@@ -6,7 +6,9 @@ use crate::sandbox::Sandbox;
 fn incremental(config: &str) -> Sandbox {
     let sandbox = Sandbox::new(&[(
         "models/m.sql",
-        &format!("{{{{ config(materialized='incremental', {config}) }}}}\nselect * from {{{{ ref('s') }}}}"),
+        &format!(
+            "{{{{ config(materialized='incremental', {config}) }}}}\nselect * from {{{{ ref('s') }}}}"
+        ),
     )]);
     sandbox.write("seeds/s.csv", "id,day,v\n1,a,10\n2,a,20\n3,b,30\n");
     sandbox
@@ -22,7 +24,10 @@ fn rows(sandbox: &Sandbox) -> Vec<String> {
 fn each_strategy_does_as_in_dbt() {
     let cases: [(&str, &[&str]); 5] = [
         ("incremental_strategy='append'", &["1,a,10", "2,a,20", "2,a,21", "3,b,30", "4,c,40"]),
-        ("incremental_strategy='merge', unique_key='id'", &["1,a,10", "2,a,21", "3,b,30", "4,c,40"]),
+        (
+            "incremental_strategy='merge', unique_key='id'",
+            &["1,a,10", "2,a,21", "3,b,30", "4,c,40"],
+        ),
         ("unique_key='id'", &["1,a,10", "2,a,21", "3,b,30", "4,c,40"]),
         (
             "incremental_strategy='insert_overwrite', partition_by=['day']",
@@ -65,7 +70,9 @@ fn a_merge_with_one_key_twice_names_it_and_changes_nothing() {
 #[test]
 fn changed_columns_follow_the_setting() {
     let model = |setting: &str, columns: &str| {
-        format!("{{{{ config(materialized='incremental', on_schema_change='{setting}') }}}}\nselect {columns} from {{{{ ref('s') }}}}")
+        format!(
+            "{{{{ config(materialized='incremental', on_schema_change='{setting}') }}}}\nselect {columns} from {{{{ ref('s') }}}}"
+        )
     };
     let start = |setting: &str| {
         let sandbox = Sandbox::new(&[
@@ -99,7 +106,10 @@ fn changed_columns_follow_the_setting() {
 fn is_incremental_reads_its_own_table() {
     let sandbox = Sandbox::new(&[
         ("data/e1.csv", "id\n1\n2\n"),
-        ("models/s.yml", "sources:\n  - name: raw\n    tables: [{name: e, ingest: {location: 'data/e*.csv', mode: append}}]\n"),
+        (
+            "models/s.yml",
+            "sources:\n  - name: raw\n    tables: [{name: e, ingest: {location: 'data/e*.csv', mode: append}}]\n",
+        ),
         (
             "models/m.sql",
             "{{ config(materialized='incremental') }}\nselect id from {{ source('raw', 'e') }}\n{% if is_incremental() %}where id > (select max(id) from {{ this }}){% endif %}",

@@ -67,7 +67,10 @@ fn a_cast_that_fails_names_the_value() {
 #[test]
 fn an_unknown_setting_of_a_load_names_the_nearest() {
     let sandbox = Sandbox::new(&[
-        ("models/s.yml", "sources:\n  - name: raw\n    tables:\n      - name: t\n        ingest: {locaton: 'data/*.csv'}\n"),
+        (
+            "models/s.yml",
+            "sources:\n  - name: raw\n    tables:\n      - name: t\n        ingest: {locaton: 'data/*.csv'}\n",
+        ),
         ("data/a.csv", "id\n1\n"),
     ]);
     let outcome = sandbox.build();
@@ -77,7 +80,8 @@ fn an_unknown_setting_of_a_load_names_the_nearest() {
 
 #[test]
 fn a_statement_that_writes_is_refused() {
-    let sandbox = Sandbox::new(&[("models/a.sql", "{{ config(materialized='table') }} select 1 as id")]);
+    let sandbox =
+        Sandbox::new(&[("models/a.sql", "{{ config(materialized='table') }} select 1 as id")]);
     sandbox.build().ok();
     for statement in [
         "drop table a",
