@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill_core::{Error, ErrorKind, Notice, Result, ResultExt};
 
 use crate::SchemaContract;
@@ -55,7 +55,11 @@ pub(crate) fn conform(
         notices.push(notice(
             "widened-column",
             field.name(),
-            format!("is {offered} from now on; it was {}", field.data_type()),
+            format!(
+                "is {} from now on; it was {}",
+                type_name(offered),
+                type_name(field.data_type())
+            ),
         ));
         fields.push(Arc::new(field.as_ref().clone().with_data_type(offered.clone())));
     }
@@ -83,7 +87,11 @@ pub(crate) fn conform(
             continue;
         }
         changes = true;
-        notices.push(notice("new-column", field.name(), format!("is new: {}", field.data_type())));
+        notices.push(notice(
+            "new-column",
+            field.name(),
+            format!("is a new column, {}", type_name(field.data_type())),
+        ));
         fields.push(Arc::clone(field));
         columns.push(Some(at));
     }
@@ -113,16 +121,41 @@ impl Conform {
     }
 }
 
-fn notice(code: &str, column: &str, message: String) -> Notice {
-    Notice { code: code.to_owned(), message, object: Some(column.to_owned()) }
+/// A notice about a column: the sentence is its name and what follows.
+fn notice(code: &str, column: &str, predicate: String) -> Notice {
+    Notice {
+        code: code.to_owned(),
+        message: format!("column `{column}` {predicate}"),
+        object: Some(column.to_owned()),
+    }
+}
+
+/// The type as SQL calls it.
+fn type_name(data_type: &DataType) -> String {
+    let name = match data_type {
+        DataType::Boolean => "boolean",
+        DataType::Int16 => "smallint",
+        DataType::Int32 => "integer",
+        DataType::Int64 => "bigint",
+        DataType::Float32 => "real",
+        DataType::Float64 => "double",
+        DataType::Date32 => "date",
+        DataType::Timestamp(_, None) => "timestamp",
+        DataType::Timestamp(_, Some(_)) => "timestamp with time zone",
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text",
+        DataType::Binary => "bytea",
+        DataType::Decimal128(precision, scale) => return format!("decimal({precision},{scale})"),
+        DataType::Struct(_) => "struct",
+        DataType::List(_) => "list",
+        other => return other.to_string(),
+    };
+    name.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::Int64Array;
-    use arrow::datatypes::DataType;
-
     use super::*;
+    use arrow::array::Int64Array;
 
     fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
         let fields: Vec<Field> =

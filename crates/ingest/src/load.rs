@@ -386,8 +386,11 @@ impl<'a> LoadLoop<'a> {
             self.notices.push(Notice {
                 code: "rejected-rows".to_owned(),
                 message: format!(
-                    "{} rows could not be read; they are in `{}`",
-                    self.tally.rejected,
+                    "{} could not be read; see `{}`",
+                    match self.tally.rejected {
+                        1 => "1 row".to_owned(),
+                        rows => format!("{rows} rows"),
+                    },
                     rejected_relation(&spec.relation)
                 ),
                 object: Some(spec.relation.to_string()),

@@ -76,20 +76,20 @@ impl Kind {
         }
     }
 
-    /// The word for it in a message.
+    /// The type in a message, with its article: `a bigint`.
     pub(crate) fn name(self) -> String {
         match self {
-            Kind::Unknown | Kind::QuotedNulls | Kind::Text => "text".into(),
-            Kind::Int16 => "smallint".into(),
-            Kind::Int32 => "integer".into(),
-            Kind::Int64 => "bigint".into(),
-            Kind::Float32 => "real".into(),
-            Kind::Float64 => "double".into(),
-            Kind::Boolean => "boolean".into(),
-            Kind::Date => "date".into(),
-            Kind::Timestamp { utc: false } => "timestamp".into(),
-            Kind::Timestamp { utc: true } => "timestamp with time zone".into(),
-            Kind::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
+            Kind::Unknown | Kind::QuotedNulls | Kind::Text => "a text".into(),
+            Kind::Int16 => "a smallint".into(),
+            Kind::Int32 => "an integer".into(),
+            Kind::Int64 => "a bigint".into(),
+            Kind::Float32 => "a real".into(),
+            Kind::Float64 => "a double".into(),
+            Kind::Boolean => "a boolean".into(),
+            Kind::Date => "a date".into(),
+            Kind::Timestamp { utc: false } => "a timestamp".into(),
+            Kind::Timestamp { utc: true } => "a timestamp with time zone".into(),
+            Kind::Decimal { precision, scale } => format!("a decimal({precision},{scale})"),
         }
     }
 }

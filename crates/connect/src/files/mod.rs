@@ -251,7 +251,11 @@ impl FilesSource {
             ));
         }
         for (name, _) in base.iter().filter(|(name, _)| met.get(name).is_none()) {
-            notices.push(notice("missing-column", name, "no file of this load has this column"));
+            notices.push(notice(
+                "missing-column",
+                name,
+                "is a column that no file of this load has",
+            ));
         }
         if whole {
             position.files.clear();

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::basic::LogicalType;
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
 
 use super::format::Cut;
@@ -25,6 +26,8 @@ const BATCH: usize = 32 << 10;
 pub(crate) struct ParquetFile {
     schema: SchemaRef,
     names: Vec<String>,
+    /// Columns of UUIDs, which become text.
+    uuids: Vec<bool>,
 }
 
 impl ParquetFile {
@@ -37,13 +40,22 @@ impl ParquetFile {
         let headers: Vec<&str> =
             schema.fields().iter().map(|field| field.name().as_str()).collect();
         let names = column_names(&headers);
+        let root = metadata.metadata().file_metadata().schema();
+        let uuids: Vec<bool> = root
+            .get_fields()
+            .iter()
+            .map(|column| {
+                column.is_primitive()
+                    && column.get_basic_info().logical_type_ref() == Some(&LogicalType::Uuid)
+            })
+            .collect();
         let mut types = Types::default();
-        for (name, field) in names.iter().zip(schema.fields()) {
+        for ((name, field), uuid) in names.iter().zip(schema.fields()).zip(&uuids) {
             let shape = types.entry(name);
             shape.original = (field.name() != name).then(|| field.name().clone());
-            shape.arrow = Some(plain(field.data_type()));
+            shape.arrow = Some(if *uuid { DataType::Utf8 } else { plain(field.data_type()) });
         }
-        Ok((ParquetFile { schema, names }, types))
+        Ok((ParquetFile { schema, names, uuids }, types))
     }
 
     /// Reads the file batch by batch; `None` when nobody listens any more.
@@ -80,6 +92,9 @@ impl ParquetFile {
             let data_type = target.schema.field(index).data_type();
             let column = match self.names.iter().position(|own| own == name) {
                 None => new_null_array(data_type, rows),
+                Some(at) if self.uuids.get(at) == Some(&true) => {
+                    cast(&uuid_texts(batch.column(at))?, data_type, name, &mut parsed)?
+                }
                 Some(at) => cast(batch.column(at), data_type, name, &mut parsed)?,
             };
             parsed.columns.push(column);
@@ -115,6 +130,29 @@ fn cast(
         }
     }
     Ok(cast)
+}
+
+/// `8-4-4-4-12` hex digits.
+fn uuid_texts(column: &ArrayRef) -> Result<ArrayRef> {
+    let Some(uuids) = column.as_fixed_size_binary_opt().filter(|uuids| uuids.value_length() == 16)
+    else {
+        return Err(Error::new(ErrorKind::Data, "a column of UUIDs does not have 16 bytes each"));
+    };
+    let texts = uuids.iter().map(|uuid| {
+        uuid.map(|bytes| {
+            let mut text = String::with_capacity(36);
+            for (at, byte) in bytes.iter().enumerate() {
+                if matches!(at, 4 | 6 | 8 | 10) {
+                    text.push('-');
+                }
+                for digit in [byte >> 4, byte & 15] {
+                    text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+                }
+            }
+            text
+        })
+    });
+    Ok(Arc::new(texts.collect::<StringArray>()))
 }
 
 /// Microseconds for times, and no views or large offsets, so that files merge.

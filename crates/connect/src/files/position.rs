@@ -138,9 +138,10 @@ pub(crate) struct Decision {
     pub(crate) notices: Vec<Notice>,
 }
 
-/// A notice about a file.
-pub(crate) fn notice(code: &str, file: &str, message: impl Into<String>) -> Notice {
-    Notice { code: code.to_owned(), message: message.into(), object: Some(file.to_owned()) }
+/// A notice about a file: the sentence is its name and what follows.
+pub(crate) fn notice(code: &str, file: &str, predicate: impl std::fmt::Display) -> Notice {
+    let message = format!("`{file}` {predicate}");
+    Notice { code: code.to_owned(), message, object: Some(file.to_owned()) }
 }
 
 /// Decides what to read. `hash` reads a file's content where that is needed.

@@ -68,8 +68,8 @@ pub struct TableSettings {
 }
 
 /// The keys of the load loop, which are not for us but may be misspelled here.
-const LOAD_KEYS: [&str; 7] =
-    ["connection", "mode", "primary_key", "cursor", "schema_contract", "max_rejects", "table"];
+const LOAD_KEYS: [&str; 6] =
+    ["connection", "mode", "primary_key", "cursor", "schema_contract", "max_rejects"];
 
 const KEYS: [&str; 21] = [
     "location",
@@ -263,7 +263,11 @@ impl TableSettings {
                 .filter(|(distance, _)| *distance <= 3);
             let hint = match nearest {
                 Some((_, known)) => format!("did you mean `{known}`?"),
-                None => format!("known are {}", KEYS.map(|known| format!("`{known}`")).join(", ")),
+                None => {
+                    let known: Vec<String> =
+                        LOAD_KEYS.iter().chain(&KEYS).map(|key| format!("`{key}`")).collect();
+                    format!("known are {}", known.join(", "))
+                }
             };
             return Err(invalid(format!("unknown setting `{key}` under `ingest`; {hint}")));
         }

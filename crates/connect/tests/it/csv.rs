@@ -217,7 +217,7 @@ fn rejected_rows() {
     assert_eq!(
         rejected,
         [
-            (3, "1 fields where the header has 2", "1"),
+            (3, "1 field where the header has 2", "1"),
             (4, "3 fields where the header has 2", "1,2,3"),
             (5, "text behind a closing quote", "\"x\"y,2"),
             (6, "a quote that never closes", "3,\"4"),
@@ -284,7 +284,10 @@ fn declared_types() {
         outcome.rejected.iter().map(|(_, _, reason, _)| reason.as_str()).collect();
     assert_eq!(
         reasons,
-        ["column `price`: `12.345` is not a decimal(10,2)", "column `id`: `nine` is not a integer"]
+        [
+            "column `price`: `12.345` is not a decimal(10,2)",
+            "column `id`: `nine` is not an integer"
+        ]
     );
     assert_eq!(outcome.rejected[1].3, "nine,1,2013-02-30,x,maybe");
 }

@@ -64,3 +64,25 @@ fn what_is_not_parquet() {
     let settings = json!({"location": ["1.parquet", "x.csv"]});
     assert!(project.try_read(settings, Options::default()).is_err());
 }
+
+#[test]
+fn uuids_are_text() {
+    use parquet::data_type::{FixedLenByteArray, FixedLenByteArrayType};
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+    let schema = "message m { optional fixed_len_byte_array(16) uid (UUID); }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let properties = Arc::new(WriterProperties::default());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let value = FixedLenByteArray::from((0..16).map(|n| n * 17).collect::<Vec<u8>>());
+    column.typed::<FixedLenByteArrayType>().write_batch(&[value], Some(&[1, 0]), None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    let project = Project::with(&[("u.parquet", &writer.into_inner().unwrap())]);
+    let outcome = project.read(json!("u.parquet"));
+    assert_eq!(outcome.types(), ["uid Utf8"]);
+    assert_eq!(outcome.table(), [["00112233-4455-6677-8899-aabbccddeeff"], ["∅"]]);
+}

@@ -92,7 +92,7 @@ fn rejected_rows_fail_the_load() {
     let setup = Setup::new(&[("1.csv", "a,b\n1,2\n3\n4,5,6\n")]);
     let error = setup.load(json!({"location": "1.csv"})).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Data);
-    for part in ["1.csv:3: 1 fields", "1.csv:4: 3 fields", "max_rejects", "raw.t"] {
+    for part in ["1.csv:3: 1 field ", "1.csv:4: 3 fields", "max_rejects", "raw.t"] {
         assert!(error.message().contains(part), "{error}");
     }
     let (begun, discarded) = setup.store.stages();
@@ -110,7 +110,7 @@ fn rejected_rows_are_kept() {
         assert_eq!(
             setup.rejected(),
             [
-                ["1.csv", "3", "1 fields where the header has 2", "3", "run-1"],
+                ["1.csv", "3", "1 field where the header has 2", "3", "run-1"],
                 ["1.csv", "4", "3 fields where the header has 2", "4,5,6", "run-1"]
             ]
         );

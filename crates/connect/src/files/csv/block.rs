@@ -313,7 +313,8 @@ impl<'a> Walk<'a> {
             self.line += record.lines;
             let mut problem = record.problem.map(str::to_owned);
             if problem.is_none() && record.fields != columns {
-                problem = Some(format!("{} fields where the header has {columns}", record.fields));
+                let noun = if record.fields == 1 { "field" } else { "fields" };
+                problem = Some(format!("{} {noun} where the header has {columns}", record.fields));
             }
             if self.suspicious && std::str::from_utf8(&data[start..record.end]).is_err() {
                 problem = Some("bytes that are not UTF-8 (set `encoding`?)".into());
@@ -653,7 +654,7 @@ pub(crate) fn parse(
                     parsed.rejects.push(Reject {
                         line,
                         reason: format!(
-                            "column `{}`: `{}` is not a {}",
+                            "column `{}`: `{}` is not {}",
                             names[*target],
                             raw_text(value.get(..80).unwrap_or(value)).trim_end(),
                             columns[*target].kind.name()

@@ -380,7 +380,7 @@ impl Node {
                     }
                     if *declared {
                         problem.get_or_insert_with(|| {
-                            format!("column `{name}`: an object or array is not a {}", kind.name())
+                            format!("column `{name}`: an object or array is not {}", kind.name())
                         });
                         column.append_nulls(1);
                         return Ok(());
@@ -411,7 +411,7 @@ impl Node {
                 let text = if quoted { cursor.text() } else { cursor.number() };
                 let shown = String::from_utf8_lossy(text.get(..80).unwrap_or(text)).into_owned();
                 problem.get_or_insert_with(|| {
-                    format!("column `{name}`: `{shown}` is not a {}", kind.name())
+                    format!("column `{name}`: `{shown}` is not {}", kind.name())
                 });
                 column.append_nulls(1);
                 Ok(())
