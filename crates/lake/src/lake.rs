@@ -226,6 +226,18 @@ impl Lake {
         Ok(crate::publish::recover(&self.inner).await?.snapshot.clone())
     }
 
+    /// Says that nothing that this process staged will be published any more. What was not
+    /// discarded is then deleted by the next maintenance, without waiting for the process to count
+    /// as dead. A stage after it begins anew.
+    pub async fn close(&self) -> Result<()> {
+        let writer = lock(&self.inner.writer).clone();
+        if writer.recorded.load(Ordering::Acquire) {
+            self.inner.rotate_writer(&writer.id);
+            self.inner.storage.delete_all(vec![Writer::path(&writer.id)]).await?;
+        }
+        Ok(())
+    }
+
     /// Makes the lake's files known to another runtime than the one it was opened with.
     pub fn register(&self, runtime: &RuntimeEnv) {
         let storage = &self.inner.storage;

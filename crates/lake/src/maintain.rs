@@ -150,6 +150,34 @@ fn small_files(table: &TableState, smallest: u64, largest: u64) -> Vec<Arc<LiveF
     small
 }
 
+/// Files that can go.
+#[derive(Default)]
+struct Doomed {
+    /// Data files that were published once.
+    published: Vec<ObjectMeta>,
+    /// Data files that were staged and never published.
+    left_over: Vec<ObjectMeta>,
+    /// Files of Delta logs.
+    logs: Vec<ObjectMeta>,
+}
+
+impl Doomed {
+    fn len(&self) -> usize {
+        self.published.len() + self.left_over.len() + self.logs.len()
+    }
+
+    fn bytes(&self) -> u64 {
+        let all = self.published.iter().chain(&self.left_over).chain(&self.logs);
+        all.map(|object| object.size).sum()
+    }
+
+    fn extend(&mut self, other: Doomed) {
+        self.published.extend(other.published);
+        self.left_over.extend(other.left_over);
+        self.logs.extend(other.logs);
+    }
+}
+
 /// What is kept, and what is there.
 struct Vacuum<'a> {
     inner: &'a Arc<Inner>,
@@ -218,59 +246,65 @@ impl<'a> Vacuum<'a> {
     }
 
     async fn run(&mut self, report: &mut MaintenanceReport) -> Result<()> {
-        let live = self.fence(report).await?;
-        let objects = self.inner.storage.list(&Path::default()).await?;
-        let mut folders: BTreeMap<Path, Vec<ObjectMeta>> = BTreeMap::new();
-        for object in objects {
-            if let Some(folder) = table_folder(&object.location) {
-                folders.entry(folder).or_default().push(object);
-            }
-        }
-        let mut doomed: Vec<ObjectMeta> = Vec::new();
-        let mut logs: Vec<ObjectMeta> = Vec::new();
+        let (live, dead) = self.writers().await?;
+        let mut doomed = Doomed::default();
         let mut emptied = Vec::new();
-        for (folder, objects) in &folders {
+        for (folder, objects) in &self.folders().await? {
             if self.started.elapsed() >= self.rule.budget {
                 report
                     .warnings
                     .push("the budget is used up before all folders were looked at".into());
                 break;
             }
-            let versions = self.versions.get(folder).cloned();
-            let looked = match versions {
-                Some(versions) => self.table(folder, objects, &versions, &live).await,
+            let looked = match self.versions.get(folder) {
+                Some(versions) => self.table(folder, objects, versions, &live).await,
                 None => self.abandoned(folder, objects, &live).await,
             };
             match looked {
-                Ok((files, log)) => {
-                    if files.len() + log.len() == objects.len() {
+                Ok(found) => {
+                    if found.len() == objects.len() {
                         emptied.push(folder.clone());
                     }
-                    doomed.extend(files);
-                    logs.extend(log);
+                    doomed.extend(found);
                 }
                 // What cannot be read is not cleaned.
                 Err(error) => report.warnings.push(error.report()),
             }
         }
-        report.deleted_files += (doomed.len() + logs.len()) as u64;
-        report.deleted_bytes += doomed.iter().chain(&logs).map(|object| object.size).sum::<u64>();
         let catalog = self.expired_catalog().await?;
-        report.expired_entries += catalog.0;
         if self.rule.dry_run {
+            report.expired_entries += catalog.0;
+            report.deleted_files += doomed.len() as u64;
+            report.deleted_bytes += doomed.bytes();
             return Ok(());
         }
+        self.fence(&dead, &mut doomed, report).await?;
+        report.expired_entries += catalog.0;
+        report.deleted_files += doomed.len() as u64;
+        report.deleted_bytes += doomed.bytes();
         failpoint!("vacuum.before-delete");
         // Data before logs before entries: what is left after a kill is found again.
-        self.delete(doomed).await?;
+        self.delete(doomed.published).await?;
+        self.delete(doomed.left_over).await?;
         failpoint!("vacuum.after-delete");
-        self.delete(logs).await?;
+        self.delete(doomed.logs).await?;
         failpoint!("cleanup.before-delete");
         self.inner.storage.delete_all(catalog.1).await?;
         for folder in emptied {
             self.inner.storage.remove_empty_folders(&folder).await;
         }
         Ok(())
+    }
+
+    /// Everything in the lake that is not its own, by table folder.
+    async fn folders(&self) -> Result<BTreeMap<Path, Vec<ObjectMeta>>> {
+        let mut folders: BTreeMap<Path, Vec<ObjectMeta>> = BTreeMap::new();
+        for object in self.inner.storage.list(&Path::default()).await? {
+            if let Some(folder) = table_folder(&object.location) {
+                folders.entry(folder).or_default().push(object);
+            }
+        }
+        Ok(folders)
     }
 
     async fn delete(&self, objects: Vec<ObjectMeta>) -> Result<()> {
@@ -280,8 +314,8 @@ impl<'a> Vacuum<'a> {
             .await
     }
 
-    /// Declares writers dead that did not refresh their record. Gives the ids of those that live.
-    async fn fence(&self, report: &mut MaintenanceReport) -> Result<HashSet<String>> {
+    /// The ids of writers that live, and of those that did not refresh their record.
+    async fn writers(&self) -> Result<(HashSet<String>, Vec<String>)> {
         let lifetime = chrono::TimeDelta::from_std(self.inner.options.writer_lifetime)
             .unwrap_or(chrono::TimeDelta::MAX);
         let mut live = HashSet::new();
@@ -297,18 +331,36 @@ impl<'a> Vacuum<'a> {
                 dead.push(id.to_owned());
             }
         }
-        if dead.is_empty() || self.rule.dry_run {
-            return Ok(live);
+        Ok((live, dead))
+    }
+
+    /// Declares writers dead whose files are about to go, so that they cannot publish them any
+    /// more, and removes the records of all that are dead.
+    async fn fence(
+        &self,
+        dead: &[String],
+        doomed: &mut Doomed,
+        report: &mut MaintenanceReport,
+    ) -> Result<()> {
+        let concerned: HashSet<&str> =
+            doomed.left_over.iter().filter_map(|object| writer_of(&object.location)).collect();
+        let (fenced, idle): (Vec<String>, Vec<String>) =
+            dead.iter().cloned().partition(|id| concerned.contains(id.as_str()));
+        let mut gone = idle;
+        if !fenced.is_empty() {
+            failpoint!("vacuum.before-fence");
+            if publish_fence(self.inner, fenced.clone()).await? {
+                gone.extend(fenced);
+            } else {
+                report.warnings.push("another publish came first; left-over files wait".into());
+                doomed.left_over.retain(|object| {
+                    writer_of(&object.location)
+                        .is_none_or(|writer| !fenced.iter().any(|id| id == writer))
+                });
+            }
         }
-        failpoint!("vacuum.before-fence");
-        if publish_fence(self.inner, dead.clone()).await? {
-            let records = dead.iter().map(|id| Writer::path(id)).collect();
-            self.inner.storage.delete_all(records).await?;
-        } else {
-            report.warnings.push("another publish came first; left-over files wait".into());
-            live.extend(dead);
-        }
-        Ok(live)
+        let records = gone.iter().map(|id| Writer::path(id)).collect();
+        self.inner.storage.delete_all(records).await
     }
 
     /// What can go of a table that is there: data files, and files of its log.
@@ -318,11 +370,9 @@ impl<'a> Vacuum<'a> {
         objects: &[ObjectMeta],
         versions: &BTreeSet<u64>,
         live: &HashSet<String>,
-    ) -> Result<(Vec<ObjectMeta>, Vec<ObjectMeta>)> {
+    ) -> Result<Doomed> {
         let storage = &self.inner.storage;
-        let Some(newest) = versions.last() else {
-            return Ok((Vec::new(), Vec::new()));
-        };
+        let Some(newest) = versions.last() else { return Ok(Doomed::default()) };
         let head = newest_version(storage, folder, *newest).await?;
         // An earlier maintenance may have had a stricter rule: what it let go cannot be kept.
         let mut base = None;
@@ -336,7 +386,7 @@ impl<'a> Vacuum<'a> {
                 Err(error) => return Err(error),
             }
         }
-        let Some(base) = base else { return Ok((Vec::new(), Vec::new())) };
+        let Some(base) = base else { return Ok(Doomed::default()) };
         let oldest = &base.version;
         let mut kept: HashSet<Path> =
             base.files.values().map(|file| file.location.clone()).collect();
@@ -365,18 +415,21 @@ impl<'a> Vacuum<'a> {
             }
         }
         let log = log_folder(folder);
-        let data = objects
-            .iter()
-            .filter(|object| !object.location.prefix_matches(&log))
-            .filter(|object| !kept.contains(&object.location))
-            .filter(|object| removed.contains(&object.location) || self.is_left_over(object, live))
-            .cloned()
-            .collect();
-
-        let mut logs = Vec::new();
+        let mut doomed = Doomed::default();
+        for object in objects {
+            let path = &object.location;
+            if path.prefix_matches(&log) || kept.contains(path) {
+                continue;
+            }
+            if removed.contains(path) {
+                doomed.published.push(object.clone());
+            } else if self.is_left_over(object, live) {
+                doomed.left_over.push(object.clone());
+            }
+        }
         let base = all_checkpoints(storage, folder).await?.into_keys().rfind(|at| at <= oldest);
         if let Some(base) = base {
-            logs.extend(
+            doomed.logs.extend(
                 objects
                     .iter()
                     .filter(|object| object.location.prefix_matches(&log))
@@ -387,7 +440,7 @@ impl<'a> Vacuum<'a> {
                     .cloned(),
             );
         }
-        Ok((data, logs))
+        Ok(doomed)
     }
 
     /// What can go of a folder that no entry within retention names.
@@ -396,7 +449,7 @@ impl<'a> Vacuum<'a> {
         folder: &Path,
         objects: &[ObjectMeta],
         live: &HashSet<String>,
-    ) -> Result<(Vec<ObjectMeta>, Vec<ObjectMeta>)> {
+    ) -> Result<Doomed> {
         let log = log_folder(folder);
         let commits: Vec<u64> = objects
             .iter()
@@ -405,6 +458,13 @@ impl<'a> Vacuum<'a> {
             .filter(|(_, kind)| *kind == "json")
             .map(|(version, _)| version)
             .collect();
+        let mut doomed = Doomed::default();
+        if commits.is_empty() {
+            // Never published: what dead writers staged.
+            doomed.left_over =
+                objects.iter().filter(|object| self.is_left_over(object, live)).cloned().collect();
+            return Ok(doomed);
+        }
         let mut ours = false;
         for version in &commits {
             let actions =
@@ -414,33 +474,14 @@ impl<'a> Vacuum<'a> {
                 break;
             }
         }
-        if commits.is_empty() {
-            // Never published: what dead writers staged.
-            let data: Vec<ObjectMeta> =
-                objects.iter().filter(|object| self.is_left_over(object, live)).cloned().collect();
-            return Ok((data, Vec::new()));
-        }
         // A table that was dropped: it goes as a whole, when nothing of it is young.
-        let grown = objects.iter().all(|object| {
-            self.is_old(object)
-                && writer_of(&object.location).is_none_or(|writer| !live.contains(writer) || ours)
-        });
-        if ours && grown {
-            Ok((
-                objects
-                    .iter()
-                    .filter(|object| !object.location.prefix_matches(&log))
-                    .cloned()
-                    .collect(),
-                objects
-                    .iter()
-                    .filter(|object| object.location.prefix_matches(&log))
-                    .cloned()
-                    .collect(),
-            ))
-        } else {
-            Ok((Vec::new(), Vec::new()))
+        if ours && objects.iter().all(|object| self.is_old(object)) {
+            let (logs, data) =
+                objects.iter().cloned().partition(|object| object.location.prefix_matches(&log));
+            doomed.logs = logs;
+            doomed.published = data;
         }
+        Ok(doomed)
     }
 
     /// Whether a file that no log names was left behind.
@@ -550,7 +591,7 @@ fn writer_of(path: &Path) -> Option<&str> {
 pub(crate) async fn orphans(inner: &Arc<Inner>) -> Result<Vec<Orphan>> {
     let rule = Maintenance { dry_run: true, ..Maintenance::default() };
     let vacuum = Vacuum::new(inner, &rule, Instant::now()).await?;
-    let live = vacuum.fence(&mut MaintenanceReport::default()).await?;
+    let (live, _) = vacuum.writers().await?;
     let mut folders: BTreeMap<Path, Vec<ObjectMeta>> = BTreeMap::new();
     let mut orphans = Vec::new();
     for object in inner.storage.list(&Path::default()).await? {
@@ -563,7 +604,8 @@ pub(crate) async fn orphans(inner: &Arc<Inner>) -> Result<Vec<Orphan>> {
     for (folder, objects) in folders {
         let (found, reason) = match vacuum.versions.get(&folder) {
             Some(versions) => {
-                let (data, _) = vacuum.table(&folder, &objects, versions, &live).await?;
+                let doomed = vacuum.table(&folder, &objects, versions, &live).await?;
+                let data = doomed.published.into_iter().chain(doomed.left_over).collect();
                 (data, "in no version within retention")
             }
             None => (objects, "in a folder that no published relation names"),

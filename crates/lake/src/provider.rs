@@ -67,9 +67,12 @@ struct LakeTable {
 struct ScanFile {
     file: PartitionedFile,
     statistics: Arc<Statistics>,
-    bounds: Arc<HashMap<String, (Option<ScalarValue>, Option<ScalarValue>, Option<u64>)>>,
+    bounds: Arc<HashMap<String, Known>>,
     rows: Option<u64>,
 }
+
+/// What is known of a column of a file: least and greatest value, and the number of NULLs.
+type Known = (Option<ScalarValue>, Option<ScalarValue>, Option<u64>);
 
 impl LakeTable {
     fn new(lake: &Lake, state: Arc<TableState>) -> Result<Self> {
@@ -280,7 +283,7 @@ impl KnownBounds<'_> {
     fn values(
         &self,
         column: &Column,
-        pick: impl Fn(&(Option<ScalarValue>, Option<ScalarValue>, Option<u64>)) -> Option<ScalarValue>,
+        pick: impl Fn(&Known) -> Option<ScalarValue>,
     ) -> Option<ArrayRef> {
         let data_type = self.schema.field_with_name(column.name()).ok()?.data_type();
         let null = ScalarValue::try_from(data_type).ok()?;

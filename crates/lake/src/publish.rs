@@ -931,11 +931,6 @@ impl Draft<'_> {
             record: current.and_then(|current| current.record.clone()),
             operation: Some(table.operation.to_owned()),
         };
-        if quiet {
-            if let Some(current) = current {
-                record.run = current.run.clone();
-            }
-        }
         self.stamp(&mut record, meta);
         if let Some(restored) = &table.restored {
             if let Some(position) = &restored.position {

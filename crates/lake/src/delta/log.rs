@@ -279,3 +279,105 @@ pub(crate) async fn load(
     }
     builder.finish(table.clone(), version)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delta::{checkpoint, write_checkpoint};
+
+    const TABLE: &str = "s/t";
+
+    async fn storage(commits: &[&str]) -> Storage {
+        let store = Arc::new(object_store::memory::InMemory::new());
+        let storage = Storage::remote(store, "memory".to_owned()).unwrap();
+        for (version, commit) in commits.iter().enumerate() {
+            let path = commit_path(&Path::from(TABLE), version as u64);
+            storage.put(&path, commit.to_string().into()).await.unwrap();
+        }
+        storage
+    }
+
+    const CREATE: &str = r#"{"commitInfo":{"timestamp":"odd","operation":7}}
+{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}
+{"metaData":{"id":"x","format":{"provider":"parquet","options":{}},"schemaString":"{\"type\":\"struct\",\"fields\":[{\"name\":\"a\",\"type\":\"long\",\"nullable\":true,\"metadata\":{}}]}","partitionColumns":[],"configuration":{}}}
+{"domainMetadata":{"domain":"d","configuration":"{}","removed":false}}
+"#;
+
+    fn add(path: &str) -> String {
+        format!(
+            r#"{{"add":{{"path":"{path}","partitionValues":{{}},"size":1,"modificationTime":1,"dataChange":true,"stats":"{{\"numRecords\":2}}"}}}}"#
+        )
+    }
+
+    async fn files(storage: &Storage, version: u64) -> Result<Vec<String>> {
+        let state = load(storage, &Path::from(TABLE), version, None).await?;
+        assert_eq!(state.rows(), Some(2 * state.files.len() as u64));
+        Ok(state.files.values().map(|file| file.location.to_string()).collect())
+    }
+
+    #[tokio::test]
+    async fn every_version_is_what_its_commits_made_of_it() {
+        let one = format!("{CREATE}{}\n", add("a%20b.parquet"));
+        let two = format!(
+            "{}\n{{\"txn\":{{\"appId\":\"x\",\"version\":7}}}}\n{}",
+            add("p=1%252F2/c.parquet"),
+            r#"{"cdc":{"path":"ignored","size":1}}"#
+        );
+        let three = r#"{"remove":{"path":"a%20b.parquet","dataChange":true}}"#;
+        let storage = storage(&[&one, &two, three]).await;
+        assert_eq!(files(&storage, 0).await.unwrap(), ["s/t/a b.parquet"]);
+        assert_eq!(files(&storage, 1).await.unwrap(), ["s/t/a b.parquet", "s/t/p=1%2F2/c.parquet"]);
+        assert_eq!(files(&storage, 2).await.unwrap(), ["s/t/p=1%2F2/c.parquet"]);
+        assert_eq!(files(&storage, 3).await.unwrap_err().kind(), ErrorKind::NotFound);
+
+        // From a checkpoint, with the commits before it gone.
+        let table = Path::from(TABLE);
+        let state = load(&storage, &table, 1, None).await.unwrap();
+        write_checkpoint(&storage, &state).await.unwrap();
+        let gone = vec![commit_path(&table, 0), commit_path(&table, 1)];
+        storage.delete_all(gone).await.unwrap();
+        let again = load(&storage, &table, 2, None).await.unwrap();
+        assert_eq!(again.transactions["x"], 7);
+        assert_eq!(again.metadata, state.metadata);
+        assert_eq!(files(&storage, 1).await.unwrap().len(), 2);
+        assert_eq!(files(&storage, 0).await.unwrap_err().kind(), ErrorKind::NotFound);
+
+        // A hint that points nowhere, and one that cannot be read, do no harm.
+        for hint in [r#"{"version":9,"size":1}"#, "{"] {
+            let path = log_folder(&table).join("_last_checkpoint");
+            storage.put(&path, hint.to_string().into()).await.unwrap();
+            assert_eq!(files(&storage, 2).await.unwrap(), ["s/t/p=1%2F2/c.parquet"]);
+        }
+        assert_eq!(checkpoint::all(&storage, &table).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn checkpoints_in_parts_are_taken_only_when_complete() {
+        let one = format!("{CREATE}{}\n", add("a.parquet"));
+        let storage = storage(&[&one, &add("b.parquet")]).await;
+        let table = Path::from(TABLE);
+        let state = load(&storage, &table, 1, None).await.unwrap();
+        write_checkpoint(&storage, &state).await.unwrap();
+        let whole = log_folder(&table).join("00000000000000000001.checkpoint.parquet");
+        let content = storage.get(&whole).await.unwrap().unwrap();
+        storage.delete_all(vec![whole, commit_path(&table, 0)]).await.unwrap();
+        let part = |number: u64| {
+            let name = format!("00000000000000000001.checkpoint.{number:010}.0000000002.parquet");
+            log_folder(&table).join(name)
+        };
+        storage.put(&part(1), content.clone()).await.unwrap();
+        assert!(files(&storage, 1).await.is_err());
+        // The same content twice is the same state.
+        storage.put(&part(2), content).await.unwrap();
+        assert_eq!(files(&storage, 1).await.unwrap(), ["s/t/a.parquet", "s/t/b.parquet"]);
+    }
+
+    #[tokio::test]
+    async fn files_outside_of_the_table_are_refused() {
+        for path in ["../x.parquet", "s3://other/x.parquet", "/etc/passwd", "%2E%2E/x"] {
+            let storage = storage(&[&format!("{CREATE}{}\n", add(path))]).await;
+            let error = files(&storage, 0).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{path}");
+        }
+    }
+}

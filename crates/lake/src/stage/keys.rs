@@ -78,6 +78,11 @@ impl KeyEncoder {
         &self.names
     }
 
+    /// Whether NULL equals NULL.
+    pub(crate) fn null_safe(&self) -> bool {
+        self.null_safe
+    }
+
     /// The key columns' types.
     pub(crate) fn types(&self) -> &[DataType] {
         &self.types
@@ -271,7 +276,7 @@ pub(crate) struct KeyCollector {
     /// The least and greatest value of each key column.
     pub ranges: Option<Vec<(ScalarValue, ScalarValue)>>,
     /// Whether a key has a NULL.
-    pub has_nulls: bool,
+    has_nulls: bool,
     /// More keys than may be held: the table is not complete.
     pub overflow: bool,
     limit: usize,
@@ -399,6 +404,11 @@ impl KeyCollector {
     /// Forgets the keys of the last pass.
     pub(crate) fn clear(&mut self) {
         self.table = KeyTable::default();
+    }
+
+    /// Whether a NULL among the keys can match one in the table.
+    pub(crate) fn matches_nulls(&self) -> bool {
+        self.has_nulls && self.encoder.null_safe
     }
 
     pub(crate) fn rows(&self) -> u32 {

@@ -7,7 +7,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, StringArray, UInt32Array,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions, StringArray,
+    UInt32Array, new_null_array,
 };
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::ScalarValue;
@@ -82,6 +83,9 @@ impl Task {
         }
     }
 }
+
+/// A file, and its rows with a key that is asked for, with the numbers of the new rows.
+type Found = (String, Vec<(u32, u32)>);
 
 /// Old rows with a key that is asked for: by file, the row and the number of the new row.
 #[derive(Default)]
@@ -220,7 +224,6 @@ impl Plan {
             .as_mut()
             .map(|collector| std::mem::take(&mut collector.superseded).into_iter().collect())
             .unwrap_or_default();
-        let superseded = leave.clone();
         let mut change: Option<u128> = Some(0);
         let replacement = match &task.update {
             Some(columns) => {
@@ -265,7 +268,6 @@ impl Plan {
         if !leave.is_empty() {
             self.leave_out(inner, done, &leave, files, &mut change).await?;
         }
-        let _ = superseded;
         Ok((removed, change))
     }
 
@@ -309,9 +311,9 @@ impl Plan {
             return Ok(());
         }
         let keys = Arc::new(std::mem::take(&mut collector.table));
-        let null_safe = collector.has_nulls;
+        let null_safe = collector.encoder().null_safe();
         let schema = self.evolution.schema.clone();
-        let scans: Vec<BoxFuture<'static, Result<(String, Vec<(u32, u32)>)>>> = candidates
+        let scans: Vec<BoxFuture<'static, Result<Found>>> = candidates
             .into_iter()
             .map(|file| {
                 let scan = KeyScan {
@@ -331,7 +333,7 @@ impl Plan {
                 .boxed()
             })
             .collect();
-        let found: Vec<(String, Vec<(u32, u32)>)> = futures::stream::iter(scans)
+        let found: Vec<Found> = futures::stream::iter(scans)
             .buffer_unordered(inner.options.parallelism.max(1))
             .try_collect()
             .await?;
@@ -560,7 +562,7 @@ fn in_range(
     let Some(ranges) = &collector.ranges else { return Ok(true) };
     let statistics = file.statistics(&table.schema);
     for (name, (low, high)) in names.iter().zip(ranges) {
-        if collector.has_nulls {
+        if collector.matches_nulls() {
             return Ok(true);
         }
         let data_type = low.data_type();
@@ -599,17 +601,29 @@ struct KeyScan {
 }
 
 impl KeyScan {
-    async fn run(self, inner: &Arc<Inner>, file: &LiveFile) -> Result<(String, Vec<(u32, u32)>)> {
+    async fn run(self, inner: &Arc<Inner>, file: &LiveFile) -> Result<Found> {
         let mut encoder = super::keys::KeyEncoder::new(&self.schema, &self.names, self.null_safe)?;
-        let mut stream = open_file(inner, &self.table, file, &self.names).await?;
+        // A column that the new rows add is NULL in every old row.
+        let there: Vec<String> = self
+            .names
+            .iter()
+            .filter(|name| self.table.schema.field_with_name(name).is_ok())
+            .cloned()
+            .collect();
+        let types = encoder.types().to_vec();
+        let mut stream = open_file(inner, &self.table, file, &there).await?;
         let mut found = Vec::new();
         let mut row = 0u32;
         while let Some(batch) = stream.batches.next().await {
             let batch = batch?;
-            let columns = key_columns(&batch, &self.names)?
+            let columns = self
+                .names
                 .iter()
-                .zip(encoder.types().to_vec())
-                .map(|(column, data_type)| conform_array(column, &data_type))
+                .zip(&types)
+                .map(|(name, data_type)| match batch.column_by_name(name) {
+                    Some(column) => conform_array(column, data_type),
+                    None => Ok(new_null_array(data_type, batch.num_rows())),
+                })
                 .collect::<Result<Vec<_>>>()?;
             let keys = encoder.encode(&columns)?;
             for (index, key) in keys.values.iter().enumerate() {
@@ -847,12 +861,11 @@ pub(crate) async fn open_file(
                     .to_array_of_size(batch.num_rows())
                     .or_error(ErrorKind::Internal, "a partition value cannot be read"),
                 (None, Some(column)) => conform_array(column, field.data_type()),
-                (None, None) => {
-                    Ok(arrow::array::new_null_array(field.data_type(), batch.num_rows()))
-                }
+                (None, None) => Ok(new_null_array(field.data_type(), batch.num_rows())),
             })
             .collect::<Result<Vec<_>>>()?;
-        RecordBatch::try_new(target.clone(), columns)
+        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(target.clone(), columns, &rows)
             .or_error(ErrorKind::Internal, "rows of a data file do not fit the table")
     });
     Ok(BatchStream::new(schema, batches))

@@ -4,6 +4,7 @@
     missing_docs,
     unreachable_pub,
     clippy::disallowed_methods,
+    clippy::print_stderr,
     reason = "tests stand for the engine, which builds the sessions"
 )]
 

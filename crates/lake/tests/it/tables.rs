@@ -193,6 +193,74 @@ async fn a_model_that_gives_one_key_twice_is_told_which() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_of_several_numbers_match_as_such() {
+    let lake = TestLake::new().await;
+    let rows = |rows: &[(i64, Option<i64>, &str)]| {
+        let a: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0)));
+        let b: ArrayRef = Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.1)));
+        let c: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.2)));
+        batch(vec![("a", a), ("b", b), ("c", c)])
+    };
+    let old = rows(&[(1, Some(1), "old"), (1, Some(2), "old"), (2, None, "old")]);
+    lake.write("s.t", WriteMode::Replace, old).await.unwrap();
+    let new = rows(&[(1, Some(2), "new"), (2, None, "new"), (2, Some(1), "new")]);
+    lake.write("s.t", upsert(&["a", "b"]), new.clone()).await.unwrap();
+    assert_eq!(lake.rows("s.t").await, ["1,1,old", "1,2,new", "2,,new", "2,,old", "2,1,new"]);
+    let mode = WriteMode::ReplaceWhere { columns: vec!["a".into(), "b".into()] };
+    lake.write("s.t", mode, rows(&[(1, Some(1), "last"), (2, None, "last")])).await.unwrap();
+    assert_eq!(lake.rows("s.t").await, ["1,1,last", "1,2,new", "2,,last", "2,1,new"]);
+    // A key that the table does not have yet matches nothing.
+    let key: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+    lake.write("s.t", upsert(&["k"]), batch(vec![("k", key)])).await.unwrap();
+    assert_eq!(lake.rows("s.t").await.len(), 5);
+}
+
+struct Counter(u64);
+
+impl tidemill_core::Observer for Counter {
+    fn observe(&mut self, rows: &RecordBatch) -> tidemill_core::Result<()> {
+        self.0 += rows.num_rows() as u64;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> tidemill_core::Result<Vec<tidemill_core::Measurement>> {
+        Ok(vec![tidemill_core::Measurement::Count(self.0)])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn observers_see_the_new_rows_and_comments_are_kept() {
+    let lake = TestLake::new().await;
+    let rows = people(&[(1, "a"), (2, "b")]);
+    let staged = lake
+        .lake
+        .stage(tidemill_core::StageRequest {
+            relation: relation("s.t"),
+            mode: upsert(&["id"]),
+            partition_by: vec![],
+            rows: tidemill_core::BatchStream::from_batches(rows.schema(), vec![rows]),
+            base: lake.lake.snapshot(At::Now).await.unwrap(),
+            comments: vec![("id".into(), "who it is".into())],
+            observers: vec![Box::new(Counter(0))],
+            run: run(),
+        })
+        .await
+        .unwrap();
+    assert_eq!(staged.observed, [tidemill_core::Measurement::Count(2)]);
+    publish(&lake.lake, staged).await.unwrap();
+    let other = open(lake.folder.path()).await;
+    let snapshot = other.snapshot(At::Now).await.unwrap();
+    let schema = &snapshot.get(&relation("s.t")).unwrap().schema;
+    assert_eq!(schema.field(0).metadata()["comment"], "who it is");
+    // What is staged by a process that ended well can go at once.
+    let left = lake.stage("s.t", WriteMode::Append, people(&[(3, "c")])).await.unwrap();
+    lake.lake.close().await.unwrap();
+    let report = other.maintain(&tidemill_core::Maintenance::default()).await.unwrap();
+    assert_eq!(report.deleted_files, 1, "{report:?}");
+    assert_eq!(publish(&lake.lake, left).await.unwrap_err().kind(), ErrorKind::Conflict);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upsert_can_update_some_columns_only() {
     let lake = TestLake::new().await;
     let rows = |rows: &[(i64, &str, i64)]| {
