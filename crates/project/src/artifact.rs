@@ -8,6 +8,7 @@ use tidemill_core::UniqueId;
 use crate::base::DBT_VERSION;
 use crate::manifest::{
     Column, Exposure, GenericTest, Manifest, Node, RefCall, ResourceType, SourceTable, TestKind,
+    TestTarget,
 };
 use crate::render::relation::quoted;
 
@@ -173,19 +174,20 @@ pub(crate) fn node_json(node: &Node) -> Value {
             if let TestKind::Generic(generic) = &test.kind {
                 set(&mut value, "column_name", generic.column.clone().into());
                 set(&mut value, "file_key_name", file_key(generic).into());
-                set(
-                    &mut value,
-                    "attached_node",
-                    generic.attached.as_ref().map(UniqueId::as_str).into(),
-                );
+                // dbt names models only here.
+                let attached = match &generic.target {
+                    TestTarget::Ref { .. } => generic.attached.as_ref().map(UniqueId::as_str),
+                    TestTarget::Source { .. } => None,
+                };
+                set(&mut value, "attached_node", attached.into());
                 set(&mut value, "test_metadata", test_metadata(generic));
             }
         }
         None if node.resource_type == ResourceType::Model => {
             set(&mut value, "access", node.access.clone().into());
             set(&mut value, "constraints", json!([]));
-            set(&mut value, "version", node.version.clone().into());
-            set(&mut value, "latest_version", node.latest_version.clone().into());
+            set(&mut value, "version", version_json(node.version.as_deref()));
+            set(&mut value, "latest_version", version_json(node.latest_version.as_deref()));
             set(&mut value, "deprecation_date", Value::Null);
             set(&mut value, "primary_key", json!([]));
             set(&mut value, "time_spine", Value::Null);
@@ -206,7 +208,7 @@ fn test_metadata(generic: &GenericTest) -> Value {
 
 fn file_key(generic: &GenericTest) -> String {
     match &generic.target {
-        crate::manifest::TestTarget::Ref { name, .. } => {
+        TestTarget::Ref { name, .. } => {
             let folder = generic
                 .attached
                 .as_ref()
@@ -214,7 +216,7 @@ fn file_key(generic: &GenericTest) -> String {
                 .unwrap_or("model");
             format!("{folder}s.{name}")
         }
-        crate::manifest::TestTarget::Source { source, .. } => format!("sources.{source}"),
+        TestTarget::Source { source, .. } => format!("sources.{source}"),
     }
 }
 
@@ -344,7 +346,21 @@ fn columns_json<'a>(columns: impl Iterator<Item = &'a Column>) -> Value {
 }
 
 fn ref_json(call: &RefCall) -> Value {
-    json!({"name": call.name, "package": call.package, "version": call.version})
+    json!({"name": call.name, "package": call.package, "version": version_json(call.version.as_deref())})
+}
+
+/// A version that is a number is one in the manifest.
+fn version_json(version: Option<&str>) -> Value {
+    match version {
+        None => Value::Null,
+        Some(text) => match text.parse::<i64>() {
+            Ok(number) => number.into(),
+            Err(_) => match text.parse::<f64>() {
+                Ok(number) => number.into(),
+                Err(_) => text.into(),
+            },
+        },
+    }
 }
 
 fn macros_json(manifest: &Manifest, created_at: f64) -> Value {

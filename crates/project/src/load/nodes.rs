@@ -1119,17 +1119,31 @@ fn unquoted_place(span: &Span) -> SourcePosition {
     place
 }
 
-/// The place of a name within the call that was noted, where it is written there.
+/// The place of a name within the call that was noted, where it is written there; else the call.
 fn literal_place<T>(noted: &Noted<T>, name: &str) -> Option<SourcePosition> {
     let span = noted.span.as_ref().filter(|span| is_users(span))?;
+    let (start, end) = call_range(span);
+    let text = &span.source().text()[start..end];
     let mut place = errors::position(span);
+    (place.start, place.end) = (start, end);
     for quote in ['\'', '"'] {
-        if let Some(at) = span.text().find(&format!("{quote}{name}{quote}")) {
-            place.start = span.start() + at + 1;
+        if let Some(at) = text.find(&format!("{quote}{name}{quote}")) {
+            place.start = start + at + 1;
             place.end = place.start + name.len();
         }
     }
     Some(place)
+}
+
+/// The bytes of a call with its arguments, of which the callee's place is known.
+fn call_range(span: &Span) -> (usize, usize) {
+    let text = span.source().text();
+    let rest = &text[span.start()..];
+    let end = match rest.find(')') {
+        Some(at) => span.start() + at + 1,
+        None => span.end(),
+    };
+    (span.start(), end.max(span.end()))
 }
 
 fn is_users(span: &Span) -> bool {
@@ -1138,7 +1152,7 @@ fn is_users(span: &Span) -> bool {
 
 fn own_span(span: &Option<Span>, template: &Template) -> Option<(usize, usize)> {
     let span = span.as_ref()?;
-    Arc::ptr_eq(span.source(), template.source()).then(|| (span.start(), span.end()))
+    Arc::ptr_eq(span.source(), template.source()).then(|| call_range(span))
 }
 
 /// Resolves `doc()` in descriptions.

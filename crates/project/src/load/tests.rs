@@ -252,12 +252,14 @@ impl Builder<'_> {
             .namespace
             .as_deref()
             .is_none_or(|namespace| self.world.macros.is_namespace(namespace));
-        let near =
-            nearest(&name, names.iter().map(String::as_str)).map(str::to_owned).or_else(|| {
-                // A test of a package, named without it.
-                let end = format!(".{}", declared.name);
-                names.iter().find(|known| known.ends_with(&end)).cloned()
-            });
+        // A test of a package, named without it, is nearer than any other spelling.
+        let end = format!(".{}", declared.name);
+        let near = names
+            .iter()
+            .find(|known| declared.namespace.is_none() && known.ends_with(&end))
+            .map(String::as_str)
+            .or_else(|| nearest(&name, names.iter().map(String::as_str)))
+            .map(str::to_owned);
         self.diagnostics.push(match near {
             Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
             None if !package_known => diagnostic.hint(format!(

@@ -326,7 +326,20 @@ impl Reader<'_> {
         let what = format!("{kind} `{name}`");
         check_keys(&item, &what, NODE, Unknown::Warn, self.file, self.diagnostics);
         let mut config = Layer::default();
-        for key in ["tags", "meta", "docs", "group", "contract", "enabled", "access"] {
+        for key in ["tags", "enabled"] {
+            if let Some(entry) = item.entry(key) {
+                self.diagnostics.push(
+                    Diagnostic::warning(
+                        "misplaced-key",
+                        format!("`{key}` of {what} stands outside of `config`"),
+                    )
+                    .at(entry.position(self.file))
+                    .label("neither dbt nor Tidemill reads it here")
+                    .hint(format!("write `config: {{{key}: ...}}`")),
+                );
+            }
+        }
+        for key in ["meta", "docs", "group", "contract", "access"] {
             if let Some(entry) = item.entry(key).filter(|entry| !entry.value.is_null()) {
                 config.set(key, entry.value.to_json(), Some(entry.value.position(self.file)));
             }

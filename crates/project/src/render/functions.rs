@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use tidemill_core::{Error as CoreError, RelationName};
-use tidemill_jinja::{Args, Error, ErrorKind, Object, State, Template, Value};
+use tidemill_jinja::{Args, Error, ErrorKind, Object, State, Template, Value, modules};
 
 use super::adapter::Adapter;
 use super::context::{Context, Noted, Phase, Run, note_macro};
@@ -42,9 +42,9 @@ pub(super) fn lookup(context: &Arc<Context>, name: &str) -> Option<Value> {
         "run_started_at" => match run {
             Some(run) => {
                 context.record().reads.run_started_at = true;
-                started_at(run)
+                modules::utc_datetime(run.state.run_started_at)
             }
-            None => started_now(),
+            None => modules::utc_datetime(chrono::Utc::now()),
         },
         "invocation_id" => {
             context.record().reads.invocation_id = true;
@@ -383,18 +383,6 @@ fn store(
     let result = Value::dict([("response", response), ("data", data), ("table", table)]);
     context.record().results.insert(name, result);
     Ok(Value::from(""))
-}
-
-fn started_at(run: &Run) -> Value {
-    time_value(&run.state.run_started_at)
-}
-
-fn started_now() -> Value {
-    time_value(&chrono::Utc::now())
-}
-
-fn time_value(time: &chrono::DateTime<chrono::Utc>) -> Value {
-    super::time::datetime(time)
 }
 
 fn config_value(context: &Context, key: &str) -> Value {

@@ -9,7 +9,6 @@ mod reads;
 pub(crate) mod relation;
 mod state;
 mod table;
-mod time;
 mod warehouse;
 
 use std::collections::{BTreeMap, HashSet};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use tidemill_jinja::{Args, Error, Object, State, Value};
+use tidemill_jinja::{Args, Error, Object, State, Value, modules};
 
 use super::warehouse::QueryTable;
 
@@ -72,6 +72,8 @@ fn wrap(index: i64, length: usize) -> Option<usize> {
 }
 
 enum Kind {
+    Date,
+    Timestamp,
     Decimal,
     Other,
 }
@@ -79,7 +81,11 @@ enum Kind {
 impl Kind {
     fn of(data_type: &str) -> Kind {
         let lower = data_type.to_ascii_lowercase();
-        if lower.starts_with("numeric") || lower.starts_with("decimal") {
+        if lower == "date" {
+            Kind::Date
+        } else if lower.starts_with("timestamp") {
+            Kind::Timestamp
+        } else if lower.starts_with("numeric") || lower.starts_with("decimal") {
             Kind::Decimal
         } else {
             Kind::Other
@@ -88,10 +94,34 @@ impl Kind {
 
     fn value(&self, cell: &Json) -> Value {
         match (self, cell) {
+            (Kind::Date, Json::String(text)) => {
+                date(text).unwrap_or_else(|| Value::from(text.as_str()))
+            }
+            (Kind::Timestamp, Json::String(text)) => {
+                timestamp(text).unwrap_or_else(|| Value::from(text.as_str()))
+            }
             (Kind::Decimal, Json::String(text)) => number(text),
             _ => Value::from(cell),
         }
     }
+}
+
+fn date(text: &str) -> Option<Value> {
+    let day = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+    Some(modules::date_value(day))
+}
+
+fn timestamp(text: &str) -> Option<Value> {
+    let text = text.replacen('T', " ", 1);
+    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"];
+    let naive =
+        formats.iter().find_map(|format| chrono::NaiveDateTime::parse_from_str(&text, format).ok());
+    if let Some(naive) = naive {
+        return Some(modules::datetime_value(naive));
+    }
+    let text = text.replace('Z', "+00:00");
+    let zoned = chrono::DateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f%#z").ok()?;
+    Some(modules::utc_datetime(zoned.to_utc()))
 }
 
 /// A whole number stays exact; others become floating point.

@@ -157,7 +157,9 @@ pub(super) fn search(
             }
             _ => false,
         }),
-        "group" => nodes(&|node| node.group.as_deref().is_some_and(|group| glob(value, group))),
+        "group" => {
+            nodes(&|node| node.config.group.as_deref().is_some_and(|group| glob(value, group)))
+        }
         "access" => nodes(&|node| node.access.as_deref() == Some(value)),
         "version" => nodes(&|node| match (&node.version, value) {
             (None, "none") => node.resource_type == ResourceType::Model,

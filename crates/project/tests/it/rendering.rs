@@ -283,7 +283,7 @@ fn tests_render_to_the_query_of_their_failing_rows() {
     let state = offline();
     let query = |name: &str| {
         let node = project.manifest().tests().find(|node| node.name == name).unwrap();
-        normalize_sql(&project.render_test(&node.unique_id, &state).unwrap().sql)
+        normalize_sql(&project.render_node(&node.unique_id, &state).unwrap().sql)
     };
     assert_eq!(
         query("not_null_a_x"),
@@ -405,7 +405,7 @@ fn every_built_in_test_renders() {
     let mut seen = 0;
     for node in project.manifest().tests() {
         // Of those on a column, some take none: dbt tells so too.
-        let result = project.render_test(&node.unique_id, &lake());
+        let result = project.render_node(&node.unique_id, &lake());
         match result {
             Ok(rendered) => {
                 assert!(rendered.sql.contains("select"), "{}: {}", node.name, rendered.sql)
@@ -417,4 +417,24 @@ fn every_built_in_test_renders() {
         seen += 1;
     }
     assert_eq!(seen, tests.len());
+}
+
+#[test]
+fn times_are_times() {
+    let folder = Folder::new(&[(
+        "models/m.sql",
+        "{{ run_started_at.strftime('%Y-%m-%d %H:%M') }} {{ run_started_at }} {{ (run_started_at - modules.datetime.timedelta(days=1)).date() }}
+{%- if execute %}{% set t = run_query('select now') %} {{ t.columns[0][0].year }} {{ t.columns[1][0].isoformat() }}{% endif %}",
+    )]);
+    let lake = Lake::default().answering(
+        "select now",
+        &[("d", "date"), ("t", "timestamp without time zone")],
+        json!([["2026-02-03", "2026-02-03 04:05:06"]]),
+    );
+    let rendered = folder.project().render_node(&"model.shop.m".into(), &lake.state()).unwrap();
+    assert_eq!(
+        rendered.sql,
+        "2026-01-02 03:04 2026-01-02 03:04:05+00:00 2026-01-01 2026 2026-02-03T04:05:06"
+    );
+    assert!(rendered.reads.run_started_at && !rendered.reads.clock);
 }

@@ -72,7 +72,7 @@ fn criteria_select_what_dbt_selects() {
         (&["s1+1"], &["m1", "m1_in_s2", "s1", "s1_unique"]),
         (&["m1+"], &["exposure.shop.board", "joined", "m1", "m1_in_s2", "m2"]),
         (&["tag:nightly"], &["m1", "m1_in_s2", "s1", "s1_unique"]),
-        (&["tag:nightly,staging"], &["s1", "s1_unique"]),
+        (&["tag:nightly,staging"], &["m1_in_s2", "s1", "s1_unique"]),
         (&["tag:slow"], &["s1_unique"]),
         (&["s1 m2"], &["joined", "m2", "s1", "s1_unique"]),
         (&["s1", "m2"], &["joined", "m2", "s1", "s1_unique"]),
@@ -88,7 +88,10 @@ fn criteria_select_what_dbt_selects() {
         (&["test_name:unique"], &["s1_unique"]),
         (&["package:shop,resource_type:seed"], &["seed"]),
         (&["package:this,resource_type:seed"], &["seed"]),
-        (&["+exposure:board,resource_type:model"], &["m1", "m2", "s1", "s2"]),
+        (
+            &["+exposure:board,resource_type:model"],
+            &["joined", "m1", "m1_in_s2", "m2", "s1", "s1_unique", "s2"],
+        ),
         (
             &["@s2"],
             &[
