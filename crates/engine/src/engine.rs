@@ -73,8 +73,11 @@ impl Drop for Core {
 
 struct Tables {
     providers: Arc<dyn TableProviders>,
-    open: Mutex<HashMap<(RelationName, String, TableVersion), Arc<dyn TableProvider>>>,
+    open: Mutex<HashMap<Opened, Arc<dyn TableProvider>>>,
 }
+
+/// A published table: its name, folder and version.
+type Opened = (RelationName, String, TableVersion);
 
 impl EmbeddedEngine {
     /// An engine without tables; [`EmbeddedEngine::with_tables`] gives it some.
@@ -208,7 +211,7 @@ impl EmbeddedEngine {
             let sender = run.sender.clone();
             let result = tokio::select! {
                 () = cancel.cancelled() => Err(cancelled()),
-                result = run.to_end(plan) => result,
+                result = run.finish(plan) => result,
             };
             if let Err(error) = result {
                 // The reader may be gone, which is its right.
@@ -282,7 +285,7 @@ struct Run {
 }
 
 impl Run {
-    async fn to_end(mut self, plan: Arc<dyn ExecutionPlan>) -> Result<()> {
+    async fn finish(mut self, plan: Arc<dyn ExecutionPlan>) -> Result<()> {
         let has_hash_join = has_hash_join(&plan);
         match self.attempt(plan).await {
             Err(Stopped { error, yielded: false }) if has_hash_join && is_memory(&error) => {

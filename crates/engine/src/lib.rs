@@ -35,6 +35,7 @@
 //! ```
 
 mod catalog;
+mod cte;
 mod describe;
 mod engine;
 mod error;

@@ -29,19 +29,18 @@ impl ExprPlanner for Operators {
         if matches!(expr.op, BinaryOperator::Plus | BinaryOperator::Minus) {
             // The right side first: in a long chain it is short, and the left side is the chain. An
             // operand whose type is not known yet (a subquery's outer column) is left alone.
-            match expr.right.get_type(schema) {
-                Ok(DataType::Interval(_)) => {
-                    if expr.left.get_type(schema).is_ok_and(|left| left == DataType::Date32) {
-                        expr.left = to_timestamp(expr.left);
-                    }
+            let is_date = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::Date32));
+            let is_interval =
+                |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::Interval(_)));
+            if is_interval(&expr.right) {
+                if is_date(&expr.left) {
+                    expr.left = to_timestamp(expr.left);
                 }
-                Ok(DataType::Date32) if expr.op == BinaryOperator::Plus => {
-                    let left = expr.left.get_type(schema);
-                    if matches!(left, Ok(DataType::Interval(_))) {
-                        expr.right = to_timestamp(expr.right);
-                    }
-                }
-                _ => {}
+            } else if expr.op == BinaryOperator::Plus
+                && is_date(&expr.right)
+                && is_interval(&expr.left)
+            {
+                expr.right = to_timestamp(expr.right);
             }
         }
         if expr.op == BinaryOperator::Divide {

@@ -15,8 +15,11 @@ use datafusion::sql::sqlparser::ast::{
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
+use crate::cte::separate_names;
+
 /// Rewrites a whole statement in place.
 pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
+    separate_names(statement);
     match VisitMut::visit(statement, &mut Rewriter) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),

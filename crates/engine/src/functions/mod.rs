@@ -9,6 +9,7 @@ mod numbers;
 mod pattern;
 mod simple;
 mod text;
+mod trunc;
 
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
@@ -30,6 +31,7 @@ pub(crate) fn scalars() -> Vec<ScalarUDF> {
     all.extend(datetime::functions());
     all.extend(numbers::functions());
     all.extend(text::functions());
+    all.push(trunc::function());
     all
 }
 

@@ -1,5 +1,7 @@
 //! The engine as its callers see it.
 
+mod lake;
+mod memory;
 mod queries;
 mod slt;
 mod support;
