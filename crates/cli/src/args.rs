@@ -111,6 +111,11 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether the project's models and YAML have to be read for it.
+    pub(crate) fn needs_models(&self) -> bool {
+        !matches!(self, Command::Sql(_) | Command::Lake(_) | Command::Clean)
+    }
+
     /// dbt's name of the command (`flags.WHICH`).
     pub(crate) fn name(&self) -> &'static str {
         match self {

@@ -159,6 +159,12 @@ impl LastRun {
         Some(LastRun { arguments: value.get("args").cloned().unwrap_or_default(), statuses })
     }
 
+    /// What was tried and failed.
+    pub(crate) fn failed(&self) -> impl Iterator<Item = &UniqueId> {
+        let failed = |status: &str| matches!(status, "error" | "fail" | "runtime error");
+        self.statuses.iter().filter(move |(_, status)| failed(status)).map(|(id, _)| id)
+    }
+
     /// Everything that did not succeed.
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = &UniqueId> {
         self.statuses

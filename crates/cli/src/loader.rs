@@ -1,5 +1,6 @@
 //! The executor's loader: sources and seeds through the connectors and the ingest loop.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,14 +9,14 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
-use tidemill_connect::files::{FilesConfig, FilesConnector};
+use tidemill_connect::files::{FilesConfig, FilesConnector, TableSettings};
 use tidemill_core::{
-    Change, Connector, Error, ErrorKind, Event, Position, ReadRequest, ReadScope, Result, Source,
-    TableStore, UniqueId, Until,
+    Change, Connector, Diagnostic, Diagnostics, Error, ErrorKind, Event, Position, ReadRequest,
+    ReadScope, Result, Source, TableStore, UniqueId, Until,
 };
 use tidemill_ingest::{LoadMode, LoadSettings, LoadSpec};
 use tidemill_plan::Fingerprint;
-use tidemill_project::{Node, Project};
+use tidemill_project::{Manifest, Node, Project};
 use tidemill_run::{LoadRequest, Loaded, Loader};
 
 use crate::session::Session;
@@ -82,7 +83,7 @@ impl ProjectLoader {
     fn target(&self, id: &UniqueId) -> Result<Target> {
         let manifest = self.project.manifest();
         if let Some(node) = manifest.node(id) {
-            return seed_target(node);
+            return seed_target(node, &self.root);
         }
         let Some(source) = manifest.source(id) else {
             return Err(
@@ -151,10 +152,43 @@ impl ProjectLoader {
     }
 }
 
+/// Checks the load settings of all selected sources at once, each shown where it stands.
+pub(crate) fn validate(
+    manifest: &Manifest,
+    selected: &BTreeSet<UniqueId>,
+) -> std::result::Result<(), Diagnostics> {
+    let mut diagnostics = Diagnostics::new();
+    for source in selected.iter().filter_map(|id| manifest.source(id)) {
+        let Some(ingest) = &source.ingest else { continue };
+        let parsed = LoadSettings::parse(&Value::Object(ingest.settings.clone())).and_then(
+            |(_, settings)| match &ingest.connection {
+                None => TableSettings::parse(&settings).map(drop),
+                Some(_) => Ok(()),
+            },
+        );
+        let Err(error) = parsed else { continue };
+        let text = error.report();
+        // The message names the key in backticks.
+        let key = ingest.positions.iter().find(|(key, _)| text.contains(&format!("`{key}`")));
+        let position = key.map_or(&ingest.position, |(_, position)| position).clone();
+        diagnostics.push(
+            Diagnostic::error(
+                "ingest-settings",
+                format!("source `{}.{}`: {text}", source.source_name, source.name),
+            )
+            .at(position)
+            .hint("of the load itself there are also mode, primary_key, cursor, schema_contract and max_rejects"),
+        );
+    }
+    if diagnostics.has_errors() { Err(diagnostics) } else { Ok(()) }
+}
+
 /// A seed is a CSV file with dbt's rules: only the empty text and `null` are NULL.
-fn seed_target(node: &Node) -> Result<Target> {
+fn seed_target(node: &Node, root: &std::path::Path) -> Result<Target> {
     let mut written = Map::new();
     let path = node.root_path.join(&node.original_file_path);
+    // Relative, so that the position holds when the project moves.
+    let path = path.strip_prefix(root).unwrap_or(&path);
     written.insert("location".to_owned(), json!(glob_literal(&path.to_string_lossy())));
     written.insert("format".to_owned(), json!("csv"));
     written.insert("mode".to_owned(), json!("full"));

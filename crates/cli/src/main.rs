@@ -57,7 +57,10 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
         return commands::init::run(args, &output);
     }
     let cancel = Cancellation::new();
-    let open = || Session::open(&cli.global, cli.command.name(), output, cancel.clone());
+    let open = || {
+        let open = if cli.command.needs_models() { Session::open } else { Session::open_settings };
+        open(&cli.global, cli.command.name(), output, cancel.clone())
+    };
     // These need no lake and no threads.
     match &cli.command {
         Command::Ls(args) => return commands::ls::run(&open()?, args),
@@ -77,6 +80,16 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
         Command::Build(args) if args.watch => {
             commands::watch::run(&runtime, &cli.global, args, output, &cancel)
         }
+        Command::Debug => match open() {
+            Ok(session) => runtime.block_on(commands::debug::run(&session)),
+            // What is wrong with the project is half of the answer; the lake is the other half.
+            Err(error) => {
+                output.err(failure::text(&error));
+                Session::open_settings(&cli.global, "debug", output, cancel.clone())
+                    .and_then(|session| runtime.block_on(commands::debug::run(&session)))
+                    .map(|_| 1)
+            }
+        },
         command => {
             let session = open()?;
             runtime.block_on(dispatch(&session, command))

@@ -16,6 +16,8 @@ pub(crate) struct Progress {
     name_width: usize,
     check_names: BTreeMap<UniqueId, String>,
     names: BTreeMap<UniqueId, String>,
+    /// Where the SQL of a model is written, for errors of the engine.
+    compiled: BTreeMap<UniqueId, String>,
     bar: Option<ProgressBar>,
     state: Mutex<State>,
 }
@@ -37,6 +39,7 @@ impl Progress {
         output: Output,
         nodes: BTreeMap<UniqueId, String>,
         check_names: BTreeMap<UniqueId, String>,
+        compiled: BTreeMap<UniqueId, String>,
     ) -> Self {
         let bar = output.terminal.then(|| {
             let bar = ProgressBar::new(nodes.len() as u64);
@@ -49,7 +52,15 @@ impl Progress {
             bar
         });
         let name_width = nodes.values().map(|name| name.chars().count()).max().unwrap_or(0).min(48);
-        Progress { output, name_width, check_names, names: nodes, bar, state: Mutex::default() }
+        Progress {
+            output,
+            name_width,
+            check_names,
+            names: nodes,
+            compiled,
+            bar,
+            state: Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -101,6 +112,11 @@ impl Progress {
         {
             let message = message.replace('\n', "\n         ");
             line.push_str(&format!("  {message}"));
+        }
+        if outcome.status == NodeStatus::Error
+            && let Some(path) = self.compiled.get(&outcome.node)
+        {
+            line.push_str(&format!("\n         compiled SQL: {path}"));
         }
         self.line(line.trim_end());
     }
@@ -218,7 +234,7 @@ impl EventSink for Progress {
         if self.output.json {
             let mut value = serde_json::to_value(&event).unwrap_or_default();
             if let Some(object) = value.as_object_mut() {
-                object.insert("version".to_owned(), json!(JSON_VERSION));
+                object.insert("format".to_owned(), json!(JSON_VERSION));
             }
             self.output.data(value);
             return;

@@ -114,13 +114,7 @@ impl ProjectRenderer {
         if !self.write_files || known.as_deref() == Some(sql) {
             return Ok(());
         }
-        let path =
-            self.folder.join("compiled").join(&node.package_name).join(&node.original_file_path);
-        // A generic test has its own file in a folder named like its YAML file.
-        let path = match &node.test {
-            Some(test) if matches!(test.kind, TestKind::Generic(_)) => path.join(&node.path),
-            _ => path,
-        };
+        let path = compiled_path(&self.folder, node);
         // An unchanged file keeps its time, so that nothing that watches it wakes up.
         if std::fs::read(&path).is_ok_and(|found| found == sql.as_bytes()) {
             return Ok(());
@@ -165,6 +159,16 @@ impl ProjectRenderer {
                 fingerprint.with("column descriptions", &serde_json::json!(comments).to_string());
         }
         fingerprint
+    }
+}
+
+/// Where the SQL of a node is written, as in dbt.
+pub(crate) fn compiled_path(folder: &std::path::Path, node: &Node) -> PathBuf {
+    let path = folder.join("compiled").join(&node.package_name).join(&node.original_file_path);
+    // A generic test has its own file in a folder named like its YAML file.
+    match &node.test {
+        Some(test) if matches!(test.kind, TestKind::Generic(_)) => path.join(&node.path),
+        _ => path,
     }
 }
 

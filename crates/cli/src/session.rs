@@ -44,11 +44,35 @@ pub(crate) struct Stores {
 
 impl Session {
     /// Finds and loads the project; prints its warnings.
+    ///
+    /// # Errors
+    /// Diagnostics of everything that is wrong with it.
     pub(crate) fn open(
         global: &Global,
         command: &str,
         output: Output,
         cancel: Cancellation,
+    ) -> Result<Session> {
+        Self::open_parts(global, command, output, cancel, false)
+    }
+
+    /// The project's settings, profile and lake alone: what is wrong with a model does not keep
+    /// anybody from the lake.
+    pub(crate) fn open_settings(
+        global: &Global,
+        command: &str,
+        output: Output,
+        cancel: Cancellation,
+    ) -> Result<Session> {
+        Self::open_parts(global, command, output, cancel, true)
+    }
+
+    fn open_parts(
+        global: &Global,
+        command: &str,
+        output: Output,
+        cancel: Cancellation,
+        settings_only: bool,
     ) -> Result<Session> {
         let root = project_dir(global.project_dir.as_deref())?;
         let vars = match &global.vars {
@@ -63,10 +87,12 @@ impl Session {
             threads: global.threads,
             target_lake: global.target_lake.clone(),
             target_path: global.target_path.as_ref().map(|path| path.display().to_string()),
+            settings_only,
             env: None,
         };
         let (project, warnings) = Project::load(&root, &options)?;
-        for warning in warnings.iter() {
+        // Without its models, what the settings say about them cannot be judged.
+        for warning in warnings.iter().filter(|_| !settings_only) {
             output.say(warning);
         }
         Ok(Session {

@@ -26,9 +26,9 @@ pub(crate) async fn write(
             let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(out);
             let mut count = 0;
             // An empty result still has its header.
-            writer.write(&RecordBatch::new_empty(rows.schema.clone()))?;
+            writer.write(&flat(RecordBatch::new_empty(rows.schema.clone()))?)?;
             while let Some(batch) = rows.batches.next().await {
-                let batch = batch?;
+                let batch = flat(batch?)?;
                 count += batch.num_rows() as u64;
                 writer.write(&batch)?;
             }
@@ -77,6 +77,35 @@ pub(crate) async fn write(
             Ok(count)
         }
     }
+}
+
+/// Lists, structs and maps as JSON text, which CSV can hold.
+fn flat(batch: RecordBatch) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    if !schema.fields().iter().any(|field| field.data_type().is_nested()) {
+        return Ok(batch);
+    }
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+        if !field.data_type().is_nested() {
+            return Ok((field.name().clone(), column.clone()));
+        }
+        let text: arrow::array::StringArray = (0..column.len())
+            .map(
+                |row| if column.is_null(row) { Ok(None) } else { json_text(column, row).map(Some) },
+            )
+            .collect::<Result<_>>()?;
+        Ok((field.name().clone(), std::sync::Arc::new(text) as arrow::array::ArrayRef))
+    });
+    Ok(RecordBatch::try_from_iter(columns.collect::<Result<Vec<_>>>()?)?)
+}
+
+fn json_text(column: &arrow::array::ArrayRef, row: usize) -> Result<String> {
+    let one = RecordBatch::try_from_iter([("v", column.slice(row, 1))])?;
+    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+    writer.write(&one)?;
+    writer.finish()?;
+    let line: serde_json::Value = serde_json::from_slice(&writer.into_inner())?;
+    Ok(line.get("v").cloned().unwrap_or_default().to_string())
 }
 
 async fn write_text(mut rows: BatchStream, out: &mut (dyn Write + Send)) -> Result<u64> {

@@ -291,7 +291,8 @@ pub trait TableStore: Send + Sync {
         run: &RunId,
     ) -> Result<Staged>;
 
-    /// Makes all of this visible as one catalog entry, or nothing of it. On error, what was staged
+    /// Makes all of this visible as one catalog entry, or nothing of it. With no change at all it
+    /// only finishes what another writer left half-way, and gives the state after it. On error, what was staged
     /// is still there to be discarded or published again, except for kind `Unknown`.
     async fn publish(&self, changes: Vec<PublishChange>, run: &RunId) -> Result<Published>;
 

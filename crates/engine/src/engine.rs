@@ -31,6 +31,7 @@ use crate::describe::moving;
 use crate::error::{from_datafusion, is_memory};
 use crate::output::{plain_batch, plain_schema};
 use crate::planner::{OpenTable, Planner, Table};
+use crate::semi_join::DistinctSemiJoin;
 use crate::tables::TableProviders;
 use crate::{functions, operators};
 
@@ -455,6 +456,7 @@ fn template(
         .with_runtime_env(environment)
         .with_expr_planners(vec![operators::planner()])
         .with_default_features()
+        .with_optimizer_rule(Arc::new(DistinctSemiJoin))
         .build();
     let fail = |error| from_datafusion(error, None);
     for function in functions::scalars() {

@@ -47,6 +47,7 @@ mod output;
 mod parse;
 mod planner;
 mod rewrite;
+mod semi_join;
 mod tables;
 mod types;
 

@@ -63,7 +63,9 @@ pub(crate) async fn publish(
     run: &RunId,
 ) -> Result<Published> {
     if changes.is_empty() {
-        let state = inner.latest().await?;
+        // What a dead writer left half-way is finished, and the state after it given.
+        let _turn = inner.publishing.turn.lock().await;
+        let state = recover(inner).await?;
         return Ok(Published {
             snapshot: state.snapshot.clone(),
             entry: state.snapshot.entry,

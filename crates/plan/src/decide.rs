@@ -91,6 +91,9 @@ pub fn decide(state: &NodeState<'_>, options: &ReuseOptions) -> Decision {
     let Some(record) = Record::of(state.snapshot, state.relation) else {
         return again("nothing is recorded about its last build".to_owned());
     };
+    if record.adopted {
+        return again("another engine wrote to the table".to_owned());
+    }
     let changed = state.fingerprint.difference(&record.fingerprint);
     if !changed.is_empty() {
         return again(format!("changed: {}", changed.join(", ")));

@@ -25,6 +25,9 @@ pub struct Record {
     /// The checks that gated this node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub checks: BTreeMap<CheckId, CheckRecord>,
+    /// The data is another engine's, taken over: the node has to work on it again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
     /// The rows came out as they were, and so the record was written again while the data version
     /// stayed. (For the reader of a catalog entry; decides nothing.)
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

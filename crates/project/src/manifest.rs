@@ -244,6 +244,7 @@ pub struct TestSpec {
 }
 
 /// The two kinds of data test.
+#[expect(clippy::large_enum_variant, reason = "nearly all tests are generic")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum TestKind {
     /// A query of its own, in a file under `tests/`.

@@ -1,9 +1,11 @@
 //! A loaded project.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidemill_core::Diagnostics;
+use tidemill_core::{Diagnostics, UniqueId};
+use tidemill_jinja::Template;
 
 use crate::environment::Environment;
 use crate::load;
@@ -28,6 +30,9 @@ pub struct LoadOptions {
     pub target_lake: Option<String>,
     /// `--target-path`: where artifacts go.
     pub target_path: Option<String>,
+    /// Reads `dbt_project.yml` and the profile alone: a project without nodes, for commands that
+    /// need no model.
+    pub settings_only: bool,
     /// The environment; `None`: the process's own.
     pub env: Option<Environment>,
 }
@@ -42,6 +47,8 @@ struct Inner {
     manifest: Arc<Manifest>,
     index: Arc<RefIndex>,
     world: Arc<World>,
+    /// Parsed templates of nodes that have a file.
+    templates: HashMap<UniqueId, Template>,
 }
 
 impl std::fmt::Debug for Project {
@@ -60,10 +67,14 @@ impl Project {
         load::load(folder, options)
     }
 
-    pub(crate) fn new(manifest: Manifest, index: RefIndex, world: Arc<World>) -> Self {
-        Project {
-            inner: Arc::new(Inner { manifest: Arc::new(manifest), index: Arc::new(index), world }),
-        }
+    pub(crate) fn new(
+        manifest: Manifest,
+        index: RefIndex,
+        world: Arc<World>,
+        templates: HashMap<UniqueId, Template>,
+    ) -> Self {
+        let (manifest, index) = (Arc::new(manifest), Arc::new(index));
+        Project { inner: Arc::new(Inner { manifest, index, world, templates }) }
     }
 
     /// The graph.
@@ -78,6 +89,10 @@ impl Project {
 
     pub(crate) fn index(&self) -> &Arc<RefIndex> {
         &self.inner.index
+    }
+
+    pub(crate) fn template(&self, id: &UniqueId) -> Option<&Template> {
+        self.inner.templates.get(id)
     }
 
     pub(crate) fn world(&self) -> &Arc<World> {

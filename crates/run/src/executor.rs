@@ -35,7 +35,8 @@ pub async fn execute(
     cancel: Cancellation,
 ) -> Result<RunSummary> {
     let started = Instant::now();
-    let snapshot = doers.snapshot().await?;
+    // What a process before us left half-way is finished first, so that we build on it.
+    let snapshot = doers.store.publish(Vec::new(), &options.run).await?.snapshot;
     let foreign: BTreeSet<RelationName> =
         doers.store.foreign_heads(&snapshot).await?.into_iter().collect();
     doers.events.emit(Event::RunStarted { run: options.run.clone(), nodes: work.nodes.len() });
@@ -89,6 +90,7 @@ pub(crate) struct Shared {
     results: Mutex<RunSummary>,
     stopped: Mutex<Option<UniqueId>>,
     ends: Mutex<BTreeMap<UniqueId, End>>,
+    late: Mutex<BTreeMap<UniqueId, BTreeSet<UniqueId>>>,
 }
 
 impl Shared {
@@ -127,6 +129,7 @@ impl Shared {
             results: Mutex::default(),
             stopped: Mutex::default(),
             ends: Mutex::default(),
+            late: Mutex::default(),
             work,
             doers,
             options,
@@ -183,6 +186,62 @@ impl Shared {
         blocking(move || renderer.render(&node, &request)).await
     }
 
+    /// Waits for nodes of this run that the SQL names without `ref()`, as far as its words tell, so
+    /// that it reads what they are built to. A wait that would never end is left out.
+    pub(crate) async fn wait_for_named(&self, node: &WorkNode, sql: &str) {
+        let pending =
+            |id: &UniqueId| self.phases.get(id).is_some_and(|phase| *phase.borrow() < Phase::Done);
+        let words: BTreeSet<&str> = sql
+            .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .filter(|word| !word.is_empty())
+            .collect();
+        for other in self.work.nodes.values() {
+            let (schema, name) = (other.relation.schema(), other.relation.name());
+            let named = words.contains(name)
+                && (words.contains(schema) || schema == self.options.default_schema);
+            if other.id == node.id || !named || !pending(&other.id) {
+                continue;
+            }
+            if self.units[&node.id].members.contains(&other.id)
+                || !self.add_late(&node.id, &other.id)
+            {
+                continue;
+            }
+            // Somebody else may use the place meanwhile.
+            self.permits.add_permits(1);
+            tokio::select! {
+                _ = self.wait(&other.id, Phase::Done) => {}
+                () = self.cancel.cancelled() => {}
+            }
+            if let Ok(permit) = self.permits.acquire().await {
+                permit.forget();
+            }
+        }
+    }
+
+    /// Notes that a node waits for another; `false` when that other waits for the node already.
+    fn add_late(&self, node: &UniqueId, other: &UniqueId) -> bool {
+        let mut late = self.late.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut open = vec![other.clone()];
+        let mut seen = BTreeSet::new();
+        while let Some(next) = open.pop() {
+            if next == *node {
+                return false;
+            }
+            if seen.insert(next.clone()) {
+                open.extend(self.order.parents(&next).cloned());
+                open.extend(late.get(&next).into_iter().flatten().cloned());
+                for gate in
+                    self.assignment.checks.values().filter(|gate| gate.gates.contains(&next))
+                {
+                    open.extend(gate.waits_for.iter().cloned());
+                }
+            }
+        }
+        late.entry(node.clone()).or_default().insert(other.clone());
+        true
+    }
+
     /// A query that reads what this run has not built yet would read an old state by accident.
     pub(crate) fn refuse_unbuilt(&self, node: &WorkNode, description: &Description) -> Result<()> {
         for relation in &description.direct_relations {
@@ -199,8 +258,8 @@ impl Shared {
                 return Err(Error::new(
                     ErrorKind::Config,
                     format!(
-                        "the query reads {relation} by name, which this run has not built yet; \
-                         use ref() or source(), so that it is built first"
+                        "the query reads {relation} by name, which this run has not built yet and \
+                         cannot wait for; use ref() or source(), so that it is built first"
                     ),
                 ));
             }
@@ -558,7 +617,12 @@ async fn adopt(shared: &Shared, node: &WorkNode, unit: &Unit) -> Result<()> {
             ),
         ));
     }
-    let meta = PublishMeta { unique_id: Some(node.id.clone()), ..PublishMeta::default() };
+    let record = Record { format: Record::FORMAT, adopted: true, ..Record::default() };
+    let meta = PublishMeta {
+        unique_id: Some(node.id.clone()),
+        record: Some(record.to_json()),
+        ..PublishMeta::default()
+    };
     shared.publisher.publish(vec![PublishChange::Table(staged, meta)]).await?;
     shared.doers.events.emit(Event::Notice {
         node: Some(node.id.clone()),
@@ -655,7 +719,7 @@ async fn publish_unit(
     let mut end = End::new(ready.status, began.elapsed(), ready.message);
     end.rows = ready.rows;
     shared.pending_end(&node.id, end);
-    let Some((products, all)) = unit.arrive(&node.id, Some(ready.product)) else { return None };
+    let (products, all) = unit.arrive(&node.id, Some(ready.product))?;
     if !all {
         let failed = unit
             .members
@@ -683,6 +747,9 @@ async fn publish_unit(
                 if let Some(node) = shared.work.nodes.get(&id) {
                     let mut end = shared.take_pending_end(&id);
                     end.version = version_of(published.as_ref(), node);
+                    if let Some(reason) = split_of(published.as_ref(), node) {
+                        end = End::new(NodeStatus::Error, end.elapsed, Some(reason));
+                    }
                     shared.finish(node, end);
                 }
             }
@@ -715,6 +782,12 @@ async fn publish_unit(
             Some(error)
         }
     }
+}
+
+/// Why this relation was left out of a publish that another engine came between.
+fn split_of(published: Option<&Published>, node: &WorkNode) -> Option<String> {
+    let (_, reason) = published?.split.iter().find(|(relation, _)| *relation == node.relation)?;
+    Some(format!("the publish was split: {reason}"))
 }
 
 fn version_of(published: Option<&Published>, node: &WorkNode) -> Option<TableVersion> {

@@ -48,6 +48,14 @@ pub(crate) async fn build(
         context: context.clone(),
     };
     let rendered = shared.render(&node.id, request).await?;
+    shared.wait_for_named(node, &rendered.sql).await;
+    let newer = shared.snapshot();
+    let (snapshot, context) = if newer.entry > snapshot.entry {
+        (&newer, QueryContext { snapshot: newer.clone(), ..context })
+    } else {
+        (snapshot, context)
+    };
+    let published = snapshot.get(&node.relation);
     let decision = decide_model(shared, node, incremental, &rendered, &context);
     if decision == Decision::Reuse {
         let reads = Record::of(snapshot, &node.relation)
@@ -259,6 +267,19 @@ async fn stage_increment(
     };
     let quoted = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));
 
+    // A column keeps the type that its table has; a value that does not fit is an error, as in dbt.
+    let as_published = |name: &String| -> String {
+        let types = |schema: &Schema| {
+            schema.field_with_name(name).ok().map(|field| field.data_type().clone())
+        };
+        match (types(&published.schema), types(&description.schema)) {
+            (Some(target), Some(found)) if target != found => {
+                format!("arrow_cast({name}, '{target}') as {name}", name = quoted(name))
+            }
+            _ => quoted(name),
+        }
+    };
+
     let mut base = context.snapshot.clone();
     let columns: Vec<String> = match config.on_schema_change()? {
         OnSchemaChange::Fail if !added.is_empty() || !missing.is_empty() => {
@@ -284,13 +305,13 @@ async fn stage_increment(
                     ),
                 ));
             }
-            target.iter().map(quoted).collect()
+            target.iter().map(|name| as_published(name)).collect()
         }
         OnSchemaChange::AppendNewColumns => target
             .iter()
             .map(|name| {
                 if found_set.contains(name) {
-                    quoted(name)
+                    as_published(name)
                 } else {
                     format!("null as {}", quoted(name))
                 }

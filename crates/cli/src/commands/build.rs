@@ -93,6 +93,7 @@ pub(crate) fn selected_work(session: &Session, invocation: &Invocation<'_>) -> R
         selected.retain(|id| only.contains(id));
     }
     session.refuse_unsupported(&selected, invocation.scope)?;
+    crate::loader::validate(session.manifest(), &selected)?;
     Ok(work(session.manifest(), &selected, invocation.scope, invocation.store_failures))
 }
 
@@ -119,7 +120,17 @@ pub(crate) async fn run_work(
     let names: BTreeMap<UniqueId, String> =
         work.nodes.values().map(|node: &WorkNode| (node.id.clone(), node.name.clone())).collect();
     let checks = work.checks.values().map(|check| (check.id.clone(), check.name.clone())).collect();
-    let progress = Arc::new(Progress::new(session.output, names, checks));
+    let compiled = names
+        .keys()
+        .filter_map(|id| session.manifest().node(id))
+        .filter(|node| node.resource_type == tidemill_project::ResourceType::Model)
+        .map(|node| {
+            let path = crate::renderer::compiled_path(&folder, node);
+            let shown = path.strip_prefix(&session.root).unwrap_or(&path).display().to_string();
+            (node.unique_id.clone(), shown)
+        })
+        .collect();
+    let progress = Arc::new(Progress::new(session.output, names, checks, compiled));
     let renderer = Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder.clone()));
     let doers = Doers {
         engine: stores.engine.clone(),
@@ -171,7 +182,7 @@ fn options(session: &Session, invocation: &Invocation<'_>, folder: &std::path::P
     let timezone = manifest.settings.timezone.clone();
     let zone: chrono_tz::Tz = timezone.parse().unwrap_or(chrono_tz::UTC);
     let failed_before =
-        LastRun::read(folder).map(|last| last.unfinished().cloned().collect()).unwrap_or_default();
+        LastRun::read(folder).map(|last| last.failed().cloned().collect()).unwrap_or_default();
     RunOptions {
         full_refresh: invocation.full_refresh,
         no_reuse: invocation.no_reuse,

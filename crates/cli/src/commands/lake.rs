@@ -1,7 +1,9 @@
 //! `tidemill lake`: what is in the lake, and looking after it.
 
 use anyhow::{Result, anyhow};
-use tidemill_core::{Maintenance, RelationKind, RelationName, RunId, Snapshot, TableStore};
+use tidemill_core::{
+    EntryNumber, Maintenance, RelationKind, RelationName, RunId, Snapshot, TableStore,
+};
 
 use crate::args::{Format, Lake, LakeCommand};
 use crate::output::{count, plural, size, time};
@@ -298,18 +300,42 @@ async fn restore(
         }
         (Some(table), Some(to), None) => {
             let relation = relation(session, table);
-            stores.lake.restore(&relation, &parse_at(to)?, keep_position, &session.run).await?
+            let at = parse_at(to)?;
+            let then = stores.snapshot(at.clone()).await?;
+            if then.get(&relation).is_none() {
+                return Err(not_there_yet(stores, &relation, then.entry).await?);
+            }
+            stores.lake.restore(&relation, &at, keep_position, &session.run).await?
         }
         _ => return Err(anyhow!("name a table and --to, or a --run")),
     };
     session.output.say(format!("restored, as entry {}", published.entry));
     for (relation, version) in &published.versions {
-        session.output.say(format!("  {relation}  {version}"));
+        let rows = published.snapshot.get(relation).and_then(|relation| relation.rows);
+        let rows = rows.map(|rows| plural(rows, "row", "rows")).unwrap_or_default();
+        session.output.say(format!("  {relation}  {version}  {rows}"));
     }
     for warning in &published.warnings {
         session.output.err(format!("note: {warning}"));
     }
     Ok(0)
+}
+
+/// Restoring a relation to a time before it existed would drop it: that is never meant.
+async fn not_there_yet(
+    stores: &Stores,
+    relation: &RelationName,
+    entry: EntryNumber,
+) -> Result<anyhow::Error> {
+    let history = stores.lake.history(relation).await?;
+    let first = history.iter().map(|entry| entry.entry).min();
+    Ok(match first {
+        Some(first) => anyhow!(
+            "{relation} did not exist after entry {entry}; its first entry is {first} \
+             (`tidemill lake history {relation}` lists entries and versions)"
+        ),
+        None => anyhow!("there is no relation {relation}; `tidemill lake list` lists them"),
+    })
 }
 
 async fn repair(session: &Session, stores: &Stores) -> Result<i32> {

@@ -99,7 +99,7 @@ async fn steps(
     let foreign: BTreeSet<RelationName> =
         stores.lake.foreign_heads(&snapshot).await?.into_iter().collect();
     let failed: BTreeSet<UniqueId> =
-        LastRun::read(&folder).map(|last| last.unfinished().cloned().collect()).unwrap_or_default();
+        LastRun::read(&folder).map(|last| last.failed().cloned().collect()).unwrap_or_default();
     let zone: chrono_tz::Tz =
         session.manifest().settings.timezone.parse().unwrap_or(chrono_tz::UTC);
     let current_date = session.started.with_timezone(&zone).date_naive().to_string();
@@ -109,6 +109,12 @@ async fn steps(
     for id in session.manifest().topological() {
         let Some(node) = work.nodes.get(&id) else { continue };
         let action = match &node.kind {
+            WorkKind::Source | WorkKind::Seed if foreign.contains(&node.relation) => {
+                StepAction::Node(Decision::Build {
+                    reason: "another engine wrote to the table: it is checked and taken over"
+                        .to_owned(),
+                })
+            }
             WorkKind::Source | WorkKind::Seed => {
                 let request = LoadRequest {
                     context: session.context(snapshot.clone()),

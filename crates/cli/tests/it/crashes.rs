@@ -45,6 +45,12 @@ fn state(sandbox: &Sandbox) -> Vec<Vec<String>> {
     QUERIES.iter().map(|query| sandbox.rows(query)).collect()
 }
 
+/// Says loudly that something was not tested.
+#[expect(clippy::print_stderr, reason = "a skip must be seen")]
+fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
 /// The tables as another engine reads them: `deltalake` for Python, which knows nothing of us.
 fn state_of_an_independent_reader(sandbox: &Sandbox) -> Option<Vec<Vec<String>>> {
     const SCRIPT: &str = "
@@ -62,7 +68,7 @@ for line in sys.argv[2:]:
             std::env::var_os("CI").is_none(),
             "CI must set TIDEMILL_PYTHON (scripts/test does)"
         );
-        eprintln!("SKIPPED: no independent reader; run scripts/test, which sets TIDEMILL_PYTHON");
+        skipped("no independent reader; run scripts/test, which sets TIDEMILL_PYTHON");
         return None;
     };
     let tables =
@@ -169,7 +175,7 @@ fn a_full_disk_is_one_clear_error_and_the_lake_stays_whole() {
         .is_ok_and(|status| status.success());
     if !mounted {
         assert!(std::env::var_os("CI").is_none(), "CI must be able to mount a tmpfs");
-        eprintln!("SKIPPED: a tmpfs cannot be mounted here (needs root)");
+        skipped("a tmpfs cannot be mounted here (needs root)");
         return;
     }
     sandbox.build().ok();
@@ -177,7 +183,7 @@ fn a_full_disk_is_one_clear_error_and_the_lake_stays_whole() {
     let mut rows = String::from("id,day,v\n");
     for id in 100..200_000u64 {
         let noise = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        rows.push_str(&format!("{id},{noise:x},{}\n", noise >> 8));
+        rows.push_str(&format!("{id},d,{}\n", noise >> 8));
     }
     sandbox.write("data/e2.csv", &rows);
     let full = sandbox.build();

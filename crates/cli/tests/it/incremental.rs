@@ -121,3 +121,55 @@ fn is_incremental_reads_its_own_table() {
     sandbox.build().ok().says("1 row");
     assert_eq!(sandbox.rows("select id from m order by id"), ["1", "2", "3"]);
 }
+
+#[test]
+fn a_column_keeps_the_type_of_its_table() {
+    let sandbox = Sandbox::new(&[
+        ("seeds/s.csv", "id,v\n1,10\n"),
+        (
+            "models/m.sql",
+            "{{ config(materialized='incremental') }}\nselect id, v from {{ ref('s') }}",
+        ),
+    ]);
+    sandbox.build().ok();
+    sandbox.write("seeds/s.csv", "id,v\n2,many\n");
+    sandbox.build().fails_with(1).says("many");
+    assert_eq!(sandbox.rows("select id, v + 1 from m"), ["1,11"]);
+}
+
+#[test]
+fn what_another_engine_wrote_is_taken_over_and_built_upon() {
+    let sandbox = Sandbox::new(&[
+        ("models/t.sql", "{{ config(materialized='table') }}\nselect 1 as id"),
+        (
+            "models/below.sql",
+            "{{ config(materialized='table') }}\nselect count(*) as n from {{ ref('t') }}",
+        ),
+    ]);
+    sandbox.build().ok();
+    // Another engine's commit: the first version's files once more, as an append.
+    let log = sandbox.path("lake/main/t/_delta_log");
+    let first = std::fs::read_to_string(log.join("00000000000000000000.json")).unwrap();
+    let add = first.lines().find(|line| line.starts_with("{\"add\"")).unwrap();
+    let file: serde_json::Value = serde_json::from_str(add).unwrap();
+    let path = file["add"]["path"].as_str().unwrap();
+    std::fs::copy(
+        sandbox.path("lake/main/t").join(path),
+        sandbox.path("lake/main/t/foreign.parquet"),
+    )
+    .unwrap();
+    let foreign = add.replace(path, "foreign.parquet");
+    std::fs::write(
+        log.join("00000000000000000001.json"),
+        format!(
+            "{foreign}\n{{\"commitInfo\":{{\"operation\":\"WRITE\",\"engineInfo\":\"other\"}}}}\n"
+        ),
+    )
+    .unwrap();
+    assert_eq!(sandbox.value("select count(*) from t"), "1");
+    sandbox.run(&["plan"]).ok().says("another engine");
+    // A table is what its query says: taken over, and built again.
+    sandbox.build().ok().says("took over").says("t");
+    assert_eq!(sandbox.value("select count(*) from t"), "1");
+    sandbox.build().ok().says("nothing to do");
+}

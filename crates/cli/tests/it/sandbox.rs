@@ -95,11 +95,6 @@ impl Sandbox {
         outcome(&mut self.command(arguments))
     }
 
-    /// With one more variable in the environment.
-    pub(crate) fn run_with(&self, name: &str, value: &str, arguments: &[&str]) -> Outcome {
-        outcome(self.command(arguments).env(name, value))
-    }
-
     pub(crate) fn build(&self) -> Outcome {
         self.run(&["build"])
     }

@@ -130,7 +130,7 @@ pub(crate) fn parse(job: &Job) -> ParsedFile {
     let file = match read_file(&job.found.path, &shown) {
         Ok(file) => Arc::new(file),
         Err(diagnostic) => {
-            diagnostics.push(diagnostic);
+            diagnostics.push(*diagnostic);
             parsed.diagnostics = diagnostics;
             return parsed;
         }

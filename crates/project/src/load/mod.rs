@@ -58,7 +58,11 @@ fn assemble(
 ) -> Option<Project> {
     let setting = prepare(folder, options, diagnostics)?;
     let root = setting.packages.first()?.clone();
-    let jobs: Vec<files::Job> = setting.packages.iter().flat_map(files::jobs).collect();
+    let jobs: Vec<files::Job> = if options.settings_only {
+        Vec::new()
+    } else {
+        setting.packages.iter().flat_map(files::jobs).collect()
+    };
     let mut parsed = parallel::map(&jobs, setting.threads, files::parse);
     for file in &mut parsed {
         diagnostics.append(std::mem::take(&mut file.diagnostics));
@@ -116,6 +120,7 @@ fn assemble(
         packages: &setting.packages,
         threads: setting.threads,
         places: Default::default(),
+        templates: Default::default(),
         used: Default::default(),
         diagnostics,
     };
@@ -125,11 +130,11 @@ fn assemble(
     builder.others(&said);
     builder.unused_settings();
     builder.finish_names();
-    let nodes::Builder { mut manifest, places, diagnostics, .. } = builder;
+    let nodes::Builder { mut manifest, places, templates, diagnostics, .. } = builder;
     let index = RefIndex::new(&manifest);
     graph::connect(&mut manifest, &index, &places, diagnostics);
     nodes::describe(&mut manifest, &world, diagnostics);
-    Some(Project::new(manifest, index, world))
+    Some(Project::new(manifest, index, world, templates))
 }
 
 fn prepare(folder: &Path, options: &LoadOptions, diagnostics: &mut Diagnostics) -> Option<Setting> {

@@ -61,6 +61,7 @@ struct Draft {
     config: Layer,
     macros: Vec<String>,
     simple: bool,
+    template: Option<Template>,
     position: SourcePosition,
     version: Option<String>,
     latest_version: Option<String>,
@@ -74,6 +75,7 @@ pub(super) struct Builder<'a> {
     pub(super) packages: &'a [Arc<Package>],
     pub(super) threads: usize,
     pub(super) places: HashMap<UniqueId, Places>,
+    pub(super) templates: HashMap<UniqueId, Template>,
     pub(super) used: HashMap<&'static str, Used>,
     pub(super) diagnostics: &'a mut Diagnostics,
 }
@@ -157,6 +159,7 @@ impl Builder<'_> {
                     config: Layer::default(),
                     macros: Vec::new(),
                     simple: false,
+                    template: None,
                     position: patch.position.clone(),
                     version: None,
                     latest_version: None,
@@ -345,6 +348,9 @@ impl Builder<'_> {
             self.config_problems(&what, &problems, &merged, &draft.position);
             spec
         });
+        if let Some(template) = draft.template {
+            self.templates.insert(unique_id.clone(), template);
+        }
         let refs = draft.refs.iter().map(|(call, _)| call.clone()).collect();
         let sources = draft.sources.iter().map(|(call, _)| call.clone()).collect();
         self.places.insert(
@@ -881,6 +887,7 @@ fn drafts(file: &ParsedFile, world: &Arc<World>, diagnostics: &mut Diagnostics) 
         config: Layer::default(),
         macros: Vec::new(),
         simple: false,
+        template: file.template.clone(),
         position: file.file.position(0, 0),
         version: None,
         latest_version: None,
@@ -1073,7 +1080,7 @@ fn static_ref(call: &StaticCall) -> Option<(RefCall, SourcePosition)> {
             _ => return None,
         }
     }
-    let at = call.args.iter().filter(|arg| arg.name.is_none()).next_back()?;
+    let at = call.args.iter().rfind(|arg| arg.name.is_none())?;
     let place = unquoted_place(&at.span);
     let span = Some((call.span.start(), call.span.end()));
     Some((RefCall { package, name: name.to_owned(), version, span }, place))

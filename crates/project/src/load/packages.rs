@@ -36,7 +36,7 @@ pub(super) fn find(
         let file = match read_file(&path, Path::new(name)) {
             Ok(file) => file,
             Err(diagnostic) => {
-                diagnostics.push(diagnostic);
+                diagnostics.push(*diagnostic);
                 continue;
             }
         };

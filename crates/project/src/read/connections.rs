@@ -27,7 +27,7 @@ pub(crate) fn read(
     let file = match read_file(&path, Path::new(FILE_NAME)) {
         Ok(file) => file,
         Err(diagnostic) => {
-            diagnostics.push(diagnostic);
+            diagnostics.push(*diagnostic);
             return connections;
         }
     };

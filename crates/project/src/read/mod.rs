@@ -15,7 +15,7 @@ use crate::suggest::nearest;
 use crate::yaml::{self, Yaml};
 
 /// Reads a text file. `shown` is the path for messages.
-pub(crate) fn read_file(path: &Path, shown: &Path) -> Result<SourceFile, Diagnostic> {
+pub(crate) fn read_file(path: &Path, shown: &Path) -> Result<SourceFile, Box<Diagnostic>> {
     match std::fs::read(path) {
         Ok(bytes) => match String::from_utf8(bytes) {
             Ok(text) => {
@@ -25,18 +25,22 @@ pub(crate) fn read_file(path: &Path, shown: &Path) -> Result<SourceFile, Diagnos
                 };
                 Ok(SourceFile::new(shown, text))
             }
-            Err(_) => Err(Diagnostic::error(
-                "not-utf8",
-                format!("`{}` is not UTF-8 text", crate::file::shown(shown)),
-            )
-            .in_file(shown)
-            .hint("save the file as UTF-8")),
+            Err(_) => Err(Box::new(
+                Diagnostic::error(
+                    "not-utf8",
+                    format!("`{}` is not UTF-8 text", crate::file::shown(shown)),
+                )
+                .in_file(shown)
+                .hint("save the file as UTF-8"),
+            )),
         },
-        Err(error) => Err(Diagnostic::error(
-            "unreadable-file",
-            format!("`{}` cannot be read: {error}", crate::file::shown(shown)),
-        )
-        .in_file(shown)),
+        Err(error) => Err(Box::new(
+            Diagnostic::error(
+                "unreadable-file",
+                format!("`{}` cannot be read: {error}", crate::file::shown(shown)),
+            )
+            .in_file(shown),
+        )),
     }
 }
 

@@ -67,7 +67,7 @@ pub(crate) fn target(
     let file = match read_file(&path, &shown) {
         Ok(file) => file,
         Err(diagnostic) => {
-            diagnostics.push(diagnostic);
+            diagnostics.push(*diagnostic);
             return None;
         }
     };

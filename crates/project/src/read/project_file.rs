@@ -138,7 +138,7 @@ pub(crate) fn read(
     let file = match read_file(&path, &shown_path) {
         Ok(file) => file,
         Err(diagnostic) => {
-            diagnostics.push(diagnostic);
+            diagnostics.push(*diagnostic);
             return None;
         }
     };

@@ -38,10 +38,15 @@ pub struct TestArguments {
     pub relations: BTreeMap<String, RelationName>,
     /// What rendering them read.
     pub reads: Reads,
+    /// Ephemeral models among them: these are no relations, so the test has to run as SQL
+    /// ([`Project::render_node`]).
+    pub inlined: Vec<UniqueId>,
 }
 
 impl Project {
-    /// Renders a model, seed-less analysis or singular test to the SQL that the engine runs.
+    /// Renders a model or analysis to its query, a data test to the query of its failing rows.
+    /// Models that it inlines are in it. `--empty`, `is_incremental()` and all else that the run
+    /// decides come from the state.
     pub fn render_node(&self, id: &UniqueId, state: &RenderState) -> Result<Rendered, Diagnostics> {
         let node = self.find(id)?;
         match &node.test {
@@ -51,20 +56,6 @@ impl Project {
             },
             None => self.render_text(node, state),
         }
-    }
-
-    /// Renders a model. Fails for anything else.
-    pub fn render_model(
-        &self,
-        id: &UniqueId,
-        state: &RenderState,
-    ) -> Result<Rendered, Diagnostics> {
-        self.render_node(id, state)
-    }
-
-    /// Renders a data test to the query of its failing rows.
-    pub fn render_test(&self, id: &UniqueId, state: &RenderState) -> Result<Rendered, Diagnostics> {
-        self.render_node(id, state)
     }
 
     /// The arguments of a generic test with every `ref`, `var` and expression in them rendered.
@@ -93,7 +84,9 @@ impl Project {
             };
             arguments.values.insert(name.clone(), json);
         }
-        arguments.reads = context.take_record().reads;
+        let record = context.take_record();
+        arguments.reads = record.reads;
+        arguments.inlined = record.inlined;
         Ok(arguments)
     }
 
@@ -220,8 +213,15 @@ impl Project {
 
     fn render_text(&self, node: &Node, state: &RenderState) -> Result<Rendered, Diagnostics> {
         let context = Arc::new(self.context_of(node, state));
-        let source = Source::new(shown_file(node), node.raw_code.clone());
-        self.render_in(&context, source, &described(node))
+        self.render_with(&context, self.parsed(node), &described(node))
+    }
+
+    /// The template of a node.
+    fn parsed(&self, node: &Node) -> Result<Template, tidemill_jinja::Error> {
+        match self.template(&node.unique_id) {
+            Some(template) => Ok(template.clone()),
+            None => Template::parse(&Source::new(shown_file(node), node.raw_code.clone())),
+        }
     }
 
     /// Renders a text and inlines the models that it refers to.
@@ -231,9 +231,18 @@ impl Project {
         source: Arc<Source>,
         what: &str,
     ) -> Result<Rendered, Diagnostics> {
+        self.render_with(context, Template::parse(&source), what)
+    }
+
+    fn render_with(
+        &self,
+        context: &Arc<Context>,
+        template: Result<Template, tidemill_jinja::Error>,
+        what: &str,
+    ) -> Result<Rendered, Diagnostics> {
         let host = ContextHost { context: context.clone() };
         let options = Options::for_package(context.subject.package.clone());
-        let text = Template::parse(&source)
+        let text = template
             .and_then(|template| template.render(&host, &options))
             .map_err(|error| errors::diagnostics(&error, what))?;
         self.complete(context, text)
@@ -378,8 +387,9 @@ impl Inlining<'_> {
         path.push(id.clone());
         let context = Arc::new(self.project.context_of(node, self.state));
         let host = ContextHost { context: context.clone() };
-        let source = Source::new(shown_file(node), node.raw_code.clone());
-        let text = Template::parse(&source)
+        let text = self
+            .project
+            .parsed(node)
             .and_then(|template| {
                 template.render(&host, &Options::for_package(node.package_name.as_str()))
             })

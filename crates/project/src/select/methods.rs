@@ -287,7 +287,8 @@ fn config_matches(
         Value::Array(items) => items.iter().any(|item| match item {
             Value::String(text) => equal(text),
             Value::Bool(flag) => wanted.eq_ignore_ascii_case(&flag.to_string()),
-            other => other.to_string() == wanted,
+            Value::Number(number) => number.to_string() == wanted,
+            _ => false,
         }),
         Value::Object(map) => map.contains_key(wanted),
         Value::Null => false,
