@@ -36,20 +36,27 @@ impl OptimizerRule for DistinctSemiJoin {
             // A further condition looks at other columns of the inner rows.
             && join.filter.is_none()
             && !keys.is_empty()
-            && keys.iter().all(|key| matches!(key, Expr::Column(_)))
+            && !keys.iter().any(Expr::is_volatile)
             && !is_grouped(&join.right);
         if !applies {
             return Ok(Transformed::no(LogicalPlan::Join(join)));
         }
         let mut group: Vec<Expr> = Vec::with_capacity(keys.len());
-        for key in keys {
-            if !group.contains(&key) {
-                group.push(key);
+        for key in &keys {
+            if !group.contains(key) {
+                group.push(key.clone());
             }
         }
         let inner = LogicalPlanBuilder::from(Arc::unwrap_or_clone(join.right))
-            .aggregate(group, Vec::<Expr>::new())?
+            .aggregate(group.clone(), Vec::<Expr>::new())?
             .build()?;
+        // The keys are columns now, also those that were expressions.
+        let columns = inner.schema().columns();
+        for ((_, inner_key), key) in join.on.iter_mut().zip(&keys) {
+            if let Some(at) = group.iter().position(|found| found == key) {
+                *inner_key = Expr::Column(columns[at].clone());
+            }
+        }
         join.right = Arc::new(inner);
         Ok(Transformed::yes(LogicalPlan::Join(join)))
     }

@@ -3,7 +3,7 @@
 //! **Takes** a project's folder (`dbt_project.yml`, models, seeds, tests, macros, property YAML,
 //! packages, an optional `profiles.yml`, `connections.yml`) and what the command line says about
 //! it ([`LoadOptions`]). **Gives** a [`Project`]: its [`Manifest`] (plain data, names and ids as
-//! dbt makes them), the nodes that a [`Selection`] means ([`select`]), and the SQL of each node
+//! dbt makes them), the nodes that a [`Selection`] means ([`select()`]), and the SQL of each node
 //! with everything that rendering it read ([`Project::render_node`], [`Reads`]), which is what
 //! reuse has to compare. **Promises** to report mistakes together, each as a diagnostic at its
 //! file, line and column; to write nothing; and to ask a lake only through the [`Warehouse`] that

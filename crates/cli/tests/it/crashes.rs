@@ -182,8 +182,11 @@ fn a_full_disk_is_one_clear_error_and_the_lake_stays_whole() {
     let before = state(&sandbox);
     let mut rows = String::from("id,day,v\n");
     for id in 100..200_000u64 {
-        let noise = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        rows.push_str(&format!("{id},d,{}\n", noise >> 8));
+        // Noise that no encoding makes small (SplitMix64).
+        let mixed = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let noise = mixed ^ (mixed >> 27);
+        rows.push_str(&format!("{id},d,{}\n", noise >> 24));
     }
     sandbox.write("data/e2.csv", &rows);
     let full = sandbox.build();

@@ -4,7 +4,7 @@
 //! the position; the rows of a file are delivered together with the position that contains it. A
 //! file that changes while it is read is left out of that read.
 //!
-//! Columns are typed by what the project declares, else by what all values are ([`settings`] says
+//! Columns are typed by what the project declares, else by what all values are (`settings.rs` says
 //! which texts are NULL; the rules of inference stand in `infer.rs`).
 
 mod column;
