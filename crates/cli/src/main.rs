@@ -128,6 +128,7 @@ async fn cancel_on_interrupt(cancel: Cancellation, output: Output) {
     output.say("\nstopping; nothing half-done will be visible (Ctrl-C again to stop at once)");
     cancel.cancel();
     if tokio::signal::ctrl_c().await.is_ok() {
+        #[expect(clippy::disallowed_methods, reason = "asked to stop at once, the second time")]
         std::process::exit(130);
     }
 }

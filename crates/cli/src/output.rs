@@ -45,13 +45,17 @@ impl Output {
     }
 
     /// A line on standard error, always.
-    #[expect(clippy::unused_self, clippy::print_stderr, reason = "the place for it")]
+    #[expect(clippy::unused_self, reason = "so that nobody writes without it")]
     pub(crate) fn err(&self, line: impl fmt::Display) {
         let _ = writeln!(std::io::stderr().lock(), "{line}");
     }
 
     /// A line on standard output. A reader that has gone away ends the process quietly.
-    #[expect(clippy::unused_self, reason = "so that nobody writes without it")]
+    #[expect(
+        clippy::unused_self,
+        clippy::disallowed_methods,
+        reason = "nobody writes without it; and when nobody reads any more there is nobody to tell"
+    )]
     pub(crate) fn data(&self, line: impl fmt::Display) {
         if writeln!(std::io::stdout().lock(), "{line}").is_err() {
             std::process::exit(0);
@@ -78,7 +82,7 @@ pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -305,7 +305,7 @@ async fn stage_increment(
                     ),
                 ));
             }
-            target.iter().map(|name| as_published(name)).collect()
+            target.iter().map(as_published).collect()
         }
         OnSchemaChange::AppendNewColumns => target
             .iter()

@@ -26,8 +26,12 @@ pub(crate) fn run(
     output: Output,
     cancel: &Cancellation,
 ) -> Result<i32> {
-    let (sender, receiver) = mpsc::channel();
-    let mut watcher = notify::recommended_watcher(sender).context("files cannot be watched")?;
+    // Full means that a save is known already: what is lost is only that it happened twice.
+    let (sender, receiver) = mpsc::sync_channel(1024);
+    let mut watcher = notify::recommended_watcher(move |event| {
+        let _ = sender.try_send(event);
+    })
+    .context("files cannot be watched")?;
     let mut watched: Option<PathBuf> = None;
     loop {
         let mut ignored = BTreeSet::new();
