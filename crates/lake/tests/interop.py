@@ -6,6 +6,7 @@ interop.py write <lake>    appends to, deletes from, overwrites and optimizes ta
 
 import json
 import pathlib
+import os
 import sys
 
 import deltalake
@@ -56,3 +57,6 @@ def write(lake):
 
 
 {"read": read, "write": write}[sys.argv[1]](sys.argv[2])
+# Not through the interpreter's end: threads of the readers may still run there, and abort.
+sys.stdout.flush()
+os._exit(0)

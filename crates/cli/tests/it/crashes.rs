@@ -54,7 +54,7 @@ fn skipped(why: &str) {
 /// The tables as another engine reads them: `deltalake` for Python, which knows nothing of us.
 fn state_of_an_independent_reader(sandbox: &Sandbox) -> Option<Vec<Vec<String>>> {
     const SCRIPT: &str = "
-import sys, pyarrow as pa
+import os, sys
 from deltalake import DeltaTable
 for line in sys.argv[2:]:
     path, columns = line.split(':')
@@ -62,6 +62,9 @@ for line in sys.argv[2:]:
     for row in sorted(','.join(str(value) for value in row.values()) for row in table.to_pylist()):
         print(row)
     print('--')
+# Not through the interpreter's end: threads of the reader may still run there, and abort.
+sys.stdout.flush()
+os._exit(0)
 ";
     let Some(python) = std::env::var_os("TIDEMILL_PYTHON") else {
         assert!(
