@@ -1,6 +1,7 @@
 //! dbt's artifacts: `run_results.json` (v6).
 
 use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -122,13 +123,30 @@ pub(crate) fn relation_name(database: &str, schema: &str, name: &str) -> String 
 
 /// Writes an artifact whole or not at all.
 pub(crate) fn write(folder: &Path, name: &str, value: &Value) -> Result<()> {
+    write_with(folder, name, |out| Ok(serde_json::to_writer(out, value)?))
+}
+
+/// The same, for what is not one value.
+pub(crate) fn write_with(
+    folder: &Path,
+    name: &str,
+    content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
+    let temporary = folder.join(format!(".{name}.{}", std::process::id()));
     let write = || -> std::io::Result<()> {
         std::fs::create_dir_all(folder)?;
-        let temporary = folder.join(format!(".{name}.{}", std::process::id()));
-        std::fs::write(&temporary, serde_json::to_vec(value)?)?;
+        let mut out = BufWriter::with_capacity(1 << 18, std::fs::File::create(&temporary)?);
+        content(&mut out)?;
+        out.flush()?;
+        drop(out);
         std::fs::rename(&temporary, folder.join(name))
     };
-    write().with_context(|| format!("cannot write {}", folder.join(name).display()))
+    write()
+        .inspect_err(|_| {
+            // A full disk is told; the half of a file is of no use to anybody.
+            let _ = std::fs::remove_file(&temporary);
+        })
+        .with_context(|| format!("cannot write {}", folder.join(name).display()))
 }
 
 /// What the last command did, as its `run_results.json` has it.

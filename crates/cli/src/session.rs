@@ -211,8 +211,9 @@ impl Session {
             compiled: compiled.into_iter().collect(),
             env: crate::artifacts::custom_env(),
         };
-        let manifest = tidemill_project::manifest_json(self.manifest(), &meta);
-        crate::artifacts::write(folder, "manifest.json", &manifest)
+        crate::artifacts::write_with(folder, "manifest.json", |out| {
+            tidemill_project::write_manifest(self.manifest(), &meta, out)
+        })
     }
 
     /// What the selection flags select; all that is enabled without any.

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::source_as_provider;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionState;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -195,8 +196,11 @@ impl EmbeddedEngine {
 
     /// Plans and starts a query; batches go to the channel that is returned.
     async fn start(&self, sql: &str, context: &QueryContext) -> Result<Started> {
-        let state = self.session(context)?;
+        let mut state = self.session(context)?;
         let planned = self.plan(sql, &state, context).await?;
+        if is_small(&planned.plan) {
+            state.config_mut().options_mut().execution.target_partitions = 1;
+        }
         let plan = self.physical(&planned.plan, &state).await?;
         let schema = plain_schema(&plan.schema());
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
@@ -327,6 +331,30 @@ impl Run {
 struct Stopped {
     error: datafusion::common::DataFusionError,
     yielded: bool,
+}
+
+/// What is read in fewer rows than this is not worth spreading over threads: planning, tasks and
+/// their hand-overs would cost more than the work.
+pub(crate) const FEW_ROWS: usize = 50_000;
+
+/// Whether all that a plan reads is known to be a few rows.
+pub(crate) fn is_small(plan: &LogicalPlan) -> bool {
+    let mut rows = Some(0_usize);
+    // The closure gives no error.
+    let _ = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let known = source_as_provider(&scan.source)
+                .ok()
+                .and_then(|table| table.statistics())
+                .and_then(|statistics| statistics.num_rows.get_value().copied());
+            rows = rows.zip(known).map(|(sum, known)| sum.saturating_add(known));
+        }
+        Ok(match rows {
+            Some(rows) if rows <= FEW_ROWS => TreeNodeRecursion::Continue,
+            _ => TreeNodeRecursion::Stop,
+        })
+    });
+    rows.is_some_and(|rows| rows <= FEW_ROWS)
 }
 
 fn has_hash_join(plan: &Arc<dyn ExecutionPlan>) -> bool {

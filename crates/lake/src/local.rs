@@ -359,6 +359,10 @@ impl fmt::Display for LocalObjects {
     }
 }
 
+/// Reads up to this size are done where they are asked for: they are nearly always in the system's
+/// cache, where they take microseconds, and handing them to another thread and back takes more.
+const READ_HERE: u64 = 256 << 10;
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -432,45 +436,41 @@ impl ObjectStore for LocalObjects {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let (store, location) = (self.0.clone(), location.clone());
-        blocking(move || {
-            let path = store.file_path(&location);
-            let wrap = |error| io_error(error, &path);
-            let file = File::open(&path).map_err(wrap)?;
-            let metadata = file.metadata().map_err(wrap)?;
-            if metadata.is_dir() {
-                return Err(wrap(io::Error::new(ErrorKind::NotFound, "it is a directory")));
-            }
-            let meta = LocalStore::meta(location, &metadata);
-            options.check_preconditions(&meta)?;
-            let range = match &options.range {
-                Some(range) => range.as_range(meta.size).map_err(|error| Error::Generic {
-                    store: "local disk",
-                    source: error.into(),
-                })?,
-                None => 0..meta.size,
-            };
-            Ok(GetResult {
-                payload: GetResultPayload::File(file, path),
-                attributes: Attributes::default(),
-                range,
-                meta,
-            })
-        })
-        .await
+        let path = self.0.file_path(location);
+        let wrap = |error| io_error(error, &path);
+        let mut file = File::open(&path).map_err(wrap)?;
+        let metadata = file.metadata().map_err(wrap)?;
+        if metadata.is_dir() {
+            return Err(wrap(io::Error::new(ErrorKind::NotFound, "it is a directory")));
+        }
+        let meta = LocalStore::meta(location.clone(), &metadata);
+        options.check_preconditions(&meta)?;
+        let range = match &options.range {
+            Some(range) => range
+                .as_range(meta.size)
+                .map_err(|error| Error::Generic { store: "local disk", source: error.into() })?,
+            None => 0..meta.size,
+        };
+        let payload = if !options.head && range.end - range.start <= READ_HERE {
+            let bytes = read_range(&mut file, range.clone()).map_err(wrap)?;
+            GetResultPayload::Stream(futures::stream::iter([Ok(bytes)]).boxed())
+        } else {
+            GetResultPayload::File(file, path)
+        };
+        Ok(GetResult { payload, attributes: Attributes::default(), range, meta })
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let (store, location, ranges) = (self.0.clone(), location.clone(), ranges.to_vec());
-        blocking(move || {
-            let path = store.file_path(&location);
+        let (path, ranges) = (self.0.file_path(location), ranges.to_vec());
+        let wanted: u64 = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
+        let read = move || {
             let mut file = File::open(&path).map_err(|error| io_error(error, &path))?;
             ranges
                 .into_iter()
                 .map(|range| read_range(&mut file, range).map_err(|error| io_error(error, &path)))
                 .collect()
-        })
-        .await
+        };
+        if wanted <= READ_HERE { read() } else { blocking(read).await }
     }
 
     fn delete_stream(

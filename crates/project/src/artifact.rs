@@ -1,6 +1,7 @@
 //! dbt's `manifest.json` (schema v12), and the same shapes for templates.
 
 use std::collections::HashMap;
+use std::io::Write;
 
 use serde_json::{Map, Value, json};
 use tidemill_core::UniqueId;
@@ -30,15 +31,88 @@ pub struct ManifestMeta {
 /// The manifest as dbt's tools read it.
 pub fn manifest_json(manifest: &Manifest, meta: &ManifestMeta) -> Value {
     let created_at = created_at(&meta.generated_at);
-    let nodes: Map<String, Value> = manifest
+    let nodes = manifest
         .nodes
         .values()
-        .map(|node| {
-            let mut value = node_json(node);
-            complete(&mut value, manifest, node, meta, created_at);
-            (node.unique_id.to_string(), value)
-        })
+        .map(|node| (node.unique_id.to_string(), written_node(manifest, node, meta, created_at)))
         .collect();
+    document(manifest, meta, created_at, nodes)
+}
+
+/// Writes what [`manifest_json`] gives, by several threads and without ever holding all of it as
+/// values: a project of thousands of models is tens of megabytes.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_manifest(
+    manifest: &Manifest,
+    meta: &ManifestMeta,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    let created_at = created_at(&meta.generated_at);
+    let nodes: Vec<&Node> = manifest.nodes.values().collect();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let share = nodes.len().div_ceil(threads).max(1);
+    let parts: Vec<std::io::Result<Vec<u8>>> = std::thread::scope(|scope| {
+        let running: Vec<_> = nodes
+            .chunks(share)
+            .map(|nodes| {
+                scope.spawn(move || {
+                    let mut text = Vec::new();
+                    for (index, node) in nodes.iter().enumerate() {
+                        if index > 0 {
+                            text.push(b',');
+                        }
+                        serde_json::to_writer(&mut text, &node.unique_id)?;
+                        text.push(b':');
+                        let value = written_node(manifest, node, meta, created_at);
+                        serde_json::to_writer(&mut text, &value)?;
+                    }
+                    Ok(text)
+                })
+            })
+            .collect();
+        let joined = running.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    let Value::Object(document) = document(manifest, meta, created_at, Map::new()) else {
+        return Ok(());
+    };
+    for (index, (key, value)) in document.iter().enumerate() {
+        out.write_all(if index == 0 { b"{" } else { b"," })?;
+        serde_json::to_writer(&mut *out, key)?;
+        out.write_all(b":")?;
+        if key != "nodes" {
+            serde_json::to_writer(&mut *out, value)?;
+            continue;
+        }
+        out.write_all(b"{")?;
+        for (index, part) in parts.iter().enumerate() {
+            let part = part.as_ref().map_err(|error| std::io::Error::other(error.to_string()))?;
+            if index > 0 {
+                out.write_all(b",")?;
+            }
+            out.write_all(part)?;
+        }
+        out.write_all(b"}")?;
+    }
+    out.write_all(b"}")
+}
+
+/// A node as the written manifest has it.
+fn written_node(manifest: &Manifest, node: &Node, meta: &ManifestMeta, created_at: f64) -> Value {
+    let mut value = node_json(node);
+    complete(&mut value, manifest, node, meta, created_at);
+    value
+}
+
+/// The whole document around its nodes.
+fn document(
+    manifest: &Manifest,
+    meta: &ManifestMeta,
+    created_at: f64,
+    nodes: Map<String, Value>,
+) -> Value {
     let sources: Map<String, Value> = manifest
         .sources
         .values()
@@ -134,11 +208,11 @@ pub(crate) fn node_json(node: &Node) -> Value {
         "fqn": node.fqn,
         "alias": node.alias,
         "checksum": {"name": if node.checksum.is_empty() { "none" } else { "sha256" }, "checksum": node.checksum},
-        "config": node.config.all,
+        "config": Value::Object(node.config.all.clone()),
         "tags": node.tags,
         "description": node.description,
         "columns": columns_json(node.columns.values()),
-        "meta": node.meta,
+        "meta": Value::Object(node.meta.clone()),
         "group": node.group,
         "docs": {"show": true, "node_color": null},
         "patch_path": node.patch_path,

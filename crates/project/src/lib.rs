@@ -49,7 +49,7 @@ mod target;
 mod world;
 pub mod yaml;
 
-pub use artifact::{ManifestMeta, manifest_json};
+pub use artifact::{ManifestMeta, manifest_json, write_manifest};
 pub use config::{Materialization, NodeConfig, OnSchemaChange, canonical};
 pub use environment::{Environment, parse_vars};
 pub use file::SourceFile;

@@ -8,7 +8,7 @@ use tidemill_core::Diagnostics;
 use tidemill_jinja::{Args, State, Value};
 
 use crate::manifest::{Node, ResourceType};
-use crate::render::context::{Context, ContextHost, Phase, Subject};
+use crate::render::context::{Context, ContextHost, Model, Phase, Subject};
 use crate::render::relation::Relation;
 use crate::render::{described, errors};
 use crate::world::World;
@@ -85,7 +85,7 @@ fn from_macro(
         package: Arc::from(world.settings.name.as_str()),
         relation: Some(Relation::new(&node.database, &node.schema, &node.alias)),
         config: Arc::new(node.config.all.clone()),
-        model: Arc::new(model),
+        model: Model::Draft(model),
         depends_on: Arc::from([]),
     };
     let context = Arc::new(Context::new(world, subject, Phase::Parse));

@@ -47,11 +47,9 @@ impl Shared {
         tell: bool,
     ) -> Result<Checked> {
         let checks: Vec<&WorkCheck> = self
-            .assignment
-            .checks
+            .own_checks(&node.id)
             .iter()
-            .filter(|(_, gate)| gate.gates.first() == Some(&node.id))
-            .filter_map(|(check, _)| self.work.checks.get(check))
+            .filter_map(|check| self.work.checks.get(check))
             .collect();
         if checks.is_empty() {
             return Ok(Checked::default());

@@ -1,6 +1,6 @@
 //! Doing the work: one task a node, each waiting for what it reads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,10 @@ pub(crate) struct Shared {
     stopped: Mutex<Option<UniqueId>>,
     ends: Mutex<BTreeMap<UniqueId, End>>,
     late: Mutex<BTreeMap<UniqueId, BTreeSet<UniqueId>>>,
+    /// The checks that each node sees to: those that it is the first gate of.
+    own_checks: BTreeMap<UniqueId, Vec<CheckId>>,
+    /// The nodes whose relation has this name, in any schema.
+    named: HashMap<String, Vec<UniqueId>>,
 }
 
 impl Shared {
@@ -104,6 +108,16 @@ impl Shared {
     ) -> Self {
         let ids: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
         let assignment = work.assignment();
+        let mut own_checks: BTreeMap<UniqueId, Vec<CheckId>> = BTreeMap::new();
+        for (check, gate) in &assignment.checks {
+            if let Some(first) = gate.gates.first() {
+                own_checks.entry(first.clone()).or_default().push(check.clone());
+            }
+        }
+        let mut named: HashMap<String, Vec<UniqueId>> = HashMap::new();
+        for node in work.nodes.values() {
+            named.entry(node.relation.name().to_owned()).or_default().push(node.id.clone());
+        }
         let units = match options.publish {
             PublishMode::Run => {
                 let unit = Arc::new(Unit::new(ids.clone()));
@@ -138,7 +152,14 @@ impl Shared {
             publisher,
             units,
             foreign,
+            own_checks,
+            named,
         }
+    }
+
+    /// The checks that this node is the first gate of.
+    pub(crate) fn own_checks(&self, node: &UniqueId) -> &[CheckId] {
+        self.own_checks.get(node).map_or(&[], Vec::as_slice)
     }
 
     /// The one that publishes.
@@ -195,10 +216,11 @@ impl Shared {
             .split(|c: char| !(c.is_alphanumeric() || c == '_'))
             .filter(|word| !word.is_empty())
             .collect();
-        for other in self.work.nodes.values() {
-            let (schema, name) = (other.relation.schema(), other.relation.name());
-            let named = words.contains(name)
-                && (words.contains(schema) || schema == self.options.default_schema);
+        let others: BTreeSet<&UniqueId> =
+            words.iter().filter_map(|word| self.named.get(*word)).flatten().collect();
+        for other in others.into_iter().filter_map(|id| self.work.nodes.get(id)) {
+            let schema = other.relation.schema();
+            let named = words.contains(schema) || schema == self.options.default_schema;
             if other.id == node.id || !named || !pending(&other.id) {
                 continue;
             }
@@ -249,12 +271,11 @@ impl Shared {
             else {
                 continue;
             };
-            let built_before = self.work.graph.descendants(owner).contains(&node.id);
             let waiting = self
                 .phases
                 .get(owner)
                 .is_some_and(|phase| !matches!(*phase.borrow(), Phase::Done | Phase::Failed));
-            if waiting && !built_before {
+            if waiting && !self.work.graph.descendants(owner).contains(&node.id) {
                 return Err(Error::new(
                     ErrorKind::Config,
                     format!(
@@ -638,10 +659,8 @@ async fn check_node(
     unit: &Unit,
     built: &mut Built,
 ) -> Result<Checked> {
-    for (check, gate) in &shared.assignment.checks {
-        if gate.gates.first() != Some(&node.id) {
-            continue;
-        }
+    for check in shared.own_checks(&node.id) {
+        let Some(gate) = shared.assignment.checks.get(check) else { continue };
         for other in gate.waits_for.iter().chain(&gate.gates).filter(|other| **other != node.id) {
             let phase = if unit.members.contains(other) { Phase::Staged } else { Phase::Done };
             tracing::debug!(check = %check, waits_for = %other, "waiting");

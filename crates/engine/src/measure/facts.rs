@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::common::pruning::PrunableStatistics;
 use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue, Statistics};
+use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -51,8 +53,31 @@ impl Facts {
         }
         let sql = format!("select * from {}", relation.quoted());
         let planned = engine.plan(&sql, state, context).await?;
+        if let Some(facts) = Self::of_table(&planned.plan) {
+            return Ok(Some(facts));
+        }
         let plan = engine.physical(&planned.plan, state).await?;
         Ok(Self::of_plan(&plan))
+    }
+
+    /// What the table itself knows, without a physical plan.
+    fn of_table(plan: &LogicalPlan) -> Option<Self> {
+        let mut table = None;
+        plan.apply(|node| {
+            if let LogicalPlan::TableScan(scan) = node {
+                table = source_as_provider(&scan.source).ok();
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .ok()?;
+        let table = table?;
+        let statistics = table.statistics()?;
+        let schema = table.schema();
+        let same = |(left, right): (&FieldRef, &FieldRef)| left.name() == right.name();
+        let all = schema.fields().len() == plan.schema().fields().len()
+            && schema.fields().iter().zip(plan.schema().fields()).all(same)
+            && statistics.column_statistics.len() == schema.fields().len();
+        all.then(|| Facts { schema, statistics: Arc::new(statistics) })
     }
 
     /// What is known of a plan's result.

@@ -23,7 +23,7 @@ use super::reference::{Orphans, ReferenceBuilder, ReferenceSet};
 use super::shape::Shape;
 use super::texts::Remembered;
 use crate::EmbeddedEngine;
-use crate::engine::AbortOnDrop;
+use crate::engine::{AbortOnDrop, FEW_ROWS, is_small};
 use crate::error::again;
 
 /// Rows of a batch: accumulators do little for each, so larger ones than usual pay.
@@ -43,6 +43,9 @@ pub(crate) async fn take(
     *state.config_mut() = state.config().clone().with_batch_size(BATCH);
     let mut taken: Vec<Taken> = measures.iter().map(|_| None).collect();
     let facts = Facts::of(engine, relation, &state, context).await?;
+    if facts.as_ref().and_then(Facts::rows).is_some_and(|rows| rows <= FEW_ROWS as u64) {
+        state.config_mut().options_mut().execution.target_partitions = 1;
+    }
     let mut open: Vec<usize> = (0..measures.len()).collect();
     if let Some(facts) = &facts {
         for index in std::mem::take(&mut open) {
@@ -468,6 +471,11 @@ impl Scanning<'_> {
 
     async fn final_plan(&self, bound: &Bound, columns: &Columns) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = self.with_columns(bound.plan.clone(), columns)?;
+        if self.facts.is_none() && is_small(&plan) {
+            let mut state = self.state.clone();
+            state.config_mut().options_mut().execution.target_partitions = 1;
+            return self.engine.physical(&plan, &state).await;
+        }
         self.engine.physical(&plan, self.state).await
     }
 

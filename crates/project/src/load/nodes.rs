@@ -22,7 +22,7 @@ use crate::parallel;
 use crate::read::project_file::Package;
 use crate::read::properties::{ColumnDef, Patch, Properties, SourceDef};
 use crate::read::walk::{folders, stem};
-use crate::render::context::{Context, ContextHost, Noted, Phase, Subject};
+use crate::render::context::{Context, ContextHost, Model, Noted, Phase, Subject};
 use crate::render::errors;
 use crate::render::relation::Relation;
 use crate::suggest::nearest;
@@ -694,7 +694,7 @@ impl Builder<'_> {
             package: Arc::from(package),
             relation: None,
             config: Arc::default(),
-            model: Arc::new(Json::Object(Map::new())),
+            model: Model::Empty,
             depends_on: Arc::from([]),
         };
         let context = Arc::new(Context::new(self.world, subject, Phase::Parse));
@@ -978,7 +978,7 @@ fn note_calls(
         package: Arc::from(draft.package.name.as_str()),
         relation: Some(Relation::new(&target.database, &target.schema, &draft.name)),
         config: Arc::default(),
-        model: Arc::new(model),
+        model: Model::Draft(model),
         depends_on: Arc::from([]),
     };
     let context = Arc::new(Context::new(world, subject, Phase::Parse));

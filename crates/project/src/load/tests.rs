@@ -11,7 +11,7 @@ use crate::data_test::{self, Declared, Place, looks_like_call};
 use crate::manifest::{GenericTest, Node, RefCall, ResourceType, SourceCall, TestKind, TestTarget};
 use crate::read::properties::{ColumnDef, Patch, TestDef};
 use crate::read::walk::folders;
-use crate::render::context::{Context, ContextHost, Phase, Subject};
+use crate::render::context::{Context, ContextHost, Model, Phase, Subject};
 use crate::render::{call_test, errors, test_value};
 use crate::suggest::nearest;
 use crate::yaml::render::has_jinja;
@@ -303,7 +303,7 @@ impl Builder<'_> {
                 package: Arc::from(node.package_name.as_str()),
                 relation: None,
                 config: Arc::default(),
-                model: Arc::new(Json::Object(Map::new())),
+                model: Model::Empty,
                 depends_on: Arc::from([]),
             };
             let context = Arc::new(Context::new(self.world, subject, Phase::Parse));

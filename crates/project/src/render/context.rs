@@ -29,8 +29,33 @@ pub(crate) struct Subject {
     /// The effective configuration (at parse time: what is known of it).
     pub(crate) config: Arc<Map<String, Json>>,
     /// `model`
-    pub(crate) model: Arc<Json>,
+    pub(crate) model: Model,
     pub(crate) depends_on: Arc<[UniqueId]>,
+}
+
+/// `model` of a template: few ask for it, and it is large, so it is made when it is asked for.
+#[derive(Debug, Clone)]
+pub(crate) enum Model {
+    /// Nothing is known of it (a hook of the run, a query of the command line).
+    Empty,
+    /// As far as it is known while the project is read.
+    Draft(Json),
+    /// A node of the manifest.
+    Node(Arc<Manifest>, UniqueId),
+}
+
+impl Model {
+    /// What the template sees.
+    pub(crate) fn value(&self) -> Value {
+        match self {
+            Model::Empty => Value::from(&Json::Object(Map::new())),
+            Model::Draft(json) => Value::from(json),
+            Model::Node(manifest, id) => match manifest.nodes.get(id) {
+                Some(node) => Value::from(&crate::artifact::node_json(node)),
+                None => Value::from(&Json::Object(Map::new())),
+            },
+        }
+    }
 }
 
 /// Whether names are only noted or really resolved.

@@ -59,7 +59,7 @@ pub(super) fn lookup(context: &Arc<Context>, name: &str) -> Option<Value> {
             ("vars", Value::from(&Json::Object(context.world.settings.cli_vars.clone()))),
             ("target", Value::from(context.world.target.name.as_str())),
         ]),
-        "model" => Value::from(context.subject.model.as_ref()),
+        "model" => context.subject.model.value(),
         "graph" => graph(context),
         "dbt_version" => Value::from(DBT_VERSION),
         "project_name" => Value::from(context.world.settings.name.as_str()),

@@ -25,7 +25,7 @@ pub use warehouse::{CatalogColumn, NoWarehouse, QueryTable, RelationType, Wareho
 use crate::manifest::{GenericTest, Node, TestKind};
 use crate::project::Project;
 use crate::settings::Hook;
-use context::{Context, ContextHost, Phase, Record, Run, Subject};
+use context::{Context, ContextHost, Model, Phase, Record, Run, Subject};
 use inject::Inlined;
 use relation::Relation;
 
@@ -174,7 +174,20 @@ impl Project {
 
     /// The context of a node's render.
     fn context_of(&self, node: &Node, state: &RenderState) -> Context {
-        Context::new(self.world(), subject(node), self.phase(state, false))
+        Context::new(self.world(), self.subject(node), self.phase(state, false))
+    }
+
+    /// What a node's template sees of the node.
+    fn subject(&self, node: &Node) -> Subject {
+        Subject {
+            unique_id: node.unique_id.clone(),
+            name: node.name.clone(),
+            package: Arc::from(node.package_name.as_str()),
+            relation: Some(Relation::new(&node.database, &node.schema, &node.alias)),
+            config: Arc::new(node.config.all.clone()),
+            model: Model::Node(self.shared_manifest().clone(), node.unique_id.clone()),
+            depends_on: node.depends_on.iter().cloned().collect(),
+        }
     }
 
     fn phase(&self, state: &RenderState, operation: bool) -> Phase {
@@ -194,7 +207,7 @@ impl Project {
             package: Arc::from(package),
             relation: None,
             config: Arc::default(),
-            model: Arc::new(Json::Object(Map::new())),
+            model: Model::Empty,
             depends_on: manifest.nodes.keys().chain(manifest.sources.keys()).cloned().collect(),
         };
         Context::new(self.world(), subject, self.phase(state, false))
@@ -437,19 +450,6 @@ fn finish(record: Record, sql: String) -> Rendered {
             })
             .collect(),
         config,
-    }
-}
-
-/// What a node's template sees of the node.
-fn subject(node: &Node) -> Subject {
-    Subject {
-        unique_id: node.unique_id.clone(),
-        name: node.name.clone(),
-        package: Arc::from(node.package_name.as_str()),
-        relation: Some(Relation::new(&node.database, &node.schema, &node.alias)),
-        config: Arc::new(node.config.all.clone()),
-        model: Arc::new(crate::artifact::node_json(node)),
-        depends_on: node.depends_on.iter().cloned().collect(),
     }
 }
 

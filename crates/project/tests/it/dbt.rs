@@ -2,7 +2,7 @@
 //! `shop.expected.json` is taken from dbt's own manifest of `tests/projects/shop`.
 
 use serde_json::{Value, json};
-use tidemill_project::{ManifestMeta, Project, manifest_json};
+use tidemill_project::{ManifestMeta, Project, manifest_json, write_manifest};
 
 use crate::harness::{committed, options};
 
@@ -16,6 +16,21 @@ fn ours() -> Value {
     let texts: Vec<String> = warnings.iter().map(|warning| warning.message.clone()).collect();
     assert_eq!(texts, ["`tags` of model `stg_customers` stands outside of `config`"]);
     manifest_json(project.manifest(), &ManifestMeta::default())
+}
+
+#[test]
+fn what_is_written_is_what_is_given() {
+    let (project, _) = Project::load(&committed("shop"), &options()).unwrap();
+    let first = project.manifest().nodes.keys().next().unwrap().clone();
+    let meta = ManifestMeta {
+        generated_at: "2026-01-01T00:00:00Z".to_owned(),
+        compiled: [(first, "select 1".to_owned())].into_iter().collect(),
+        ..ManifestMeta::default()
+    };
+    let mut written = Vec::new();
+    write_manifest(project.manifest(), &meta, &mut written).unwrap();
+    let written: Value = serde_json::from_slice(&written).unwrap();
+    assert_eq!(written, manifest_json(project.manifest(), &meta));
 }
 
 /// dbt keeps tests of disabled nodes among its nodes; they can never run.
