@@ -192,8 +192,7 @@ class Race:
                     continue
                 samples.setdefault(tool.name, []).append(taken)
                 say(f"{case.name}: {tool.name}: {taken.cpu:.3f} CPU s, {taken.wall:.3f} s, {taken.rss:.0f} MB")
-        for tool in tools:
-            if tool.name not in failures:
+                # At once: the next tool may put its own work in the same place.
                 try:
                     tool.after()
                 except (Failed, OSError) as error:

@@ -7,11 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tidemill_core::{NodeOutcome, NodeStatus, UniqueId, VerdictStatus};
-use tidemill_project::Manifest;
+use tidemill_project::{DBT_VERSION, Manifest};
 use tidemill_run::RunSummary;
-
-/// The dbt version whose language and artifacts we follow.
-pub(crate) const DBT_VERSION: &str = "1.12.0";
 
 /// What stands in the `metadata` of every artifact.
 pub(crate) fn metadata(schema: &str, invocation: &str, started: &str) -> Value {

@@ -188,7 +188,12 @@ impl Renderer for ProjectRenderer {
         }
         let fingerprint = self.fingerprint(node, &rendered);
         let volatile = volatile_reads(&rendered.reads);
-        Ok(Rendered { sql: rendered.sql, fingerprint, volatile })
+        let reads = &rendered.reads;
+        let asked_lake = !(reads.queries.is_empty()
+            && reads.columns.is_empty()
+            && reads.relations.is_empty()
+            && reads.schemas.is_empty());
+        Ok(Rendered { sql: rendered.sql, fingerprint, volatile, asked_lake })
     }
 
     fn check(&self, id: &CheckId, request: &RenderRequest) -> Result<Box<dyn Check>> {

@@ -325,7 +325,12 @@ fn complete(
 }
 
 fn source_json(source: &SourceTable) -> Value {
-    let name = format!("{}.{}", quoted(&source.schema), quoted(&source.identifier));
+    let name = format!(
+        "{}.{}.{}",
+        quoted(&source.database),
+        quoted(&source.schema),
+        quoted(&source.identifier)
+    );
     let mut value = json!({
         "database": source.database,
         "schema": source.schema,
@@ -530,7 +535,7 @@ fn edges(map: &indexmap::IndexMap<UniqueId, Vec<UniqueId>>) -> Value {
 }
 
 fn relation_name(node: &Node) -> String {
-    format!("{}.{}", quoted(&node.schema), quoted(&node.alias))
+    format!("{}.{}.{}", quoted(&node.database), quoted(&node.schema), quoted(&node.alias))
 }
 
 fn set(value: &mut Value, key: &str, field: Value) {

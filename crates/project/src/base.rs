@@ -9,8 +9,8 @@ use crate::environment::{Environment, SECRET_PREFIX};
 use crate::suggest::nearest;
 use crate::yaml::render::has_jinja;
 
-/// The version of dbt whose language is spoken, with our own behind it.
-pub(crate) const DBT_VERSION: &str = concat!("1.11.0+tidemill.", env!("CARGO_PKG_VERSION"));
+/// The version of dbt whose language is spoken and whose artifacts are written.
+pub const DBT_VERSION: &str = "1.12.0";
 
 /// The vars that a template sees: the first layer that has a name gives its value.
 #[derive(Debug, Clone, Default)]

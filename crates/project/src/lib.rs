@@ -50,6 +50,7 @@ mod world;
 pub mod yaml;
 
 pub use artifact::{ManifestMeta, manifest_json, write_manifest};
+pub use base::DBT_VERSION;
 pub use config::{Materialization, NodeConfig, OnSchemaChange, canonical};
 pub use environment::{Environment, parse_vars};
 pub use file::SourceFile;

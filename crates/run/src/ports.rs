@@ -39,6 +39,9 @@ pub struct Rendered {
     pub fingerprint: Fingerprint,
     /// What the template read that is different each time.
     pub volatile: Vec<String>,
+    /// Whether the template asked the lake (queries, columns, relations): its text may be another
+    /// once what it reads has changed.
+    pub asked_lake: bool,
 }
 
 /// Loads seeds and sources.

@@ -13,7 +13,7 @@ pub(crate) async fn run(session: &Session) -> Result<i32> {
     let say = |name: &str, value: String| session.output.data(format!("  {name:<12} {value}"));
     say(
         "tidemill",
-        format!("{} (dbt language {})", env!("CARGO_PKG_VERSION"), crate::artifacts::DBT_VERSION),
+        format!("{} (dbt language {})", env!("CARGO_PKG_VERSION"), tidemill_project::DBT_VERSION),
     );
     say("project", format!("{} in {}", manifest.settings.name, session.root.display()));
     say(

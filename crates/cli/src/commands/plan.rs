@@ -45,8 +45,13 @@ pub(crate) async fn run(session: &Session, invocation: &Invocation<'_>) -> Resul
         );
         session.output.data(line.trim_end());
     }
-    let parts: Vec<String> =
-        counts.iter().map(|(word, number)| format!("{number} to {word}")).collect();
+    let parts: Vec<String> = counts
+        .iter()
+        .map(|(word, number)| match *word {
+            "maybe" => format!("{number} to build if what they read changes"),
+            word => format!("{number} to {word}"),
+        })
+        .collect();
     session.output.say(if steps.is_empty() {
         "nothing is selected".to_owned()
     } else {
@@ -67,7 +72,7 @@ fn describe(step: &Step) -> (&'static str, Mood, String) {
             let list = if shown.is_empty() {
                 String::new()
             } else {
-                format!(": {}{more}", shown.join(", "))
+                format!(" {}{more}", shown.join(", "))
             };
             ("load", Mood::Good, format!("{reason}{list}"))
         }
@@ -123,7 +128,11 @@ async fn steps(
                 };
                 match loader.pending(&id, &request).await? {
                     Some(files) => StepAction::Ingest {
-                        reason: plural(files.len() as u64, "new file", "new files"),
+                        // Only the first is looked for: to know all would be to read them.
+                        reason: match files.is_empty() {
+                            true => "the file changed".to_owned(),
+                            false => "new rows, the first of them from".to_owned(),
+                        },
                         files,
                     },
                     None if loader.fingerprint(&id)? != recorded(&snapshot, node)
@@ -152,7 +161,7 @@ async fn steps(
                     let (renderer, id) = (renderer.clone(), id.clone());
                     tokio::task::spawn_blocking(move || renderer.render(&id, &request)).await?
                 };
-                let waiting: Vec<RelationName> = Record::of(&snapshot, &node.relation)
+                let mut waiting: Vec<RelationName> = Record::of(&snapshot, &node.relation)
                     .map(|record| {
                         record.inputs.into_keys().filter(|name| pending.contains(name)).collect()
                     })
@@ -160,6 +169,15 @@ async fn steps(
                 match rendered {
                     Err(error) => StepAction::Node(Decision::Build { reason: error.report() }),
                     Ok(rendered) => {
+                        if rendered.asked_lake {
+                            let parents =
+                                work.graph.parents(&id).filter_map(|id| work.nodes.get(id));
+                            for parent in parents.map(|parent| &parent.relation) {
+                                if pending.contains(parent) && !waiting.contains(parent) {
+                                    waiting.push(parent.clone());
+                                }
+                            }
+                        }
                         let state = NodeState {
                             relation: &node.relation,
                             fingerprint: &rendered.fingerprint,

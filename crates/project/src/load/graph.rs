@@ -14,6 +14,7 @@ pub(super) fn connect(
     manifest: &mut Manifest,
     index: &RefIndex,
     places: &HashMap<UniqueId, Places>,
+    all_read: bool,
     diagnostics: &mut Diagnostics,
 ) {
     let none = Places::default();
@@ -23,6 +24,7 @@ pub(super) fn connect(
         let resolver = Resolver {
             manifest,
             index,
+            all_read,
             places: places.get(&node.unique_id).unwrap_or(&none),
             package: &node.package_name,
             what: format!("{} `{}`", node.resource_type, node.name),
@@ -39,6 +41,7 @@ pub(super) fn connect(
         let resolver = Resolver {
             manifest,
             index,
+            all_read,
             places: places.get(&exposure.unique_id).unwrap_or(&none),
             package: &exposure.package_name,
             what: format!("exposure `{}`", exposure.name),
@@ -85,6 +88,8 @@ pub(super) fn connect(
 struct Resolver<'a> {
     manifest: &'a Manifest,
     index: &'a RefIndex,
+    /// Whether every file of properties could be read.
+    all_read: bool,
     places: &'a Places,
     package: &'a str,
     what: String,
@@ -127,6 +132,8 @@ impl Resolver<'_> {
             match self.index.source(call, self.package) {
                 Resolved::Found(id) => add(id),
                 Resolved::Disabled(_) if self.is_test => complete = false,
+                // Where a file of properties could not be read, nobody knows what it declares.
+                Resolved::Missing if !self.all_read => complete = false,
                 missing => {
                     complete = false;
                     let (message, hint) = describe_missing_source(self.manifest, call, &missing);

@@ -93,6 +93,7 @@ fn assemble(
         (properties, diagnostics)
     });
     let mut said = Vec::with_capacity(read.len());
+    let all_read = !read.iter().any(|(_, found)| found.has_errors());
     for (file, (properties, found)) in yaml_files.iter().zip(read) {
         diagnostics.append(found);
         said.push(nodes::Said {
@@ -132,7 +133,7 @@ fn assemble(
     builder.finish_names();
     let nodes::Builder { mut manifest, places, templates, diagnostics, .. } = builder;
     let index = RefIndex::new(&manifest);
-    graph::connect(&mut manifest, &index, &places, diagnostics);
+    graph::connect(&mut manifest, &index, &places, all_read, diagnostics);
     nodes::describe(&mut manifest, &world, diagnostics);
     Some(Project::new(manifest, index, world, templates))
 }

@@ -36,7 +36,7 @@ pub(crate) fn target(
     host: &dyn Host,
     diagnostics: &mut Diagnostics,
 ) -> Option<Target> {
-    let embedded = || Target {
+    let target = || Target {
         profile_name: project_profile.unwrap_or(project_name).to_owned(),
         name: wanted.target.unwrap_or("default").to_owned(),
         lake: lake_path(project_dir, wanted.lake.unwrap_or("lake")),
@@ -45,6 +45,27 @@ pub(crate) fn target(
         threads: wanted.threads.unwrap_or_else(cores),
         memory: None,
         extra: Map::new(),
+    };
+    // Without a profile there is one target; a wish for another must not end in the wrong lake.
+    let embedded = |diagnostics: &mut Diagnostics| {
+        let asked = [("profile", wanted.profile), ("target", wanted.target)];
+        for (flag, name) in asked {
+            let Some(name) = name.filter(|name| flag == "profile" || *name != "default") else {
+                continue;
+            };
+            diagnostics.push(
+                Diagnostic::error(
+                    "unknown-profile",
+                    format!("`--{flag} {name}` is asked for, and no `{FILE_NAME}` describes it"),
+                )
+                .hint(format!(
+                    "write a `{FILE_NAME}` beside dbt_project.yml (or name its folder with \
+                     --profiles-dir), and `profile:` in dbt_project.yml"
+                )),
+            );
+            return None;
+        }
+        Some(target())
     };
     let (path, at_home) = match find(project_dir, wanted.profiles_dir, environment) {
         Some(found) => found,
@@ -59,10 +80,24 @@ pub(crate) fn target(
                 );
                 return None;
             }
-            return Some(embedded());
+            if let Some(profile) = project_profile.filter(|_| wanted.profile.is_none()) {
+                diagnostics.push(
+                    Diagnostic::warning(
+                        "no-profiles",
+                        format!(
+                            "there is no `{FILE_NAME}` with the profile `{profile}` that \
+                             dbt_project.yml names; the lake is the folder `lake` of the project"
+                        ),
+                    )
+                    .hint("take `profile:` out of dbt_project.yml if that is what you want"),
+                );
+            }
+            return embedded(diagnostics);
         }
     };
-    let Some(profile_name) = wanted.profile.or(project_profile) else { return Some(embedded()) };
+    let Some(profile_name) = wanted.profile.or(project_profile) else {
+        return embedded(diagnostics);
+    };
     let shown = path.strip_prefix(project_dir).unwrap_or(&path).to_owned();
     let file = match read_file(&path, &shown) {
         Ok(file) => file,
@@ -74,7 +109,7 @@ pub(crate) fn target(
     let root = read_mapping(&file, diagnostics)?;
     let Some(profile) = root.entry(profile_name) else {
         if at_home && wanted.profile.is_none() {
-            return Some(embedded());
+            return embedded(diagnostics);
         }
         let names: Vec<&str> = root
             .entries()
