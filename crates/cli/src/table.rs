@@ -20,6 +20,11 @@ pub(crate) async fn write(
     format: Format,
     out: &mut (dyn Write + Send),
 ) -> Result<u64> {
+    // A query that fails at once must not leave a header that looks like an empty result.
+    let first = rows.batches.next().await.transpose()?;
+    let schema = rows.schema.clone();
+    let rest = futures::stream::iter(first.map(Ok)).chain(rows.batches);
+    let mut rows = BatchStream::new(schema, rest);
     match format {
         Format::Text => write_text(rows, out).await,
         Format::Csv => {

@@ -79,7 +79,7 @@ async fn list(session: &Session, stores: &Stores, as_of: Option<&str>) -> Result
                 .fields()
                 .iter()
                 .map(|field| {
-                    serde_json::json!({"name": field.name(), "type": field.data_type().to_string()})
+                    serde_json::json!({"name": field.name(), "type": crate::types::name(field.data_type())})
                 })
                 .collect();
             session.output.data(serde_json::json!({

@@ -226,7 +226,7 @@ fn describe(output: &Output, snapshot: &Snapshot, name: &str, default_schema: &s
         .schema
         .fields()
         .iter()
-        .map(|field| vec![field.name().clone(), field.data_type().to_string()])
+        .map(|field| vec![field.name().clone(), crate::types::name(field.data_type())])
         .collect();
     for line in table::aligned(&["column", "type"], &rows, &[]) {
         output.data(line);

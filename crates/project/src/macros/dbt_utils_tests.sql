@@ -39,6 +39,20 @@ from (
 where tested = ''
 {% endtest %}
 
+{% test not_accepted_values(model, column_name, values, quote=true) %}
+with all_values as (
+    select distinct {{ column_name }} as value_field
+    from {{ model }}
+)
+select *
+from all_values
+where value_field in (
+    {%- for value in values -%}
+    {{ "'" ~ value ~ "'" if quote else value }}{{ ', ' if not loop.last }}
+    {%- endfor -%}
+)
+{% endtest %}
+
 {% test not_null_proportion(model, column_name, at_least, at_most=1.0, group_by_columns=[]) %}
 {%- set keys = group_by_columns | join(', ') -%}
 select *
