@@ -7,9 +7,9 @@ use arrow::datatypes::{Field, SchemaRef};
 use futures::StreamExt;
 use serde_json::Value;
 use tidemill_core::{
-    BatchStream, Cancellation, Change, Duplicates, Error, ErrorKind, Notice, Observer, Position,
-    ReadRequest, ReadScope, RelationName, Result, RunId, Snapshot, Source, StageRequest, Staged,
-    TableStore, Until, WriteMode,
+    BatchStream, Cancellation, Change, Duplicates, Error, ErrorKind, Notice, NullKeys, Observer,
+    Position, ReadRequest, ReadScope, RelationName, Result, RunId, Snapshot, Source, StageRequest,
+    Staged, TableStore, Until, WriteMode,
 };
 
 use crate::contract::{Conform, conform};
@@ -292,6 +292,8 @@ impl<'a> LoadLoop<'a> {
                     key: settings.primary_key.clone(),
                     update: None,
                     duplicates: Duplicates::KeepLast,
+                    // Rows with a NULL key were rejected before.
+                    null_keys: NullKeys::Fail,
                 }
             } else if let Some((column, values)) = &self.replaces {
                 WriteMode::ReplaceValues { column: column.clone(), values: values.clone() }
