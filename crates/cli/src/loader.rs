@@ -265,13 +265,19 @@ impl Loader for ProjectLoader {
             cancel: request.context.cancel.clone(),
         };
         let loaded = tidemill_ingest::load(&*source, &spec, &*self.store).await?;
-        let summary = (loaded.rejected > 0).then(|| {
-            format!(
+        let mut parts = Vec::new();
+        if let Some(merged) = loaded.merged {
+            let rows = |rows| crate::output::plural(rows, "row", "rows");
+            parts.push(format!("{} inserted, {} updated", rows(merged.inserted), merged.updated));
+        }
+        if loaded.rejected > 0 {
+            parts.push(format!(
                 "{} rejected, see {}",
                 crate::output::plural(loaded.rejected, "row", "rows"),
                 tidemill_ingest::rejected_relation(&spec.relation)
-            )
-        });
+            ));
+        }
+        let summary = (!parts.is_empty()).then(|| parts.join("; "));
         Ok(Loaded {
             staged: loaded.staged,
             position: loaded.position,

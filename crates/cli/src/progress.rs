@@ -28,6 +28,8 @@ struct State {
     counts: BTreeMap<&'static str, u64>,
     checks: BTreeMap<&'static str, u64>,
     reused_checks: u64,
+    /// Files that are left for a later load.
+    waiting: u64,
 }
 
 /// The form of JSON lines; raised when a key changes its meaning.
@@ -104,11 +106,11 @@ impl Progress {
             line.push_str(&format!("  {version}"));
         }
         if let Some(message) = &outcome.message
-            // What a check said stands above already.
-            && !matches!(
+            // What a check said stands above already; what a load did is worth a word.
+            && (!matches!(
                 outcome.status,
                 NodeStatus::Ok | NodeStatus::Unchanged | NodeStatus::Warn | NodeStatus::Reused
-            )
+            ) || message.contains(" inserted, "))
         {
             let message = message.replace('\n', "\n         ");
             line.push_str(&format!("  {message}"));
@@ -202,8 +204,14 @@ impl Progress {
         let verb = if cancelled { "stopped after" } else { "done in" };
         let mut line = if idle && !cancelled {
             let all = state.counts.get("reused").copied().unwrap_or(0);
+            let waiting = match state.waiting {
+                0 => String::new(),
+                files => {
+                    format!(", but {} for a later load", plural(files, "file waits", "files wait"))
+                }
+            };
             format!(
-                "nothing to do: {} up to date ({})",
+                "nothing to do: {} up to date{waiting} ({})",
                 plural(all, "node is", "nodes are"),
                 seconds(elapsed)
             )
@@ -287,7 +295,8 @@ impl EventSink for Progress {
                 drop(state);
                 self.check_line(&verdict, reused, &sample);
             }
-            Event::Notice { node, message, .. } => {
+            Event::Notice { node, code, message } => {
+                self.state().waiting += u64::from(code == "waiting-file");
                 if self.output.quiet {
                     return;
                 }

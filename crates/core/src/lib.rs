@@ -50,6 +50,6 @@ pub use source::{
     TableDescription, Until,
 };
 pub use table_store::{
-    ColumnChange, Dropped, Duplicates, Maintenance, MaintenanceReport, PublishChange, PublishMeta,
-    Published, SchemaChange, StageRequest, Staged, TableStore, WriteMode,
+    ColumnChange, Dropped, Duplicates, Maintenance, MaintenanceReport, NullKeys, PublishChange,
+    PublishMeta, Published, SchemaChange, StageRequest, Staged, TableStore, WriteMode,
 };

@@ -125,7 +125,8 @@ pub enum Change {
 pub struct Notice {
     /// A stable name in kebab case: `empty-file`, `vanished-file`, `changed-file`,
     /// `waiting-file`, `touched-file`, `duplicate-content`, `new-column`, `missing-column`,
-    /// `dropped-column`, `widened-column`, `rejected-rows`.
+    /// `dropped-column`, `widened-column`, `kept-type`, `read-again`, `converted-column`,
+    /// `rejected-rows`, `no-table`.
     pub code: String,
     /// The sentence.
     pub message: String,

@@ -21,7 +21,7 @@ pub enum WriteMode {
     /// The rows are added.
     Append,
     /// Rows with the same key are replaced, new keys added. For a load: two new rows with one key
-    /// keep the last; a NULL in a key is the caller's to reject before.
+    /// keep the last. A NULL in a key equals nothing.
     Upsert {
         /// The key's columns.
         key: Vec<String>,
@@ -29,12 +29,16 @@ pub enum WriteMode {
         update: Option<Vec<String>>,
         /// What happens when two new rows have one key.
         duplicates: Duplicates,
+        /// What happens to new rows with a NULL in their key.
+        null_keys: NullKeys,
     },
     /// Rows whose key occurs among the new ones are deleted, then all new rows are added, so that
-    /// several new rows may share a key (dbt's `delete+insert`). NULL keys match nothing.
+    /// several new rows may share a key (dbt's `delete+insert`). A NULL in a key equals nothing.
     DeleteInsert {
         /// The key's columns.
         key: Vec<String>,
+        /// What happens to new rows with a NULL in their key.
+        null_keys: NullKeys,
     },
     /// Rows whose values in these columns occur among the new ones are deleted, then all new rows
     /// are added (dbt's `insert_overwrite`).
@@ -50,6 +54,17 @@ pub enum WriteMode {
         /// The values.
         values: Vec<String>,
     },
+}
+
+/// What happens to new rows with a NULL in their key. Such a row matches no row that is there, so
+/// the same rows written again are there twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NullKeys {
+    /// They are an error of kind [`crate::ErrorKind::Data`] that counts them and names the columns.
+    #[default]
+    Fail,
+    /// They are added each time.
+    Insert,
 }
 
 /// What happens when two new rows of an upsert have one key.
@@ -97,7 +112,8 @@ pub struct Staged {
     pub rows: Option<u64>,
     /// Bytes that its files would have.
     pub bytes: Option<u64>,
-    /// Rows that were written by this stage (in [`WriteMode::Upsert`]: that came in).
+    /// New rows that the table has by this stage (in [`WriteMode::Upsert`]: of several with one key
+    /// one counts).
     pub rows_written: u64,
     /// The order-free 128-bit hash of all rows that the table would have, where it was cheap to
     /// know (32 hex digits).

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill_core::{Error, ErrorKind, Notice, Result, ResultExt};
 
 use crate::SchemaContract;
+
+/// A value that does not fit is an error, never a NULL.
+const STRICT: CastOptions<'static> =
+    CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
 
 /// How batches of a source become batches for the table.
 #[derive(Debug)]
@@ -52,15 +56,6 @@ pub(crate) fn conform(
             continue;
         }
         changes = true;
-        notices.push(notice(
-            "widened-column",
-            field.name(),
-            format!(
-                "is {} from now on; it was {}",
-                type_name(offered),
-                type_name(field.data_type())
-            ),
-        ));
         fields.push(Arc::new(field.as_ref().clone().with_data_type(offered.clone())));
     }
     let new: Vec<usize> = (0..source.fields().len())
@@ -99,6 +94,32 @@ pub(crate) fn conform(
 }
 
 impl Conform {
+    /// What became of the types of the table's columns, as the store decided.
+    pub(crate) fn type_notices(&self, table: &Schema, staged: &Schema) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for field in table.fields() {
+            let Ok(now) = staged.field_with_name(field.name()) else { continue };
+            let Ok(offered) = self.schema.field_with_name(field.name()) else { continue };
+            let (was, now, offered) = (field.data_type(), now.data_type(), offered.data_type());
+            let (code, text) = if !now.equals_datatype(was) {
+                let text = format!("is {} from now on; it was {}", type_name(now), type_name(was));
+                ("widened-column", text)
+            } else if !offered.equals_datatype(was) && type_name(offered) != type_name(was) {
+                let text = format!(
+                    "stays {} in the table, and new values, read as {}, are converted to that; \
+                     --full-refresh builds the table again",
+                    type_name(was),
+                    type_name(offered)
+                );
+                ("kept-type", text)
+            } else {
+                continue;
+            };
+            notices.push(notice(code, field.name(), text));
+        }
+        notices
+    }
+
     /// The batch with the table's columns.
     pub(crate) fn apply(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns = self
@@ -111,7 +132,7 @@ impl Conform {
                 Some(at) if batch.column(*at).data_type() == field.data_type() => {
                     Ok(Arc::clone(batch.column(*at)))
                 }
-                Some(at) => cast(batch.column(*at), field.data_type())
+                Some(at) => cast_with_options(batch.column(*at), field.data_type(), &STRICT)
                     .or_error(ErrorKind::Data, "a column cannot be read as its type")
                     .map_err(|error| error.with("column", field.name())),
             })
@@ -174,8 +195,15 @@ mod tests {
         let evolve = conform(&source, Some(&table), SchemaContract::Evolve).unwrap();
         assert_eq!(names(&evolve), ["a", "b", "c"]);
         assert_eq!(evolve.schema.field(0).data_type(), &DataType::Float64);
-        let codes: Vec<&str> = evolve.notices.iter().map(|notice| notice.code.as_str()).collect();
-        assert_eq!(codes, ["widened-column", "new-column"]);
+        let codes = |notices: &[Notice]| -> Vec<String> {
+            notices.iter().map(|notice| notice.code.clone()).collect()
+        };
+        assert_eq!(codes(&evolve.notices), ["new-column"]);
+        assert_eq!(codes(&evolve.type_notices(&table, &evolve.schema)), ["widened-column"]);
+        // The store did not make it what was offered.
+        let kept = evolve.type_notices(&table, &table);
+        assert_eq!(codes(&kept), ["kept-type"]);
+        assert!(kept[0].message.contains("stays bigint"), "{}", kept[0].message);
         let discard = conform(&source, Some(&table), SchemaContract::Discard).unwrap();
         assert_eq!(names(&discard), ["a", "b"]);
         assert_eq!(discard.schema.field(0).data_type(), &DataType::Int64);

@@ -23,6 +23,6 @@ mod rejects;
 mod settings;
 mod staging;
 
-pub use load::{LoadSpec, Loaded, ObserverFactory, load};
+pub use load::{LoadSpec, Loaded, Merged, ObserverFactory, load};
 pub use rejects::rejected_relation;
 pub use settings::{LoadMode, LoadSettings, MaxRejects, SchemaContract};

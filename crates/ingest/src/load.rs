@@ -7,9 +7,9 @@ use arrow::datatypes::{Field, SchemaRef};
 use futures::StreamExt;
 use serde_json::Value;
 use tidemill_core::{
-    BatchStream, Cancellation, Change, Duplicates, Error, ErrorKind, Notice, Observer, Position,
-    ReadRequest, ReadScope, RelationName, Result, RunId, Snapshot, Source, StageRequest, Staged,
-    TableStore, Until, WriteMode,
+    BatchStream, Cancellation, Change, Duplicates, Error, ErrorKind, Notice, NullKeys, Observer,
+    Position, ReadRequest, ReadScope, RelationName, Result, RunId, Snapshot, Source, StageRequest,
+    Staged, TableStore, Until, WriteMode,
 };
 
 use crate::contract::{Conform, conform};
@@ -67,6 +67,17 @@ pub struct Loaded {
     pub rejected: u64,
     /// There was nothing to load: `staged` is empty.
     pub nothing_new: bool,
+    /// What a merge did to a table that was there, where the store can tell.
+    pub merged: Option<Merged>,
+}
+
+/// How the rows of a merge met those of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Merged {
+    /// Rows with a key that is new.
+    pub inserted: u64,
+    /// Rows that replaced another one.
+    pub updated: u64,
 }
 
 /// Reads what is new and stages it.
@@ -292,6 +303,8 @@ impl<'a> LoadLoop<'a> {
                     key: settings.primary_key.clone(),
                     update: None,
                     duplicates: Duplicates::KeepLast,
+                    // Rows with a NULL key were rejected before.
+                    null_keys: NullKeys::Fail,
                 }
             } else if let Some((column, values)) = &self.replaces {
                 WriteMode::ReplaceValues { column: column.clone(), values: values.clone() }
@@ -376,12 +389,19 @@ impl<'a> LoadLoop<'a> {
             if replaces && rejected.is_some_and(|rejected| rejected.rows != Some(0)) {
                 self.rejects_stage();
             }
-            self.notices.extend(columns.notices.iter().cloned());
         }
         for stage in [self.rows_stage.take(), self.rejects_stage.take()].into_iter().flatten() {
             let staged = stage.finish().await?;
             self.done.push(staged);
         }
+        let main = self.done.iter().find(|staged| staged.relation == spec.relation);
+        if let (Some(main), Some(table), Some(columns)) = (main, &self.table, &self.columns) {
+            self.notices.extend(columns.type_notices(table, &main.schema));
+        }
+        if let Some(columns) = &self.columns {
+            self.notices.extend(columns.notices.iter().cloned());
+        }
+        let merged = main.and_then(|main| self.merged(main));
         if self.tally.rejected > 0 {
             self.notices.push(Notice {
                 code: "rejected-rows".to_owned(),
@@ -399,6 +419,11 @@ impl<'a> LoadLoop<'a> {
         if self.columns.is_none() && spec.base.get(&spec.relation).is_none() {
             // Files without a single column make no table, so there is nothing to keep it with.
             self.position = None;
+            self.notices.push(Notice {
+                code: "no-table".to_owned(),
+                message: format!("there is no table `{}` yet: no file has columns", spec.relation),
+                object: Some(spec.relation.to_string()),
+            });
         }
         let staged: Vec<Arc<Staged>> = self.done.drain(..).map(Arc::new).collect();
         Ok(Loaded {
@@ -408,7 +433,18 @@ impl<'a> LoadLoop<'a> {
             notices: std::mem::take(&mut self.notices),
             rows: self.rows,
             rejected: self.tally.rejected,
+            merged,
         })
+    }
+
+    /// What a merge did to the table that is there.
+    fn merged(&self, staged: &Staged) -> Option<Merged> {
+        if self.spec.settings.mode != LoadMode::Merge || self.replaces_all() {
+            return None;
+        }
+        let before = self.spec.base.get(&self.spec.relation)?.rows?;
+        let inserted = staged.rows?.checked_sub(before)?;
+        Some(Merged { inserted, updated: staged.rows_written.checked_sub(inserted)? })
     }
 }
 

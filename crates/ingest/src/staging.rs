@@ -8,7 +8,7 @@ use tidemill_core::{Error, ErrorKind, Result, StageRequest, Staged, TableStore};
 use tokio::sync::mpsc;
 
 /// How many batches wait for the writer.
-const WAITING: usize = 2;
+const WAITING: usize = 1;
 
 /// A stage under way. It only gets on while somebody waits for [`Staging::send`],
 /// [`Staging::failed`] or [`Staging::finish`].

@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use futures::StreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tidemill_core::{
-    At, BatchStream, Duplicates, PublishChange, PublishMeta, RelationName, StageRequest,
+    At, BatchStream, Duplicates, NullKeys, PublishChange, PublishMeta, RelationName, StageRequest,
     TableStore, WriteMode,
 };
 use tidemill_lake::{Compression, Lake, LakeOptions};
@@ -124,8 +124,12 @@ async fn main() -> Result<(), Failure> {
     let snapshot = lake.snapshot(At::Now).await?;
     println!("bytes {:?}", snapshot.get(&plain).and_then(|table| table.bytes));
 
-    let upsert =
-        || WriteMode::Upsert { key: vec!["id".into()], update: None, duplicates: Duplicates::Fail };
+    let upsert = || WriteMode::Upsert {
+        key: vec!["id".into()],
+        update: None,
+        duplicates: Duplicates::Fail,
+        null_keys: NullKeys::Fail,
+    };
     let rows = snapshot.get(&plain).and_then(|table| table.rows).unwrap_or_default() as i64;
     let changes = |from: i64, step: i64| {
         let ids: Vec<i64> = (0..100_000).map(|index| from + index * step).collect();

@@ -1,7 +1,7 @@
 //! How a model's rows reach its relation.
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{Error, ErrorKind, Result};
+use tidemill_core::{Error, ErrorKind, NullKeys, Result};
 
 /// What a model asks for, as its configuration has it.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +20,8 @@ pub struct MaterializationConfig {
     pub merge_exclude_columns: Vec<String>,
     /// `ignore`, `append_new_columns`, `sync_all_columns`, `fail`.
     pub on_schema_change: Option<String>,
+    /// `fail` or `insert`: rows of an increment with a NULL in their key; `None` is `fail`.
+    pub null_keys: Option<String>,
 }
 
 /// How a model is written.
@@ -46,11 +48,15 @@ pub enum Increment {
         update: Option<Vec<String>>,
         /// Columns that are not updated.
         exclude: Vec<String>,
+        /// What happens to rows with a NULL in their key.
+        null_keys: NullKeys,
     },
     /// Rows whose key occurs among the new ones are deleted first.
     DeleteInsert {
         /// The key.
         key: Vec<String>,
+        /// What happens to rows with a NULL in their key.
+        null_keys: NullKeys,
     },
     /// Partitions that occur among the new rows are replaced.
     ReplacePartitions {
@@ -120,6 +126,19 @@ impl MaterializationConfig {
         }
     }
 
+    /// dbt adds rows with a NULL key in every run, so that they multiply unseen: that has to be asked
+    /// for.
+    fn null_keys(&self) -> Result<NullKeys> {
+        match self.null_keys.as_deref() {
+            None | Some("fail") => Ok(NullKeys::Fail),
+            Some("insert") => Ok(NullKeys::Insert),
+            Some(other) => Err(Error::new(
+                ErrorKind::Config,
+                format!("`meta.null_keys: {other}` is not known; use fail or insert"),
+            )),
+        }
+    }
+
     fn increment(&self) -> Result<Increment> {
         let with_key = |strategy: &str| {
             if self.unique_key.is_empty() {
@@ -134,7 +153,10 @@ impl MaterializationConfig {
         match self.strategy.as_deref() {
             // dbt's default, as its PostgreSQL and DuckDB adapters have it.
             None | Some("default") if self.unique_key.is_empty() => Ok(Increment::Append),
-            None | Some("default") => Ok(Increment::DeleteInsert { key: self.unique_key.clone() }),
+            None | Some("default") => Ok(Increment::DeleteInsert {
+                key: self.unique_key.clone(),
+                null_keys: self.null_keys()?,
+            }),
             Some("append") => Ok(Increment::Append),
             // Without a key, dbt's merge adds every row.
             Some("merge") if self.unique_key.is_empty() => Ok(Increment::Append),
@@ -150,11 +172,13 @@ impl MaterializationConfig {
                     update: (!self.merge_update_columns.is_empty())
                         .then(|| self.merge_update_columns.clone()),
                     exclude: self.merge_exclude_columns.clone(),
+                    null_keys: self.null_keys()?,
                 })
             }
-            Some("delete+insert") => {
-                Ok(Increment::DeleteInsert { key: with_key("delete+insert")? })
-            }
+            Some("delete+insert") => Ok(Increment::DeleteInsert {
+                key: with_key("delete+insert")?,
+                null_keys: self.null_keys()?,
+            }),
             Some("insert_overwrite") => {
                 if self.partition_by.is_empty() {
                     return Err(Error::new(
@@ -192,10 +216,32 @@ mod tests {
         let key = vec!["id".to_owned()];
         let cases = [
             (config(None, &[]), Ok(Increment::Append)),
-            (config(None, &["id"]), Ok(Increment::DeleteInsert { key: key.clone() })),
+            (
+                config(None, &["id"]),
+                Ok(Increment::DeleteInsert { key: key.clone(), null_keys: NullKeys::Fail }),
+            ),
             (
                 config(Some("merge"), &["id"]),
-                Ok(Increment::Merge { key: key.clone(), update: None, exclude: vec![] }),
+                Ok(Increment::Merge {
+                    key: key.clone(),
+                    update: None,
+                    exclude: vec![],
+                    null_keys: NullKeys::Fail,
+                }),
+            ),
+            (
+                MaterializationConfig {
+                    null_keys: Some("insert".to_owned()),
+                    ..config(Some("delete+insert"), &["id"])
+                },
+                Ok(Increment::DeleteInsert { key, null_keys: NullKeys::Insert }),
+            ),
+            (
+                MaterializationConfig {
+                    null_keys: Some("ignore".to_owned()),
+                    ..config(Some("merge"), &["id"])
+                },
+                Err("use fail or insert"),
             ),
             (config(Some("delete+insert"), &[]), Err("needs `unique_key`")),
             (config(Some("insert_overwrite"), &[]), Err("needs `partition_by`")),

@@ -141,6 +141,7 @@ fn work_node(node: &Node) -> WorkNode {
             partition_by: config.partition_by.clone(),
             merge_update_columns: config.merge_update_columns.clone().unwrap_or_default(),
             merge_exclude_columns: config.merge_exclude_columns.clone().unwrap_or_default(),
+            null_keys: config.null_keys(),
             on_schema_change: Some(
                 match config.on_schema_change {
                     OnSchemaChange::Ignore => "ignore",

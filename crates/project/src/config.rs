@@ -153,6 +153,12 @@ impl NodeConfig {
     pub fn reuse_override(&self) -> Option<bool> {
         self.meta.get("reuse").and_then(Value::as_bool)
     }
+
+    /// `meta.null_keys`: what happens to rows of an increment with a NULL in their `unique_key`.
+    pub fn null_keys(&self) -> Option<String> {
+        let written = self.meta.get("null_keys").filter(|value| !value.is_null())?;
+        Some(written.as_str().map_or_else(|| written.to_string(), str::to_owned))
+    }
 }
 
 /// JSON text with sorted keys at every level.

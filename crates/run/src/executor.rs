@@ -572,10 +572,7 @@ async fn load(shared: &Shared, node: &WorkNode, snapshot: &Snapshot) -> Result<B
         shared.doers.events.emit(Event::Notice {
             node: Some(node.id.clone()),
             code: notice.code.clone(),
-            message: match &notice.object {
-                Some(object) => format!("{object} {}", notice.message),
-                None => notice.message.clone(),
-            },
+            message: notice.message.clone(),
         });
     }
     let record = Record { format: Record::FORMAT, fingerprint, ..Record::default() };

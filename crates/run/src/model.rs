@@ -342,7 +342,7 @@ async fn stage_increment(
 
     let mode = match increment {
         Increment::Append => WriteMode::Append,
-        Increment::Merge { key, update, exclude } => {
+        Increment::Merge { key, update, exclude, null_keys } => {
             let update = match (update, exclude.is_empty()) {
                 (Some(update), _) => Some(update.clone()),
                 (None, true) => None,
@@ -360,9 +360,12 @@ async fn stage_increment(
                 key: key.clone(),
                 update,
                 duplicates: tidemill_core::Duplicates::Fail,
+                null_keys: *null_keys,
             }
         }
-        Increment::DeleteInsert { key } => WriteMode::DeleteInsert { key: key.clone() },
+        Increment::DeleteInsert { key, null_keys } => {
+            WriteMode::DeleteInsert { key: key.clone(), null_keys: *null_keys }
+        }
         Increment::ReplacePartitions { columns } => {
             WriteMode::ReplaceWhere { columns: columns.clone() }
         }

@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use tidemill_core::{
     At, ColumnChange, CommitId, Duplicates, EntryNumber, Error, ErrorKind, Maintenance,
-    MaintenanceReport, PublishChange, Published, PublishedRelation, RelationKind, RelationName,
-    Result, ResultExt, RunId, SchemaChange, Snapshot, StageRequest, Staged, TableStore,
-    TableVersion, WriteMode,
+    MaintenanceReport, NullKeys, PublishChange, Published, PublishedRelation, RelationKind,
+    RelationName, Result, ResultExt, RunId, SchemaChange, Snapshot, StageRequest, Staged,
+    TableStore, TableVersion, WriteMode,
 };
 
 /// A table store that keeps everything in memory and forgets it when it is dropped. Old entries
@@ -133,12 +133,19 @@ fn not_null_columns(keys: &[Option<String>]) -> HashSet<&str> {
     keys.iter().flatten().map(String::as_str).collect()
 }
 
+fn refuse_nulls(keys: &[Option<String>], null_keys: NullKeys) -> Result<()> {
+    if null_keys == NullKeys::Fail && keys.iter().any(Option::is_none) {
+        return Err(Error::new(ErrorKind::Data, "new rows have a NULL in their key"));
+    }
+    Ok(())
+}
+
 /// What a write makes of the old rows and the new ones.
 fn apply(mode: &WriteMode, old: &RecordBatch, new: &RecordBatch) -> Result<RecordBatch> {
     let (old, new) = match mode {
         WriteMode::Replace => return Ok(new.clone()),
         WriteMode::Append => (old.clone(), new.clone()),
-        WriteMode::Upsert { key, update, duplicates } => {
+        WriteMode::Upsert { key, update, duplicates, null_keys } => {
             if update.is_some() {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
@@ -146,6 +153,7 @@ fn apply(mode: &WriteMode, old: &RecordBatch, new: &RecordBatch) -> Result<Recor
                 ));
             }
             let keys = texts(new, key)?;
+            refuse_nulls(&keys, *null_keys)?;
             let mut last = std::collections::HashMap::new();
             for (row, key) in keys.iter().enumerate() {
                 let Some(key) = key else { continue };
@@ -165,8 +173,11 @@ fn apply(mode: &WriteMode, old: &RecordBatch, new: &RecordBatch) -> Result<Recor
                 .collect();
             (keep(old, stays)?, keep(new, wanted)?)
         }
-        WriteMode::DeleteInsert { key: columns } | WriteMode::ReplaceWhere { columns } => {
+        WriteMode::DeleteInsert { key: columns, .. } | WriteMode::ReplaceWhere { columns } => {
             let keys = texts(new, columns)?;
+            if let WriteMode::DeleteInsert { null_keys, .. } = mode {
+                refuse_nulls(&keys, *null_keys)?;
+            }
             let replaced = not_null_columns(&keys);
             let stays = texts(old, columns)?
                 .iter()
@@ -231,7 +242,14 @@ impl TableStore for MemoryStore {
         }
         let new = concat_batches(&new_schema, &batches)
             .or_error(ErrorKind::Internal, "cannot join rows")?;
-        let written = new.num_rows() as u64;
+        let written = match &request.mode {
+            WriteMode::Upsert { key, .. } => {
+                let keys = texts(&new, key)?;
+                let nulls = keys.iter().filter(|key| key.is_none()).count();
+                (not_null_columns(&keys).len() + nulls) as u64
+            }
+            _ => new.num_rows() as u64,
+        };
         let published = request.base.get(&request.relation);
         let old = self.state().tables.get(&request.relation).cloned();
         let (rows, column_changes) = match (&old, &request.mode) {

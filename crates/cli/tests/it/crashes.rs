@@ -165,6 +165,124 @@ fn two_builds_at_once_leave_what_one_would() {
     assert_eq!(state(&sandbox), expected);
 }
 
+/// Sends a signal to a process of ours.
+fn signal(child: &std::process::Child, name: &str) {
+    let sent = outcome(std::process::Command::new("kill").args([name, &child.id().to_string()]));
+    assert_eq!(sent.code, Some(0), "{}", sent.all());
+}
+
+/// Whether the kernel holds the process after SIGSTOP: state `T`.
+fn is_stopped(child: &std::process::Child) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
+#[test]
+fn a_build_that_is_stopped_between_steps_finds_another_ones_publish() {
+    let expected = clean_run(&["build"]);
+    for step in [
+        "stage.after-file",
+        "publish.before-intent",
+        "publish.after-intent",
+        "publish.after-commit",
+        "publish.before-entry",
+    ] {
+        let sandbox = project();
+        sandbox.build().ok();
+        sandbox.write("data/e2.csv", SECOND);
+        let (go, reached) = (sandbox.path("here.go"), sandbox.path("here.reached"));
+        let mut slow = sandbox
+            .command(&["build"])
+            .env("TIDEMILL_FAILPOINT", format!("{step}=pause:{}", go.display()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        while !reached.exists() {
+            assert!(slow.try_wait().unwrap().is_none(), "{step} never fired");
+            std::thread::yield_now();
+        }
+        signal(&slow, "-STOP");
+        while !is_stopped(&slow) {
+            std::thread::yield_now();
+        }
+        std::fs::write(&go, "").unwrap();
+        // Another build does the same work meanwhile, and does not wait for the one that is stopped.
+        sandbox.build().ok();
+        assert_eq!(state(&sandbox), expected, "the other build while one is stopped at {step}");
+        assert!(is_stopped(&slow), "{step}");
+        signal(&slow, "-CONT");
+        let output = slow.wait_with_output().unwrap();
+        assert!(output.status.success(), "{step}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(state(&sandbox), expected, "stopped at {step}");
+        if let Some(found) = state_of_an_independent_reader(&sandbox) {
+            assert_eq!(found, expected[..4], "stopped at {step}, read by deltalake");
+        }
+        sandbox.build().ok().says("nothing to do");
+    }
+}
+
+/// A number below `below`, by SplitMix64.
+fn random(seed: &mut u64, below: u64) -> u64 {
+    *seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mixed = (*seed ^ (*seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (mixed ^ (mixed >> 31)) % below
+}
+
+#[test]
+fn builds_killed_at_any_time_lose_and_double_nothing() {
+    let soak = std::env::var_os("TIDEMILL_SOAK").is_some();
+    let rounds = if soak { 300 } else { 6 };
+    let written = std::env::var("TIDEMILL_SOAK_SEED").ok().and_then(|text| text.parse().ok());
+    let mut seed: u64 = written.unwrap_or(20_130_101);
+    let (sandbox, clean) = (project(), project());
+    let both = [&sandbox, &clean];
+    let began = std::time::Instant::now();
+    clean.build().ok();
+    // Kills fall anywhere in a build, and some behind its end.
+    let mut span = u64::try_from(began.elapsed().as_micros()).unwrap() * 12 / 10;
+    let mut died = 0;
+    for round in 0..rounds {
+        for _ in 0..1 + random(&mut seed, 2) {
+            let mut child = sandbox
+                .command(&["build"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let until = std::time::Duration::from_micros(random(&mut seed, span));
+            std::thread::park_timeout(until);
+            // It may be done already.
+            let _ = child.kill();
+            died += u32::from(child.wait().unwrap().signal().is_some());
+        }
+        sandbox.build().ok();
+        if soak || round + 1 == rounds {
+            assert_eq!(state(&sandbox), state(&clean), "round {round}, seed {seed}");
+        }
+        let first = 10 * (round + 2);
+        let day = ["a", "b", "c", "d"][random(&mut seed, 4) as usize];
+        let rows: String =
+            (first..first + 5).map(|id| format!("{id},{day},{}\n", id % 7)).collect();
+        for one in both {
+            one.write(&format!("data/e{}.csv", round + 2), format!("id,day,v\n{rows}"));
+        }
+        let began = std::time::Instant::now();
+        clean.build().ok();
+        span = u64::try_from(began.elapsed().as_micros()).unwrap() * 12 / 10;
+    }
+    assert!(died > 0, "no build was killed");
+    sandbox.build().ok();
+    assert_eq!(state(&sandbox), state(&clean), "seed {seed}");
+    if let (Some(found), Some(expected)) =
+        (state_of_an_independent_reader(&sandbox), state_of_an_independent_reader(&clean))
+    {
+        assert_eq!(found, expected, "read by deltalake");
+    }
+    sandbox.build().ok().says("nothing to do");
+}
+
 #[test]
 fn a_full_disk_is_one_clear_error_and_the_lake_stays_whole() {
     let sandbox = project();

@@ -1,6 +1,6 @@
 //! Incremental models: four strategies, changed columns.
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, outcome};
 
 /// A model over a seed-like source that the test rewrites.
 fn incremental(config: &str) -> Sandbox {
@@ -172,4 +172,52 @@ fn what_another_engine_wrote_is_taken_over_and_built_upon() {
     sandbox.build().ok().says("took over").says("t");
     assert_eq!(sandbox.value("select count(*) from t"), "1");
     sandbox.build().ok().says("nothing to do");
+}
+
+#[test]
+fn many_partitions_need_few_open_files() {
+    let sandbox = Sandbox::new(&[(
+        "models/p.sql",
+        "{{ config(materialized='incremental', incremental_strategy='insert_overwrite', partition_by=['day']) }}\nselect x as id, x % 1000 as day from generate_series(1, 3000) as g (x)",
+    )]);
+    let limited = |arguments: &[&str]| {
+        let inner = sandbox.command(arguments);
+        let mut command = std::process::Command::new("sh");
+        command
+            .args(["-c", "ulimit -n 128; exec \"$0\" \"$@\""])
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .current_dir(sandbox.root());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        outcome(&mut command)
+    };
+    limited(&["build"]).ok();
+    let query = "select count(*), count(distinct day), sum(id) from p";
+    assert_eq!(sandbox.rows(query), ["3000,1000,4501500"]);
+    // And every one of them is replaced.
+    limited(&["build", "--no-reuse"]).ok();
+    assert_eq!(sandbox.rows(query), ["3000,1000,4501500"]);
+}
+
+#[test]
+fn null_keys_of_an_increment_stop_it_unless_they_are_wanted() {
+    let model = |meta: &str| {
+        format!(
+            "{{{{ config(materialized='incremental', unique_key='id'{meta}) }}}}\nselect id, v from {{{{ ref('s') }}}}"
+        )
+    };
+    let sandbox = Sandbox::new(&[("seeds/s.csv", "id,v\n1,a\n,b\n"), ("models/m.sql", &model(""))]);
+    sandbox.build().ok();
+    sandbox.write("seeds/s.csv", "id,v\n1,c\n,b\n,d\n");
+    let stopped = sandbox.build().fails_with(1);
+    stopped.says("2 new rows have a NULL in the key").says("id").says("null_keys: insert");
+    assert_eq!(sandbox.rows("select v from m order by v"), ["a", "b"], "the last version stays");
+    sandbox.write("models/m.sql", model(", meta={'null_keys': 'insert'}"));
+    sandbox.build().ok();
+    assert_eq!(sandbox.rows("select v from m order by v"), ["b", "b", "c", "d"]);
 }

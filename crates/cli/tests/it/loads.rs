@@ -62,6 +62,9 @@ fn a_later_value_that_does_not_fit_widens_without_loss() {
     sandbox.run(&["ingest"]).ok();
     assert_eq!(sandbox.value("select count(*) from raw.t where n = 'many'"), "1");
     assert_eq!(sandbox.value("select count(*) from raw.t"), "5002");
+    // The values of the first load are what stood in the file, not `0.0` and `1.0`.
+    assert_eq!(sandbox.value("select n from raw.t where code = '1'"), "1");
+    sandbox.run(&["ingest"]).ok().says("nothing to do");
 }
 
 #[test]
@@ -153,4 +156,42 @@ fn new_columns_follow_the_contract() {
         sandbox.rows("select * exclude (_source_file, _source_row) from raw.t where id = 3"),
         ["3,x"]
     );
+}
+
+#[test]
+fn what_waits_and_what_a_merge_did_is_said() {
+    let sandbox = source("mode: merge, primary_key: id, settle: 1h");
+    sandbox.write("data/a.csv", "id,v\n1,x\n2,y\n");
+    sandbox
+        .run(&["ingest"])
+        .ok()
+        .says("1 file waits for a later load")
+        .says("it waits until 2")
+        .says("there is no table `raw.t` yet");
+    let old = |name: &str| {
+        let file = std::fs::File::options().append(true).open(sandbox.path(name)).unwrap();
+        let hours = std::time::Duration::from_secs(7200);
+        file.set_modified(std::time::SystemTime::now() - hours).unwrap();
+    };
+    old("data/a.csv");
+    sandbox.run(&["ingest"]).ok().does_not_say("wait");
+    sandbox.write("data/b.csv", "id,v\n2,z\n3,q\n3,r\n");
+    old("data/b.csv");
+    sandbox.run(&["ingest"]).ok().says("1 row inserted, 1 updated");
+    assert_eq!(sandbox.rows("select id, v from raw.t order by id"), ["1,x", "2,z", "3,r"]);
+}
+
+#[test]
+fn a_declared_type_does_not_narrow_a_published_column() {
+    let project = |data_type: &str| {
+        format!(
+            "sources:\n  - name: raw\n    tables:\n      - name: t\n        ingest: {{location: 'data/*'}}\n        columns: [{{name: n, data_type: {data_type}}}]\n"
+        )
+    };
+    let sandbox = Sandbox::new(&[("models/s.yml", &project("bigint")), ("data/a.csv", "n\n1\n")]);
+    sandbox.run(&["ingest"]).ok();
+    sandbox.write("models/s.yml", project("integer"));
+    sandbox.write("data/b.csv", "n\n2\n");
+    sandbox.run(&["ingest"]).ok().says("stays bigint").does_not_say("from now on");
+    assert_eq!(sandbox.rows("describe raw.t")[0], "n,bigint,YES");
 }

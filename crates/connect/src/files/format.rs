@@ -145,7 +145,9 @@ impl Format {
                 }
                 splitter.into_input().finish().map(Some)
             }
-            Format::Parquet(parquet) => parquet.read(entry, target, send),
+            Format::Parquet(parquet) => {
+                parquet.read(entry, target, settings.max_record_bytes, send)
+            }
         }
     }
 

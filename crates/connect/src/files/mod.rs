@@ -48,10 +48,10 @@ use infer::{Formats, Seen};
 use position::{Decision, FilesPosition, Rules, decide, notice};
 use read::{FileTask, Load};
 use settings::Resolved;
-use types::Types;
+use types::{Shape, Types};
 
-/// How many changes may wait for the one who listens.
-const WAITING_CHANGES: usize = 3;
+/// How many changes may wait for the one who listens. Each may be a batch of some megabytes.
+const WAITING_CHANGES: usize = 1;
 
 /// The connector for local files; its kind is `files`.
 #[derive(Debug)]
@@ -225,7 +225,15 @@ impl FilesSource {
             if ours.iter().any(|name| name.as_deref() == Some(field.name().as_str())) {
                 continue;
             }
+            // The column has no value yet: its type is open.
+            if field.data_type().is_string() && base.get(field.name()) == Some(&Shape::default()) {
+                continue;
+            }
             let shape = base.entry(field.name());
+            if field.data_type().is_string() && shape.seen == Seen::QUOTED_NULL {
+                // What was text in the table stays text.
+                shape.seen.add(Seen::TEXT);
+            }
             if shape.data_type() == *field.data_type() {
                 continue;
             }
@@ -264,9 +272,11 @@ impl FilesSource {
             touch(&mut position, &file);
         }
         Ok(Load {
-            formats: Arc::new(context.formats),
-            nulls: context.nulls,
+            formats: Arc::new(context.formats.clone()),
+            nulls: context.nulls.clone(),
+            context,
             files,
+            again: if request.scope == ReadScope::New { decision.same } else { Vec::new() },
             declared: request.declared,
             known,
             base,

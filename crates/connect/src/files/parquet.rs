@@ -8,6 +8,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::basic::LogicalType;
+use parquet::file::metadata::ParquetMetaData;
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
 
 use super::format::Cut;
@@ -18,8 +19,11 @@ use super::read::{Parsed, Reject};
 use super::target::Target;
 use super::types::Types;
 
-/// How many rows a batch has.
+/// How many rows a batch has,
 const BATCH: usize = 32 << 10;
+
+/// unless it would have more than about so many bytes.
+const BATCH_BYTES: u64 = 8 << 20;
 
 /// A Parquet file whose footer was read.
 #[derive(Debug)]
@@ -63,6 +67,7 @@ impl ParquetFile {
         &self,
         entry: &FileEntry,
         target: &Target,
+        max_record: usize,
         send: &mut dyn FnMut(Cut) -> bool,
     ) -> Result<Option<String>> {
         let builder = ParquetRecordBatchReaderBuilder::try_new(open(entry)?)
@@ -71,14 +76,38 @@ impl ParquetFile {
             return Err(Error::new(ErrorKind::Unavailable, "the file changed while it was read")
                 .with("file", &entry.name));
         }
+        let row = row_bytes(builder.metadata());
+        if row > max_record as u64 {
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!("rows of {row} bytes are longer than `max_record_bytes` ({max_record})"),
+            )
+            .with("file", &entry.name));
+        }
+        let groups = builder.metadata().row_groups().iter();
+        let promised: u64 = groups.map(|group| group.num_rows().max(0).unsigned_abs()).sum();
+        let mut delivered = 0;
+        let rows = (BATCH_BYTES / row.max(1)).clamp(1, BATCH as u64) as usize;
         let reader =
-            builder.with_batch_size(BATCH).build().map_err(|error| unreadable(entry, error))?;
+            builder.with_batch_size(rows).build().map_err(|error| unreadable(entry, error))?;
         for batch in reader {
             let batch = batch.or_error(ErrorKind::Data, "the Parquet file is damaged");
             let batch = batch.map_err(|error| error.with("file", &entry.name))?;
+            delivered += batch.num_rows() as u64;
             if !send(Cut::Parsed(self.convert(&batch, target)?)) {
                 return Ok(None);
             }
+        }
+        // Files are about whose footer and row groups do not agree.
+        if delivered != promised {
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!(
+                    "the Parquet file is damaged: {delivered} of the {promised} rows of its row \
+                     groups can be read"
+                ),
+            )
+            .with("file", &entry.name));
         }
         hash_file(&entry.path, &entry.name).map(Some)
     }
@@ -101,6 +130,16 @@ impl ParquetFile {
         }
         Ok(parsed)
     }
+}
+
+/// How many bytes a row has on average, in the row group where it has most.
+fn row_bytes(metadata: &ParquetMetaData) -> u64 {
+    let groups = metadata.row_groups().iter();
+    let bytes = groups.map(|group| {
+        let rows = group.num_rows().max(1).unsigned_abs();
+        group.total_byte_size().max(0).unsigned_abs() / rows
+    });
+    bytes.max().unwrap_or(0)
 }
 
 /// Casts; a value that does not fit makes its row a rejected one.

@@ -133,6 +133,8 @@ pub(crate) struct Decision {
     pub(crate) replaced: Vec<String>,
     /// Files whose time changed but not their content.
     pub(crate) touched: Vec<FileEntry>,
+    /// Files that are loaded and are as they were, the touched ones among them.
+    pub(crate) same: Vec<FileEntry>,
     /// Files that are left out because their content is loaded under another name.
     pub(crate) duplicates: Vec<(FileEntry, String)>,
     pub(crate) notices: Vec<Notice>,
@@ -166,17 +168,20 @@ pub(crate) fn decide(
         if known.is_some_and(|known| {
             known.size == file.stamp.size && known.modified == file.stamp.modified
         }) {
+            decision.same.push(file.clone());
             continue;
         }
         if let Some(settle) = rules.settle {
             let age = rules.now.saturating_sub(file.stamp.modified);
-            if age < i64::try_from(settle.as_nanos()).unwrap_or(i64::MAX) {
+            let nanos = u64::try_from(settle.as_nanos()).unwrap_or(u64::MAX);
+            if i128::from(age) < i128::from(nanos) {
                 waiting += 1;
-                decision.notices.push(notice(
-                    "waiting-file",
-                    &file.name,
-                    "was changed within the time of `settle`; it waits for the next load",
-                ));
+                let until = file.stamp.modified.saturating_add_unsigned(nanos);
+                let message = format!(
+                    "was changed within the time of `settle`; it waits until {}",
+                    chrono::DateTime::from_timestamp_nanos(until).format("%Y-%m-%d %H:%M:%S UTC")
+                );
+                decision.notices.push(notice("waiting-file", &file.name, message));
                 continue;
             }
         }
@@ -197,6 +202,7 @@ pub(crate) fn decide(
                 new.push(file.clone());
             }
             Some(known) if known.size == file.stamp.size && hash(file)? == known.hash => {
+                decision.same.push(file.clone());
                 decision.touched.push(file.clone());
             }
             Some(_) => changed.push(file.clone()),

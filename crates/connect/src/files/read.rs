@@ -17,6 +17,7 @@ use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray}
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill_core::{Cancellation, Change, Error, ErrorKind, Notice, Result, ResultExt};
 
+use super::SampleContext;
 use super::column::NullTokens;
 use super::format::{Format, Scratch};
 use super::infer::Formats;
@@ -24,7 +25,7 @@ use super::listing::{FileEntry, Stamp};
 use super::position::{FilesPosition, LoadedFile, notice};
 use super::settings::Resolved;
 use super::target::Target;
-use super::types::Types;
+use super::types::{Types, forgets_text};
 
 /// How much of a rejected record is kept.
 const RAW: usize = 64 << 10;
@@ -147,7 +148,11 @@ pub(crate) struct Load {
     pub(crate) settings: Resolved,
     pub(crate) formats: Arc<Formats>,
     pub(crate) nulls: NullTokens,
+    pub(crate) context: SampleContext,
     pub(crate) files: Vec<FileTask>,
+    /// Loaded files that can be read again, should a column become text: the table does not have
+    /// what stood in them.
+    pub(crate) again: Vec<FileEntry>,
     pub(crate) declared: Vec<Field>,
     /// The columns of the table that is there.
     pub(crate) known: Option<SchemaRef>,
@@ -175,6 +180,7 @@ enum Pass {
 struct FileResult {
     hash: String,
     rows: u64,
+    bare: u64,
 }
 
 impl Load {
@@ -183,7 +189,10 @@ impl Load {
         let mut types = self.sampled();
         let mut restart = false;
         loop {
-            let target = Target::build(&types, &self)?;
+            let mut target = Target::build(&types, &self)?;
+            if self.read_again(&target, &mut types) {
+                target = Target::build(&types, &self)?;
+            }
             if types.is_empty() {
                 // Empty files alone make no table.
             } else if restart {
@@ -195,7 +204,10 @@ impl Load {
             }
             restart = true;
             match self.pass(&target, emit)? {
-                Pass::Done(results) => return self.finish(&types, results, emit),
+                Pass::Done(results) => {
+                    self.note_conversions(&target);
+                    return self.finish(&types, results, emit);
+                }
                 Pass::Widen(seen) => {
                     let before = types.clone();
                     types.merge(&seen);
@@ -233,6 +245,93 @@ impl Load {
         types
     }
 
+    /// The columns of the table that become text, though their values do not tell how they stood in
+    /// the files: `1` was read from `1` or from `1.0`.
+    fn becoming_text(&self, target: &Target) -> Vec<String> {
+        let Some(known) = &self.known else { return Vec::new() };
+        if !self.files.iter().any(|file| file.format.is_text()) {
+            return Vec::new();
+        }
+        let fields = known.fields().iter();
+        let forgets = fields.filter(|field| {
+            let new = target.schema.field_with_name(field.name());
+            new.is_ok_and(|new| forgets_text(field.data_type(), new.data_type()))
+        });
+        forgets.map(|field| field.name().clone()).collect()
+    }
+
+    /// When a column becomes text, the loaded files that are still there are read again, and their
+    /// rows replaced, so that it has what stands in them. Says whether there are any.
+    fn read_again(&mut self, target: &Target, types: &mut Types) -> bool {
+        // Without the name of its file no row can be replaced.
+        if self.again.is_empty() || self.settings.file_column.is_none() {
+            return false;
+        }
+        let columns = self.becoming_text(target);
+        if columns.is_empty() {
+            return false;
+        }
+        let mut names = Vec::new();
+        for entry in std::mem::take(&mut self.again) {
+            // One that cannot be read any more is as good as gone.
+            let sample = Format::sample(&entry, &self.settings, &self.declared, &self.context);
+            let Ok((format, sampled)) = sample else { continue };
+            if !format.is_text() {
+                continue;
+            }
+            types.merge(&sampled);
+            names.push(entry.name.clone());
+            self.files.push(FileTask { entry, format, types: sampled });
+        }
+        self.files.sort_by(|left, right| left.entry.name.cmp(&right.entry.name));
+        if names.is_empty() {
+            return false;
+        }
+        self.notices.push(Notice {
+            code: "read-again".to_owned(),
+            message: format!(
+                "{} text, so {} {} read again for what stands there",
+                columns_become(&columns),
+                some(&names),
+                if names.len() == 1 { "is" } else { "are" }
+            ),
+            object: Some(columns.join(", ")),
+        });
+        self.replaced.extend(names);
+        true
+    }
+
+    /// Says which rows are converted to text from what they became when they were loaded.
+    fn note_conversions(&mut self, target: &Target) {
+        let columns = self.becoming_text(target);
+        if columns.is_empty() {
+            return;
+        }
+        let kept: Vec<String> = self
+            .position
+            .files
+            .iter()
+            .filter(|(name, file)| {
+                file.rows > 0 && !self.files.iter().any(|read| read.entry.name == **name)
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        let rows = match kept.as_slice() {
+            [] if self.position.files.is_empty() => "the table".to_owned(),
+            [] => return,
+            names => some(names),
+        };
+        self.notices.push(Notice {
+            code: "converted-column".to_owned(),
+            message: format!(
+                "{} text; values that came from {rows} are converted and may not look as they did \
+                 there (`1` may be `1.0`); --full-refresh reads every file again",
+                columns_become(&columns)
+            ),
+            object: Some(columns.join(", ")),
+        });
+    }
+
     fn emit_replaces(&self, emit: &mut Emit<'_>) -> Result<()> {
         match &self.settings.file_column {
             Some(column) if !self.replaced.is_empty() => {
@@ -259,11 +358,16 @@ impl Load {
             if entry.stamp.size == 0 {
                 self.notices.push(notice("empty-file", &entry.name, "is empty"));
             } else {
-                if result.rows == 0 {
+                if result.bare > 0 {
+                    let message = format!("has {} rows without a single column", result.bare);
+                    self.notices.push(notice("empty-file", &entry.name, message));
+                } else if result.rows == 0 {
                     self.notices.push(notice("empty-file", &entry.name, "has no rows"));
                 }
+                let known = self.position.files.get(&entry.name);
+                let again = known.is_some_and(|known| known.hash == result.hash);
                 let first = by_hash.get(&result.hash).filter(|first| **first != entry.name);
-                if let Some(first) = first {
+                if let Some(first) = first.filter(|_| !again) {
                     let message = format!("has the content of `{first}` and was loaded as well");
                     self.notices.push(notice("duplicate-content", &entry.name, message));
                 }
@@ -297,6 +401,7 @@ impl Load {
             file: 0,
             line: 1,
             rows: 0,
+            bare: 0,
             file_column: None,
             results: Vec::new(),
             seen: Types::default(),
@@ -501,6 +606,25 @@ impl Load {
     }
 }
 
+/// `column `a` becomes`, `columns `a` and `b` become`.
+fn columns_become(names: &[String]) -> String {
+    match names {
+        [one] => format!("column `{one}` becomes"),
+        names => format!("columns {} become", some(names)),
+    }
+}
+
+/// The first of these names, and how many there are beyond.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    match (names.len() - shown.len(), shown.split_last()) {
+        (0, Some((last, []))) => last.clone(),
+        (0, Some((last, first))) => format!("{} and {last}", first.join(", ")),
+        (more, _) => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 fn receive<T>(queue: &Mutex<Receiver<T>>) -> Option<T> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
@@ -514,6 +638,8 @@ struct Coordinator<'a> {
     /// The line that comes next in the file.
     line: i64,
     rows: u64,
+    /// Rows of the file without any column.
+    bare: u64,
     /// The file's name in many rows.
     file_column: Option<ArrayRef>,
     results: Vec<FileResult>,
@@ -529,6 +655,7 @@ impl Coordinator<'_> {
                 self.file = file;
                 self.line = 1;
                 self.rows = 0;
+                self.bare = 0;
                 self.file_column = None;
             }
             Event::Skipped { lines } => self.line += lines as i64,
@@ -558,7 +685,7 @@ impl Coordinator<'_> {
             }
             Event::End { changed: true, .. } => return Ok(Some(self.file)),
             Event::End { hash, .. } => {
-                self.results.push(FileResult { hash, rows: self.rows });
+                self.results.push(FileResult { hash, rows: self.rows, bare: self.bare });
             }
             Event::Failed(error) => return Err(error),
         }
@@ -571,6 +698,11 @@ impl Coordinator<'_> {
 
     fn emit_rows(&mut self, parsed: Parsed, emit: &mut Emit<'_>) -> Result<()> {
         if parsed.rows == 0 {
+            return Ok(());
+        }
+        if self.target.names.is_empty() {
+            // Objects without a single key make no table.
+            self.bare += parsed.rows as u64;
             return Ok(());
         }
         let mut columns = parsed.columns;

@@ -137,6 +137,21 @@ pub(crate) fn field(name: &str, data_type: DataType, shape: &Shape) -> Field {
     }
 }
 
+/// Whether values of the old type do not tell which text they were read from, and the new type would
+/// keep that text.
+pub(crate) fn forgets_text(old: &DataType, new: &DataType) -> bool {
+    match (old, new) {
+        (DataType::Struct(old), DataType::Struct(new)) => old.iter().any(|field| {
+            let new = new.find(field.name());
+            new.is_some_and(|(_, new)| forgets_text(field.data_type(), new.data_type()))
+        }),
+        (DataType::List(old), DataType::List(new)) => {
+            forgets_text(old.data_type(), new.data_type())
+        }
+        (old, new) => new.is_string() && !old.is_string() && !old.is_nested(),
+    }
+}
+
 /// The type that holds the values of both: the wider number, the struct with all fields, else text.
 pub(crate) fn widest(left: &DataType, right: &DataType) -> DataType {
     use DataType::{

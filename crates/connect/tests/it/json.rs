@@ -182,3 +182,14 @@ fn broken_documents() {
         assert!(error.to_string().contains("a.json"), "{text}: {error}");
     }
 }
+
+#[test]
+fn objects_without_keys_make_no_table() {
+    let project = Project::with(&[("1.json", b"[{}, {}]"), ("2.ndjson", b"{}\n")]);
+    let outcome = project.read(json!({"location": ["1.json", "2.ndjson"]}));
+    assert!(outcome.schema.is_none() && outcome.rows.is_none());
+    assert_eq!(outcome.codes(), ["empty-file", "empty-file"]);
+    project.write("3.ndjson", "{\"a\": 1}\n{}\n");
+    let outcome = project.read(json!({"location": ["1.json", "2.ndjson", "3.ndjson"]}));
+    assert_eq!(outcome.table(), [["∅"], ["∅"], ["∅"], ["1"], ["∅"]]);
+}

@@ -86,3 +86,14 @@ fn uuids_are_text() {
     assert_eq!(outcome.types(), ["uid Utf8"]);
     assert_eq!(outcome.table(), [["00112233-4455-6677-8899-aabbccddeeff"], ["∅"]]);
 }
+
+#[test]
+fn rows_that_are_too_long_are_refused_before_they_are_read() {
+    let long: Vec<String> = ["x", "y"].map(|letter| letter.repeat(200_000)).to_vec();
+    let content = file(vec![("a", Arc::new(StringArray::from(long)) as ArrayRef)]);
+    let project = Project::with(&[("1.parquet", &content)]);
+    let settings = json!({"location": "1.parquet", "max_record_bytes": "64KiB"});
+    let error = project.try_read(settings, Options::default()).unwrap_err();
+    assert!(error.message().contains("`max_record_bytes` (65536)"), "{error}");
+    assert_eq!(project.read(json!("1.parquet")).row_count(), 2);
+}

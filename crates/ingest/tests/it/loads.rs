@@ -3,6 +3,7 @@
 use arrow::datatypes::{DataType, Field};
 use serde_json::json;
 use tidemill_core::{ErrorKind, TableStore};
+use tidemill_ingest::Merged;
 
 use crate::setup::{Setup, codes};
 
@@ -198,7 +199,10 @@ fn files_without_rows() {
     let nothing = Setup::new(&[("1.csv", "")]);
     let loaded = nothing.load(json!({"location": "*.csv"})).unwrap();
     assert!(loaded.nothing_new && loaded.position.is_none());
-    assert_eq!(codes(&loaded), ["empty-file"]);
+    assert_eq!(codes(&loaded), ["empty-file", "no-table"]);
+    setup.write("4.csv", "id,v\n4,x\n");
+    setup.load(json!({"location": "*.csv"})).unwrap();
+    assert_eq!(setup.columns(), ["id Int64", "v Utf8"], "a column without values has an open type");
 }
 
 #[test]
@@ -229,4 +233,31 @@ fn somebody_else_was_first() {
     assert_eq!(setup.load_spec(&spec).unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(setup.table(), [["1"]]);
     let _: &dyn TableStore = &setup.store;
+}
+
+#[test]
+fn a_column_that_becomes_text_has_what_stood_in_the_files() {
+    let settings = json!({"location": "*.csv", "max_rejects": 9});
+    let setup = Setup::new(&[("1.csv", "id,v\n1,a\n2\n")]);
+    setup.load(settings.clone()).unwrap();
+    setup.write("2.csv", "id,v\n1.50,b\n");
+    setup.load(settings.clone()).unwrap();
+    assert_eq!(setup.table(), [["1.0", "a"], ["1.5", "b"]]);
+    setup.write("3.csv", "id,v\nx,c\n");
+    let loaded = setup.load(settings.clone()).unwrap();
+    assert_eq!(setup.columns(), ["id Utf8", "v Utf8"]);
+    assert_eq!(setup.table(), [["1", "a"], ["1.50", "b"], ["x", "c"]]);
+    assert_eq!(setup.rejected().len(), 1, "rejected rows of a file come again as well, once");
+    assert_eq!(codes(&loaded), ["read-again", "widened-column", "rejected-rows"]);
+    assert!(setup.load(settings).unwrap().nothing_new);
+}
+
+#[test]
+fn a_merge_counts_what_it_inserted_and_updated() {
+    let settings = json!({"location": "*.csv", "mode": "merge", "primary_key": "id"});
+    let setup = Setup::new(&[("1.csv", "id,v\n1,a\n2,b\n")]);
+    assert_eq!(setup.load(settings.clone()).unwrap().merged, None);
+    setup.write("2.csv", "id,v\n2,c\n3,d\n3,e\n");
+    let loaded = setup.load(settings).unwrap();
+    assert_eq!(loaded.merged, Some(Merged { inserted: 1, updated: 1 }));
 }

@@ -1,6 +1,6 @@
-//! Rows into Parquet files. One file is written at a time (for each partition), its columns encoded
-//! side by side, so that a file covers a range of the rows as they came, which is what lets later
-//! reads and upserts skip it.
+//! Rows into Parquet files. One file is written at a time (of a partitioned table: one for each of
+//! some partitions), its columns encoded side by side, so that a file covers a range of the rows as
+//! they came, which is what lets later reads and upserts skip it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
@@ -12,7 +12,8 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{
     DataType, Float32Type, Float64Type, Int32Type, Int64Type, Schema, SchemaRef,
 };
-use arrow::row::{RowConverter, SortField};
+use arrow::row::{RowConverter, Rows, SortField};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt};
 use parquet::arrow::ArrowSchemaConverter;
@@ -25,6 +26,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use tidemill_core::{Error, ErrorKind, Result};
 
+use super::partition::PartitionSort;
 use crate::delta::{Add, FileStatistics, OURS, format_partition};
 use crate::failpoint::failpoint;
 use crate::storage::{Storage, store_error};
@@ -50,17 +52,23 @@ pub(crate) struct WriteSettings {
     pub file_bytes: std::ops::RangeInclusive<u64>,
 }
 
-/// Rows are handed to the encoder in lots of about this many.
+/// Rows are handed to the encoder in lots of about this many,
 pub(crate) const LOT_ROWS: usize = 65_536;
+
+/// or of about this many bytes, whichever is less. Some lots are under way at a time.
+pub(crate) const LOT_BYTES: usize = 8 << 20;
 
 /// Parts are handed to the store when they are about this large.
 const PART_BYTES: usize = 8 << 20;
 
 /// What all open files of a write may hold in memory before the largest is written out.
-const OPEN_BYTES: usize = 192 << 20;
+const OPEN_BYTES: usize = 128 << 20;
+
+/// How many files of a write are open at a time; rows of further partitions wait in a sort.
+const OPEN_FILES: usize = 64;
 
 /// A row group is closed at this many encoded bytes, whatever its rows.
-const GROUP_BYTES: usize = 96 << 20;
+const GROUP_BYTES: usize = 32 << 20;
 
 /// A data file that was written.
 pub(crate) struct Written {
@@ -76,7 +84,7 @@ pub(crate) struct Written {
 pub(crate) enum Ordinals {
     /// As many as the file has, beginning with this one.
     From(u64),
-    /// These.
+    /// These; empty where rows need no numbers.
     List(Vec<u32>),
 }
 
@@ -84,6 +92,7 @@ pub(crate) enum Ordinals {
 pub(crate) struct TableWriter {
     storage: Storage,
     runtime: tokio::runtime::Handle,
+    environment: Arc<RuntimeEnv>,
     settings: WriteSettings,
     table: Path,
     prefix: String,
@@ -95,6 +104,10 @@ pub(crate) struct TableWriter {
     partition_rows: Option<RowConverter>,
     properties: Option<Arc<WriterProperties>>,
     open: HashMap<Vec<u8>, OpenFile>,
+    /// Rows of partitions that came when so many files were open.
+    late: Option<PartitionSort>,
+    /// Whether each file has to know the numbers of its rows.
+    numbered: bool,
     written: Vec<Written>,
     started: Vec<Path>,
     sequence: usize,
@@ -107,6 +120,7 @@ impl TableWriter {
     pub(crate) fn new(
         storage: Storage,
         runtime: tokio::runtime::Handle,
+        environment: Arc<RuntimeEnv>,
         settings: WriteSettings,
         table: Path,
         prefix: String,
@@ -146,6 +160,7 @@ impl TableWriter {
         Ok(TableWriter {
             storage,
             runtime,
+            environment,
             settings,
             table,
             prefix,
@@ -156,6 +171,8 @@ impl TableWriter {
             partition_rows,
             properties: None,
             open: HashMap::new(),
+            late: None,
+            numbered: false,
             written: Vec::new(),
             started: Vec::new(),
             sequence: 0,
@@ -167,6 +184,11 @@ impl TableWriter {
     /// Every file that was begun, finished or not: what a discard deletes.
     pub(crate) fn started(&self) -> &[Path] {
         &self.started
+    }
+
+    /// Notes for each file which of the rows it holds.
+    pub(crate) fn number_rows(&mut self) {
+        self.numbered = true;
     }
 
     /// Writes rows of the table's columns.
@@ -193,16 +215,7 @@ impl TableWriter {
     }
 
     fn write_partitioned(&mut self, batch: &RecordBatch) -> Result<()> {
-        let invariant =
-            || Error::new(ErrorKind::Internal, "a partitioned write without partitions");
-        let keys: Vec<ArrayRef> =
-            self.partition.iter().map(|index| batch.column(*index).clone()).collect();
-        let rows = self
-            .partition_rows
-            .as_mut()
-            .ok_or_else(invariant)?
-            .convert_columns(&keys)
-            .map_err(encoding)?;
+        let (keys, rows) = self.partition_keys(batch)?;
         let mut groups: HashMap<&[u8], Vec<u32>> = HashMap::new();
         let encoded: Vec<_> = rows.iter().collect();
         for (index, row) in encoded.iter().enumerate() {
@@ -214,14 +227,19 @@ impl TableWriter {
         let first = self.rows;
         self.rows += batch.num_rows() as u64;
         let data = batch.project(&self.plain).map_err(encoding)?;
+        let mut late = Vec::new();
         for (key, rows) in groups {
-            let mut values = BTreeMap::new();
-            for (index, array) in self.partition.iter().zip(&keys) {
-                let name = self.schema.field(*index).name().clone();
-                values.insert(name, format_partition(array, rows[0] as usize)?);
+            let full = self.late.is_some() || self.open.len() >= OPEN_FILES;
+            if full && !self.open.contains_key(&key) {
+                late.extend(rows);
+                continue;
             }
-            let ordinals: Vec<u32> =
-                rows.iter().map(|row| (first + u64::from(*row)) as u32).collect();
+            let values = self.partition_values(&keys, rows[0] as usize)?;
+            let ordinals: Vec<u32> = if self.numbered {
+                rows.iter().map(|row| (first + u64::from(*row)) as u32).collect()
+            } else {
+                Vec::new()
+            };
             let part = if rows.len() == data.num_rows() {
                 data.clone()
             } else {
@@ -230,7 +248,81 @@ impl TableWriter {
             };
             self.write_to(key, values, std::slice::from_ref(&part), || Ordinals::List(ordinals))?;
         }
-        Ok(())
+        if late.is_empty() {
+            return Ok(());
+        }
+        late.sort_unstable();
+        let numbers = late.iter().map(|row| (first + u64::from(*row)) as i64).collect();
+        let rows =
+            arrow::compute::take_record_batch(batch, &UInt32Array::from(late)).map_err(encoding)?;
+        let sort = match &mut self.late {
+            Some(sort) => sort,
+            none => none.insert(PartitionSort::new(
+                &self.runtime,
+                self.environment.clone(),
+                &self.schema,
+                &self.partition,
+            )?),
+        };
+        sort.add(&rows, numbers)
+    }
+
+    /// Writes the rows that waited, one partition after the other.
+    fn write_late(&mut self, mut sort: PartitionSort) -> Result<()> {
+        let mut current = Vec::new();
+        while let Some(batch) = sort.next()? {
+            let (keys, rows) = self.partition_keys(&batch)?;
+            let numbers = batch.column(self.schema.fields().len()).clone();
+            let numbers = numbers.as_primitive::<Int64Type>().values();
+            let data = batch.project(&self.plain).map_err(encoding)?;
+            let mut from = 0;
+            while from < batch.num_rows() {
+                let key = rows.row(from);
+                let same = (from..batch.num_rows()).take_while(|row| rows.row(*row) == key);
+                let to = from + same.count();
+                if current != key.data() {
+                    if let Some(file) = self.open.remove(&current) {
+                        self.finish_file(file)?;
+                    }
+                    current = key.data().to_vec();
+                }
+                let values = self.partition_values(&keys, from)?;
+                let ordinals = if self.numbered {
+                    numbers[from..to].iter().map(|number| *number as u32).collect()
+                } else {
+                    Vec::new()
+                };
+                let part = data.slice(from, to - from);
+                self.write_to(current.clone(), values, &[part], || Ordinals::List(ordinals))?;
+                from = to;
+            }
+        }
+        match self.open.remove(&current) {
+            Some(file) => self.finish_file(file),
+            None => Ok(()),
+        }
+    }
+
+    /// The partition columns of rows, and the same as bytes that can be compared.
+    fn partition_keys(&mut self, batch: &RecordBatch) -> Result<(Vec<ArrayRef>, Rows)> {
+        let invariant =
+            || Error::new(ErrorKind::Internal, "a partitioned write without partitions");
+        let keys: Vec<ArrayRef> =
+            self.partition.iter().map(|index| batch.column(*index).clone()).collect();
+        let converter = self.partition_rows.as_mut().ok_or_else(invariant)?;
+        let rows = converter.convert_columns(&keys).map_err(encoding)?;
+        Ok((keys, rows))
+    }
+
+    fn partition_values(
+        &self,
+        keys: &[ArrayRef],
+        row: usize,
+    ) -> Result<BTreeMap<String, Option<String>>> {
+        let named = self.partition.iter().zip(keys).map(|(index, array)| {
+            Ok((self.schema.field(*index).name().clone(), format_partition(array, row)?))
+        });
+        named.collect()
     }
 
     fn write_to(
@@ -254,8 +346,7 @@ impl TableWriter {
         file.encode(batches, self.settings.parallelism)?;
         let encoded = file.in_progress();
         if file.group_rows >= self.settings.row_group_rows || encoded >= GROUP_BYTES {
-            file.close_group(self.settings.parallelism)?;
-            file.upload(&self.runtime, PART_BYTES)?;
+            file.close_group(self.settings.parallelism, &self.runtime)?;
         }
         // A file grows with what was written before it: small tables get files that an upsert can
         // leave alone, large ones do not get too many.
@@ -272,7 +363,7 @@ impl TableWriter {
     fn keep_memory(&mut self) -> Result<()> {
         loop {
             let total: usize = self.open.values().map(OpenFile::memory).sum();
-            if total < OPEN_BYTES && self.open.len() < 512 {
+            if total < OPEN_BYTES {
                 return Ok(());
             }
             let largest =
@@ -311,9 +402,10 @@ impl TableWriter {
     }
 
     fn finish_file(&mut self, mut file: OpenFile) -> Result<()> {
-        file.close_group(self.settings.parallelism)?;
+        file.close_group(self.settings.parallelism, &self.runtime)?;
         let metadata = file.writer.finish().map_err(encoding)?;
-        file.upload(&self.runtime, 0)?;
+        let rest = file.sink.take_all();
+        file.upload(&self.runtime, rest)?;
         failpoint!("stage.after-file");
         self.runtime
             .block_on(file.upload.complete())
@@ -346,11 +438,15 @@ impl TableWriter {
         for (_, file) in open {
             self.finish_file(file)?;
         }
+        if let Some(late) = self.late.take() {
+            self.write_late(late)?;
+        }
         Ok(std::mem::take(&mut self.written))
     }
 
     /// Deletes everything that was begun.
     pub(crate) fn abort(&mut self) {
+        self.late = None;
         for (_, mut file) in self.open.drain() {
             let _ = self.runtime.block_on(file.upload.abort());
         }
@@ -483,24 +579,52 @@ struct Column {
     chunks: Vec<ArrowColumnChunk>,
 }
 
-/// Collects what the Parquet writer writes until it is handed on.
+/// Collects what the Parquet writer writes, in parts, until it is handed on.
 #[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
+struct Sink(Arc<Mutex<Parts>>);
+
+#[derive(Default)]
+struct Parts {
+    full: Vec<Vec<u8>>,
+    open: Vec<u8>,
+}
 
 impl Sink {
-    fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The parts that have their size.
+    fn take_full(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut lock(&self.0).full)
+    }
+
+    /// These and what is left.
+    fn take_all(&self) -> Vec<Vec<u8>> {
+        let mut parts = lock(&self.0);
+        let mut all = std::mem::take(&mut parts.full);
+        let open = std::mem::take(&mut parts.open);
+        if !open.is_empty() {
+            all.push(open);
+        }
+        all
     }
 
     fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        let parts = lock(&self.0);
+        parts.full.iter().map(Vec::len).sum::<usize>() + parts.open.len()
     }
 }
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
+        let mut parts = lock(&self.0);
+        let room = PART_BYTES - parts.open.len();
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        parts.open.extend_from_slice(taken);
+        if parts.open.len() == PART_BYTES {
+            // Who fills one part will fill another.
+            let next = Vec::with_capacity(PART_BYTES);
+            let full = std::mem::replace(&mut parts.open, next);
+            parts.full.push(full);
+        }
+        Ok(taken.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -584,7 +708,9 @@ impl OpenFile {
         Ok(())
     }
 
-    fn close_group(&mut self, threads: usize) -> Result<()> {
+    /// Ends the row group. Its columns are handed on one after the other, so that there are not two
+    /// copies of the whole group.
+    fn close_group(&mut self, threads: usize, runtime: &tokio::runtime::Handle) -> Result<()> {
         if self.group_rows == 0 {
             return Ok(());
         }
@@ -602,6 +728,8 @@ impl OpenFile {
             for chunk in std::mem::take(&mut lock(column).chunks) {
                 chunk.append_to_row_group(&mut group).map_err(encoding)?;
             }
+            let parts = self.sink.take_full();
+            self.bytes += put_parts(&mut *self.upload, runtime, parts, &self.location)?;
         }
         group.close().map_err(encoding)?;
         self.writer.flush().map_err(|error| {
@@ -611,17 +739,9 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Hands on what was written when it is at least so much.
-    fn upload(&mut self, runtime: &tokio::runtime::Handle, least: usize) -> Result<()> {
-        if self.sink.len() <= least {
-            return Ok(());
-        }
-        let part = self.sink.take();
-        self.bytes += part.len() as u64;
-        let put = self.upload.put_part(part.into());
-        runtime
-            .block_on(put)
-            .map_err(|error| store_error(error, "a data file cannot be written", &self.location))
+    fn upload(&mut self, runtime: &tokio::runtime::Handle, parts: Vec<Vec<u8>>) -> Result<()> {
+        self.bytes += put_parts(&mut *self.upload, runtime, parts, &self.location)?;
+        Ok(())
     }
 
     /// Encoded bytes that are not handed to the store yet.
@@ -654,6 +774,23 @@ impl OpenFile {
             .sum();
         open + self.sink.len()
     }
+}
+
+/// Hands parts to the store; gives how many bytes they have.
+fn put_parts(
+    upload: &mut dyn MultipartUpload,
+    runtime: &tokio::runtime::Handle,
+    parts: Vec<Vec<u8>>,
+    location: &Path,
+) -> Result<u64> {
+    let mut bytes = 0;
+    for part in parts {
+        bytes += part.len() as u64;
+        runtime
+            .block_on(upload.put_part(part.into()))
+            .map_err(|error| store_error(error, "a data file cannot be written", location))?;
+    }
+    Ok(bytes)
 }
 
 /// Runs work for each column, the costliest first, on so many threads.

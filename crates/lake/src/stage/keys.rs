@@ -15,7 +15,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::ScalarValue;
 use datafusion::functions_aggregate::min_max::{MaxAccumulator, MinAccumulator};
 use datafusion::logical_expr::Accumulator;
-use tidemill_core::{Error, ErrorKind, Result};
+use tidemill_core::{Error, ErrorKind, NullKeys, Result};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// How many keys an error names.
@@ -277,6 +277,10 @@ pub(crate) struct KeyCollector {
     pub ranges: Option<Vec<(ScalarValue, ScalarValue)>>,
     /// Whether a key has a NULL.
     has_nulls: bool,
+    null_keys: NullKeys,
+    /// How many rows have a NULL in their key, and which columns those are.
+    null_rows: u64,
+    null_columns: Vec<String>,
     /// More keys than may be held: the table is not complete.
     pub overflow: bool,
     limit: usize,
@@ -292,6 +296,7 @@ impl KeyCollector {
         key: &[String],
         null_safe: bool,
         repeated: Repeated,
+        null_keys: NullKeys,
         limit: usize,
     ) -> Result<Self> {
         let encoder = KeyEncoder::new(schema, key, null_safe)?;
@@ -311,6 +316,9 @@ impl KeyCollector {
             superseded: Vec::new(),
             ranges: None,
             has_nulls: false,
+            null_keys,
+            null_rows: 0,
+            null_columns: Vec::new(),
             overflow: false,
             limit,
             shown: Vec::new(),
@@ -323,7 +331,7 @@ impl KeyCollector {
     /// Sees rows in stream order.
     pub(crate) fn collect(&mut self, batch: &RecordBatch) -> Result<()> {
         let columns = key_columns(batch, self.encoder.names())?;
-        self.has_nulls |= columns.iter().any(|column| column.null_count() > 0);
+        self.note_nulls(&columns);
         for (column, (min, max)) in columns.iter().zip(&mut self.accumulators) {
             let values = std::slice::from_ref(column);
             min.update_batch(values).and_then(|()| max.update_batch(values)).map_err(|error| {
@@ -348,6 +356,47 @@ impl KeyCollector {
             self.repeated_rows = 0;
         }
         Ok(())
+    }
+
+    fn note_nulls(&mut self, columns: &[ArrayRef]) {
+        let mut nulls = None;
+        for (column, name) in columns.iter().zip(self.encoder.names()) {
+            let column = column.logical_nulls().filter(|nulls| nulls.null_count() > 0);
+            if column.is_some() && !self.null_columns.contains(name) {
+                self.null_columns.push(name.clone());
+            }
+            nulls = NullBuffer::union(nulls.as_ref(), column.as_ref());
+        }
+        if let Some(nulls) = nulls {
+            self.has_nulls = true;
+            self.null_rows += nulls.null_count() as u64;
+        }
+    }
+
+    /// Refuses NULLs in keys unless they are wanted. To be called when every row was seen.
+    pub(crate) fn check_nulls(&self) -> Result<()> {
+        if self.null_rows == 0 || self.encoder.null_safe || self.null_keys == NullKeys::Insert {
+            return Ok(());
+        }
+        let rows = match self.null_rows {
+            1 => "1 new row has".to_owned(),
+            rows => format!("{rows} new rows have"),
+        };
+        Err(Error::new(
+            ErrorKind::Data,
+            format!(
+                "{rows} a NULL in the key, which equals no other: each run would add such rows again"
+            ),
+        )
+        .with(
+            if self.null_columns.len() == 1 { "column" } else { "columns" },
+            self.null_columns.join(", "),
+        )
+        .with(
+            "hint",
+            "leave them out or fill the key in the query (`coalesce`); \
+             `meta: {null_keys: insert}` adds them in every run, as dbt does",
+        ))
     }
 
     /// Takes those keys for which `wanted` holds.

@@ -4,6 +4,7 @@ mod columns;
 mod encode;
 mod hash;
 mod keys;
+mod partition;
 mod rewrite;
 mod sink;
 
@@ -339,6 +340,7 @@ impl Plan {
         let writer = encode::TableWriter::new(
             inner.storage.clone(),
             tokio::runtime::Handle::current(),
+            inner.options.runtime.clone(),
             inner.write_settings(),
             self.base.location.clone(),
             format!("{}-{stage}", self.writer),

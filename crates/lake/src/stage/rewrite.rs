@@ -19,7 +19,8 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use serde_json::json;
 use tidemill_core::{
-    BatchStream, Duplicates, Error, ErrorKind, Result, ResultExt, StageRequest, Staged, WriteMode,
+    BatchStream, Duplicates, Error, ErrorKind, NullKeys, Result, ResultExt, StageRequest, Staged,
+    WriteMode,
 };
 
 use super::columns::{conform, conform_array};
@@ -40,6 +41,7 @@ struct Task {
     /// The columns by which old rows are found.
     key: Vec<String>,
     null_safe: bool,
+    null_keys: NullKeys,
     repeated: Repeated,
     /// Only these columns of old rows change.
     update: Option<Vec<String>>,
@@ -53,15 +55,17 @@ impl Task {
             operation: "append",
             key: Vec::new(),
             null_safe: false,
+            null_keys: NullKeys::Insert,
             repeated: Repeated::Keep,
             update: None,
             values: None,
         };
         match mode {
             WriteMode::Replace | WriteMode::Append => task,
-            WriteMode::Upsert { key, update, duplicates } => Task {
+            WriteMode::Upsert { key, update, duplicates, null_keys } => Task {
                 operation: "upsert",
                 key,
+                null_keys,
                 update,
                 repeated: match duplicates {
                     Duplicates::KeepLast => Repeated::KeepLast,
@@ -69,7 +73,9 @@ impl Task {
                 },
                 ..task
             },
-            WriteMode::DeleteInsert { key } => Task { operation: "delete+insert", key, ..task },
+            WriteMode::DeleteInsert { key, null_keys } => {
+                Task { operation: "delete+insert", key, null_keys, ..task }
+            }
             // A partition of NULLs is a partition.
             WriteMode::ReplaceWhere { columns } => {
                 Task { operation: "replace where", key: columns, null_safe: true, ..task }
@@ -103,11 +109,12 @@ impl Plan {
         let mut sink = self.sink(inner, base_hash.is_some() || self.base.table.is_none())?;
         sink.observers = request.observers;
         if !task.key.is_empty() && task.values.is_none() {
-            sink.keys = Some(KeyCollector::new(
+            sink.collect_keys(KeyCollector::new(
                 &self.evolution.schema,
                 &task.key,
                 task.null_safe,
                 task.repeated,
+                task.null_keys,
                 inner.options.keys_in_memory,
             )?);
         }
@@ -181,6 +188,7 @@ impl Plan {
     ) -> Result<(Vec<String>, Option<u128>)> {
         let mut collector = done.keys.take();
         if let Some(collector) = &mut collector {
+            collector.check_nulls()?;
             // Names the keys that occur twice.
             if !collector.overflow {
                 collector.finish()?;
@@ -194,6 +202,7 @@ impl Plan {
                     &task.key,
                     false,
                     Repeated::Keep,
+                    NullKeys::Insert,
                     usize::MAX,
                 )?;
                 let column: ArrayRef = Arc::new(StringArray::from(values.clone()));
@@ -224,6 +233,8 @@ impl Plan {
             .as_mut()
             .map(|collector| std::mem::take(&mut collector.superseded).into_iter().collect())
             .unwrap_or_default();
+        // A row that another new one replaced at once was not written.
+        done.rows -= leave.len() as u64;
         let mut change: Option<u128> = Some(0);
         let replacement = match &task.update {
             Some(columns) => {
@@ -420,18 +431,30 @@ impl Plan {
         }
         let names: Vec<String> =
             self.evolution.schema.fields().iter().map(|field| field.name().clone()).collect();
-        let mut sources = Vec::new();
-        for written in &again {
-            sources
-                .push((written.ordinals.clone(), self.read_written(inner, written, &names).await?));
-        }
+        let table = Arc::new(TableState {
+            schema: self.evolution.schema.clone(),
+            ..self.preview_of_columns()?
+        });
+        let sources = again
+            .iter()
+            .map(|written| {
+                let file = LiveFile::new(written.add.clone(), &self.base.location)?;
+                Ok((written.ordinals.clone(), Arc::new(file)))
+            })
+            .collect::<Result<Vec<_>>>()?;
         let leave = Arc::new(leave.clone());
         let gone = Arc::new(Mutex::new(done.hash.map(|_| 0u128)));
         let sum = gone.clone();
-        let streams = futures::stream::iter(sources).flat_map(move |(ordinals, stream)| {
+        let (lake, names) = (inner.clone(), Arc::new(names));
+        // There may be many files: one after the other is opened.
+        let opened = futures::stream::iter(sources).then(move |(ordinals, file)| {
+            let (lake, table, names) = (lake.clone(), table.clone(), names.clone());
+            async move { Ok((ordinals, read_file(&lake, &table, &file, &names).await?)) }
+        });
+        let streams = opened.map_ok(move |(ordinals, stream): (Ordinals, BatchStream)| {
             let (leave, sum) = (leave.clone(), sum.clone());
             let mut row = 0usize;
-            stream.batches.map(move |batch| {
+            stream.batches.map(move |batch: Result<RecordBatch>| {
                 let batch = batch?;
                 let keep: BooleanArray = (0..batch.num_rows())
                     .map(|index| Some(!leave.contains(&ordinal(&ordinals, row + index))))
@@ -448,7 +471,7 @@ impl Plan {
                     .or_error(ErrorKind::Internal, "rows cannot be filtered")
             })
         });
-        let stream = BatchStream::new(self.evolution.schema.clone(), streams);
+        let stream = BatchStream::new(self.evolution.schema.clone(), streams.try_flatten());
         let rewritten = feed(stream, self.sink(inner, false)?).await?;
         *change = change.zip(*lock(&gone)).map(|(sum, gone)| sum.wrapping_add(gone));
         let old: Vec<Path> = again.iter().map(|written| written.location.clone()).collect();

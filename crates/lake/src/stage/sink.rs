@@ -1,7 +1,7 @@
 //! The way of rows from a stream into data files: brought to the table's columns, watched, hashed
 //! and encoded on a blocking thread, while the next rows are being made.
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use object_store::path::Path;
@@ -9,7 +9,7 @@ use tidemill_core::{BatchStream, Error, ErrorKind, Measurement, Observer, Result
 use tokio::sync::mpsc;
 
 use super::columns::conform;
-use super::encode::{LOT_ROWS, TableWriter, Written};
+use super::encode::{LOT_BYTES, LOT_ROWS, TableWriter, Written};
 use super::hash;
 use super::keys::KeyCollector;
 
@@ -18,8 +18,7 @@ pub(crate) struct RowSink {
     writer: TableWriter,
     schema: SchemaRef,
     pub observers: Vec<Box<dyn Observer>>,
-    /// Collects the keys of the rows.
-    pub keys: Option<KeyCollector>,
+    keys: Option<KeyCollector>,
     hash: Option<u128>,
     hash_rows: u64,
     rows: u64,
@@ -48,6 +47,12 @@ impl RowSink {
             hash_rows,
             rows: 0,
         }
+    }
+
+    /// Collects the keys of the rows as well.
+    pub(crate) fn collect_keys(&mut self, keys: KeyCollector) {
+        self.writer.number_rows();
+        self.keys = Some(keys);
     }
 
     /// Takes rows on.
@@ -111,7 +116,7 @@ enum Message {
 
 /// Feeds a stream into a sink. On error, and when the caller goes away, nothing is left behind.
 pub(crate) async fn feed(mut rows: BatchStream, sink: RowSink) -> Result<Done> {
-    let (sender, mut receiver) = mpsc::channel::<Message>(2);
+    let (sender, mut receiver) = mpsc::channel::<Message>(1);
     let encoder = tokio::task::spawn_blocking(move || {
         let mut sink = sink;
         while let Some(message) = receiver.blocking_recv() {
@@ -130,7 +135,7 @@ pub(crate) async fn feed(mut rows: BatchStream, sink: RowSink) -> Result<Done> {
     });
     let mut failed = None;
     let mut lot = Vec::new();
-    let mut count = 0;
+    let (mut count, mut bytes) = (0, 0);
     while let Some(batch) = rows.batches.next().await {
         match batch {
             Ok(batch) => {
@@ -138,14 +143,17 @@ pub(crate) async fn feed(mut rows: BatchStream, sink: RowSink) -> Result<Done> {
                     continue;
                 }
                 // Batches that are larger than a lot go in pieces, so that memory stays bounded.
+                let row_bytes = bytes_of(&batch).div_ceil(batch.num_rows()).max(1);
+                let most = (LOT_BYTES / row_bytes).clamp(1, LOT_ROWS);
                 let mut offset = 0;
                 while offset < batch.num_rows() {
-                    let length = (batch.num_rows() - offset).min(LOT_ROWS);
+                    let length = (batch.num_rows() - offset).min(most);
                     lot.push(batch.slice(offset, length));
                     count += length;
+                    bytes += length * row_bytes;
                     offset += length;
-                    if count >= LOT_ROWS {
-                        count = 0;
+                    if count >= LOT_ROWS || bytes >= LOT_BYTES {
+                        (count, bytes) = (0, 0);
                         if sender.send(Message::Rows(std::mem::take(&mut lot))).await.is_err() {
                             break;
                         }
@@ -175,4 +183,13 @@ pub(crate) async fn feed(mut rows: BatchStream, sink: RowSink) -> Result<Done> {
         Some(error) => Err(error),
         None => done,
     }
+}
+
+/// What the rows of a batch take, whatever else their buffers hold.
+fn bytes_of(batch: &RecordBatch) -> usize {
+    let bytes = |column: &ArrayRef| {
+        let data = column.to_data();
+        data.get_slice_memory_size().unwrap_or_else(|_| column.len() * 16)
+    };
+    batch.columns().iter().map(bytes).sum()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use proptest::prelude::*;
-use tidemill_core::{Duplicates, Maintenance, TableStore, WriteMode};
+use tidemill_core::{Duplicates, Maintenance, NullKeys, TableStore, WriteMode};
 
 use crate::support::*;
 
@@ -95,10 +95,15 @@ fn mode(op: &Op) -> WriteMode {
     match op {
         Op::Replace(_) | Op::Compact => WriteMode::Replace,
         Op::Append(_) => WriteMode::Append,
-        Op::Upsert(_, wide) => {
-            WriteMode::Upsert { key: key(*wide), update: None, duplicates: Duplicates::KeepLast }
+        Op::Upsert(_, wide) => WriteMode::Upsert {
+            key: key(*wide),
+            update: None,
+            duplicates: Duplicates::KeepLast,
+            null_keys: NullKeys::Insert,
+        },
+        Op::DeleteInsert(_, wide) => {
+            WriteMode::DeleteInsert { key: key(*wide), null_keys: NullKeys::Insert }
         }
-        Op::DeleteInsert(_, wide) => WriteMode::DeleteInsert { key: key(*wide) },
         Op::ReplaceWhere(_) => WriteMode::ReplaceWhere { columns: vec!["b".into()] },
         Op::ReplaceValues(_, values) => WriteMode::ReplaceValues {
             column: "b".into(),

@@ -9,8 +9,8 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tempfile::TempDir;
 use tidemill_core::{
-    At, BatchStream, Duplicates, PublishChange, PublishMeta, Published, RelationName, Result,
-    RunId, StageRequest, Staged, TableStore, WriteMode,
+    At, BatchStream, Duplicates, NullKeys, PublishChange, PublishMeta, Published, RelationName,
+    Result, RunId, StageRequest, Staged, TableStore, WriteMode,
 };
 use tidemill_lake::{Lake, LakeOptions};
 
@@ -147,5 +147,32 @@ pub fn upsert(key: &[&str]) -> WriteMode {
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         update: None,
         duplicates: Duplicates::KeepLast,
+        null_keys: NullKeys::Insert,
+    }
+}
+
+impl TestLake {
+    /// How many data files the table has, by its log.
+    pub fn files(&self, name: &str) -> usize {
+        let log = self.folder.path().join(name.replace('.', "/")).join("_delta_log");
+        let mut commits: Vec<_> = std::fs::read_dir(log)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .collect();
+        commits.sort();
+        let mut files = std::collections::HashSet::new();
+        for commit in commits {
+            for line in std::fs::read_to_string(commit).unwrap().lines() {
+                let action: serde_json::Value = serde_json::from_str(line).unwrap();
+                if let Some(path) = action["add"]["path"].as_str() {
+                    files.insert(path.to_owned());
+                }
+                if let Some(path) = action["remove"]["path"].as_str() {
+                    files.remove(path);
+                }
+            }
+        }
+        files.len()
     }
 }

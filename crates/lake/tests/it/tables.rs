@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::*;
 use arrow::datatypes::*;
 use tidemill_core::{
-    At, ColumnChange, Duplicates, ErrorKind, PublishChange, PublishMeta, SchemaChange, TableStore,
-    WriteMode,
+    At, BatchStream, ColumnChange, Duplicates, ErrorKind, NullKeys, PublishChange, PublishMeta,
+    SchemaChange, StageRequest, TableStore, WriteMode,
 };
 
 use crate::support::*;
@@ -184,8 +184,12 @@ async fn upserts_touch_what_they_must() {
 async fn a_model_that_gives_one_key_twice_is_told_which() {
     let lake = TestLake::new().await;
     lake.write("s.t", WriteMode::Replace, people(&[(1, "a")])).await.unwrap();
-    let mode =
-        WriteMode::Upsert { key: vec!["id".into()], update: None, duplicates: Duplicates::Fail };
+    let mode = WriteMode::Upsert {
+        key: vec!["id".into()],
+        update: None,
+        duplicates: Duplicates::Fail,
+        null_keys: NullKeys::Fail,
+    };
     let error = lake.write("s.t", mode, people(&[(7, "b"), (7, "c")])).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Data);
     assert!(error.to_string().contains("id = 7"), "{error}");
@@ -276,6 +280,7 @@ async fn an_upsert_can_update_some_columns_only() {
         key: vec!["id".into()],
         update: Some(vec!["n".into()]),
         duplicates: Duplicates::KeepLast,
+        null_keys: NullKeys::Fail,
     };
     let published =
         lake.write("s.t", mode, rows(&[(2, "ignored", 20), (4, "d", 40)])).await.unwrap();
@@ -302,7 +307,7 @@ async fn delete_and_insert_keeps_repeated_keys_and_nulls_match_nothing() {
     lake.write("s.t", WriteMode::Replace, rows(&[(Some(1), "a"), (Some(2), "b"), (None, "n")]))
         .await
         .unwrap();
-    let mode = WriteMode::DeleteInsert { key: vec!["id".into()] };
+    let mode = WriteMode::DeleteInsert { key: vec!["id".into()], null_keys: NullKeys::Insert };
     lake.write("s.t", mode, rows(&[(Some(2), "x"), (Some(2), "y"), (None, "m")])).await.unwrap();
     assert_eq!(lake.rows("s.t").await, [",m", ",n", "1,a", "2,x", "2,y"]);
     // A partition of NULLs is replaced like any other.
@@ -434,4 +439,97 @@ pub fn walk(folder: &std::path::Path) -> impl Iterator<Item = String> {
         }
     }
     found.into_iter()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn null_keys_of_a_model_are_refused_unless_wanted() {
+    let lake = TestLake::new().await;
+    let rows = |rows: &[(Option<i64>, Option<i64>, &str)]| {
+        let a: ArrayRef = Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.0)));
+        let b: ArrayRef = Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.1)));
+        let c: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.2)));
+        batch(vec![("a", a), ("b", b), ("name", c)])
+    };
+    lake.write("s.t", WriteMode::Replace, rows(&[(Some(1), Some(1), "old")])).await.unwrap();
+    let new = rows(&[(Some(1), Some(1), "new"), (None, Some(2), "x"), (Some(3), None, "y")]);
+    let modes = |null_keys| {
+        let key = vec!["a".to_owned(), "b".to_owned()];
+        [
+            WriteMode::Upsert {
+                key: key.clone(),
+                update: None,
+                duplicates: Duplicates::Fail,
+                null_keys,
+            },
+            WriteMode::DeleteInsert { key, null_keys },
+        ]
+    };
+    for mode in modes(NullKeys::Fail) {
+        let error = lake.write("s.t", mode, new.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data);
+        let text = error.report();
+        for part in ["2 new rows have a NULL in the key", "a, b", "null_keys: insert"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(lake.rows("s.t").await, ["1,1,old"]);
+    }
+    assert_eq!(lake.lake.orphans().await.unwrap().len(), 0, "nothing is left behind");
+    for mode in modes(NullKeys::Insert) {
+        lake.write("s.t", mode, new.clone()).await.unwrap();
+    }
+    assert_eq!(lake.rows("s.t").await, [",2,x", ",2,x", "1,1,new", "3,,y", "3,,y"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_partitions_get_a_file_each_and_no_more() {
+    let lake = TestLake::new().await;
+    const PARTITIONS: i64 = 700;
+    // Each batch has rows of every partition.
+    let rows = |from: i64, to: i64, partitions: i64| {
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(from..to));
+        let days: ArrayRef = Arc::new(Int64Array::from_iter(
+            (from..to).map(|id| (id % partitions != 5).then_some(id % partitions)),
+        ));
+        batch(vec![("id", ids), ("day", days)])
+    };
+    let write = |mode, batches: Vec<RecordBatch>| async {
+        let staged = lake
+            .lake
+            .stage(StageRequest {
+                relation: relation("s.t"),
+                mode,
+                partition_by: vec!["day".to_owned()],
+                rows: BatchStream::from_batches(batches[0].schema(), batches),
+                base: lake.lake.snapshot(At::Now).await?,
+                comments: vec![],
+                observers: vec![],
+                run: run(),
+            })
+            .await?;
+        publish(&lake.lake, staged).await
+    };
+    let files = || async {
+        let out = lake.query("s.t", "select count(*), count(distinct day), sum(id) from t").await;
+        (lake.files("s.t"), out)
+    };
+    let all = (0..6).map(|part| rows(part * 2_000, (part + 1) * 2_000, PARTITIONS)).collect();
+    write(WriteMode::Replace, all).await.unwrap();
+    let sum: i64 = (0..12_000).sum();
+    let (count, out) = files().await;
+    assert_eq!(out, [format!("12000,{},{sum}", PARTITIONS - 1)]);
+    assert_eq!(count, 700);
+    // Half of them are written again, those of NULL among them.
+    let again = rows(0, 350, 350);
+    let mode = WriteMode::ReplaceWhere { columns: vec!["day".to_owned()] };
+    write(mode, vec![again]).await.unwrap();
+    let sum: i64 =
+        (0..12_000).filter(|id| id % PARTITIONS >= 350).sum::<i64>() + (0..350).sum::<i64>();
+    let (count, out) = files().await;
+    assert_eq!(count, 700);
+    assert_eq!(out[0].rsplit(',').next().unwrap(), sum.to_string());
+    // An upsert has to know which file holds which of the new rows, also of those that waited.
+    let twice: Vec<RecordBatch> = vec![rows(0, 700, PARTITIONS), rows(0, 700, PARTITIONS)];
+    write(upsert(&["id", "day"]), twice).await.unwrap();
+    let duplicates = "select count(*) from (select id from t where day is not null group by id having count(*) > 1) as d";
+    assert_eq!(lake.query("s.t", duplicates).await, ["0"]);
 }

@@ -16,7 +16,8 @@ use object_store::{
 };
 use serde_json::json;
 use tidemill_core::{
-    At, ErrorKind, Position, PublishChange, PublishMeta, RelationKind, TableStore, WriteMode,
+    At, ErrorKind, NullKeys, Position, PublishChange, PublishMeta, RelationKind, TableStore,
+    WriteMode,
 };
 use tidemill_lake::{Lake, LakeOptions};
 
@@ -257,4 +258,164 @@ async fn a_lost_request_or_a_lost_answer_loses_and_doubles_nothing() {
             assert_eq!(table.position, Some(done), "{what}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_upserts_replacements_and_maintenance_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path()).await;
+    let seed: Vec<(i64, &str)> = (0..20).map(|id| (id, "seed")).collect();
+    let staged = stage(&first, "s.t", WriteMode::Replace, vec![], people(&seed)).await.unwrap();
+    publish(&first, staged).await.unwrap();
+    let commits = if std::env::var("TIDEMILL_SOAK").is_ok() { 200 } else { 6 };
+    let names: [&'static str; 6] = ["v0", "v1", "v2", "v3", "v4", "v5"];
+    let mut tasks = Vec::new();
+    for writer in 0..3i64 {
+        let folder = folder.path().to_path_buf();
+        tasks.push(tokio::spawn(async move {
+            let lake = open(&folder).await;
+            for commit in 0..commits {
+                loop {
+                    let name = names[commit as usize % names.len()];
+                    let (mode, rows) = match writer {
+                        0 => (WriteMode::Append, people(&[(1000 + commit, "append")])),
+                        1 => (upsert(&["id"]), people(&[(3, name), (4, name)])),
+                        _ => (
+                            WriteMode::DeleteInsert {
+                                key: vec!["id".into()],
+                                null_keys: NullKeys::Fail,
+                            },
+                            people(&[(7, name), (7, name)]),
+                        ),
+                    };
+                    let staged = Arc::new(stage(&lake, "s.t", mode, vec![], rows).await.unwrap());
+                    let meta = PublishMeta { rebase: writer == 0, ..PublishMeta::default() };
+                    let change = PublishChange::Table(staged.clone(), meta);
+                    match lake.publish(vec![change], &run()).await {
+                        Ok(_) => break,
+                        Err(error) if error.kind() == ErrorKind::Conflict => {
+                            lake.discard(&staged).await.unwrap();
+                        }
+                        Err(error) => panic!("{}", error.report()),
+                    }
+                }
+            }
+        }));
+    }
+    let running = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let keeper = {
+        let (folder, running) = (folder.path().to_path_buf(), running.clone());
+        tokio::spawn(async move {
+            let lake = open(&folder).await;
+            while running.load(Ordering::SeqCst) {
+                let report = lake.maintain(&tidemill_core::Maintenance::default()).await.unwrap();
+                assert_eq!(report.warnings, Vec::<String>::new());
+                // A reader looks at one whole state.
+                let snapshot = lake.snapshot(At::Now).await.unwrap();
+                let table = snapshot.get(&relation("s.t")).unwrap();
+                lake.provider(table).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    for task in tasks {
+        task.await.unwrap();
+    }
+    running.store(false, Ordering::SeqCst);
+    keeper.await.unwrap();
+    let lake = TestLake { lake: first, folder, runtime: Default::default() };
+    lake.lake.register(&lake.runtime);
+    let last = names[(commits as usize - 1) % names.len()];
+    let mut expected: Vec<String> = (0..20)
+        .filter(|id| ![3, 4, 7].contains(id))
+        .map(|id| format!("{id},seed"))
+        .chain([3, 4, 7, 7].map(|id| format!("{id},{last}")))
+        .chain((0..commits).map(|commit| format!("{},append", 1000 + commit)))
+        .collect();
+    expected.sort();
+    assert_eq!(lake.rows("s.t").await, expected);
+    assert_eq!(lake.lake.repair().await.unwrap().problems, []);
+}
+
+/// A small file system of its own, if this machine lets us have one.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(folder.path())
+            .stderr(std::process::Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        if !mounted {
+            eprintln!("SKIPPED: no small file system can be mounted here");
+        }
+        mounted.then_some(SmallDisk(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_and_survived() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let mut failures = 0;
+    for free in 0..24u64 {
+        let folder = disk.0.path().join(format!("lake{free}"));
+        let lake = open(&folder).await;
+        let rows: Vec<(i64, &str)> = (0..2000).map(|id| (id, "row")).collect();
+        let staged = stage(&lake, "s.t", WriteMode::Replace, vec![], people(&rows)).await.unwrap();
+        publish(&lake, staged).await.unwrap();
+
+        // Room for so many pages, and no more.
+        let filler = disk.0.path().join("filler");
+        fill(&filler, free * 4096);
+        let more: Vec<(i64, &str)> = (2000..4000).map(|id| (id, "row")).collect();
+        let first = async {
+            let staged = stage(&lake, "s.t", WriteMode::Append, vec![], people(&more)).await?;
+            publish(&lake, staged).await
+        }
+        .await;
+        if let Err(error) = &first {
+            failures += 1;
+            assert!(error.report().contains("the disk is full"), "{free}: {}", error.report());
+        }
+        let decided = matches!(&first, Err(error) if error.kind() == ErrorKind::Unknown);
+        let seen = lake.snapshot(At::Now).await.unwrap();
+        let rows = seen.get(&relation("s.t")).unwrap().rows;
+        assert!(rows == Some(2000) || rows == Some(4000), "{free}: {rows:?}");
+
+        // The same process works again when there is room.
+        std::fs::remove_file(&filler).unwrap();
+        let after = lake.recover().await.unwrap();
+        if first.is_ok() || decided {
+            assert_eq!(after.get(&relation("s.t")).unwrap().rows, Some(4000), "{free}");
+        } else {
+            let staged =
+                stage(&lake, "s.t", WriteMode::Append, vec![], people(&more)).await.unwrap();
+            let published = publish(&lake, staged).await.unwrap();
+            assert_eq!(published.snapshot.get(&relation("s.t")).unwrap().rows, Some(4000));
+        }
+        assert_eq!(lake.repair().await.unwrap().problems, []);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    assert!(failures > 0, "the disk was never full");
+}
+
+/// Fills the disk but for so many bytes.
+fn fill(path: &std::path::Path, keep: u64) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path).unwrap();
+    let page = [1u8; 4096];
+    let mut written = 0u64;
+    while file.write_all(&page).is_ok() {
+        written += page.len() as u64;
+    }
+    file.set_len(written.saturating_sub(keep)).unwrap();
 }

@@ -8,8 +8,9 @@ use super::index::each_place;
 use crate::files::input::Input;
 use crate::files::read::{Memory, Piece, Reject, raw_text};
 
-/// How many bytes a block has.
-const BLOCK: usize = 4 << 20;
+/// How many bytes a block has. What is under way of a file is some blocks and as many batches made of
+/// them.
+const BLOCK: usize = 2 << 20;
 
 /// Where the records of a text end.
 struct Boundaries {
