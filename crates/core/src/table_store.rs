@@ -60,11 +60,11 @@ pub enum WriteMode {
 /// the same rows written again are there twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NullKeys {
-    /// They are an error of kind [`crate::ErrorKind::Data`] that counts them and names the columns.
+    /// They are added each time, and counted in [`Staged::null_keys`].
     #[default]
-    Fail,
-    /// They are added each time.
     Insert,
+    /// They are an error of kind [`crate::ErrorKind::Data`] that counts them and names the columns.
+    Fail,
 }
 
 /// What happens when two new rows of an upsert have one key.
@@ -115,6 +115,8 @@ pub struct Staged {
     /// New rows that the table has by this stage (in [`WriteMode::Upsert`]: of several with one key
     /// one counts).
     pub rows_written: u64,
+    /// New rows with a NULL in their key, which were added without replacing any.
+    pub null_keys: u64,
     /// The order-free 128-bit hash of all rows that the table would have, where it was cheap to
     /// know (32 hex digits).
     pub hash: Option<String>,

@@ -81,6 +81,7 @@ impl MemoryTables {
             rows: Some(rows),
             bytes: None,
             rows_written: rows,
+            null_keys: 0,
             hash: None,
             column_changes: Vec::new(),
             observed: Vec::new(),

@@ -20,7 +20,7 @@ pub struct MaterializationConfig {
     pub merge_exclude_columns: Vec<String>,
     /// `ignore`, `append_new_columns`, `sync_all_columns`, `fail`.
     pub on_schema_change: Option<String>,
-    /// `fail` or `insert`: rows of an increment with a NULL in their key; `None` is `fail`.
+    /// `insert` or `fail`: rows of an increment with a NULL in their key; `None` is `insert`.
     pub null_keys: Option<String>,
 }
 
@@ -126,15 +126,15 @@ impl MaterializationConfig {
         }
     }
 
-    /// dbt adds rows with a NULL key in every run, so that they multiply unseen: that has to be asked
-    /// for.
+    /// As in dbt, rows with a NULL key are added in every run; they are counted and told, and a model
+    /// may refuse them.
     fn null_keys(&self) -> Result<NullKeys> {
         match self.null_keys.as_deref() {
-            None | Some("fail") => Ok(NullKeys::Fail),
-            Some("insert") => Ok(NullKeys::Insert),
+            None | Some("insert") => Ok(NullKeys::Insert),
+            Some("fail") => Ok(NullKeys::Fail),
             Some(other) => Err(Error::new(
                 ErrorKind::Config,
-                format!("`meta.null_keys: {other}` is not known; use fail or insert"),
+                format!("`meta.null_keys: {other}` is not known; use insert or fail"),
             )),
         }
     }
@@ -218,7 +218,7 @@ mod tests {
             (config(None, &[]), Ok(Increment::Append)),
             (
                 config(None, &["id"]),
-                Ok(Increment::DeleteInsert { key: key.clone(), null_keys: NullKeys::Fail }),
+                Ok(Increment::DeleteInsert { key: key.clone(), null_keys: NullKeys::Insert }),
             ),
             (
                 config(Some("merge"), &["id"]),
@@ -226,22 +226,22 @@ mod tests {
                     key: key.clone(),
                     update: None,
                     exclude: vec![],
-                    null_keys: NullKeys::Fail,
+                    null_keys: NullKeys::Insert,
                 }),
             ),
             (
                 MaterializationConfig {
-                    null_keys: Some("insert".to_owned()),
+                    null_keys: Some("fail".to_owned()),
                     ..config(Some("delete+insert"), &["id"])
                 },
-                Ok(Increment::DeleteInsert { key, null_keys: NullKeys::Insert }),
+                Ok(Increment::DeleteInsert { key, null_keys: NullKeys::Fail }),
             ),
             (
                 MaterializationConfig {
                     null_keys: Some("ignore".to_owned()),
                     ..config(Some("merge"), &["id"])
                 },
-                Err("use fail or insert"),
+                Err("use insert or fail"),
             ),
             (config(Some("delete+insert"), &[]), Err("needs `unique_key`")),
             (config(Some("insert_overwrite"), &[]), Err("needs `partition_by`")),

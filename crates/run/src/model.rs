@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tidemill_core::arrow_schema::Schema;
 use tidemill_core::{
-    BatchStream, Description, Error, ErrorKind, OverlayEntry, PublishedRelation, QueryContext,
-    RelationKind, RelationName, Result, SchemaChange, Snapshot, StageRequest, Staged, WriteMode,
+    BatchStream, Description, Error, ErrorKind, Event, OverlayEntry, PublishedRelation,
+    QueryContext, RelationKind, RelationName, Result, SchemaChange, Snapshot, StageRequest, Staged,
+    WriteMode,
 };
 use tidemill_plan::{
     Decision, Fingerprint, Increment, InputVersion, Inputs, MaterializationConfig, NodeState,
@@ -372,7 +373,20 @@ async fn stage_increment(
     };
     let context = QueryContext { snapshot: base.clone(), ..context.clone() };
     let rows = shared.doers.engine.query(&sql, &context).await?;
-    shared.stage(node, mode, &config.partition_by, rows, &base).await
+    let staged = shared.stage(node, mode, &config.partition_by, rows, &base).await?;
+    if staged.null_keys > 0 {
+        shared.doers.events.emit(Event::Notice {
+            node: Some(node.id.clone()),
+            code: "null-keys".to_owned(),
+            message: format!(
+                "{} new rows have a NULL in the key ({}), which equals no other: each run adds such \
+                 rows again (`meta: {{null_keys: fail}}` refuses them)",
+                staged.null_keys,
+                config.unique_key.join(", ")
+            ),
+        });
+    }
+    Ok(staged)
 }
 
 impl Shared {

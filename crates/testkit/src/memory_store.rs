@@ -250,6 +250,12 @@ impl TableStore for MemoryStore {
             }
             _ => new.num_rows() as u64,
         };
+        let null_keys = match &request.mode {
+            WriteMode::Upsert { key, .. } | WriteMode::DeleteInsert { key, .. } => {
+                texts(&new, key)?.iter().filter(|key| key.is_none()).count() as u64
+            }
+            _ => 0,
+        };
         let published = request.base.get(&request.relation);
         let old = self.state().tables.get(&request.relation).cloned();
         let (rows, column_changes) = match (&old, &request.mode) {
@@ -273,6 +279,7 @@ impl TableStore for MemoryStore {
             rows: Some(rows.num_rows() as u64),
             bytes: Some(rows.get_array_memory_size() as u64),
             rows_written: written,
+            null_keys,
             hash: None,
             column_changes,
             observed,

@@ -205,19 +205,20 @@ fn many_partitions_need_few_open_files() {
 }
 
 #[test]
-fn null_keys_of_an_increment_stop_it_unless_they_are_wanted() {
+fn null_keys_of_an_increment_are_told_or_refused() {
     let model = |meta: &str| {
         format!(
             "{{{{ config(materialized='incremental', unique_key='id'{meta}) }}}}\nselect id, v from {{{{ ref('s') }}}}"
         )
     };
-    let sandbox = Sandbox::new(&[("seeds/s.csv", "id,v\n1,a\n,b\n"), ("models/m.sql", &model(""))]);
+    let strict = model(", meta={'null_keys': 'fail'}");
+    let sandbox = Sandbox::new(&[("seeds/s.csv", "id,v\n1,a\n,b\n"), ("models/m.sql", &strict)]);
     sandbox.build().ok();
     sandbox.write("seeds/s.csv", "id,v\n1,c\n,b\n,d\n");
     let stopped = sandbox.build().fails_with(1);
-    stopped.says("2 new rows have a NULL in the key").says("id").says("null_keys: insert");
+    stopped.says("2 new rows have a NULL in the key").says("id").says("null_keys: fail");
     assert_eq!(sandbox.rows("select v from m order by v"), ["a", "b"], "the last version stays");
-    sandbox.write("models/m.sql", model(", meta={'null_keys': 'insert'}"));
-    sandbox.build().ok();
+    sandbox.write("models/m.sql", model(""));
+    sandbox.build().ok().says("2 new rows have a NULL in the key (id)");
     assert_eq!(sandbox.rows("select v from m order by v"), ["b", "b", "c", "d"]);
 }

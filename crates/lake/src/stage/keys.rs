@@ -373,6 +373,11 @@ impl KeyCollector {
         }
     }
 
+    /// How many rows have a NULL in their key, which therefore equals no other.
+    pub(crate) fn null_keys(&self) -> u64 {
+        if self.encoder.null_safe { 0 } else { self.null_rows }
+    }
+
     /// Refuses NULLs in keys unless they are wanted. To be called when every row was seen.
     pub(crate) fn check_nulls(&self) -> Result<()> {
         if self.null_rows == 0 || self.encoder.null_safe || self.null_keys == NullKeys::Insert {
@@ -395,7 +400,7 @@ impl KeyCollector {
         .with(
             "hint",
             "leave them out or fill the key in the query (`coalesce`); \
-             `meta: {null_keys: insert}` adds them in every run, as dbt does",
+             without `meta: {null_keys: fail}` each run adds them, as dbt does",
         ))
     }
 

@@ -380,6 +380,7 @@ impl Plan {
             removed: Vec::new(),
             files: done.files,
             rows_written,
+            null_keys: 0,
             hash,
             observed: done.observed,
         })
@@ -415,6 +416,7 @@ impl Plan {
             rows,
             bytes: Some(bytes),
             rows_written: change.rows_written,
+            null_keys: change.null_keys,
             hash: change.hash.map(hash::to_text),
             column_changes: self.evolution.changes,
             observed: change.observed,
@@ -446,6 +448,7 @@ pub(crate) struct Change {
     pub removed: Vec<String>,
     pub files: Vec<Path>,
     pub rows_written: u64,
+    pub null_keys: u64,
     pub hash: Option<u128>,
     pub observed: Vec<tidemill_core::Measurement>,
 }
@@ -507,6 +510,7 @@ pub(crate) fn staged_existing(relation: &RelationName, base: &Base, existing: Ex
         rows: preview.rows(),
         bytes: Some(preview.bytes()),
         rows_written: 0,
+        null_keys: 0,
         hash,
         column_changes,
         observed: Vec::new(),
@@ -714,6 +718,7 @@ pub(crate) async fn stage_schema(
         removed: Vec::new(),
         files: Vec::new(),
         rows_written: 0,
+        null_keys: 0,
         hash: hash.filter(|_| !removes),
         observed: Vec::new(),
     })

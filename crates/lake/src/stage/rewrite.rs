@@ -139,6 +139,7 @@ impl Plan {
                     removed,
                     files,
                     rows_written,
+                    null_keys: done.null_keys,
                     hash,
                     observed: done.observed,
                 })
@@ -172,6 +173,7 @@ impl Plan {
             removed,
             files: done.files,
             rows_written: 0,
+            null_keys: 0,
             hash: done.hash,
             observed: Vec::new(),
         })
@@ -189,6 +191,7 @@ impl Plan {
         let mut collector = done.keys.take();
         if let Some(collector) = &mut collector {
             collector.check_nulls()?;
+            done.null_keys = collector.null_keys();
             // Names the keys that occur twice.
             if !collector.overflow {
                 collector.finish()?;
@@ -553,6 +556,7 @@ impl Plan {
             removed: Vec::new(),
             files: Vec::new(),
             rows_written: 0,
+            null_keys: 0,
             hash: None,
             observed: Vec::new(),
         })

@@ -33,6 +33,8 @@ pub(crate) struct Done {
     pub hash: Option<u128>,
     pub observed: Vec<Measurement>,
     pub keys: Option<KeyCollector>,
+    /// Rows with a NULL in their key, once the keys were looked at.
+    pub null_keys: u64,
 }
 
 impl RowSink {
@@ -95,6 +97,7 @@ impl RowSink {
                 hash: self.hash,
                 observed,
                 keys: self.keys,
+                null_keys: 0,
             }),
             Err(error) => {
                 self.writer.abort();
