@@ -133,10 +133,8 @@ fn artifacts_are_dbts() {
     ] {
         assert!(manifest.get(key).is_some(), "{key} is missing");
     }
-    assert_eq!(
-        manifest["nodes"]["model.shop.out"]["relation_name"].as_str().unwrap().matches('"').count(),
-        4
-    );
+    let name = manifest["nodes"]["model.shop.out"]["relation_name"].as_str().unwrap();
+    assert_eq!(name, "\"tidemill\".\"main\".\"out\"");
 }
 
 #[test]

@@ -468,7 +468,7 @@ async fn null_keys_of_a_model_are_refused_unless_wanted() {
         let error = lake.write("s.t", mode, new.clone()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Data);
         let text = error.report();
-        for part in ["2 new rows have a NULL in the key", "a, b", "null_keys: insert"] {
+        for part in ["2 new rows have a NULL in the key", "a, b", "null_keys: fail"] {
             assert!(text.contains(part), "{text}");
         }
         assert_eq!(lake.rows("s.t").await, ["1,1,old"]);

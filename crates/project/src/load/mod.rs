@@ -1,10 +1,15 @@
 //! From a folder to a project: read all files, note what each template asks for, put the graph
 //! together.
 
-pub(crate) mod files;
+pub(crate) mod describe;
+mod describe;
+mod draft;
+mod exposures;
+mod files;
 mod graph;
 mod nodes;
 mod packages;
+mod sources;
 mod tests;
 mod tree;
 
@@ -134,7 +139,7 @@ fn assemble(
     let nodes::Builder { mut manifest, places, templates, diagnostics, .. } = builder;
     let index = RefIndex::new(&manifest);
     graph::connect(&mut manifest, &index, &places, all_read, diagnostics);
-    nodes::describe(&mut manifest, &world, diagnostics);
+    describe::describe(&mut manifest, &world, diagnostics);
     Some(Project::new(manifest, index, world, templates))
 }
 

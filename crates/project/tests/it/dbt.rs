@@ -14,7 +14,14 @@ fn expected() -> Value {
 fn ours() -> Value {
     let (project, warnings) = Project::load(&committed("shop"), &options()).unwrap();
     let texts: Vec<String> = warnings.iter().map(|warning| warning.message.clone()).collect();
-    assert_eq!(texts, ["`tags` of model `stg_customers` stands outside of `config`"]);
+    assert_eq!(
+        texts,
+        [
+            "there is no `profiles.yml` with the profile `shop` that dbt_project.yml names; the lake \
+             is the folder `lake` of the project",
+            "`tags` of model `stg_customers` stands outside of `config`"
+        ]
+    );
     manifest_json(project.manifest(), &ManifestMeta::default())
 }
 

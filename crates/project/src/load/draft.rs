@@ -1,0 +1,355 @@
+//! Nodes as their files alone tell of them: what each refers to and how it configures itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::json;
+use tidemill_core::{Diagnostic, Diagnostics, SourcePosition, UniqueId};
+use tidemill_jinja::{DefinitionKind, Options, Span, StaticCall, StaticCalls, Template};
+
+use super::files::{FileKind, ParsedFile};
+use crate::config::{self, Layer};
+use crate::manifest::{RefCall, ResourceType, SourceCall};
+use crate::read::project_file::Package;
+use crate::read::walk::{folders, stem};
+use crate::render::context::{Context, ContextHost, Model, Noted, Phase, Subject};
+use crate::render::errors;
+use crate::render::relation::Relation;
+use crate::world::World;
+
+/// A node before its configuration is known.
+#[derive(Clone)]
+pub(super) struct Draft {
+    pub(super) kind: ResourceType,
+    pub(super) name: String,
+    pub(super) package: Arc<Package>,
+    pub(super) original: String,
+    pub(super) relative: String,
+    pub(super) fqn: Vec<String>,
+    pub(super) raw_code: Arc<str>,
+    pub(super) language: &'static str,
+    pub(super) checksum: String,
+    pub(super) refs: Vec<(RefCall, Option<SourcePosition>)>,
+    pub(super) sources: Vec<(SourceCall, Option<SourcePosition>)>,
+    pub(super) config: Layer,
+    pub(super) macros: Vec<String>,
+    pub(super) simple: bool,
+    pub(super) template: Option<Template>,
+    pub(super) position: SourcePosition,
+    pub(super) version: Option<String>,
+    pub(super) latest_version: Option<String>,
+}
+
+/// The nodes of a file.
+pub(super) fn drafts(
+    file: &ParsedFile,
+    world: &Arc<World>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Draft> {
+    let kind = match file.job.kind {
+        FileKind::Model | FileKind::PythonModel => ResourceType::Model,
+        FileKind::Seed => ResourceType::Seed,
+        FileKind::SingularTest => ResourceType::Test,
+        FileKind::Analysis => ResourceType::Analysis,
+        _ => ResourceType::Snapshot,
+    };
+    let found = &file.job.found;
+    let package = &file.job.package;
+    let name = stem(&found.relative).to_owned();
+    let mut fqn = vec![package.name.clone()];
+    if kind == ResourceType::Analysis {
+        fqn.push("analysis".to_owned());
+    }
+    fqn.extend(folders(&found.relative).map(str::to_owned));
+    let draft = Draft {
+        kind,
+        name: name.clone(),
+        package: package.clone(),
+        original: found.original.clone(),
+        relative: match kind {
+            ResourceType::Analysis => format!("analysis/{}", found.relative),
+            _ => found.relative.clone(),
+        },
+        fqn: fqn.clone(),
+        raw_code: file.file.text.clone(),
+        language: if file.job.kind == FileKind::PythonModel { "python" } else { "sql" },
+        checksum: file.checksum.clone(),
+        refs: Vec::new(),
+        sources: Vec::new(),
+        config: Layer::default(),
+        macros: Vec::new(),
+        simple: false,
+        template: file.template.clone(),
+        position: file.file.position(0, 0),
+        version: None,
+        latest_version: None,
+    };
+    match file.job.kind {
+        FileKind::Snapshot => {
+            fqn.push(name);
+            let mut drafts = Vec::new();
+            for definition in &file.definitions {
+                if definition.kind != DefinitionKind::Snapshot {
+                    continue;
+                }
+                let mut draft = Draft {
+                    name: definition.name.to_string(),
+                    raw_code: Arc::from(definition.body()),
+                    position: errors::position(&definition.name_span),
+                    ..draft.clone()
+                };
+                draft.fqn = fqn.clone();
+                draft.fqn.push(draft.name.clone());
+                if let Ok(template) = definition.body_template() {
+                    let calls = template.static_calls();
+                    note_calls(&mut draft, &template, &calls, world, diagnostics);
+                }
+                drafts.push(draft);
+            }
+            drafts
+        }
+        FileKind::Model | FileKind::SingularTest | FileKind::Analysis => {
+            let mut draft = draft;
+            draft.fqn.push(name);
+            let (Some(template), Some(calls)) = (&file.template, &file.calls) else {
+                return Vec::new();
+            };
+            note_calls(&mut draft, template, calls, world, diagnostics);
+            vec![draft]
+        }
+        FileKind::PythonModel => {
+            diagnostics.push(
+                Diagnostic::warning(
+                    "unsupported",
+                    format!("the Python model `{name}` is not carried out yet"),
+                )
+                .in_file(&file.file.path),
+            );
+            Vec::new()
+        }
+        _ => {
+            let mut draft = draft;
+            draft.fqn.push(name);
+            draft.raw_code = Arc::from("");
+            draft.simple = true;
+            vec![draft]
+        }
+    }
+}
+
+/// What a template refers to and how it configures itself: read off when that is all it does,
+/// else by rendering it with `execute` false.
+fn note_calls(
+    draft: &mut Draft,
+    template: &Template,
+    calls: &StaticCalls,
+    world: &Arc<World>,
+    diagnostics: &mut Diagnostics,
+) {
+    if calls.simple && read_off(draft, calls) {
+        draft.simple = true;
+        return;
+    }
+    draft.refs.clear();
+    draft.sources.clear();
+    draft.config = Layer::default();
+    let target = &world.target;
+    let unique_id = UniqueId::new(format!("{}.{}.{}", draft.kind, draft.package.name, draft.name));
+    let model = json!({
+        "name": draft.name, "alias": draft.name, "database": target.database,
+        "schema": target.schema, "unique_id": unique_id, "package_name": draft.package.name,
+        "resource_type": draft.kind.as_str(), "path": draft.relative,
+        "original_file_path": draft.original, "fqn": draft.fqn, "raw_code": &*draft.raw_code,
+        "config": {}, "tags": [], "meta": {}, "description": "", "columns": {},
+        "refs": [], "sources": [], "depends_on": {"nodes": [], "macros": []},
+        "language": draft.language, "version": null,
+    });
+    let subject = Subject {
+        unique_id,
+        name: draft.name.clone(),
+        package: Arc::from(draft.package.name.as_str()),
+        relation: Some(Relation::new(&target.database, &target.schema, &draft.name)),
+        config: Arc::default(),
+        model: Model::Draft(model),
+        depends_on: Arc::from([]),
+    };
+    let context = Arc::new(Context::new(world, subject, Phase::Parse));
+    let host = ContextHost { context: context.clone() };
+    let rendered = template.render(&host, &Options::for_package(draft.package.name.as_str()));
+    if let Err(error) = rendered {
+        let what = format!("{} `{}`", draft.kind, draft.name);
+        diagnostics.push(errors::diagnostic(&error, &what));
+    }
+    let record = context.take_record();
+    for noted in record.refs {
+        let place = literal_place(&noted, &noted.call.name);
+        let mut call = noted.call;
+        call.span = own_span(&noted.span, template);
+        if !draft.refs.iter().any(|(known, _)| same_ref(known, &call)) {
+            draft.refs.push((call, place));
+        }
+    }
+    for noted in record.sources {
+        let place = literal_place(&noted, &noted.call.table);
+        let mut call = noted.call;
+        call.span = own_span(&noted.span, template);
+        let known = |known: &SourceCall| known.source == call.source && known.table == call.table;
+        if !draft.sources.iter().any(|(other, _)| known(other)) {
+            draft.sources.push((call, place));
+        }
+    }
+    let written = config_places(calls);
+    for noted in record.configs {
+        let mut layer = Layer::default();
+        for (key, value) in noted.call {
+            let place = written.get(key.as_str()).cloned().or_else(|| {
+                noted.span.as_ref().filter(|span| is_users(span)).map(errors::position)
+            });
+            layer.set(&key, value, place);
+        }
+        draft.config.apply(&layer);
+    }
+    draft.macros = record.macros.into_iter().collect();
+}
+
+fn same_ref(a: &RefCall, b: &RefCall) -> bool {
+    a.name == b.name && a.package == b.package && a.version == b.version
+}
+
+/// Takes everything from the literal calls; false when one of them is not understood.
+fn read_off(draft: &mut Draft, calls: &StaticCalls) -> bool {
+    for call in &calls.calls {
+        match &*call.function {
+            "ref" => {
+                let Some((call, place)) = static_ref(call) else { return false };
+                if !draft.refs.iter().any(|(known, _)| same_ref(known, &call)) {
+                    draft.refs.push((call, Some(place)));
+                }
+            }
+            "source" => {
+                let Some([source, table]) =
+                    call.strings().and_then(|strings| <[&str; 2]>::try_from(strings).ok())
+                else {
+                    return false;
+                };
+                if call.args.len() != 2 {
+                    return false;
+                }
+                let found = SourceCall {
+                    source: source.to_owned(),
+                    table: table.to_owned(),
+                    span: Some((call.span.start(), call.span.end())),
+                };
+                let known =
+                    |known: &SourceCall| known.source == found.source && known.table == found.table;
+                if !draft.sources.iter().any(|(other, _)| known(other)) {
+                    let place = unquoted_place(&call.args[1].span);
+                    draft.sources.push((found, Some(place)));
+                }
+            }
+            "config" => {
+                let Some(layer) = static_config(call) else { return false };
+                draft.config.apply(&layer);
+            }
+            _ => {}
+        }
+    }
+    true
+}
+
+fn static_ref(call: &StaticCall) -> Option<(RefCall, SourcePosition)> {
+    let strings = call.strings()?;
+    let (package, name) = match strings.as_slice() {
+        [name] => (None, *name),
+        [package, name] => (Some((*package).to_owned()), *name),
+        _ => return None,
+    };
+    let mut version = None;
+    for arg in call.args.iter().filter(|arg| arg.name.is_some()) {
+        match (arg.name.as_deref(), &arg.value) {
+            (Some("v" | "version"), Some(Value::None)) => {}
+            (Some("v" | "version"), Some(value)) => version = Some(value.to_string()),
+            _ => return None,
+        }
+    }
+    let at = call.args.iter().rfind(|arg| arg.name.is_none())?;
+    let place = unquoted_place(&at.span);
+    let span = Some((call.span.start(), call.span.end()));
+    Some((RefCall { package, name: name.to_owned(), version, span }, place))
+}
+
+fn static_config(call: &StaticCall) -> Option<Layer> {
+    let mut layer = Layer::default();
+    for arg in &call.args {
+        let value = arg.value.as_ref()?.to_json().ok()?;
+        match (&arg.name, value) {
+            (Some(name), value) => layer.set(name, value, Some(errors::position(&arg.span))),
+            (None, Json::Object(map)) if call.args.len() == 1 => {
+                for (key, value) in map {
+                    layer.set(&key, value, Some(errors::position(&arg.span)));
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some(layer)
+}
+
+/// Where the values of literal `config` arguments stand.
+fn config_places(calls: &StaticCalls) -> HashMap<String, SourcePosition> {
+    let mut places = HashMap::new();
+    for call in calls.calls.iter().filter(|call| &*call.function == "config") {
+        for arg in &call.args {
+            if let Some(name) = &arg.name {
+                places.insert(name.to_string(), errors::position(&arg.span));
+            }
+        }
+    }
+    places
+}
+
+/// The place of a text without its quotes.
+fn unquoted_place(span: &Span) -> SourcePosition {
+    let mut place = errors::position(span);
+    if span.text().len() >= 2 && span.text().starts_with(['\'', '"']) {
+        place.start += 1;
+        place.end -= 1;
+    }
+    place
+}
+
+/// The place of a name within the call that was noted, where it is written there; else the call.
+fn literal_place<T>(noted: &Noted<T>, name: &str) -> Option<SourcePosition> {
+    let span = noted.span.as_ref().filter(|span| is_users(span))?;
+    let (start, end) = call_range(span);
+    let text = &span.source().text()[start..end];
+    let mut place = errors::position(span);
+    (place.start, place.end) = (start, end);
+    for quote in ['\'', '"'] {
+        if let Some(at) = text.find(&format!("{quote}{name}{quote}")) {
+            place.start = start + at + 1;
+            place.end = place.start + name.len();
+        }
+    }
+    Some(place)
+}
+
+/// The bytes of a call with its arguments, of which the callee's place is known.
+fn call_range(span: &Span) -> (usize, usize) {
+    let text = span.source().text();
+    let rest = &text[span.start()..];
+    let end = match rest.find(')') {
+        Some(at) => span.start() + at + 1,
+        None => span.end(),
+    };
+    (span.start(), end.max(span.end()))
+}
+
+fn is_users(span: &Span) -> bool {
+    !crate::macros::is_builtin_file(span.source().name())
+}
+
+fn own_span(span: &Option<Span>, template: &Template) -> Option<(usize, usize)> {
+    let span = span.as_ref()?;
+    Arc::ptr_eq(span.source(), template.source()).then(|| call_range(span))
+}
