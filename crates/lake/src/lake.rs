@@ -381,6 +381,7 @@ impl Inner {
             compression: options.compression,
             row_group_rows: options.row_group_rows.max(1),
             file_bytes: options.smallest_file..=options.largest_file.max(options.smallest_file),
+            environment: options.runtime.clone(),
         }
     }
 

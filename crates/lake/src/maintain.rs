@@ -128,6 +128,16 @@ async fn compact(
     }
 }
 
+/// How many files below a size a writer makes on its way, whose files have the smallest size or an
+/// eighth of what was written before.
+fn files_of_one_write(below: u64, smallest: u64) -> usize {
+    if below <= smallest {
+        return 0;
+    }
+    let growing = (below as f64 / smallest.max(1) as f64).ln() / (9.0f64 / 8.0).ln();
+    8 + growing.ceil() as usize
+}
+
 /// The files that are worth joining.
 fn small_files(table: &TableState, smallest: u64, largest: u64) -> Vec<Arc<LiveFile>> {
     let wanted = (table.bytes() / 8).clamp(smallest, largest.max(smallest));
@@ -138,9 +148,14 @@ fn small_files(table: &TableState, smallest: u64, largest: u64) -> Vec<Arc<LiveF
             partitions.entry(&file.add.partition_values).or_default().push(file);
         }
     }
+    // One write of such a table makes some small files by itself: these alone are not worth it.
+    let usual = match table.metadata.partition_columns.is_empty() {
+        true => files_of_one_write(wanted / 2, smallest),
+        false => 0,
+    };
     let mut small: Vec<Arc<LiveFile>> = partitions
         .into_values()
-        .filter(|files| files.len() >= SMALL_FILES)
+        .filter(|files| files.len() >= SMALL_FILES + usual)
         .flatten()
         .cloned()
         .collect();
@@ -638,5 +653,22 @@ mod tests {
         ] {
             assert_eq!(table_folder(&Path::from(file)), folder.map(Path::from), "{file}");
         }
+    }
+
+    #[test]
+    fn one_write_is_not_compacted() {
+        let megabyte = 1 << 20;
+        assert_eq!(files_of_one_write(8 * megabyte, 16 * megabyte), 0);
+        // As the writer does it: up to 128 MiB.
+        let (mut written, mut files) = (0u64, 0);
+        loop {
+            let file = (written / 8).max(16 * megabyte);
+            if file >= 128 * megabyte {
+                break;
+            }
+            written += file;
+            files += 1;
+        }
+        assert!(files <= files_of_one_write(128 * megabyte, 16 * megabyte), "{files}");
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct WriteSettings {
     pub row_group_rows: usize,
     /// Files begin at the smaller size and grow with the table.
     pub file_bytes: std::ops::RangeInclusive<u64>,
+    /// Memory and spill of what has to be sorted first.
+    pub environment: Arc<RuntimeEnv>,
 }
 
 /// Rows are handed to the encoder in lots of about this many,
@@ -92,7 +94,6 @@ pub(crate) enum Ordinals {
 pub(crate) struct TableWriter {
     storage: Storage,
     runtime: tokio::runtime::Handle,
-    environment: Arc<RuntimeEnv>,
     settings: WriteSettings,
     table: Path,
     prefix: String,
@@ -120,7 +121,6 @@ impl TableWriter {
     pub(crate) fn new(
         storage: Storage,
         runtime: tokio::runtime::Handle,
-        environment: Arc<RuntimeEnv>,
         settings: WriteSettings,
         table: Path,
         prefix: String,
@@ -160,7 +160,6 @@ impl TableWriter {
         Ok(TableWriter {
             storage,
             runtime,
-            environment,
             settings,
             table,
             prefix,
@@ -259,7 +258,7 @@ impl TableWriter {
             Some(sort) => sort,
             none => none.insert(PartitionSort::new(
                 &self.runtime,
-                self.environment.clone(),
+                self.settings.environment.clone(),
                 &self.schema,
                 &self.partition,
             )?),

@@ -340,7 +340,6 @@ impl Plan {
         let writer = encode::TableWriter::new(
             inner.storage.clone(),
             tokio::runtime::Handle::current(),
-            inner.options.runtime.clone(),
             inner.write_settings(),
             self.base.location.clone(),
             format!("{}-{stage}", self.writer),
