@@ -3,23 +3,35 @@
 //! Only what is a matter of form is done here; a function that computes something is a function
 //! (see `functions`). Each rule says whose spelling it is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, CharacterLength, DataType, DuplicateTreatment, Expr,
-    Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, ObjectNamePart, Select, SelectItem, Statement, Value,
-    VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, CharacterLength, DataType, DuplicateTreatment,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
+    FunctionArguments, GroupByExpr, Ident, Interval, ObjectName, ObjectNamePart, OrderBy,
+    OrderByExpr, OrderByKind, OrderByOptions, Query, Select, SelectFlavor, SelectItem, SetExpr,
+    Statement, Subscript, TableFactor, TableWithJoins, Value, ValueWithSpan, VisitMut, VisitorMut,
+    visit_expressions, visit_expressions_mut,
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
+use crate::clauses::settle_clauses;
 use crate::cte::separate_names;
+use crate::pivot::turn_tables;
+use crate::subqueries::settle_subqueries;
+use crate::using::merge_columns;
 
 /// Rewrites a whole statement in place.
 pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
+    settle_clauses(statement)?;
+    turn_tables(statement)?;
+    // Nothing is refused by giving names.
+    let _ = VisitMut::visit(statement, &mut Names);
     separate_names(statement);
+    merge_columns(statement)?;
+    settle_subqueries(statement);
     match VisitMut::visit(statement, &mut Rewriter) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -59,7 +71,7 @@ fn given_name(item: &SelectItem) -> Option<String> {
     }
 }
 
-fn folded(ident: &Ident) -> String {
+pub(crate) fn folded(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),
@@ -101,18 +113,161 @@ fn plain_word(text: &str) -> String {
     text.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_lowercase()
 }
 
+/// In an expression of `order by`, a name is a column that is read and not one of the result: only a
+/// bare name can be that. The planner looks at the result first.
+fn order_by_inputs(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    let [TableWithJoins { relation, joins }] = select.from.as_slice() else { return };
+    let Some(relation) = relation_name(relation).filter(|_| joins.is_empty()) else { return };
+    // Results that hide a column of their own name.
+    let hiding: Vec<String> = select
+        .projection
+        .iter()
+        .filter_map(|item| match item {
+            SelectItem::ExprWithAlias { expr, alias } if !matches!(expr, Expr::Identifier(_)) => {
+                mentions(expr, &folded(alias)).then(|| folded(alias))
+            }
+            _ => None,
+        })
+        .collect();
+    let Some(OrderBy { kind: OrderByKind::Expressions(columns), .. }) = &mut query.order_by else {
+        return;
+    };
+    if hiding.is_empty() {
+        return;
+    }
+    for column in columns {
+        if matches!(column.expr, Expr::Identifier(_)) {
+            continue;
+        }
+        let _ = visit_expressions_mut(&mut column.expr, |expr| {
+            if let Expr::Identifier(name) = expr
+                && hiding.contains(&folded(name))
+            {
+                *expr = Expr::CompoundIdentifier(vec![relation.clone(), name.clone()]);
+            }
+            ControlFlow::<()>::Continue(())
+        });
+    }
+}
+
+fn mentions(expr: &Expr, wanted: &str) -> bool {
+    visit_expressions(expr, |expr| match expr {
+        Expr::Identifier(name) if folded(name) == wanted => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
+}
+
+/// The planner names `sum(x)` and `sum(x::numeric)` alike. Where one `select` has both, the casts
+/// are named.
+fn tell_casts_apart(select: &mut Select) {
+    let mut forms: HashMap<String, HashSet<String>> = HashMap::new();
+    let mut note = |expr: &Expr| {
+        let mut bare = expr.clone();
+        let _ = visit_expressions_mut(&mut bare, |expr| {
+            while let Expr::Cast { expr: inner, .. } = expr {
+                let null = Expr::Value(Value::Null.with_empty_span());
+                let inner = std::mem::replace(inner.as_mut(), null);
+                *expr = inner;
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        forms.entry(bare.to_string()).or_default().insert(expr.to_string());
+    };
+    let mut casts = 0;
+    let mut calls = 0;
+    let _ = visit_expressions(&*select, |expr| {
+        match expr {
+            Expr::Cast { .. } => casts += 1,
+            Expr::Function(_) => calls += 1,
+            _ => {}
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    if casts == 0 || calls + casts < 2 {
+        return;
+    }
+    let _ = visit_expressions(&*select, |expr| {
+        if matches!(expr, Expr::Function(_)) {
+            note(expr);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    if let GroupByExpr::Expressions(columns, _) = &select.group_by {
+        columns.iter().for_each(&mut note);
+    }
+    let clashing: HashSet<String> =
+        forms.into_values().filter(|forms| forms.len() > 1).flatten().collect();
+    if clashing.is_empty() {
+        return;
+    }
+    let _ = visit_expressions_mut(select, |expr| {
+        if clashing.contains(&expr.to_string()) {
+            let _ = visit_expressions_mut(expr, |expr| {
+                if let Expr::Cast { data_type, .. } = expr {
+                    let name = text(&data_type.to_string());
+                    let named = call(TYPED, vec![expr.clone(), name]);
+                    *expr = named;
+                }
+                ControlFlow::<()>::Continue(())
+            });
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+/// `select generate_series(1, 3)` gives rows, where the function gives an array.
+fn unnest_series(select: &mut Select) {
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
+            && let Expr::Function(function) = expr
+            && simple_name(function).as_deref() == Some("generate_series")
+        {
+            *expr = call("unnest", vec![expr.clone()]);
+        }
+    }
+}
+
+/// The name by which the columns of a relation are called.
+pub(crate) fn relation_name(factor: &TableFactor) -> Option<Ident> {
+    match factor {
+        TableFactor::Table { alias: Some(alias), .. }
+        | TableFactor::Derived { alias: Some(alias), .. }
+        | TableFactor::UNNEST { alias: Some(alias), .. } => Some(alias.name.clone()),
+        TableFactor::Table { name, alias: None, .. } => match name.0.last()? {
+            ObjectNamePart::Identifier(name) => Some(name.clone()),
+            ObjectNamePart::Function(_) => None,
+        },
+        _ => None,
+    }
+}
+
+/// Names columns while they still say what the user wrote.
+struct Names;
+
+impl VisitorMut for Names {
+    type Break = std::convert::Infallible;
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
+        name_columns(select);
+        ControlFlow::Continue(())
+    }
+}
+
 struct Rewriter;
 
 impl VisitorMut for Rewriter {
     type Break = Error;
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
-        name_columns(select);
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        order_by_inputs(query);
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        balance(expr);
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        tell_casts_apart(select);
+        unnest_series(select);
         ControlFlow::Continue(())
     }
 
@@ -120,6 +275,28 @@ impl VisitorMut for Rewriter {
         let replaced = match expr {
             Expr::Function(function) => rewrite_function(function),
             Expr::Cast { kind, expr, data_type, .. } => rewrite_cast(kind, expr, data_type),
+            Expr::AtTimeZone { timestamp, time_zone } => Ok(Some(at_zone(timestamp, time_zone))),
+            Expr::Interval(interval) => rewrite_interval(interval),
+            // The planner would put the minus before the first word of the interval alone.
+            Expr::UnaryOp { expr, .. } if matches!(**expr, Expr::Interval(_)) => {
+                let interval = expr.as_ref().clone();
+                **expr = nested(interval);
+                Ok(None)
+            }
+            Expr::Value(value) => Ok(rewrite_number(&value.value)),
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                access_chain.iter_mut().for_each(count_from_one);
+                Ok(None)
+            }
+            Expr::SimilarTo { negated, expr, pattern, escape_char } => {
+                Ok(Some(similar_to(*negated, expr, pattern, escape_char.as_ref())))
+            }
+            Expr::Like { negated, any, expr, pattern, escape_char } => {
+                rewrite_like(*negated, *any, expr, pattern, escape_char.as_ref(), false)
+            }
+            Expr::ILike { negated, any, expr, pattern, escape_char } => {
+                rewrite_like(*negated, *any, expr, pattern, escape_char.as_ref(), true)
+            }
             _ => Ok(None),
         };
         match replaced {
@@ -138,7 +315,7 @@ const LONG: usize = 16;
 
 /// `a or b or c or …` is a tree as deep as it has terms; both operators may be grouped at will, so
 /// a long one becomes a tree of the logarithm's depth.
-fn balance(expr: &mut Expr) {
+pub(crate) fn balance(expr: &mut Expr) {
     let wanted = match expr {
         Expr::BinaryOp { op: op @ (BinaryOperator::And | BinaryOperator::Or), .. } => op.clone(),
         _ => return,
@@ -223,6 +400,151 @@ fn rewrite_whole(kind: &CastKind, value: &Expr, data_type: &DataType) -> Option<
         .then(|| cast_as(kind.clone(), call(WHOLE, vec![value.clone()]), data_type.clone()))
 }
 
+/// `interval '1 year 02:03:04'` in the words that the planner knows.
+fn rewrite_interval(interval: &mut Interval) -> Result<Option<Expr>> {
+    let Expr::Value(value) = interval.value.as_ref() else { return Ok(None) };
+    let Value::SingleQuotedString(text) = &value.value else { return Ok(None) };
+    if interval.last_field.is_some() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "an interval of several fields is written as in `interval '1 day 02:00:00'`",
+        ));
+    }
+    let whole = match &interval.leading_field {
+        Some(unit) => format!("{text} {unit}"),
+        None => text.clone(),
+    };
+    let Some(value) = crate::functions::read_interval(&whole) else {
+        return Err(Error::new(
+            ErrorKind::Query,
+            format!("invalid input syntax for type interval: \"{whole}\""),
+        ));
+    };
+    let plain =
+        format!("{} months {} days {} nanoseconds", value.months, value.days, value.nanoseconds);
+    interval.value = Box::new(self::text(&plain));
+    interval.leading_field = None;
+    Ok(None)
+}
+
+/// `1.5e3` as the decimal that it is; a double when it has more digits than a decimal can have.
+fn rewrite_number(value: &Value) -> Option<Expr> {
+    let Value::Number(digits, false) = value else { return None };
+    let (mantissa, exponent) = digits.split_once(['e', 'E'])?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{fraction}");
+    let point = whole.len() as i64 + i64::from(exponent);
+    const MOST: i64 = 38;
+    let places = (all.len() as i64 - point).max(0);
+    if point.max(1) + places > MOST {
+        return Some(cast(text(digits), DataType::DoublePrecision));
+    }
+    let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or(0));
+    // With a point at its end it is a decimal and not an integer.
+    let written = if point <= 0 {
+        format!("0.{}{all}", zeros(-point))
+    } else if places == 0 {
+        format!("{all}{}.", zeros(point - all.len() as i64))
+    } else {
+        let at = usize::try_from(point).unwrap_or(0);
+        format!("{}.{}", &all[..at], &all[at..])
+    };
+    Some(Expr::Value(Value::Number(written, false).with_empty_span()))
+}
+
+/// BigQuery's `x[offset(0)]` counts from 0, `x[ordinal(1)]` from 1; arrays count from 1 here.
+fn count_from_one(access: &mut AccessExpr) {
+    let AccessExpr::Subscript(Subscript::Index { index }) = access else { return };
+    let Expr::Function(function) = &*index else { return };
+    let (Some(name), Some(arguments)) = (simple_name(function), plain_arguments(function)) else {
+        return;
+    };
+    let [place] = arguments.as_slice() else { return };
+    match name.as_str() {
+        "offset" | "safe_offset" => {
+            *index = binary(place.clone(), BinaryOperator::Plus, number(1));
+        }
+        "ordinal" | "safe_ordinal" => *index = place.clone(),
+        _ => {}
+    }
+}
+
+/// `a similar to b` is `a ~ tidemill_similar(b)`.
+fn similar_to(negated: bool, value: &Expr, pattern: &Expr, escape: Option<&ValueWithSpan>) -> Expr {
+    let mut arguments = vec![pattern.clone()];
+    arguments.extend(escape.map(|escape| Expr::Value(escape.clone())));
+    let op = if negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
+    nested(binary(value.clone(), op, call("tidemill_similar", arguments)))
+}
+
+/// `a like any (array['x', 'y'])` is `a like 'x' or a like 'y'`; another escape than the backslash
+/// becomes one.
+fn rewrite_like(
+    negated: bool,
+    any: bool,
+    value: &Expr,
+    pattern: &Expr,
+    escape: Option<&ValueWithSpan>,
+    any_case: bool,
+) -> Result<Option<Expr>> {
+    let like = |pattern: Expr| {
+        let (expr, pattern) = (Box::new(value.clone()), Box::new(pattern));
+        match any_case {
+            true => Expr::ILike { negated, any: false, expr, pattern, escape_char: None },
+            false => Expr::Like { negated, any: false, expr, pattern, escape_char: None },
+        }
+    };
+    if any {
+        let patterns = match pattern {
+            Expr::Array(array) => array.elem.clone(),
+            Expr::Tuple(patterns) => patterns.clone(),
+            Expr::Nested(inner) => match inner.as_ref() {
+                Expr::Array(array) => array.elem.clone(),
+                other => vec![other.clone()],
+            },
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "`like any` takes patterns that are written out: `like any (array['a%', 'b%'])`",
+                ));
+            }
+        };
+        let alternatives = patterns.into_iter().map(like);
+        let all = alternatives.reduce(|all, next| binary(all, BinaryOperator::Or, next));
+        return Ok(all.map(nested));
+    }
+    let Some(Value::SingleQuotedString(escape)) = escape.map(|escape| &escape.value) else {
+        return Ok(None);
+    };
+    if escape == "\\" {
+        return Ok(Some(like(pattern.clone())));
+    }
+    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(pattern), .. }) = pattern
+    else {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "`like … escape` takes a pattern that is written out",
+        ));
+    };
+    let escape = escape.chars().next();
+    let mut written = String::new();
+    let mut letters = pattern.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            letter if Some(letter) == escape => {
+                written.push('\\');
+                written.extend(letters.next());
+            }
+            '\\' => written.push_str("\\\\"),
+            letter => written.push(letter),
+        }
+    }
+    Ok(Some(like(text(&written))))
+}
+
+/// The function that keeps casts apart.
+const TYPED: &str = crate::functions::TYPED;
 /// The function that rounds fractions.
 const WHOLE: &str = crate::functions::WHOLE;
 
@@ -269,7 +591,6 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
     let Some(name) = simple_name(function) else { return Ok(None) };
     // Same meaning under another name.
     let renamed = match name.as_str() {
-        "len" => "length",
         "ceiling" => "ceil",
         "sign" => "signum",
         "variance" => "var_samp",
@@ -277,7 +598,11 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         "getdate" | "sysdate" | "systimestamp" | "current_datetime" => "now",
         "gen_random_uuid" | "generate_uuid" | "uuid_string" | "newid" => "uuid",
         "logical_or" | "boolor_agg" => "bool_or",
-        "logical_and" | "booland_agg" => "bool_and",
+        "logical_and" | "booland_agg" | "every" => "bool_and",
+        "approx_count_distinct" => "approx_distinct",
+        "group_concat" => "string_agg",
+        "statement_timestamp" | "transaction_timestamp" => "now",
+        "uuid_generate_v4" => "uuid",
         "regexp_matches" => "regexp_match",
         "regexp_contains" | "rlike" => "regexp_like",
         "array_size" => "array_length",
@@ -297,6 +622,17 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
             return Ok(None);
         }
         "count_if" | "countif" => return count_if(function),
+        "max_by" | "min_by" | "arg_max" | "arg_min" | "argmax" | "argmin" => {
+            return at_extreme(name, function);
+        }
+        "mode" => {
+            let mut order = std::mem::take(&mut function.within_group);
+            if let (Some(column), FunctionArguments::List(list)) = (order.pop(), &mut function.args)
+            {
+                list.args = vec![argument(column.expr)];
+            }
+            return Ok(None);
+        }
         _ => {}
     }
     let Some(arguments) = plain_arguments(function) else { return Ok(None) };
@@ -324,6 +660,49 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
             )],
             Some(divide(a.clone(), b.clone())),
         )),
+        // Snowflake, Redshift: `decode(x, 1, 'one', 2, 'two', 'more')`.
+        ("decode", [value, rest @ ..]) if rest.len() >= 2 => {
+            let pairs = rest.chunks_exact(2);
+            let otherwise = pairs.remainder().first().cloned();
+            let branches = pairs
+                .map(|pair| {
+                    let (value, wanted) = (nested(value.clone()), nested(pair[0].clone()));
+                    let same = Expr::IsNotDistinctFrom(Box::new(value), Box::new(wanted));
+                    (same, pair[1].clone())
+                })
+                .collect();
+            Some(case(branches, otherwise))
+        }
+        ("year" | "quarter" | "month" | "day" | "hour" | "minute", [value]) => {
+            Some(cast(call("date_part", vec![text(name), value.clone()]), DataType::BigInt(None)))
+        }
+        ("dayofmonth", [value]) => {
+            Some(cast(call("date_part", vec![text("day"), value.clone()]), DataType::BigInt(None)))
+        }
+        ("weekofyear", [value]) => {
+            Some(cast(call("date_part", vec![text("week"), value.clone()]), DataType::BigInt(None)))
+        }
+        ("dayofyear", [value]) => {
+            Some(cast(call("date_part", vec![text("doy"), value.clone()]), DataType::BigInt(None)))
+        }
+        // BigQuery: the pattern comes first.
+        ("parse_date", [pattern, value]) => {
+            Some(call("to_date", vec![value.clone(), pattern.clone()]))
+        }
+        ("div", [a, b]) => Some(call("trunc", vec![divide(a.clone(), b.clone())])),
+        ("age", [later, earlier]) => {
+            Some(call("tidemill_age", vec![later.clone(), earlier.clone()]))
+        }
+        ("age", [earlier]) => {
+            let today = call("current_date", Vec::new());
+            Some(call("tidemill_age", vec![today, earlier.clone()]))
+        }
+        ("date_trunc", [part, value, zone]) => {
+            Some(at_zone(&call("date_trunc", vec![part.clone(), at_zone(value, zone)]), zone))
+        }
+        ("encode", [value, format]) if is_text(format, "base64") => {
+            Some(call("encode", vec![value.clone(), text("base64pad")]))
+        }
         // BigQuery: always a double, NULL when the divisor is 0.
         ("safe_divide", [a, b]) => Some(divide(
             cast(a.clone(), DataType::DoublePrecision),
@@ -362,7 +741,6 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
             vec![call("lower", vec![text.clone()]), call("lower", vec![needle.clone()])],
         )),
         // Snowflake and Redshift.
-        ("convert_timezone", [zone, value]) => Some(at_zone(value, zone)),
         ("convert_timezone", [from, to, value]) => Some(at_zone(&nested(at_zone(value, from)), to)),
         ("split", [text, delimiter]) => {
             Some(call("string_to_array", vec![text.clone(), delimiter.clone()]))
@@ -471,6 +849,89 @@ fn count_if(function: &mut Function) -> Result<Option<Expr>> {
     Ok(None)
 }
 
+/// `max_by(x, y)` is the first `x` by `y`, downwards.
+fn at_extreme(name: &str, function: &mut Function) -> Result<Option<Expr>> {
+    let Some(arguments) = plain_arguments(function) else { return Ok(None) };
+    let [value, key] = arguments.as_slice() else {
+        return Err(Error::new(ErrorKind::Query, format!("`{name}` takes two arguments")));
+    };
+    let mut filter = Expr::IsNotNull(Box::new(nested(key.clone())));
+    // DuckDB's leave out rows without a value, Snowflake's and Spark's do not.
+    if name.starts_with("arg") {
+        let has_value = Expr::IsNotNull(Box::new(nested(value.clone())));
+        filter = binary(filter, BinaryOperator::And, has_value);
+    }
+    if let Some(given) = function.filter.take() {
+        filter = binary(*given, BinaryOperator::And, filter);
+    }
+    function.name = object_name("first_value");
+    function.filter = Some(Box::new(filter));
+    let options = OrderByOptions { asc: Some(name.contains("min")), nulls_first: Some(false) };
+    function.args = FunctionArguments::List(FunctionArgumentList {
+        duplicate_treatment: None,
+        args: vec![argument(value.clone())],
+        clauses: vec![FunctionArgumentClause::OrderBy(vec![OrderByExpr {
+            expr: key.clone(),
+            options,
+            with_fill: None,
+        }])],
+    });
+    Ok(None)
+}
+
+fn is_text(expr: &Expr, wanted: &str) -> bool {
+    matches!(
+        expr,
+        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) if text == wanted
+    )
+}
+
+/// `select items from … where condition`.
+pub(crate) fn select_from(
+    items: Vec<SelectItem>,
+    from: Vec<TableWithJoins>,
+    condition: Option<Expr>,
+) -> Query {
+    let select = Select {
+        select_token: AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection: items,
+        exclude: None,
+        into: None,
+        from,
+        lateral_views: Vec::new(),
+        prewhere: None,
+        selection: condition,
+        connect_by: Vec::new(),
+        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        cluster_by: Vec::new(),
+        distribute_by: Vec::new(),
+        sort_by: Vec::new(),
+        having: None,
+        named_window: Vec::new(),
+        qualify: None,
+        window_before_qualify: false,
+        value_table_mode: None,
+        flavor: SelectFlavor::Standard,
+    };
+    Query {
+        with: None,
+        body: Box::new(SetExpr::Select(Box::new(select))),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    }
+}
+
 fn object_name(name: &str) -> ObjectName {
     ObjectName::from(vec![Ident::new(name)])
 }
@@ -479,7 +940,7 @@ fn argument(expr: Expr) -> FunctionArg {
     FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
 }
 
-fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+pub(crate) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     Expr::Function(Function {
         name: object_name(name),
         uses_odbc_syntax: false,
@@ -496,23 +957,23 @@ fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     })
 }
 
-fn number(value: u64) -> Expr {
+pub(crate) fn number(value: u64) -> Expr {
     Expr::Value(Value::Number(value.to_string(), false).with_empty_span())
 }
 
-fn text(value: &str) -> Expr {
+pub(crate) fn text(value: &str) -> Expr {
     Expr::Value(Value::SingleQuotedString(value.to_owned()).with_empty_span())
 }
 
-fn nested(expr: Expr) -> Expr {
+pub(crate) fn nested(expr: Expr) -> Expr {
     Expr::Nested(Box::new(expr))
 }
 
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+pub(crate) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(nested(left)), op, right: Box::new(nested(right)) }
 }
 
-fn equals(left: Expr, right: Expr) -> Expr {
+pub(crate) fn equals(left: Expr, right: Expr) -> Expr {
     binary(left, BinaryOperator::Eq, right)
 }
 
@@ -526,10 +987,7 @@ fn case_of_null(value: &Expr) -> Expr {
 }
 
 fn at_zone(value: &Expr, zone: &Expr) -> Expr {
-    Expr::AtTimeZone {
-        timestamp: Box::new(nested(value.clone())),
-        time_zone: Box::new(zone.clone()),
-    }
+    call("timezone", vec![zone.clone(), value.clone()])
 }
 
 fn cast(expr: Expr, data_type: DataType) -> Expr {
@@ -603,7 +1061,6 @@ mod tests {
             ("select date_diff('day', a, b)", "SELECT datediff('day', a, b)"),
             ("select iff(a, 1, 2)", "SELECT CASE WHEN a THEN 1 ELSE 2 END"),
             ("select date(x)", "SELECT CAST(x AS DATE)"),
-            ("select len(x)", "SELECT length(x)"),
             (
                 "select listagg(x, ',') within group (order by y)",
                 "SELECT string_agg(x, ',' ORDER BY y)",
