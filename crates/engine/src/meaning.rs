@@ -17,7 +17,9 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::functions::{checked, placed, read, reads, rendered, renders, type_of_checked};
+use crate::functions::{
+    checked, placed, read, reads, rendered, renders, timezone, type_of_checked,
+};
 use crate::guard::guarded;
 
 /// Runs after the types of all operands agree.
@@ -221,24 +223,29 @@ impl Rewriter<'_> {
         match (&from, to) {
             (from, to) if is_text(to) && renders(from) => Ok(rendered(value, to.clone())),
             (from, to) if is_text(from) && reads(to) => Ok(read(value, to.clone(), lenient)),
-            // A local time is one of the session's zone, whatever the column is marked with.
+            // A local time is one of the session's zone, whatever the column is marked with, and
+            // is not what UTC shows (as Arrow has it).
+            (DataType::Timestamp(_, Some(zone)), DataType::Timestamp(_, None))
+                if !is_utc(self.zone) =>
+            {
+                let micros = DataType::Timestamp(TimeUnit::Microsecond, Some(zone.clone()));
+                let moment = Expr::Cast(Cast::new(Box::new(value), micros));
+                Ok(again(timezone(self.zone, moment), to))
+            }
             (
                 DataType::Timestamp(unit, Some(zone)),
-                DataType::Timestamp(_, None)
-                | DataType::Date32
-                | DataType::Date64
-                | DataType::Time32(_)
-                | DataType::Time64(_),
+                DataType::Date32 | DataType::Date64 | DataType::Time32(_) | DataType::Time64(_),
             ) if zone != self.zone => {
                 let here = DataType::Timestamp(*unit, Some(self.zone.clone()));
                 Ok(again(Expr::Cast(Cast::new(Box::new(value), here)), to))
             }
             (
                 DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64,
-                DataType::Timestamp(_, Some(zone)),
-            ) if zone != self.zone => {
-                let here = DataType::Timestamp(TimeUnit::Microsecond, Some(self.zone.clone()));
-                Ok(Expr::Cast(Cast::new(Box::new(again(value, &here)), to.clone())))
+                DataType::Timestamp(_, Some(_)),
+            ) if !is_utc(self.zone) => {
+                let local = DataType::Timestamp(TimeUnit::Microsecond, None);
+                let local = Expr::Cast(Cast::new(Box::new(value), local));
+                Ok(again(timezone(self.zone, local), to))
             }
             _ => Err(value),
         }
@@ -269,6 +276,10 @@ impl Rewriter<'_> {
             _ => value,
         })
     }
+}
+
+fn is_utc(zone: &str) -> bool {
+    matches!(zone, "UTC" | "+00:00" | "Z")
 }
 
 fn compares(op: Operator) -> bool {

@@ -18,7 +18,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
-use crate::rewrite::{binary, equals, folded, select_from, text};
+use crate::names::folded;
+use crate::syntax::{binary, equals, select_from, text};
 
 /// Looks through a whole statement.
 pub(crate) fn turn_tables(statement: &mut Statement) -> Result<()> {

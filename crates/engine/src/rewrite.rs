@@ -3,24 +3,26 @@
 //! Only what is a matter of form is done here; a function that computes something is a function
 //! (see `functions`). Each rule says whose spelling it is.
 
-use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, CastKind, CharacterLength, DataType, DuplicateTreatment,
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, Interval, ObjectName, ObjectNamePart, OrderBy,
-    OrderByExpr, OrderByKind, OrderByOptions, Query, Select, SelectFlavor, SelectItem, SetExpr,
-    Statement, Subscript, TableFactor, TableWithJoins, Value, ValueWithSpan, VisitMut, VisitorMut,
-    visit_expressions, visit_expressions_mut,
+    BinaryOperator, CastKind, CharacterLength, DataType, DuplicateTreatment, Expr, Function,
+    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
+    OrderByExpr, OrderByOptions, Query, Select, Statement, Value, VisitMut, VisitorMut,
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
 use crate::clauses::settle_clauses;
 use crate::cte::separate_names;
+use crate::literals::{count_from_one, rewrite_interval, rewrite_like, rewrite_number, similar_to};
+use crate::names::Names;
 use crate::pivot::turn_tables;
+use crate::scopes::{order_by_inputs, tell_casts_apart, unnest_series};
 use crate::subqueries::settle_subqueries;
+use crate::syntax::{
+    argument, at_zone, binary, call, case, case_of_null, cast, cast_as, divide, equals, is_text,
+    nested, number, object_name, plain_arguments, simple_name, text,
+};
 use crate::using::merge_columns;
 
 /// Rewrites a whole statement in place.
@@ -35,223 +37,6 @@ pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
     match VisitMut::visit(statement, &mut Rewriter) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
-    }
-}
-
-/// Gives columns that have no name the one that PostgreSQL gives them: `count(*)` is `count`,
-/// `x::date` is `x`. (DataFusion's own, such as `count(Int64(1))`, could not even be stored.) A name
-/// that would occur twice gets a number.
-fn name_columns(select: &mut Select) {
-    let mut taken: HashSet<String> = select.projection.iter().filter_map(given_name).collect();
-    for item in &mut select.projection {
-        let SelectItem::UnnamedExpr(expr) = item else { continue };
-        if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
-            continue;
-        }
-        // `unnest` gives several columns from a struct.
-        let Some(name) = postgres_name(expr).filter(|name| name != "unnest") else { continue };
-        let mut unique = name.clone();
-        let mut number = 1;
-        while !taken.insert(unique.clone()) {
-            number += 1;
-            unique = format!("{name}_{number}");
-        }
-        let alias = Ident::with_quote('"', unique);
-        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-    }
-}
-
-fn given_name(item: &SelectItem) -> Option<String> {
-    match item {
-        SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
-        SelectItem::UnnamedExpr(expr @ (Expr::Identifier(_) | Expr::CompoundIdentifier(_))) => {
-            postgres_name(expr)
-        }
-        _ => None,
-    }
-}
-
-pub(crate) fn folded(ident: &Ident) -> String {
-    match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
-    }
-}
-
-fn postgres_name(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Identifier(ident) => Some(folded(ident)),
-        Expr::CompoundIdentifier(parts) => parts.last().map(folded),
-        Expr::Nested(inner) => postgres_name(inner),
-        Expr::Function(function) => match function.name.0.last()? {
-            ObjectNamePart::Identifier(ident) => Some(folded(ident)),
-            ObjectNamePart::Function(_) => None,
-        },
-        Expr::Cast { expr, data_type, .. } => {
-            postgres_name(expr).or_else(|| Some(plain_word(&data_type.to_string())))
-        }
-        Expr::Case { else_result, .. } => else_result
-            .as_deref()
-            .filter(|value| matches!(value, Expr::Identifier(_) | Expr::CompoundIdentifier(_)))
-            .and_then(postgres_name)
-            .or_else(|| Some("case".to_owned())),
-        Expr::Extract { .. } => Some("extract".to_owned()),
-        Expr::Substring { .. } => Some("substring".to_owned()),
-        Expr::Trim { .. } => Some("btrim".to_owned()),
-        Expr::Ceil { .. } => Some("ceil".to_owned()),
-        Expr::Floor { .. } => Some("floor".to_owned()),
-        Expr::Position { .. } => Some("position".to_owned()),
-        Expr::Exists { .. } => Some("exists".to_owned()),
-        Expr::AtTimeZone { .. } => Some("timezone".to_owned()),
-        Expr::Subquery(_) => None,
-        _ => Some("column".to_owned()),
-    }
-}
-
-/// The leading word of a type's name.
-fn plain_word(text: &str) -> String {
-    text.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_lowercase()
-}
-
-/// In an expression of `order by`, a name is a column that is read and not one of the result: only a
-/// bare name can be that. The planner looks at the result first.
-fn order_by_inputs(query: &mut Query) {
-    let SetExpr::Select(select) = query.body.as_ref() else { return };
-    let [TableWithJoins { relation, joins }] = select.from.as_slice() else { return };
-    let Some(relation) = relation_name(relation).filter(|_| joins.is_empty()) else { return };
-    // Results that hide a column of their own name.
-    let hiding: Vec<String> = select
-        .projection
-        .iter()
-        .filter_map(|item| match item {
-            SelectItem::ExprWithAlias { expr, alias } if !matches!(expr, Expr::Identifier(_)) => {
-                mentions(expr, &folded(alias)).then(|| folded(alias))
-            }
-            _ => None,
-        })
-        .collect();
-    let Some(OrderBy { kind: OrderByKind::Expressions(columns), .. }) = &mut query.order_by else {
-        return;
-    };
-    if hiding.is_empty() {
-        return;
-    }
-    for column in columns {
-        if matches!(column.expr, Expr::Identifier(_)) {
-            continue;
-        }
-        let _ = visit_expressions_mut(&mut column.expr, |expr| {
-            if let Expr::Identifier(name) = expr
-                && hiding.contains(&folded(name))
-            {
-                *expr = Expr::CompoundIdentifier(vec![relation.clone(), name.clone()]);
-            }
-            ControlFlow::<()>::Continue(())
-        });
-    }
-}
-
-fn mentions(expr: &Expr, wanted: &str) -> bool {
-    visit_expressions(expr, |expr| match expr {
-        Expr::Identifier(name) if folded(name) == wanted => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    })
-    .is_break()
-}
-
-/// The planner names `sum(x)` and `sum(x::numeric)` alike. Where one `select` has both, the casts
-/// are named.
-fn tell_casts_apart(select: &mut Select) {
-    let mut forms: HashMap<String, HashSet<String>> = HashMap::new();
-    let mut note = |expr: &Expr| {
-        let mut bare = expr.clone();
-        let _ = visit_expressions_mut(&mut bare, |expr| {
-            while let Expr::Cast { expr: inner, .. } = expr {
-                let null = Expr::Value(Value::Null.with_empty_span());
-                let inner = std::mem::replace(inner.as_mut(), null);
-                *expr = inner;
-            }
-            ControlFlow::<()>::Continue(())
-        });
-        forms.entry(bare.to_string()).or_default().insert(expr.to_string());
-    };
-    let mut casts = 0;
-    let mut calls = 0;
-    let _ = visit_expressions(&*select, |expr| {
-        match expr {
-            Expr::Cast { .. } => casts += 1,
-            Expr::Function(_) => calls += 1,
-            _ => {}
-        }
-        ControlFlow::<()>::Continue(())
-    });
-    if casts == 0 || calls + casts < 2 {
-        return;
-    }
-    let _ = visit_expressions(&*select, |expr| {
-        if matches!(expr, Expr::Function(_)) {
-            note(expr);
-        }
-        ControlFlow::<()>::Continue(())
-    });
-    if let GroupByExpr::Expressions(columns, _) = &select.group_by {
-        columns.iter().for_each(&mut note);
-    }
-    let clashing: HashSet<String> =
-        forms.into_values().filter(|forms| forms.len() > 1).flatten().collect();
-    if clashing.is_empty() {
-        return;
-    }
-    let _ = visit_expressions_mut(select, |expr| {
-        if clashing.contains(&expr.to_string()) {
-            let _ = visit_expressions_mut(expr, |expr| {
-                if let Expr::Cast { data_type, .. } = expr {
-                    let name = text(&data_type.to_string());
-                    let named = call(TYPED, vec![expr.clone(), name]);
-                    *expr = named;
-                }
-                ControlFlow::<()>::Continue(())
-            });
-        }
-        ControlFlow::<()>::Continue(())
-    });
-}
-
-/// `select generate_series(1, 3)` gives rows, where the function gives an array.
-fn unnest_series(select: &mut Select) {
-    for item in &mut select.projection {
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
-            && let Expr::Function(function) = expr
-            && simple_name(function).as_deref() == Some("generate_series")
-        {
-            *expr = call("unnest", vec![expr.clone()]);
-        }
-    }
-}
-
-/// The name by which the columns of a relation are called.
-pub(crate) fn relation_name(factor: &TableFactor) -> Option<Ident> {
-    match factor {
-        TableFactor::Table { alias: Some(alias), .. }
-        | TableFactor::Derived { alias: Some(alias), .. }
-        | TableFactor::UNNEST { alias: Some(alias), .. } => Some(alias.name.clone()),
-        TableFactor::Table { name, alias: None, .. } => match name.0.last()? {
-            ObjectNamePart::Identifier(name) => Some(name.clone()),
-            ObjectNamePart::Function(_) => None,
-        },
-        _ => None,
-    }
-}
-
-/// Names columns while they still say what the user wrote.
-struct Names;
-
-impl VisitorMut for Names {
-    type Break = std::convert::Infallible;
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
-        name_columns(select);
-        ControlFlow::Continue(())
     }
 }
 
@@ -283,7 +68,7 @@ impl VisitorMut for Rewriter {
                 **expr = nested(interval);
                 Ok(None)
             }
-            Expr::Value(value) => Ok(rewrite_number(&value.value)),
+            Expr::Value(value) => rewrite_number(&value.value),
             Expr::CompoundFieldAccess { access_chain, .. } => {
                 access_chain.iter_mut().for_each(count_from_one);
                 Ok(None)
@@ -400,151 +185,6 @@ fn rewrite_whole(kind: &CastKind, value: &Expr, data_type: &DataType) -> Option<
         .then(|| cast_as(kind.clone(), call(WHOLE, vec![value.clone()]), data_type.clone()))
 }
 
-/// `interval '1 year 02:03:04'` in the words that the planner knows.
-fn rewrite_interval(interval: &mut Interval) -> Result<Option<Expr>> {
-    let Expr::Value(value) = interval.value.as_ref() else { return Ok(None) };
-    let Value::SingleQuotedString(text) = &value.value else { return Ok(None) };
-    if interval.last_field.is_some() {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "an interval of several fields is written as in `interval '1 day 02:00:00'`",
-        ));
-    }
-    let whole = match &interval.leading_field {
-        Some(unit) => format!("{text} {unit}"),
-        None => text.clone(),
-    };
-    let Some(value) = crate::functions::read_interval(&whole) else {
-        return Err(Error::new(
-            ErrorKind::Query,
-            format!("invalid input syntax for type interval: \"{whole}\""),
-        ));
-    };
-    let plain =
-        format!("{} months {} days {} nanoseconds", value.months, value.days, value.nanoseconds);
-    interval.value = Box::new(self::text(&plain));
-    interval.leading_field = None;
-    Ok(None)
-}
-
-/// `1.5e3` as the decimal that it is; a double when it has more digits than a decimal can have.
-fn rewrite_number(value: &Value) -> Option<Expr> {
-    let Value::Number(digits, false) = value else { return None };
-    let (mantissa, exponent) = digits.split_once(['e', 'E'])?;
-    let exponent: i32 = exponent.parse().ok()?;
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let all = format!("{whole}{fraction}");
-    let point = whole.len() as i64 + i64::from(exponent);
-    const MOST: i64 = 38;
-    let places = (all.len() as i64 - point).max(0);
-    if point.max(1) + places > MOST {
-        return Some(cast(text(digits), DataType::DoublePrecision));
-    }
-    let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or(0));
-    // With a point at its end it is a decimal and not an integer.
-    let written = if point <= 0 {
-        format!("0.{}{all}", zeros(-point))
-    } else if places == 0 {
-        format!("{all}{}.", zeros(point - all.len() as i64))
-    } else {
-        let at = usize::try_from(point).unwrap_or(0);
-        format!("{}.{}", &all[..at], &all[at..])
-    };
-    Some(Expr::Value(Value::Number(written, false).with_empty_span()))
-}
-
-/// BigQuery's `x[offset(0)]` counts from 0, `x[ordinal(1)]` from 1; arrays count from 1 here.
-fn count_from_one(access: &mut AccessExpr) {
-    let AccessExpr::Subscript(Subscript::Index { index }) = access else { return };
-    let Expr::Function(function) = &*index else { return };
-    let (Some(name), Some(arguments)) = (simple_name(function), plain_arguments(function)) else {
-        return;
-    };
-    let [place] = arguments.as_slice() else { return };
-    match name.as_str() {
-        "offset" | "safe_offset" => {
-            *index = binary(place.clone(), BinaryOperator::Plus, number(1));
-        }
-        "ordinal" | "safe_ordinal" => *index = place.clone(),
-        _ => {}
-    }
-}
-
-/// `a similar to b` is `a ~ tidemill_similar(b)`.
-fn similar_to(negated: bool, value: &Expr, pattern: &Expr, escape: Option<&ValueWithSpan>) -> Expr {
-    let mut arguments = vec![pattern.clone()];
-    arguments.extend(escape.map(|escape| Expr::Value(escape.clone())));
-    let op = if negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
-    nested(binary(value.clone(), op, call("tidemill_similar", arguments)))
-}
-
-/// `a like any (array['x', 'y'])` is `a like 'x' or a like 'y'`; another escape than the backslash
-/// becomes one.
-fn rewrite_like(
-    negated: bool,
-    any: bool,
-    value: &Expr,
-    pattern: &Expr,
-    escape: Option<&ValueWithSpan>,
-    any_case: bool,
-) -> Result<Option<Expr>> {
-    let like = |pattern: Expr| {
-        let (expr, pattern) = (Box::new(value.clone()), Box::new(pattern));
-        match any_case {
-            true => Expr::ILike { negated, any: false, expr, pattern, escape_char: None },
-            false => Expr::Like { negated, any: false, expr, pattern, escape_char: None },
-        }
-    };
-    if any {
-        let patterns = match pattern {
-            Expr::Array(array) => array.elem.clone(),
-            Expr::Tuple(patterns) => patterns.clone(),
-            Expr::Nested(inner) => match inner.as_ref() {
-                Expr::Array(array) => array.elem.clone(),
-                other => vec![other.clone()],
-            },
-            _ => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "`like any` takes patterns that are written out: `like any (array['a%', 'b%'])`",
-                ));
-            }
-        };
-        let alternatives = patterns.into_iter().map(like);
-        let all = alternatives.reduce(|all, next| binary(all, BinaryOperator::Or, next));
-        return Ok(all.map(nested));
-    }
-    let Some(Value::SingleQuotedString(escape)) = escape.map(|escape| &escape.value) else {
-        return Ok(None);
-    };
-    if escape == "\\" {
-        return Ok(Some(like(pattern.clone())));
-    }
-    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(pattern), .. }) = pattern
-    else {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "`like … escape` takes a pattern that is written out",
-        ));
-    };
-    let escape = escape.chars().next();
-    let mut written = String::new();
-    let mut letters = pattern.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            letter if Some(letter) == escape => {
-                written.push('\\');
-                written.extend(letters.next());
-            }
-            '\\' => written.push_str("\\\\"),
-            letter => written.push(letter),
-        }
-    }
-    Ok(Some(like(text(&written))))
-}
-
-/// The function that keeps casts apart.
-const TYPED: &str = crate::functions::TYPED;
 /// The function that rounds fractions.
 const WHOLE: &str = crate::functions::WHOLE;
 
@@ -567,24 +207,6 @@ fn rewrite_cast(kind: &CastKind, value: &Expr, data_type: &DataType) -> Result<O
         return Ok(Some(whole));
     }
     Ok(Some(call("left", vec![whole, number(length)])))
-}
-
-/// The function's arguments when they are plain expressions, else `None`.
-fn plain_arguments(function: &Function) -> Option<Vec<Expr>> {
-    let FunctionArguments::List(list) = &function.args else { return None };
-    list.args
-        .iter()
-        .map(|argument| match argument {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-            _ => None,
-        })
-        .collect()
-}
-
-/// The folded name of an unqualified, unquoted function.
-fn simple_name(function: &Function) -> Option<String> {
-    let [ObjectNamePart::Identifier(ident)] = function.name.0.as_slice() else { return None };
-    ident.quote_style.is_none().then(|| ident.value.to_lowercase())
 }
 
 fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
@@ -877,138 +499,6 @@ fn at_extreme(name: &str, function: &mut Function) -> Result<Option<Expr>> {
         }])],
     });
     Ok(None)
-}
-
-fn is_text(expr: &Expr, wanted: &str) -> bool {
-    matches!(
-        expr,
-        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) if text == wanted
-    )
-}
-
-/// `select items from … where condition`.
-pub(crate) fn select_from(
-    items: Vec<SelectItem>,
-    from: Vec<TableWithJoins>,
-    condition: Option<Expr>,
-) -> Query {
-    let select = Select {
-        select_token: AttachedToken::empty(),
-        optimizer_hints: Vec::new(),
-        distinct: None,
-        select_modifiers: None,
-        top: None,
-        top_before_distinct: false,
-        projection: items,
-        exclude: None,
-        into: None,
-        from,
-        lateral_views: Vec::new(),
-        prewhere: None,
-        selection: condition,
-        connect_by: Vec::new(),
-        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
-        cluster_by: Vec::new(),
-        distribute_by: Vec::new(),
-        sort_by: Vec::new(),
-        having: None,
-        named_window: Vec::new(),
-        qualify: None,
-        window_before_qualify: false,
-        value_table_mode: None,
-        flavor: SelectFlavor::Standard,
-    };
-    Query {
-        with: None,
-        body: Box::new(SetExpr::Select(Box::new(select))),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: Vec::new(),
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: Vec::new(),
-    }
-}
-
-fn object_name(name: &str) -> ObjectName {
-    ObjectName::from(vec![Ident::new(name)])
-}
-
-fn argument(expr: Expr) -> FunctionArg {
-    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
-}
-
-pub(crate) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
-    Expr::Function(Function {
-        name: object_name(name),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: arguments.into_iter().map(argument).collect(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
-}
-
-pub(crate) fn number(value: u64) -> Expr {
-    Expr::Value(Value::Number(value.to_string(), false).with_empty_span())
-}
-
-pub(crate) fn text(value: &str) -> Expr {
-    Expr::Value(Value::SingleQuotedString(value.to_owned()).with_empty_span())
-}
-
-pub(crate) fn nested(expr: Expr) -> Expr {
-    Expr::Nested(Box::new(expr))
-}
-
-pub(crate) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(nested(left)), op, right: Box::new(nested(right)) }
-}
-
-pub(crate) fn equals(left: Expr, right: Expr) -> Expr {
-    binary(left, BinaryOperator::Eq, right)
-}
-
-fn divide(left: Expr, right: Expr) -> Expr {
-    nested(binary(left, BinaryOperator::Divide, right))
-}
-
-/// 0, or NULL when the value is NULL, in the value's type.
-fn case_of_null(value: &Expr) -> Expr {
-    nested(binary(value.clone(), BinaryOperator::Multiply, number(0)))
-}
-
-fn at_zone(value: &Expr, zone: &Expr) -> Expr {
-    call("timezone", vec![zone.clone(), value.clone()])
-}
-
-fn cast(expr: Expr, data_type: DataType) -> Expr {
-    cast_as(CastKind::Cast, expr, data_type)
-}
-
-fn cast_as(kind: CastKind, expr: Expr, data_type: DataType) -> Expr {
-    Expr::Cast { kind, expr: Box::new(expr), data_type, array: false, format: None }
-}
-
-fn case(branches: Vec<(Expr, Expr)>, otherwise: Option<Expr>) -> Expr {
-    Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: branches
-            .into_iter()
-            .map(|(condition, result)| CaseWhen { condition, result })
-            .collect(),
-        else_result: otherwise.map(Box::new),
-    }
 }
 
 #[cfg(test)]

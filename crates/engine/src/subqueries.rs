@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
     TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
-use crate::rewrite::{binary, call, equals, nested, number};
+use crate::syntax::{binary, call, equals, nested, number};
 
 /// Looks through a whole statement.
 pub(crate) fn settle_subqueries(statement: &mut Statement) {
@@ -236,5 +236,5 @@ fn rows_of(subquery: Query, columns: Vec<&str>, condition: Option<Expr>) -> Quer
         },
         joins: Vec::new(),
     };
-    crate::rewrite::select_from(vec![SelectItem::UnnamedExpr(number(1))], vec![from], condition)
+    crate::syntax::select_from(vec![SelectItem::UnnamedExpr(number(1))], vec![from], condition)
 }

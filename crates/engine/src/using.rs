@@ -15,7 +15,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
-use crate::rewrite::{binary, call, folded, relation_name};
+use crate::names::{folded, relation_name};
+use crate::syntax::{binary, call};
 
 /// Looks through a whole statement.
 pub(crate) fn merge_columns(statement: &mut Statement) -> Result<()> {

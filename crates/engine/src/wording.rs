@@ -23,6 +23,8 @@ patterns! {
     SIGNATURE = r"No function matches the given name and argument types '(\w+)\((.*?)\)'\.";
     SUBQUERY = r"(?:does not support logical expression|Unsupported) (?:Exists|InSubquery|ScalarSubquery|OuterReferenceColumn|SetComparison)";
     UNGROUPED = r#"column "([^"]+)" must appear in the GROUP BY clause"#;
+    PLACES = r"subquery can only be used in .* but was used in";
+    GOT = r"(?s), got [A-Z]\w+[({].*$";
     OVERFLOW = r"^(?:Arithmetic overflow: )?Overflow happened on:? (.+)$";
     ARRAY = r"^\w+Array overflow on (.+)$";
     RANGE = r"^Can't cast value (.+?) to type (.+)$";
@@ -37,7 +39,7 @@ pub(crate) fn in_plain_words(text: &str) -> String {
     if let Some(found) = NODE.captures(text).or_else(|| JOIN.captures(text)) {
         return format!("`{}` is not supported in this place", found[1].to_lowercase());
     }
-    if SUBQUERY.is_match(text) || text.contains("OuterReferenceColumn(") {
+    if SUBQUERY.is_match(text) || PLACES.is_match(text) || text.contains("OuterReferenceColumn(") {
         return "a subquery that stands here, or that refers to the outer query in this way, is \
                 not supported; join its relation instead"
             .to_owned();
@@ -63,7 +65,7 @@ pub(crate) fn in_plain_words(text: &str) -> String {
     if let Some(found) = RANGE.captures(text) {
         return format!("{} out of range: {}", sql_type(&found[2]), &found[1]);
     }
-    with_sql_types(text)
+    with_sql_types(&GOT.replace(text, ""))
 }
 
 /// Names of types that stand by themselves; `Int64(1)` is a literal of an expression.

@@ -42,6 +42,7 @@ pub(crate) use part::function as date_part;
 pub(crate) use reading::{read, reads};
 pub(crate) use rendering::{rendered, renders};
 pub(crate) use spans::{multiplied, placed};
+pub(crate) use zone::at_zone as timezone;
 
 /// All scalar functions; they replace those of the same name.
 pub(crate) fn scalars() -> Vec<ScalarUDF> {

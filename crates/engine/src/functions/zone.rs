@@ -1,30 +1,21 @@
 //! Time zones: `at time zone` (which is `timezone(zone, time)`) and `convert_timezone`.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, FixedOffset, LocalResult, NaiveDateTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::{TZ_VARIANTS, Tz};
-use datafusion::common::Result;
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{Expr, ScalarUDF, lit};
 
 use super::simple::{Call, MICROS, Simple, arity, as_timestamp, bad_value, text, text_at};
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     vec![
-        Simple::function(
-            "timezone",
-            timezone_takes,
-            |types, _| {
-                Ok(match &types[1] {
-                    DataType::Timestamp(_, Some(_)) => MICROS,
-                    _ => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-                })
-            },
-            timezone,
-        ),
+        timezone_function(),
         Simple::function(
             "convert_timezone",
             timezone_takes,
@@ -32,6 +23,27 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             |args, _| shifted(&args[0], &args[1], |zone, time| zone.local(time)),
         ),
     ]
+}
+
+/// `value at time zone zone`.
+pub(crate) fn at_zone(zone: &str, value: Expr) -> Expr {
+    static TIMEZONE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(timezone_function()));
+    let zone = lit(ScalarValue::Utf8View(Some(zone.to_owned())));
+    Expr::ScalarFunction(ScalarFunction::new_udf(TIMEZONE.clone(), vec![zone, value]))
+}
+
+fn timezone_function() -> ScalarUDF {
+    Simple::function(
+        "timezone",
+        timezone_takes,
+        |types, _| {
+            Ok(match &types[1] {
+                DataType::Timestamp(_, Some(_)) => MICROS,
+                _ => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            })
+        },
+        timezone,
+    )
 }
 
 /// A zone by its name.
