@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 use crate::EngineOptions;
 use crate::describe::moving;
 use crate::error::{from_datafusion, is_memory};
+use crate::meaning::Meaning;
 use crate::output::{plain_batch, plain_schema};
 use crate::planner::{OpenTable, Planner, Table};
 use crate::semi_join::DistinctSemiJoin;
@@ -152,6 +153,9 @@ impl EmbeddedEngine {
             }
             state.config_mut().options_mut().execution.time_zone = Some(zone.to_owned());
         }
+        // Functions that run ask for the zone here, and not in the session.
+        let options = state.config_options().clone();
+        state.execution_props_mut().config_options = Some(options);
         Ok(state)
     }
 
@@ -484,6 +488,7 @@ fn template(
         .with_runtime_env(environment)
         .with_expr_planners(vec![operators::planner()])
         .with_default_features()
+        .with_analyzer_rule(Arc::new(Meaning))
         .with_optimizer_rule(Arc::new(DistinctSemiJoin))
         .build();
     let fail = |error| from_datafusion(error, None);

@@ -8,6 +8,8 @@ use datafusion::common::{DataFusionError, SchemaError, Span};
 use regex::Regex;
 use tidemill_core::{Error, ErrorKind};
 
+use crate::wording::in_plain_words;
+
 /// What the message of a memory error says to do.
 pub(crate) const MEMORY_HINT: &str =
     "raise `memory` in the profile, lower `threads`, or make the query smaller";
@@ -82,6 +84,10 @@ fn convert(error: &DataFusionError, limit: Option<usize>, span: &mut Option<Span
         }
         DataFusionError::ObjectStore(inner) => {
             Error::new(ErrorKind::Io, "the store failed").because(inner.to_string())
+        }
+        // A function that no argument fits is reported as a mistake of the engine.
+        DataFusionError::Internal(text) if text.contains("failed to match any signature") => {
+            Error::new(ErrorKind::Query, sentence(text))
         }
         DataFusionError::Internal(text) => {
             Error::new(ErrorKind::Internal, sentence(first_line(text)))
@@ -291,6 +297,7 @@ fn sentence(text: &str) -> String {
     while let Some(rest) = CLASSES.iter().find_map(|class| text.strip_prefix(class)) {
         text = rest;
     }
+    let text = in_plain_words(text);
     let text = text.trim_end_matches('.');
     let mut letters = text.chars();
     match (letters.next(), letters.next()) {

@@ -9,10 +9,12 @@
 //! function is meant and, where it is known, at which line and column of the text.
 //!
 //! SQL has PostgreSQL's meaning, with the spellings that other systems have for the same things
-//! (`rewrite`, `functions`). Known differences: `avg` of integers is a double; a `numeric` without
-//! a scale has ten decimals; `timestamp with time zone` columns are shown in UTC; a `lateral`
-//! subquery may be joined `inner`, `left` and `cross` only; regular expressions are those of the
-//! `regex` crate (no look-around, no back references).
+//! (`rewrite`, `functions`) and PostgreSQL's operators and casts in the place of DataFusion's
+//! (`meaning`). A clause that would be left out of account is refused (`clauses`). Known
+//! differences: `avg` of integers is a double and `sum` of bigints a bigint (an error where it does
+//! not fit); a `numeric` without a scale has ten decimals; `timestamp with time zone` columns are
+//! shown in UTC; a `lateral` subquery may be joined `inner`, `left` and `cross` only; regular
+//! expressions are those of the `regex` crate (no look-around, no back references).
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -35,21 +37,32 @@
 //! ```
 
 mod catalog;
+mod clauses;
 mod cte;
 mod describe;
 mod engine;
 mod error;
 mod functions;
+mod guard;
+mod literals;
+mod meaning;
 mod measure;
+mod names;
 mod operators;
 mod options;
 mod output;
 mod parse;
+mod pivot;
 mod planner;
 mod rewrite;
+mod scopes;
 mod semi_join;
+mod subqueries;
+mod syntax;
 mod tables;
 mod types;
+mod using;
+mod wording;
 
 pub use engine::EmbeddedEngine;
 pub use options::EngineOptions;

@@ -1,16 +1,17 @@
 //! Operators with PostgreSQL's meaning where DataFusion has another: a date plus an interval is a
-//! timestamp, and a quotient of decimals keeps its digits. Also `->` and `->>` on JSON in text.
+//! timestamp, quotients and products of decimals keep their digits, an interval can be multiplied,
+//! and row numbers are integers with a sign. Also `->` and `->>` on JSON in text.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::{DFSchema, Result, internal_err};
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable, cast};
+use datafusion::common::{DFSchema, Result, ScalarValue, internal_err, plan_err};
+use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction, WindowFunctionParams};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawWindowExpr};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use crate::functions::divide;
+use crate::functions::{date_part, divide, multiplied, multiply};
 
 /// Plans our operators and leaves the others.
 pub(crate) fn planner() -> Arc<dyn ExprPlanner> {
@@ -26,6 +27,20 @@ impl ExprPlanner for Operators {
         mut expr: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
+        if expr.op == BinaryOperator::BitwiseXor {
+            return plan_err!(
+                "`^` is a power in some systems and an exclusive or in others; write `power(a, b)`"
+            );
+        }
+        if is_arithmetic(&expr.op) {
+            signed(&mut expr, schema);
+        }
+        if matches!(expr.op, BinaryOperator::Multiply | BinaryOperator::Divide) {
+            expr = match spans(expr, schema) {
+                Ok(product) => return Ok(PlannerResult::Planned(product)),
+                Err(expr) => expr,
+            };
+        }
         if matches!(expr.op, BinaryOperator::Plus | BinaryOperator::Minus) {
             // The right side first: in a long chain it is short, and the left side is the chain. An
             // operand whose type is not known yet (a subquery's outer column) is left alone.
@@ -43,7 +58,7 @@ impl ExprPlanner for Operators {
                 expr.right = to_timestamp(expr.right);
             }
         }
-        if expr.op == BinaryOperator::Divide {
+        if matches!(expr.op, BinaryOperator::Divide | BinaryOperator::Multiply) {
             let decimal = |data_type: &DataType| {
                 matches!(
                     data_type,
@@ -56,7 +71,13 @@ impl ExprPlanner for Operators {
                 && (decimal(&left) || left.is_integer())
                 && (decimal(&left) || decimal(&right))
             {
-                return Ok(PlannerResult::Planned(divide(expr.left, expr.right)));
+                if expr.op == BinaryOperator::Divide {
+                    return Ok(PlannerResult::Planned(divide(expr.left, expr.right)));
+                }
+                let product = multiply(expr.left.clone(), expr.right.clone(), (&left, &right));
+                if let Some(product) = product {
+                    return Ok(PlannerResult::Planned(product));
+                }
             }
         }
         let json = match expr.op {
@@ -69,6 +90,97 @@ impl ExprPlanner for Operators {
         }
         Ok(PlannerResult::Original(expr))
     }
+
+    /// Row numbers and ranks are bigints: without a sign, the difference of two could not be
+    /// negative.
+    fn plan_window(&self, expr: RawWindowExpr) -> Result<PlannerResult<RawWindowExpr>> {
+        let counts = matches!(expr.func_def.name(), "row_number" | "rank" | "dense_rank" | "ntile");
+        if !counts {
+            return Ok(PlannerResult::Original(expr));
+        }
+        let window = WindowFunction {
+            fun: expr.func_def,
+            params: WindowFunctionParams {
+                args: expr.args,
+                partition_by: expr.partition_by,
+                order_by: expr.order_by,
+                window_frame: expr.window_frame,
+                filter: expr.filter,
+                null_treatment: expr.null_treatment,
+                distinct: expr.distinct,
+            },
+        };
+        let window = Expr::WindowFunction(Box::new(window));
+        Ok(PlannerResult::Planned(cast(window, DataType::Int64)))
+    }
+
+    /// `substring(x from 'pattern')` is what a regular expression finds.
+    fn plan_substring(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        let by_pattern = matches!(
+            args.as_slice(),
+            [_, Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Utf8View(_), _)]
+        );
+        if !by_pattern {
+            return Ok(PlannerResult::Original(args));
+        }
+        let Some(function) =
+            crate::functions::scalars().into_iter().find(|f| f.name() == "regexp_extract")
+        else {
+            return internal_err!("regexp_extract is not a function");
+        };
+        let call = ScalarFunction::new_udf(Arc::new(function), args);
+        Ok(PlannerResult::Planned(Expr::ScalarFunction(call)))
+    }
+
+    fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        let function = Arc::new(date_part());
+        let call = ScalarFunction::new_udf(function, args);
+        Ok(PlannerResult::Planned(Expr::ScalarFunction(call)))
+    }
+}
+
+fn is_arithmetic(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::Plus
+            | BinaryOperator::Minus
+            | BinaryOperator::Multiply
+            | BinaryOperator::Divide
+            | BinaryOperator::Modulo
+    )
+}
+
+/// Numbers without a sign (lengths of arrays, say) get one.
+fn signed(expr: &mut RawBinaryExpr, schema: &DFSchema) {
+    for side in [&mut expr.right, &mut expr.left] {
+        if matches!(side.get_type(schema), Ok(data_type) if data_type.is_unsigned_integer()) {
+            *side = cast(std::mem::take(side), DataType::Int64);
+        }
+    }
+}
+
+/// An interval times or by a number, or the expression back.
+fn spans(expr: RawBinaryExpr, schema: &DFSchema) -> std::result::Result<Expr, RawBinaryExpr> {
+    let (Ok(right), Ok(left)) = (expr.right.get_type(schema), expr.left.get_type(schema)) else {
+        return Err(expr);
+    };
+    let span =
+        |data_type: &DataType| matches!(data_type, DataType::Interval(_) | DataType::Duration(_));
+    if span(&left) && right.is_numeric() {
+        let factor = cast(expr.right, DataType::Float64);
+        return Ok(match expr.op {
+            BinaryOperator::Multiply => multiplied(expr.left, factor),
+            _ => {
+                let inverse =
+                    BinaryExpr::new(Box::new(lit(1.0)), Operator::Divide, Box::new(factor));
+                multiplied(expr.left, Expr::BinaryExpr(inverse))
+            }
+        });
+    }
+    if span(&right) && left.is_numeric() && expr.op == BinaryOperator::Multiply {
+        return Ok(multiplied(expr.right, cast(expr.left, DataType::Float64)));
+    }
+    Err(expr)
 }
 
 /// A call of one of our JSON functions.

@@ -50,7 +50,54 @@ fn parser(sql: &str) -> Result<Parser<'static>> {
         .tokenize_with_location()
         .map_err(|e| syntax(&e.to_string()))?;
     limit_chains(&tokens)?;
+    refuse_glued(&tokens)?;
+    let tokens = without_materialized(tokens);
     Ok(Parser::new(&DIALECT).with_recursion_limit(NESTING).with_tokens_with_locations(tokens))
+}
+
+/// `1_000` or `1x` would be a number with an alias.
+fn refuse_glued(tokens: &[TokenWithSpan]) -> Result<()> {
+    for pair in tokens.windows(2) {
+        if let [number, word] = pair
+            && matches!(number.token, Token::Number(..))
+            && matches!(word.token, Token::Word(_))
+            && number.span.end == word.span.start
+        {
+            let message = format!("trailing junk after the number `{}{}`", number, word);
+            return Err(Error::new(ErrorKind::Query, message)
+                .with("line", number.span.start.line)
+                .with("column", number.span.start.column));
+        }
+    }
+    Ok(())
+}
+
+/// `with a as materialized (…)`: how an expression is computed is ours to choose.
+fn without_materialized(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is = |token: &Token, keyword: Keyword| matches!(token, Token::Word(word) if word.keyword == keyword);
+    if !tokens.iter().any(|token| is(&token.token, Keyword::MATERIALIZED)) {
+        return tokens;
+    }
+    // Places of the tokens that say something.
+    let places: Vec<usize> = (0..tokens.len())
+        .filter(|place| !matches!(tokens[*place].token, Token::Whitespace(_)))
+        .collect();
+    let at = |index: usize| places.get(index).map(|place| &tokens[*place].token);
+    let mut dropped = std::collections::HashSet::new();
+    for index in 0..places.len() {
+        if !at(index).is_some_and(|token| is(token, Keyword::AS)) {
+            continue;
+        }
+        let negated = at(index + 1).is_some_and(|token| is(token, Keyword::NOT));
+        let word = index + 1 + usize::from(negated);
+        if at(word).is_some_and(|token| is(token, Keyword::MATERIALIZED))
+            && at(word + 1) == Some(&Token::LParen)
+        {
+            dropped.extend(places[index + 1..=word].iter().copied());
+        }
+    }
+    let kept = tokens.into_iter().enumerate().filter(|(place, _)| !dropped.contains(place));
+    kept.map(|(_, token)| token).collect()
 }
 
 fn not_a_query(statement: &Statement) -> Error {

@@ -12,7 +12,7 @@ use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::TableProvider;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, TableReference};
+use datafusion::common::{DataFusionError, ScalarValue, TableReference};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
@@ -33,6 +33,7 @@ use tidemill_core::{
 
 use crate::catalog::{INFORMATION_SCHEMA, information_table};
 use crate::error::{again, from_datafusion, nearest};
+use crate::functions::read_interval;
 use crate::parse::parse_query;
 use crate::rewrite::rewrite;
 use crate::types::Types;
@@ -299,6 +300,23 @@ enum Found {
     View(String),
 }
 
+/// The types that a series is made of: nanoseconds, and an interval where one is written as text.
+fn as_series(arg: Expr) -> Expr {
+    let Expr::Literal(value, metadata) = arg else { return arg };
+    let value = match value {
+        ScalarValue::TimestampMicrosecond(Some(micros), zone) => match micros.checked_mul(1_000) {
+            Some(nanos) => ScalarValue::TimestampNanosecond(Some(nanos), zone),
+            None => ScalarValue::TimestampMicrosecond(Some(micros), zone),
+        },
+        ScalarValue::Utf8(Some(text)) => match read_interval(&text) {
+            Some(interval) => ScalarValue::IntervalMonthDayNano(Some(interval)),
+            None => ScalarValue::Utf8(Some(text)),
+        },
+        other => other,
+    };
+    Expr::Literal(value, metadata)
+}
+
 /// Only reached through an error: gives `Result::map` its type.
 fn unreachable_plan() -> LogicalPlan {
     LogicalPlan::default()
@@ -407,6 +425,7 @@ impl ContextProvider for Names<'_> {
         let args = args
             .into_iter()
             .map(|arg| simplifier.coerce(arg, &schema).and_then(|arg| simplifier.simplify(arg)))
+            .map(|arg| arg.map(as_series))
             .collect::<datafusion::common::Result<Vec<_>>>()?;
         let provider =
             function.create_table_provider_with_args(TableFunctionArgs::new(&args, self.state))?;

@@ -3,102 +3,41 @@
 //! Only what is a matter of form is done here; a function that computes something is a function
 //! (see `functions`). Each rule says whose spelling it is.
 
-use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, CharacterLength, DataType, DuplicateTreatment, Expr,
-    Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, ObjectNamePart, Select, SelectItem, Statement, Value,
-    VisitMut, VisitorMut,
+    BinaryOperator, CastKind, CharacterLength, DataType, DuplicateTreatment, Expr, Function,
+    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
+    OrderByExpr, OrderByOptions, Query, Select, Statement, Value, VisitMut, VisitorMut,
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
+use crate::clauses::settle_clauses;
 use crate::cte::separate_names;
+use crate::literals::{count_from_one, rewrite_interval, rewrite_like, rewrite_number, similar_to};
+use crate::names::Names;
+use crate::pivot::turn_tables;
+use crate::scopes::{order_by_inputs, tell_casts_apart, unnest_series};
+use crate::subqueries::settle_subqueries;
+use crate::syntax::{
+    argument, at_zone, binary, call, case, case_of_null, cast, cast_as, divide, equals, is_text,
+    nested, number, object_name, plain_arguments, simple_name, text,
+};
+use crate::using::merge_columns;
 
 /// Rewrites a whole statement in place.
 pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
+    settle_clauses(statement)?;
+    turn_tables(statement)?;
+    // Nothing is refused by giving names.
+    let _ = VisitMut::visit(statement, &mut Names);
     separate_names(statement);
+    merge_columns(statement)?;
+    settle_subqueries(statement);
     match VisitMut::visit(statement, &mut Rewriter) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
-}
-
-/// Gives columns that have no name the one that PostgreSQL gives them: `count(*)` is `count`,
-/// `x::date` is `x`. (DataFusion's own, such as `count(Int64(1))`, could not even be stored.) A name
-/// that would occur twice gets a number.
-fn name_columns(select: &mut Select) {
-    let mut taken: HashSet<String> = select.projection.iter().filter_map(given_name).collect();
-    for item in &mut select.projection {
-        let SelectItem::UnnamedExpr(expr) = item else { continue };
-        if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
-            continue;
-        }
-        // `unnest` gives several columns from a struct.
-        let Some(name) = postgres_name(expr).filter(|name| name != "unnest") else { continue };
-        let mut unique = name.clone();
-        let mut number = 1;
-        while !taken.insert(unique.clone()) {
-            number += 1;
-            unique = format!("{name}_{number}");
-        }
-        let alias = Ident::with_quote('"', unique);
-        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-    }
-}
-
-fn given_name(item: &SelectItem) -> Option<String> {
-    match item {
-        SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
-        SelectItem::UnnamedExpr(expr @ (Expr::Identifier(_) | Expr::CompoundIdentifier(_))) => {
-            postgres_name(expr)
-        }
-        _ => None,
-    }
-}
-
-fn folded(ident: &Ident) -> String {
-    match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
-    }
-}
-
-fn postgres_name(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Identifier(ident) => Some(folded(ident)),
-        Expr::CompoundIdentifier(parts) => parts.last().map(folded),
-        Expr::Nested(inner) => postgres_name(inner),
-        Expr::Function(function) => match function.name.0.last()? {
-            ObjectNamePart::Identifier(ident) => Some(folded(ident)),
-            ObjectNamePart::Function(_) => None,
-        },
-        Expr::Cast { expr, data_type, .. } => {
-            postgres_name(expr).or_else(|| Some(plain_word(&data_type.to_string())))
-        }
-        Expr::Case { else_result, .. } => else_result
-            .as_deref()
-            .filter(|value| matches!(value, Expr::Identifier(_) | Expr::CompoundIdentifier(_)))
-            .and_then(postgres_name)
-            .or_else(|| Some("case".to_owned())),
-        Expr::Extract { .. } => Some("extract".to_owned()),
-        Expr::Substring { .. } => Some("substring".to_owned()),
-        Expr::Trim { .. } => Some("btrim".to_owned()),
-        Expr::Ceil { .. } => Some("ceil".to_owned()),
-        Expr::Floor { .. } => Some("floor".to_owned()),
-        Expr::Position { .. } => Some("position".to_owned()),
-        Expr::Exists { .. } => Some("exists".to_owned()),
-        Expr::AtTimeZone { .. } => Some("timezone".to_owned()),
-        Expr::Subquery(_) => None,
-        _ => Some("column".to_owned()),
-    }
-}
-
-/// The leading word of a type's name.
-fn plain_word(text: &str) -> String {
-    text.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_lowercase()
 }
 
 struct Rewriter;
@@ -106,13 +45,14 @@ struct Rewriter;
 impl VisitorMut for Rewriter {
     type Break = Error;
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
-        name_columns(select);
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        order_by_inputs(query);
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        balance(expr);
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        tell_casts_apart(select);
+        unnest_series(select);
         ControlFlow::Continue(())
     }
 
@@ -120,6 +60,28 @@ impl VisitorMut for Rewriter {
         let replaced = match expr {
             Expr::Function(function) => rewrite_function(function),
             Expr::Cast { kind, expr, data_type, .. } => rewrite_cast(kind, expr, data_type),
+            Expr::AtTimeZone { timestamp, time_zone } => Ok(Some(at_zone(timestamp, time_zone))),
+            Expr::Interval(interval) => rewrite_interval(interval),
+            // The planner would put the minus before the first word of the interval alone.
+            Expr::UnaryOp { expr, .. } if matches!(**expr, Expr::Interval(_)) => {
+                let interval = expr.as_ref().clone();
+                **expr = nested(interval);
+                Ok(None)
+            }
+            Expr::Value(value) => rewrite_number(&value.value),
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                access_chain.iter_mut().for_each(count_from_one);
+                Ok(None)
+            }
+            Expr::SimilarTo { negated, expr, pattern, escape_char } => {
+                Ok(Some(similar_to(*negated, expr, pattern, escape_char.as_ref())))
+            }
+            Expr::Like { negated, any, expr, pattern, escape_char } => {
+                rewrite_like(*negated, *any, expr, pattern, escape_char.as_ref(), false)
+            }
+            Expr::ILike { negated, any, expr, pattern, escape_char } => {
+                rewrite_like(*negated, *any, expr, pattern, escape_char.as_ref(), true)
+            }
             _ => Ok(None),
         };
         match replaced {
@@ -138,7 +100,7 @@ const LONG: usize = 16;
 
 /// `a or b or c or …` is a tree as deep as it has terms; both operators may be grouped at will, so
 /// a long one becomes a tree of the logarithm's depth.
-fn balance(expr: &mut Expr) {
+pub(crate) fn balance(expr: &mut Expr) {
     let wanted = match expr {
         Expr::BinaryOp { op: op @ (BinaryOperator::And | BinaryOperator::Or), .. } => op.clone(),
         _ => return,
@@ -247,29 +209,10 @@ fn rewrite_cast(kind: &CastKind, value: &Expr, data_type: &DataType) -> Result<O
     Ok(Some(call("left", vec![whole, number(length)])))
 }
 
-/// The function's arguments when they are plain expressions, else `None`.
-fn plain_arguments(function: &Function) -> Option<Vec<Expr>> {
-    let FunctionArguments::List(list) = &function.args else { return None };
-    list.args
-        .iter()
-        .map(|argument| match argument {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-            _ => None,
-        })
-        .collect()
-}
-
-/// The folded name of an unqualified, unquoted function.
-fn simple_name(function: &Function) -> Option<String> {
-    let [ObjectNamePart::Identifier(ident)] = function.name.0.as_slice() else { return None };
-    ident.quote_style.is_none().then(|| ident.value.to_lowercase())
-}
-
 fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
     let Some(name) = simple_name(function) else { return Ok(None) };
     // Same meaning under another name.
     let renamed = match name.as_str() {
-        "len" => "length",
         "ceiling" => "ceil",
         "sign" => "signum",
         "variance" => "var_samp",
@@ -277,7 +220,11 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         "getdate" | "sysdate" | "systimestamp" | "current_datetime" => "now",
         "gen_random_uuid" | "generate_uuid" | "uuid_string" | "newid" => "uuid",
         "logical_or" | "boolor_agg" => "bool_or",
-        "logical_and" | "booland_agg" => "bool_and",
+        "logical_and" | "booland_agg" | "every" => "bool_and",
+        "approx_count_distinct" => "approx_distinct",
+        "group_concat" => "string_agg",
+        "statement_timestamp" | "transaction_timestamp" => "now",
+        "uuid_generate_v4" => "uuid",
         "regexp_matches" => "regexp_match",
         "regexp_contains" | "rlike" => "regexp_like",
         "array_size" => "array_length",
@@ -297,6 +244,17 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
             return Ok(None);
         }
         "count_if" | "countif" => return count_if(function),
+        "max_by" | "min_by" | "arg_max" | "arg_min" | "argmax" | "argmin" => {
+            return at_extreme(name, function);
+        }
+        "mode" => {
+            let mut order = std::mem::take(&mut function.within_group);
+            if let (Some(column), FunctionArguments::List(list)) = (order.pop(), &mut function.args)
+            {
+                list.args = vec![argument(column.expr)];
+            }
+            return Ok(None);
+        }
         _ => {}
     }
     let Some(arguments) = plain_arguments(function) else { return Ok(None) };
@@ -324,6 +282,49 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
             )],
             Some(divide(a.clone(), b.clone())),
         )),
+        // Snowflake, Redshift: `decode(x, 1, 'one', 2, 'two', 'more')`.
+        ("decode", [value, rest @ ..]) if rest.len() >= 2 => {
+            let pairs = rest.chunks_exact(2);
+            let otherwise = pairs.remainder().first().cloned();
+            let branches = pairs
+                .map(|pair| {
+                    let (value, wanted) = (nested(value.clone()), nested(pair[0].clone()));
+                    let same = Expr::IsNotDistinctFrom(Box::new(value), Box::new(wanted));
+                    (same, pair[1].clone())
+                })
+                .collect();
+            Some(case(branches, otherwise))
+        }
+        ("year" | "quarter" | "month" | "day" | "hour" | "minute", [value]) => {
+            Some(cast(call("date_part", vec![text(name), value.clone()]), DataType::BigInt(None)))
+        }
+        ("dayofmonth", [value]) => {
+            Some(cast(call("date_part", vec![text("day"), value.clone()]), DataType::BigInt(None)))
+        }
+        ("weekofyear", [value]) => {
+            Some(cast(call("date_part", vec![text("week"), value.clone()]), DataType::BigInt(None)))
+        }
+        ("dayofyear", [value]) => {
+            Some(cast(call("date_part", vec![text("doy"), value.clone()]), DataType::BigInt(None)))
+        }
+        // BigQuery: the pattern comes first.
+        ("parse_date", [pattern, value]) => {
+            Some(call("to_date", vec![value.clone(), pattern.clone()]))
+        }
+        ("div", [a, b]) => Some(call("trunc", vec![divide(a.clone(), b.clone())])),
+        ("age", [later, earlier]) => {
+            Some(call("tidemill_age", vec![later.clone(), earlier.clone()]))
+        }
+        ("age", [earlier]) => {
+            let today = call("current_date", Vec::new());
+            Some(call("tidemill_age", vec![today, earlier.clone()]))
+        }
+        ("date_trunc", [part, value, zone]) => {
+            Some(at_zone(&call("date_trunc", vec![part.clone(), at_zone(value, zone)]), zone))
+        }
+        ("encode", [value, format]) if is_text(format, "base64") => {
+            Some(call("encode", vec![value.clone(), text("base64pad")]))
+        }
         // BigQuery: always a double, NULL when the divisor is 0.
         ("safe_divide", [a, b]) => Some(divide(
             cast(a.clone(), DataType::DoublePrecision),
@@ -362,7 +363,6 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
             vec![call("lower", vec![text.clone()]), call("lower", vec![needle.clone()])],
         )),
         // Snowflake and Redshift.
-        ("convert_timezone", [zone, value]) => Some(at_zone(value, zone)),
         ("convert_timezone", [from, to, value]) => Some(at_zone(&nested(at_zone(value, from)), to)),
         ("split", [text, delimiter]) => {
             Some(call("string_to_array", vec![text.clone(), delimiter.clone()]))
@@ -471,86 +471,34 @@ fn count_if(function: &mut Function) -> Result<Option<Expr>> {
     Ok(None)
 }
 
-fn object_name(name: &str) -> ObjectName {
-    ObjectName::from(vec![Ident::new(name)])
-}
-
-fn argument(expr: Expr) -> FunctionArg {
-    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
-}
-
-fn call(name: &str, arguments: Vec<Expr>) -> Expr {
-    Expr::Function(Function {
-        name: object_name(name),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: arguments.into_iter().map(argument).collect(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
-}
-
-fn number(value: u64) -> Expr {
-    Expr::Value(Value::Number(value.to_string(), false).with_empty_span())
-}
-
-fn text(value: &str) -> Expr {
-    Expr::Value(Value::SingleQuotedString(value.to_owned()).with_empty_span())
-}
-
-fn nested(expr: Expr) -> Expr {
-    Expr::Nested(Box::new(expr))
-}
-
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(nested(left)), op, right: Box::new(nested(right)) }
-}
-
-fn equals(left: Expr, right: Expr) -> Expr {
-    binary(left, BinaryOperator::Eq, right)
-}
-
-fn divide(left: Expr, right: Expr) -> Expr {
-    nested(binary(left, BinaryOperator::Divide, right))
-}
-
-/// 0, or NULL when the value is NULL, in the value's type.
-fn case_of_null(value: &Expr) -> Expr {
-    nested(binary(value.clone(), BinaryOperator::Multiply, number(0)))
-}
-
-fn at_zone(value: &Expr, zone: &Expr) -> Expr {
-    Expr::AtTimeZone {
-        timestamp: Box::new(nested(value.clone())),
-        time_zone: Box::new(zone.clone()),
+/// `max_by(x, y)` is the first `x` by `y`, downwards.
+fn at_extreme(name: &str, function: &mut Function) -> Result<Option<Expr>> {
+    let Some(arguments) = plain_arguments(function) else { return Ok(None) };
+    let [value, key] = arguments.as_slice() else {
+        return Err(Error::new(ErrorKind::Query, format!("`{name}` takes two arguments")));
+    };
+    let mut filter = Expr::IsNotNull(Box::new(nested(key.clone())));
+    // DuckDB's leave out rows without a value, Snowflake's and Spark's do not.
+    if name.starts_with("arg") {
+        let has_value = Expr::IsNotNull(Box::new(nested(value.clone())));
+        filter = binary(filter, BinaryOperator::And, has_value);
     }
-}
-
-fn cast(expr: Expr, data_type: DataType) -> Expr {
-    cast_as(CastKind::Cast, expr, data_type)
-}
-
-fn cast_as(kind: CastKind, expr: Expr, data_type: DataType) -> Expr {
-    Expr::Cast { kind, expr: Box::new(expr), data_type, array: false, format: None }
-}
-
-fn case(branches: Vec<(Expr, Expr)>, otherwise: Option<Expr>) -> Expr {
-    Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: branches
-            .into_iter()
-            .map(|(condition, result)| CaseWhen { condition, result })
-            .collect(),
-        else_result: otherwise.map(Box::new),
+    if let Some(given) = function.filter.take() {
+        filter = binary(*given, BinaryOperator::And, filter);
     }
+    function.name = object_name("first_value");
+    function.filter = Some(Box::new(filter));
+    let options = OrderByOptions { asc: Some(name.contains("min")), nulls_first: Some(false) };
+    function.args = FunctionArguments::List(FunctionArgumentList {
+        duplicate_treatment: None,
+        args: vec![argument(value.clone())],
+        clauses: vec![FunctionArgumentClause::OrderBy(vec![OrderByExpr {
+            expr: key.clone(),
+            options,
+            with_fill: None,
+        }])],
+    });
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -603,7 +551,6 @@ mod tests {
             ("select date_diff('day', a, b)", "SELECT datediff('day', a, b)"),
             ("select iff(a, 1, 2)", "SELECT CASE WHEN a THEN 1 ELSE 2 END"),
             ("select date(x)", "SELECT CAST(x AS DATE)"),
-            ("select len(x)", "SELECT length(x)"),
             (
                 "select listagg(x, ',') within group (order by y)",
                 "SELECT string_agg(x, ',' ORDER BY y)",

@@ -22,6 +22,7 @@ use datafusion::logical_expr::ScalarUDF;
 use super::date_unit;
 use super::pattern::{DatePattern, Moment, NumberPattern};
 use super::simple::{Call, MICROS, Simple, arity, as_timestamp, bad_value, text, text_at, usage};
+use super::zone::{Zone, zone_of};
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
@@ -321,13 +322,6 @@ fn to_char(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
     }
 }
 
-fn zone_of(name: &str) -> Result<Tz> {
-    match name {
-        "+00:00" | "Z" => Ok(Tz::UTC),
-        name => name.parse().map_err(|_| bad_value(format!("`{name}` is not a time zone"))),
-    }
-}
-
 fn format_times(
     times: &TimestampMicrosecondArray,
     patterns: &StringViewArray,
@@ -541,11 +535,10 @@ fn to_timestamp(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
                     Some((time, Some(offset))) => {
                         Ok(Some(micros(time) - i64::from(offset) * 1_000_000))
                     }
-                    Some((time, None)) => zone
-                        .from_local_datetime(&time)
-                        .earliest()
-                        .map(|zoned| Some(zoned.timestamp_micros()))
-                        .ok_or_else(|| bad_value(format!("`{time}` does not exist in {zone}"))),
+                    Some((time, None)) => Zone::Named(zone)
+                        .utc(time)
+                        .map(|time| Some(micros(time)))
+                        .ok_or_else(out_of_range),
                     None => Ok(None),
                 })
                 .collect::<Result<_>>()?;

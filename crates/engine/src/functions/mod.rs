@@ -3,13 +3,23 @@
 //! A file is a family. A function that only another system has keeps that system's meaning; where
 //! two disagree, PostgreSQL's holds.
 
+mod checked;
 mod clock;
 mod datetime;
+mod domain;
+mod exact;
+mod interval;
+mod mode;
 mod numbers;
+mod part;
 mod pattern;
+mod reading;
+mod rendering;
 mod simple;
+mod spans;
 mod text;
 mod trunc;
+mod zone;
 
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
@@ -22,22 +32,38 @@ pub(crate) const DATE_FUNCTIONS: [&str; 1] = ["current_date"];
 /// integers call it (see `rewrite`).
 pub(crate) const WHOLE: &str = "tidemill_whole";
 
-pub(crate) use numbers::divide;
+/// Gives its first argument back; its second is a name that tells two equal expressions apart.
+pub(crate) const TYPED: &str = "tidemill_typed";
+
+pub(crate) use checked::{checked, type_of_checked};
+pub(crate) use interval::read as read_interval;
+pub(crate) use numbers::{divide, multiply};
+pub(crate) use part::function as date_part;
+pub(crate) use reading::{read, reads};
+pub(crate) use rendering::{rendered, renders};
+pub(crate) use spans::{multiplied, placed};
+pub(crate) use zone::at_zone as timezone;
 
 /// All scalar functions; they replace those of the same name.
 pub(crate) fn scalars() -> Vec<ScalarUDF> {
     let mut all = Vec::new();
     all.extend(clock::functions());
     all.extend(datetime::functions());
+    all.extend(domain::functions());
     all.extend(numbers::functions());
+    all.extend(spans::functions());
     all.extend(text::functions());
+    all.extend(zone::functions());
+    all.push(part::function());
     all.push(trunc::function());
     all
 }
 
 /// All aggregate functions.
 pub(crate) fn aggregates() -> Vec<AggregateUDF> {
-    Vec::new()
+    let mut all = exact::functions();
+    all.push(mode::function());
+    all
 }
 
 /// The plain spelling of a date part, in any of the spellings that systems have for it.

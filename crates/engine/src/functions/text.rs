@@ -22,6 +22,8 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         Simple::function("hash", hash_takes, |_, _| Ok(DataType::Int64), hash),
         Simple::function("width_bucket", bucket_takes, |_, _| Ok(DataType::Int64), width_bucket),
         Simple::function("json_get", path_takes, gives_text, |args, _| json(args, false)),
+        Simple::function("tidemill_similar", similar_takes, gives_text, similar),
+        Simple::function("len", len_takes, |_, _| Ok(DataType::Int64), len),
         Simple::aliased(
             "json_extract_path_text",
             &["json_get_text"],
@@ -236,19 +238,102 @@ fn path_takes(types: &[DataType]) -> Result<Vec<DataType>> {
     Ok(vec![DataType::Utf8View; types.len()])
 }
 
-/// Walks into a JSON text by keys and indexes. Text that is not JSON gives NULL.
+/// Walks into a JSON text by keys and indexes. Text that is not JSON is an error; `json_value` and
+/// its like give NULL.
 fn json(args: &[ArrayRef], as_text: bool) -> Result<ArrayRef> {
     let columns: Vec<&StringViewArray> = args.iter().map(text).collect();
     let mut out = StringViewBuilder::with_capacity(columns[0].len());
     for row in 0..columns[0].len() {
         let keys: Option<Vec<&str>> =
             columns[1..].iter().map(|column| text_at(column, row)).collect();
-        let found = (|| {
-            let keys = keys?;
-            let value: Value = serde_json::from_str(text_at(columns[0], row)?).ok()?;
-            render(walk(&value, keys.into_iter())?, as_text)
-        })();
-        out.append_option(found);
+        let (Some(keys), Some(document)) = (keys, text_at(columns[0], row)) else {
+            out.append_null();
+            continue;
+        };
+        let value: Value = serde_json::from_str(document).map_err(|error| {
+            let start: String = document.chars().take(60).collect();
+            bad_value(format!(
+                "invalid input syntax for type json: `{start}` ({error}); `json_value(x, '$.a')` \
+                 gives NULL instead"
+            ))
+        })?;
+        out.append_option(walk(&value, keys.into_iter()).and_then(|found| render(found, as_text)));
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+fn len_takes(types: &[DataType]) -> Result<Vec<DataType>> {
+    arity("len", types, 1, 1)?;
+    Ok(vec![match &types[0] {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            DataType::List(item.clone())
+        }
+        _ => DataType::Utf8View,
+    }])
+}
+
+/// Characters of a text, items of an array (DuckDB).
+fn len(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    let lengths: Int64Array = match args[0].data_type() {
+        DataType::List(_) => {
+            let lists = args[0].as_list::<i32>();
+            (0..lists.len())
+                .map(|row| lists.is_valid(row).then(|| lists.value_length(row).into()))
+                .collect()
+        }
+        _ => {
+            text(&args[0]).iter().map(|text| text.map(|text| text.chars().count() as i64)).collect()
+        }
+    };
+    Ok(Arc::new(lengths))
+}
+
+fn similar_takes(types: &[DataType]) -> Result<Vec<DataType>> {
+    arity("similar to", types, 1, 2)?;
+    Ok(vec![DataType::Utf8View; types.len()])
+}
+
+/// A pattern of `similar to` as a regular expression: it must match the whole text, `%` and `_` are
+/// those of `like`, and `|`, `*`, `+`, `?`, `{…}`, `(…)` and `[…]` those of regular expressions.
+fn similar(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    let patterns = text(&args[0]);
+    let mut out = StringViewBuilder::with_capacity(patterns.len());
+    for row in 0..patterns.len() {
+        let escape = match args.get(1).map(|escapes| text_at(text(escapes), row)) {
+            None => Some('\\'),
+            Some(Some(escape)) => escape.chars().next(),
+            Some(None) => None,
+        };
+        let Some(pattern) = text_at(patterns, row) else {
+            out.append_null();
+            continue;
+        };
+        let mut regex = String::from("^(?s:");
+        let mut letters = pattern.chars();
+        let mut in_class = false;
+        while let Some(letter) = letters.next() {
+            match letter {
+                letter if Some(letter) == escape => match letters.next() {
+                    Some(next) => regex.push_str(&regex::escape(&next.to_string())),
+                    None => return Err(bad_value("a pattern must not end with its escape")),
+                },
+                '[' => {
+                    in_class = true;
+                    regex.push('[');
+                }
+                ']' => {
+                    in_class = false;
+                    regex.push(']');
+                }
+                letter if in_class => regex.push(letter),
+                '%' => regex.push_str(".*"),
+                '_' => regex.push('.'),
+                '|' | '*' | '+' | '?' | '{' | '}' | '(' | ')' => regex.push(letter),
+                letter => regex.push_str(&regex::escape(&letter.to_string())),
+            }
+        }
+        regex.push_str(")$");
+        out.append_value(&regex);
     }
     Ok(Arc::new(out.finish()))
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::DataType;
 use futures::TryStreamExt;
 use tidemill_core::{Engine, ErrorKind, OverlayEntry, RelationName};
 use tidemill_engine::MemoryTables;
 
-use crate::support::Setup;
+use crate::support::{Setup, flat};
 
 fn numbers(values: &[i64]) -> ArrayRef {
     Arc::new(Int64Array::from(values.to_vec()))
@@ -266,4 +266,26 @@ async fn the_time_zone_of_the_project_decides_the_date() {
     assert_eq!(rows, "2024-03-06|2024-03-06T03:07:09.123456");
     context.timezone = "Mars/Olympus".into();
     assert_eq!(setup.rows_in("select 1", &context).await.unwrap_err().kind(), ErrorKind::Config);
+}
+
+// Expected values are those of PostgreSQL 15 with the time zone `Europe/Paris`.
+#[tokio::test]
+async fn moments_have_the_local_time_of_the_session() {
+    let setup = Setup::new();
+    let times = TimestampMicrosecondArray::from(vec![1_704_063_600_000_000, 1_711_796_400_000_000]);
+    setup.table("main.t", vec![("t", Arc::new(times.with_timezone("UTC")))]);
+    let mut context = setup.context();
+    context.timezone = "Europe/Paris".into();
+    let sql = "select t::text as text, t::date::text as date, t::timestamp::text as local, \
+               extract(hour from t) as hour, date_trunc('day', t)::text as day, \
+               to_char(t, 'YYYY') as year, (t + interval '1 day')::text as next, \
+               (t = '2024-01-01 00:00')::text as same from main.t order by t";
+    let rows = setup.rows_in(sql, &context).await.unwrap();
+    assert_eq!(
+        flat(&rows),
+        "2024-01-01 00:00:00+01|2024-01-01|2024-01-01 00:00:00|0|2024-01-01 00:00:00+01|2024\
+         |2024-01-02 00:00:00+01|true\n\
+         2024-03-30 12:00:00+01|2024-03-30|2024-03-30 12:00:00|12|2024-03-30 00:00:00+01|2024\
+         |2024-03-31 12:00:00+02|false"
+    );
 }

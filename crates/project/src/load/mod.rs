@@ -2,7 +2,6 @@
 //! together.
 
 pub(crate) mod describe;
-mod describe;
 mod draft;
 mod exposures;
 mod files;

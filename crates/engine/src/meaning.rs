@@ -1,0 +1,362 @@
+//! The meaning that PostgreSQL gives to operators and casts, put in once types are known.
+//!
+//! DataFusion's own differ silently: integers wrap around, a double divided by zero is infinite, a
+//! timestamp becomes text with a `T` in it, a text with an offset moves a timestamp that has no
+//! zone, intervals are compared part by part, and a moment's local time is that of its column's
+//! zone and not of the session's.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::expr::{Between, Cast, TryCast};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::optimizer::AnalyzerRule;
+
+use crate::functions::{
+    checked, placed, read, reads, rendered, renders, timezone, type_of_checked,
+};
+use crate::guard::guarded;
+
+/// Runs after the types of all operands agree.
+#[derive(Debug)]
+pub(crate) struct Meaning;
+
+impl AnalyzerRule for Meaning {
+    fn name(&self) -> &str {
+        "meaning"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
+        let zone: Arc<str> = config.execution.time_zone.as_deref().unwrap_or("UTC").into();
+        plan.transform_up_with_subqueries(|node| rewrite_node(node, &zone)).map(|done| done.data)
+    }
+}
+
+fn rewrite_node(node: LogicalPlan, zone: &Arc<str>) -> Result<Transformed<LogicalPlan>> {
+    let mut schema = merge_schema(&node.inputs());
+    if let LogicalPlan::TableScan(scan) = &node {
+        schema.merge(&DFSchema::try_from_qualified_schema(
+            scan.table_name.clone(),
+            &scan.source.schema(),
+        )?);
+    }
+    let names = NamePreserver::new(&node);
+    let rewriter = Rewriter { schema: &schema, zone };
+    let done = node.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let done = expr.transform_up(|expr| rewriter.rewrite(expr))?;
+        Ok(match done.transformed {
+            true => done.update_data(|expr| name.restore(expr)),
+            false => done,
+        })
+    })?;
+    let Transformed { data, transformed, tnr } = done;
+    let done = match data {
+        LogicalPlan::Filter(mut filter) => match guarded(&filter.predicate, &schema) {
+            Some(predicate) => {
+                filter.predicate = predicate;
+                Transformed::yes(LogicalPlan::Filter(filter))
+            }
+            None => Transformed::new(LogicalPlan::Filter(filter), transformed, tnr),
+        },
+        other => Transformed::new(other, transformed, tnr),
+    };
+    match done.transformed {
+        true => done.map_data(LogicalPlan::recompute_schema),
+        false => Ok(done),
+    }
+}
+
+struct Rewriter<'a> {
+    schema: &'a DFSchema,
+    /// The session's.
+    zone: &'a Arc<str>,
+}
+
+impl Rewriter<'_> {
+    fn type_of(&self, expr: &Expr) -> Result<DataType> {
+        match type_of_checked(expr) {
+            Some(known) => Ok(known.clone()),
+            None => expr.get_type(self.schema),
+        }
+    }
+
+    fn rewrite(&self, expr: Expr) -> Result<Transformed<Expr>> {
+        match expr {
+            Expr::BinaryExpr(binary) => self.binary(binary),
+            Expr::Between(between) => self.between(between),
+            Expr::Cast(Cast { expr, field }) => {
+                let from = self.type_of(&expr)?;
+                Ok(match self.cast(*expr, from, field.data_type(), false) {
+                    Ok(new) => Transformed::yes(new),
+                    Err(old) => {
+                        Transformed::no(Expr::Cast(Cast::new_from_field(Box::new(old), field)))
+                    }
+                })
+            }
+            Expr::TryCast(TryCast { expr, field }) => {
+                let from = self.type_of(&expr)?;
+                Ok(match self.cast(*expr, from, field.data_type(), true) {
+                    Ok(new) => Transformed::yes(new),
+                    Err(old) => {
+                        let again = TryCast::new_from_field(Box::new(old), field);
+                        Transformed::no(Expr::TryCast(again))
+                    }
+                })
+            }
+            Expr::ScalarFunction(mut call) => {
+                let mut moved = false;
+                for arg in &mut call.args {
+                    let old = std::mem::take(arg);
+                    *arg = match self.in_session_zone(old)? {
+                        Ok(new) => {
+                            moved = true;
+                            new
+                        }
+                        Err(old) => old,
+                    };
+                }
+                let call = Expr::ScalarFunction(call);
+                match moved {
+                    true => Ok(Transformed::yes(self.out_of_session_zone(call)?)),
+                    false => Ok(Transformed::no(call)),
+                }
+            }
+            Expr::Negative(value) => {
+                let data_type = self.type_of(&value)?;
+                let zero = ScalarValue::new_zero(&data_type)
+                    .ok()
+                    .filter(|_| data_type.is_signed_integer())
+                    .filter(|_| !matches!(*value, Expr::Literal(..)));
+                let Some(zero) = zero else { return Ok(Transformed::no(Expr::Negative(value))) };
+                let kept = value.clone();
+                let zero = Expr::Literal(zero, None);
+                Ok(match checked(zero, Operator::Minus, *value, &data_type) {
+                    Some(new) => Transformed::yes(new),
+                    None => Transformed::no(Expr::Negative(kept)),
+                })
+            }
+            other => Ok(Transformed::no(other)),
+        }
+    }
+
+    fn binary(&self, binary: BinaryExpr) -> Result<Transformed<Expr>> {
+        let BinaryExpr { left, op, right } = binary;
+        let again = |left: Box<Expr>, right: Box<Expr>| {
+            Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+        };
+        match op {
+            Operator::Plus
+            | Operator::Minus
+            | Operator::Multiply
+            | Operator::Divide
+            | Operator::Modulo => {}
+            _ if compares(op) => {
+                let (l, r) = (self.type_of(&left)?, self.type_of(&right)?);
+                if is_span(&l) && is_span(&r) {
+                    return Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+                        left: Box::new(placed(*left)),
+                        op,
+                        right: Box::new(placed(*right)),
+                    })));
+                }
+                return Ok(again(left, right));
+            }
+            _ => return Ok(again(left, right)),
+        }
+        let data_type = self.type_of(&left)?;
+        if let DataType::Timestamp(_, Some(_)) = &data_type {
+            if op == Operator::Minus && matches!(self.type_of(&right)?, DataType::Timestamp(..)) {
+                return Ok(again(left, right));
+            }
+            return Ok(match self.in_session_zone(*left)? {
+                Ok(left) => {
+                    let sum = BinaryExpr { left: Box::new(left), op, right };
+                    Transformed::yes(self.out_of_session_zone(Expr::BinaryExpr(sum))?)
+                }
+                Err(left) => again(Box::new(left), right),
+            });
+        }
+        if !(data_type.is_signed_integer() || data_type.is_floating())
+            || self.type_of(&right)? != data_type
+            || fits(&left, op, &right, &data_type, self.schema)
+        {
+            return Ok(again(left, right));
+        }
+        let (kept_left, kept_right) = (left.clone(), right.clone());
+        Ok(match checked(*left, op, *right, &data_type) {
+            Some(new) => Transformed::yes(new),
+            None => again(kept_left, kept_right),
+        })
+    }
+
+    fn between(&self, between: Between) -> Result<Transformed<Expr>> {
+        if !is_span(&self.type_of(&between.expr)?) {
+            return Ok(Transformed::no(Expr::Between(between)));
+        }
+        let Between { expr, negated, low, high } = between;
+        Ok(Transformed::yes(Expr::Between(Between {
+            expr: Box::new(placed(*expr)),
+            negated,
+            low: Box::new(placed(*low)),
+            high: Box::new(placed(*high)),
+        })))
+    }
+
+    /// The value in another type, or the value back when DataFusion's cast is right.
+    fn cast(
+        &self,
+        value: Expr,
+        from: DataType,
+        to: &DataType,
+        lenient: bool,
+    ) -> std::result::Result<Expr, Expr> {
+        let again = |value: Expr, to: &DataType| match lenient {
+            true => Expr::TryCast(TryCast::new(Box::new(value), to.clone())),
+            false => Expr::Cast(Cast::new(Box::new(value), to.clone())),
+        };
+        match (&from, to) {
+            (from, to) if is_text(to) && renders(from) => Ok(rendered(value, to.clone())),
+            (from, to) if is_text(from) && reads(to) => Ok(read(value, to.clone(), lenient)),
+            // A local time is one of the session's zone, whatever the column is marked with, and
+            // is not what UTC shows (as Arrow has it).
+            (DataType::Timestamp(_, Some(zone)), DataType::Timestamp(_, None))
+                if !is_utc(self.zone) =>
+            {
+                let micros = DataType::Timestamp(TimeUnit::Microsecond, Some(zone.clone()));
+                let moment = Expr::Cast(Cast::new(Box::new(value), micros));
+                Ok(again(timezone(self.zone, moment), to))
+            }
+            (
+                DataType::Timestamp(unit, Some(zone)),
+                DataType::Date32 | DataType::Date64 | DataType::Time32(_) | DataType::Time64(_),
+            ) if zone != self.zone => {
+                let here = DataType::Timestamp(*unit, Some(self.zone.clone()));
+                Ok(again(Expr::Cast(Cast::new(Box::new(value), here)), to))
+            }
+            (
+                DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64,
+                DataType::Timestamp(_, Some(_)),
+            ) if !is_utc(self.zone) => {
+                let local = DataType::Timestamp(TimeUnit::Microsecond, None);
+                let local = Expr::Cast(Cast::new(Box::new(value), local));
+                Ok(again(timezone(self.zone, local), to))
+            }
+            _ => Err(value),
+        }
+    }
+
+    /// A moment that is marked with another zone than the session's, marked with the session's.
+    fn in_session_zone(&self, value: Expr) -> Result<std::result::Result<Expr, Expr>> {
+        // Most expressions are told apart without looking for their type.
+        if matches!(value, Expr::Literal(ref literal, _) if !literal.data_type().is_temporal()) {
+            return Ok(Err(value));
+        }
+        Ok(match self.type_of(&value)? {
+            DataType::Timestamp(unit, Some(zone)) if zone != *self.zone => {
+                let here = DataType::Timestamp(unit, Some(self.zone.clone()));
+                Ok(Expr::Cast(Cast::new(Box::new(value), here)))
+            }
+            _ => Err(value),
+        })
+    }
+
+    /// Moments leave with the mark that the plan was promised.
+    fn out_of_session_zone(&self, value: Expr) -> Result<Expr> {
+        Ok(match self.type_of(&value)? {
+            DataType::Timestamp(unit, Some(zone)) if zone == *self.zone => {
+                let utc = DataType::Timestamp(unit, Some("UTC".into()));
+                Expr::Cast(Cast::new(Box::new(value), utc))
+            }
+            _ => value,
+        })
+    }
+}
+
+fn is_utc(zone: &str) -> bool {
+    matches!(zone, "UTC" | "+00:00" | "Z")
+}
+
+fn compares(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+            | Operator::IsDistinctFrom
+            | Operator::IsNotDistinctFrom
+    )
+}
+
+fn is_span(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Interval(_) | DataType::Duration(_))
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+/// Whether the result of an integer operator fits its type whatever the values are: the plain
+/// operator is then as good, and the optimizer knows more about it.
+fn fits(left: &Expr, op: Operator, right: &Expr, data_type: &DataType, schema: &DFSchema) -> bool {
+    let (Some(l), Some(r)) = (bits(left, schema, 0), bits(right, schema, 0)) else { return false };
+    let wanted = match op {
+        Operator::Plus | Operator::Minus => l.max(r) + 1,
+        Operator::Multiply => l + r,
+        _ => return false,
+    };
+    // |x| <= 2^wanted must lie below 2^(width - 1).
+    width(data_type).is_some_and(|width| wanted + 1 < width)
+}
+
+/// Bits of a signed integer, its sign included.
+fn width(data_type: &DataType) -> Option<u32> {
+    Some(match data_type {
+        DataType::Int8 => 8,
+        DataType::Int16 => 16,
+        DataType::Int32 => 32,
+        DataType::Int64 => 64,
+        _ => return None,
+    })
+}
+
+/// How many bits the magnitude of an integer has at most: `|x| <= 2^bits`.
+fn bits(expr: &Expr, schema: &DFSchema, depth: usize) -> Option<u32> {
+    const DEEPEST: usize = 4;
+    if depth > DEEPEST {
+        return None;
+    }
+    match expr {
+        Expr::Literal(value, _) => {
+            let value = value.cast_to(&DataType::Int64).ok()?;
+            match value {
+                ScalarValue::Int64(Some(value)) => {
+                    Some(u64::BITS - value.unsigned_abs().leading_zeros())
+                }
+                _ => None,
+            }
+        }
+        Expr::Cast(Cast { expr, .. }) => bits(expr, schema, depth + 1),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (l, r) = (bits(left, schema, depth + 1)?, bits(right, schema, depth + 1)?);
+            match op {
+                Operator::Plus | Operator::Minus => Some(l.max(r) + 1),
+                Operator::Multiply => Some(l + r),
+                _ => None,
+            }
+        }
+        Expr::Column(_) | Expr::ScalarFunction(_) | Expr::Alias(_) => {
+            let data_type = expr.get_type(schema).ok()?;
+            width(&data_type).filter(|width| *width < 64).map(|width| width - 1)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,109 @@
+//! The names that PostgreSQL gives to columns, and those by which relations are called.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, ObjectNamePart, Select, SelectItem, TableFactor, VisitorMut,
+};
+
+/// Gives columns that have no name the one that PostgreSQL gives them: `count(*)` is `count`,
+/// `x::date` is `x`. (DataFusion's own, such as `count(Int64(1))`, could not even be stored.) A name
+/// that would occur twice gets a number.
+pub(crate) fn name_columns(select: &mut Select) {
+    let mut taken: HashSet<String> = select.projection.iter().filter_map(given_name).collect();
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+            continue;
+        }
+        // `unnest` gives several columns from a struct.
+        let Some(name) = postgres_name(expr).filter(|name| name != "unnest") else { continue };
+        let mut unique = name.clone();
+        let mut number = 1;
+        while !taken.insert(unique.clone()) {
+            number += 1;
+            unique = format!("{name}_{number}");
+        }
+        let alias = Ident::with_quote('"', unique);
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+    }
+}
+
+pub(crate) fn given_name(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
+        SelectItem::UnnamedExpr(expr @ (Expr::Identifier(_) | Expr::CompoundIdentifier(_))) => {
+            postgres_name(expr)
+        }
+        _ => None,
+    }
+}
+
+pub(crate) fn folded(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+pub(crate) fn postgres_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(folded(ident)),
+        Expr::CompoundIdentifier(parts) => parts.last().map(folded),
+        Expr::Nested(inner) => postgres_name(inner),
+        Expr::Function(function) => match function.name.0.last()? {
+            ObjectNamePart::Identifier(ident) => Some(folded(ident)),
+            ObjectNamePart::Function(_) => None,
+        },
+        Expr::Cast { expr, data_type, .. } => {
+            postgres_name(expr).or_else(|| Some(plain_word(&data_type.to_string())))
+        }
+        Expr::Case { else_result, .. } => else_result
+            .as_deref()
+            .filter(|value| matches!(value, Expr::Identifier(_) | Expr::CompoundIdentifier(_)))
+            .and_then(postgres_name)
+            .or_else(|| Some("case".to_owned())),
+        Expr::Extract { .. } => Some("extract".to_owned()),
+        Expr::Substring { .. } => Some("substring".to_owned()),
+        Expr::Trim { .. } => Some("btrim".to_owned()),
+        Expr::Ceil { .. } => Some("ceil".to_owned()),
+        Expr::Floor { .. } => Some("floor".to_owned()),
+        Expr::Position { .. } => Some("position".to_owned()),
+        Expr::Exists { .. } => Some("exists".to_owned()),
+        Expr::AtTimeZone { .. } => Some("timezone".to_owned()),
+        Expr::Subquery(_) => None,
+        _ => Some("column".to_owned()),
+    }
+}
+
+/// The leading word of a type's name.
+pub(crate) fn plain_word(text: &str) -> String {
+    text.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_lowercase()
+}
+
+/// Names columns while they still say what the user wrote.
+pub(crate) struct Names;
+
+impl VisitorMut for Names {
+    type Break = std::convert::Infallible;
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
+        name_columns(select);
+        ControlFlow::Continue(())
+    }
+}
+
+/// The name by which the columns of a relation are called.
+pub(crate) fn relation_name(factor: &TableFactor) -> Option<Ident> {
+    match factor {
+        TableFactor::Table { alias: Some(alias), .. }
+        | TableFactor::Derived { alias: Some(alias), .. }
+        | TableFactor::UNNEST { alias: Some(alias), .. } => Some(alias.name.clone()),
+        TableFactor::Table { name, alias: None, .. } => match name.0.last()? {
+            ObjectNamePart::Identifier(name) => Some(name.clone()),
+            ObjectNamePart::Function(_) => None,
+        },
+        _ => None,
+    }
+}

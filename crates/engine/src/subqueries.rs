@@ -1,0 +1,240 @@
+//! `exists (…)` and `in (…)` outside of `where`, and `in` where NULL is told from false.
+//!
+//! The planner joins such subqueries only where they are conditions of a filter, and gives false
+//! there where `x in (…)` is unknown. Elsewhere they become counts, which it can compute anywhere;
+//! where unknown counts, all three answers are spelled out.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+use datafusion::sql::sqlparser::ast::visit_expressions;
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CaseWhen, CastKind, DataType, Expr, GroupByExpr, Ident, LimitClause, Query,
+    Select, SelectItem, SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor,
+    TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
+};
+
+use crate::syntax::{binary, call, equals, nested, number};
+
+/// Looks through a whole statement.
+pub(crate) fn settle_subqueries(statement: &mut Statement) {
+    // Nothing is refused here.
+    let _ = VisitMut::visit(statement, &mut Subqueries);
+}
+
+struct Subqueries;
+
+impl VisitorMut for Subqueries {
+    type Break = std::convert::Infallible;
+
+    /// Innermost first: what was rewritten is not looked at again.
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                count_within(expr);
+            }
+        }
+        let conditions = [&mut select.selection, &mut select.having, &mut select.qualify];
+        for condition in conditions.into_iter().flatten() {
+            settle_condition(condition, true);
+        }
+        if let GroupByExpr::Expressions(columns, _) = &mut select.group_by {
+            columns.iter_mut().for_each(count_within);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// A condition of which unknown is as good as false. `conjunct` says that it must be true by itself.
+fn settle_condition(expr: &mut Expr, conjunct: bool) {
+    match expr {
+        Expr::Nested(inner) => settle_condition(inner, conjunct),
+        Expr::BinaryOp { op, left, right }
+            if matches!(op, BinaryOperator::And | BinaryOperator::Or) =>
+        {
+            let conjunct = conjunct && *op == BinaryOperator::And;
+            settle_condition(left, conjunct);
+            settle_condition(right, conjunct);
+        }
+        Expr::Exists { .. } => {}
+        Expr::InSubquery { negated, .. } if conjunct || !*negated => {}
+        Expr::UnaryOp { op: UnaryOperator::Not, expr: inner } if conjunct && is_in(inner) => {}
+        Expr::UnaryOp { op: UnaryOperator::Not, expr: inner }
+            if matches!(**inner, Expr::Exists { .. }) => {}
+        other => rewrite_within(other, false),
+    }
+}
+
+fn is_in(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_in(inner),
+        other => matches!(other, Expr::InSubquery { .. }),
+    }
+}
+
+fn count_within(expr: &mut Expr) {
+    rewrite_within(expr, true);
+}
+
+/// Rewrites every `in` of the expression, and with `counted` every `exists`; not those of inner
+/// queries.
+fn rewrite_within(expr: &mut Expr, counted: bool) {
+    struct Within {
+        depth: usize,
+        counted: bool,
+    }
+    impl VisitorMut for Within {
+        type Break = std::convert::Infallible;
+
+        fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+            if self.depth > 0 {
+                return ControlFlow::Continue(());
+            }
+            match expr {
+                Expr::InSubquery { expr: value, subquery, negated } => {
+                    *expr = three_valued(value, subquery, *negated, self.counted);
+                }
+                Expr::Exists { subquery, negated } if self.counted => {
+                    *expr = exists(subquery.as_ref().clone(), *negated, true);
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = VisitMut::visit(expr, &mut Within { depth: 0, counted });
+}
+
+/// Names that no user's query has.
+const ROWS: &str = "tidemill in";
+const VALUE: &str = "tidemill value";
+
+/// `value in (subquery)`: true, false or unknown.
+fn three_valued(value: &Expr, subquery: &Query, negated: bool, counted: bool) -> Expr {
+    let column = || {
+        let quoted = |name: &str| Ident::with_quote('"', name);
+        Expr::CompoundIdentifier(vec![quoted(ROWS), quoted(VALUE)])
+    };
+    let with = |condition: Expr| {
+        exists(rows_of(subquery.clone(), vec![VALUE], Some(condition)), false, counted)
+    };
+    let branch = |condition: Expr, result: Expr| CaseWhen { condition, result };
+    let unknown = Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(Expr::Value(Value::Null.with_empty_span())),
+        data_type: DataType::Boolean,
+        array: false,
+        format: None,
+    };
+    let boolean = |value: bool| Expr::Value(Value::Boolean(value).with_empty_span());
+    let no_value = binary(
+        Expr::IsNull(Box::new(nested(value.clone()))),
+        BinaryOperator::And,
+        exists(subquery.clone(), false, counted),
+    );
+    let answer = nested(Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![
+            branch(with(equals(column(), value.clone())), boolean(true)),
+            branch(
+                binary(no_value, BinaryOperator::Or, with(Expr::IsNull(Box::new(column())))),
+                unknown,
+            ),
+        ],
+        else_result: Some(Box::new(boolean(false))),
+    });
+    match negated {
+        true => nested(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(answer) }),
+        false => answer,
+    }
+}
+
+fn exists(subquery: Query, negated: bool, counted: bool) -> Expr {
+    if !counted {
+        return Expr::Exists { subquery: Box::new(subquery), negated };
+    }
+    let mut counting = subquery;
+    if let Some(LimitClause::LimitOffset { limit: Some(Expr::Value(limit)), offset: None, .. }) =
+        &counting.limit_clause
+        && matches!(&limit.value, Value::Number(count, _) if count != "0")
+    {
+        counting.limit_clause = None;
+    }
+    let simple = match counting.body.as_mut() {
+        SetExpr::Select(select) if is_plain(select) => Some(select),
+        _ => None,
+    };
+    let simple = simple.filter(|_| counting.limit_clause.is_none() && counting.with.is_none());
+    let count = || SelectItem::UnnamedExpr(call("count", vec![number(1)]));
+    match simple {
+        Some(select) => {
+            select.projection = vec![count()];
+            select.distinct = None;
+            counting.order_by = None;
+        }
+        None => {
+            counting = rows_of(counting, Vec::new(), None);
+            if let SetExpr::Select(select) = counting.body.as_mut() {
+                select.projection = vec![count()];
+            }
+        }
+    }
+    let op = if negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
+    nested(binary(Expr::Subquery(Box::new(counting)), op, number(0)))
+}
+
+/// Whether a select gives one row for each row that it reads.
+fn is_plain(select: &Select) -> bool {
+    let grouped = match &select.group_by {
+        GroupByExpr::Expressions(columns, modifiers) => {
+            !columns.is_empty() || !modifiers.is_empty()
+        }
+        GroupByExpr::All(_) => true,
+    };
+    let calls = select.projection.iter().any(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+            visit_expressions(expr, |expr| match expr {
+                Expr::Function(_) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            })
+            .is_break()
+        }
+        _ => false,
+    });
+    !grouped && !calls && select.having.is_none() && select.qualify.is_none()
+}
+
+/// `select 1 from (subquery) as t(columns) where condition`.
+fn rows_of(subquery: Query, columns: Vec<&str>, condition: Option<Expr>) -> Query {
+    let alias = TableAlias {
+        explicit: true,
+        name: Ident::with_quote('"', ROWS),
+        columns: columns
+            .into_iter()
+            .map(|name| TableAliasColumnDef { name: Ident::with_quote('"', name), data_type: None })
+            .collect(),
+        at: None,
+    };
+    let from = TableWithJoins {
+        relation: TableFactor::Derived {
+            lateral: false,
+            subquery: Box::new(subquery),
+            alias: Some(alias),
+            sample: None,
+        },
+        joins: Vec::new(),
+    };
+    crate::syntax::select_from(vec![SelectItem::UnnamedExpr(number(1))], vec![from], condition)
+}

@@ -1,0 +1,317 @@
+//! `join … using (k)`: the columns that both sides share are one column of the result.
+//!
+//! The planner takes the left side's for it, which is NULL where only the right side has a row. Here
+//! a right or full join is written out with `on`, and an unqualified `k` becomes the side that is
+//! there. A `*` gives the shared columns first, once (PostgreSQL).
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator,
+    ObjectName, ObjectNamePart, OrderByKind, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, Statement, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
+};
+use tidemill_core::{Error, ErrorKind, Result};
+
+use crate::names::{folded, relation_name};
+use crate::syntax::{binary, call};
+
+/// Looks through a whole statement.
+pub(crate) fn merge_columns(statement: &mut Statement) -> Result<()> {
+    match VisitMut::visit(statement, &mut Joins) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+struct Joins;
+
+impl VisitorMut for Joins {
+    type Break = Error;
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        let Query { body, order_by, .. } = query;
+        let SetExpr::Select(select) = body.as_mut() else { return ControlFlow::Continue(()) };
+        let shared = match shared_columns(select) {
+            Ok(Some(shared)) => shared,
+            Ok(None) => return ControlFlow::Continue(()),
+            Err(error) => return ControlFlow::Break(error),
+        };
+        let outputs: Vec<String> = select.projection.iter().filter_map(output_name).collect();
+        shared.spell_out(select);
+        if let Some(order_by) = order_by
+            && let OrderByKind::Expressions(columns) = &mut order_by.kind
+        {
+            for column in columns {
+                // A bare name means the column of the result where there is one.
+                let is_output = matches!(
+                    &column.expr,
+                    Expr::Identifier(name) if outputs.contains(&folded(name))
+                );
+                if !is_output {
+                    shared.replace(&mut column.expr);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn output_name(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(folded(name)),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map(folded),
+        SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
+        _ => None,
+    }
+}
+
+/// The columns that the joins of one `from` share.
+struct Shared {
+    /// In the order in which they are named.
+    columns: Vec<(Ident, Expr)>,
+    /// The joined relations, in order.
+    relations: Vec<Ident>,
+    /// Whether the planner's own meaning is wrong.
+    outer: bool,
+}
+
+fn wrong(message: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, message)
+}
+
+/// `None` where no join has `using`.
+fn shared_columns(select: &mut Select) -> Result<Option<Shared>> {
+    let uses = |operator: &JoinOperator| {
+        matches!(constraint(operator), Some(JoinConstraint::Using(_) | JoinConstraint::Natural))
+    };
+    if !select.from.iter().any(|table| table.joins.iter().any(|join| uses(&join.join_operator))) {
+        return Ok(None);
+    }
+    let [table] = select.from.as_mut_slice() else { return Ok(None) };
+    let is_outer = |operator: &JoinOperator| {
+        matches!(
+            operator,
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)
+        )
+    };
+    let outer =
+        table.joins.iter().any(|join| is_outer(&join.join_operator) && uses(&join.join_operator));
+    let natural = table
+        .joins
+        .iter()
+        .any(|join| matches!(constraint(&join.join_operator), Some(JoinConstraint::Natural)));
+    if natural {
+        return match outer {
+            true => Err(wrong("name the columns of a right or full join with `using (…)`")),
+            false => Ok(None),
+        };
+    }
+    let names: Option<Vec<Ident>> = std::iter::once(&table.relation)
+        .chain(table.joins.iter().map(|join| &join.relation))
+        .map(relation_name)
+        .collect();
+    let Some(relations) = names else {
+        return match outer {
+            true => Err(wrong(
+                "the relations of a right or full join with `using` need names: write `as a`",
+            )),
+            false => Ok(None),
+        };
+    };
+    let mut columns: Vec<(Ident, Expr)> = Vec::new();
+    for (index, join) in table.joins.iter_mut().enumerate() {
+        let right = &relations[index + 1];
+        let (left_counts, right_counts) = match &join.join_operator {
+            JoinOperator::FullOuter(_) => (true, true),
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) => (false, true),
+            _ => (true, false),
+        };
+        let operator_uses = uses(&join.join_operator);
+        let Some(constraint) = constraint_mut(&mut join.join_operator) else { continue };
+        if !operator_uses {
+            continue;
+        }
+        let JoinConstraint::Using(keys) = &*constraint else { continue };
+        let mut conditions: Option<Expr> = None;
+        for key in keys {
+            let [ObjectNamePart::Identifier(name)] = key.0.as_slice() else { return Ok(None) };
+            let theirs = Expr::CompoundIdentifier(vec![right.clone(), name.clone()]);
+            let known = columns.iter().position(|(known, _)| folded(known) == folded(name));
+            let ours = match known {
+                Some(known) => columns[known].1.clone(),
+                None if index == 0 => {
+                    Expr::CompoundIdentifier(vec![relations[0].clone(), name.clone()])
+                }
+                // Which of several relations has it is known to the planner alone.
+                None if outer => {
+                    return Err(wrong(&format!(
+                        "write the join of `{right}` with `on`: several relations stand to its \
+                         left, and which of them has `{name}` is not said"
+                    )));
+                }
+                None => return Ok(None),
+            };
+            let equal = binary(ours.clone(), BinaryOperator::Eq, theirs.clone());
+            conditions = Some(match conditions {
+                Some(all) => binary(all, BinaryOperator::And, equal),
+                None => equal,
+            });
+            let merged = match (left_counts, right_counts) {
+                (true, true) => call("coalesce", vec![ours, theirs]),
+                (false, _) => theirs,
+                _ => ours,
+            };
+            match known {
+                Some(known) => columns[known].1 = merged,
+                None => columns.push((name.clone(), merged)),
+            }
+        }
+        if outer && let Some(conditions) = conditions {
+            *constraint = JoinConstraint::On(conditions);
+        }
+    }
+    Ok(Some(Shared { columns, relations, outer }))
+}
+
+fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
+    match operator {
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint)
+        | JoinOperator::Right(constraint)
+        | JoinOperator::RightOuter(constraint)
+        | JoinOperator::FullOuter(constraint) => Some(constraint),
+        _ => None,
+    }
+}
+
+fn constraint_mut(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+    match operator {
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint)
+        | JoinOperator::Right(constraint)
+        | JoinOperator::RightOuter(constraint)
+        | JoinOperator::FullOuter(constraint) => Some(constraint),
+        _ => None,
+    }
+}
+
+impl Shared {
+    fn spell_out(&self, select: &mut Select) {
+        let items = std::mem::take(&mut select.projection);
+        for item in items {
+            match item {
+                SelectItem::Wildcard(options) if is_plain(&options) => {
+                    select.projection.extend(self.all());
+                }
+                SelectItem::UnnamedExpr(Expr::Identifier(name)) => {
+                    let item = match self.merged(&name).filter(|_| self.outer) {
+                        Some(expr) => SelectItem::ExprWithAlias { expr, alias: name },
+                        None => SelectItem::UnnamedExpr(Expr::Identifier(name)),
+                    };
+                    select.projection.push(item);
+                }
+                mut other => {
+                    if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } =
+                        &mut other
+                    {
+                        self.replace(expr);
+                    }
+                    select.projection.push(other);
+                }
+            }
+        }
+        let conditions = [&mut select.selection, &mut select.having, &mut select.qualify];
+        for condition in conditions.into_iter().flatten() {
+            self.replace(condition);
+        }
+        if let GroupByExpr::Expressions(columns, _) = &mut select.group_by {
+            columns.iter_mut().for_each(|column| self.replace(column));
+        }
+        if let Some(table) = select.from.first_mut() {
+            for join in &mut table.joins {
+                if let Some(JoinConstraint::On(condition)) = constraint_mut(&mut join.join_operator)
+                {
+                    self.replace(condition);
+                }
+            }
+        }
+    }
+
+    /// The columns of `*`.
+    fn all(&self) -> Vec<SelectItem> {
+        let mut items: Vec<SelectItem> = self
+            .columns
+            .iter()
+            .map(|(name, expr)| SelectItem::ExprWithAlias {
+                expr: expr.clone(),
+                alias: name.clone(),
+            })
+            .collect();
+        let shared: Vec<ObjectName> =
+            self.columns.iter().map(|(name, _)| ObjectName::from(vec![name.clone()])).collect();
+        for relation in &self.relations {
+            let options = WildcardAdditionalOptions {
+                opt_exclude: Some(ExcludeSelectItem::Multiple(shared.clone())),
+                ..WildcardAdditionalOptions::default()
+            };
+            let relation = ObjectName::from(vec![relation.clone()]);
+            items.push(SelectItem::QualifiedWildcard(
+                SelectItemQualifiedWildcardKind::ObjectName(relation),
+                options,
+            ));
+        }
+        items
+    }
+
+    fn merged(&self, name: &Ident) -> Option<Expr> {
+        let found = self.columns.iter().find(|(known, _)| folded(known) == folded(name));
+        found.map(|(_, expr)| expr.clone())
+    }
+
+    /// Unqualified names of shared columns, outside of inner queries.
+    fn replace(&self, expr: &mut Expr) {
+        struct Names<'a> {
+            merged: HashMap<String, &'a Expr>,
+            depth: usize,
+        }
+        impl VisitorMut for Names<'_> {
+            type Break = std::convert::Infallible;
+
+            fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
+                self.depth += 1;
+                ControlFlow::Continue(())
+            }
+
+            fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
+                self.depth -= 1;
+                ControlFlow::Continue(())
+            }
+
+            fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+                if self.depth == 0
+                    && let Expr::Identifier(name) = expr
+                    && let Some(merged) = self.merged.get(&folded(name))
+                {
+                    *expr = (*merged).clone();
+                }
+                ControlFlow::Continue(())
+            }
+        }
+        if !self.outer {
+            return;
+        }
+        let merged = self.columns.iter().map(|(name, expr)| (folded(name), expr)).collect();
+        let _ = VisitMut::visit(expr, &mut Names { merged, depth: 0 });
+    }
+}
+
+fn is_plain(options: &WildcardAdditionalOptions) -> bool {
+    options.opt_exclude.is_none() && options.opt_except.is_none() && options.opt_replace.is_none()
+}
