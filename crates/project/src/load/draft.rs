@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tidemill_core::{Diagnostic, Diagnostics, SourcePosition, UniqueId};
-use tidemill_jinja::{DefinitionKind, Options, Span, StaticCall, StaticCalls, Template};
+use tidemill_jinja::{DefinitionKind, Options, Span, StaticCall, StaticCalls, Template, Value};
 
 use super::files::{FileKind, ParsedFile};
-use crate::config::{self, Layer};
+use crate::config::Layer;
 use crate::manifest::{RefCall, ResourceType, SourceCall};
 use crate::read::project_file::Package;
 use crate::read::walk::{folders, stem};

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value as Json};
 use tidemill_core::{Diagnostic, UniqueId};
 use tidemill_jinja::{Options, Template};
 
-use super::nodes::{Builder, Said};
+use super::nodes::{Builder, Places, Said};
 use crate::config;
 use crate::manifest::{Exposure, RefCall, ResourceType, SourceCall};
 use crate::read::walk::folders;
@@ -131,7 +132,7 @@ impl Builder<'_> {
     }
 
     /// The calls that an expression makes.
-    fn noted(
+    pub(super) fn noted(
         &self,
         package: &str,
         id: &UniqueId,

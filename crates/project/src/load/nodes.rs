@@ -19,7 +19,8 @@ use crate::naming;
 use crate::parallel;
 use crate::read::project_file::Package;
 use crate::read::properties::{ColumnDef, Patch, Properties};
-use crate::read::walk::{folders, stem};
+use crate::read::walk::folders;
+use crate::render::errors;
 use crate::suggest::nearest;
 use crate::world::World;
 

@@ -1,5 +1,6 @@
 //! Source tables.
 
+use serde_json::Value as Json;
 use tidemill_core::{Diagnostic, UniqueId};
 
 use super::nodes::{Builder, Said, columns};
