@@ -38,7 +38,7 @@ impl ExprPlanner for Operators {
         if matches!(expr.op, BinaryOperator::Multiply | BinaryOperator::Divide) {
             expr = match spans(expr, schema) {
                 Ok(product) => return Ok(PlannerResult::Planned(product)),
-                Err(expr) => expr,
+                Err(kept) => *kept,
             };
         }
         if matches!(expr.op, BinaryOperator::Plus | BinaryOperator::Minus) {
@@ -160,9 +160,9 @@ fn signed(expr: &mut RawBinaryExpr, schema: &DFSchema) {
 }
 
 /// An interval times or by a number, or the expression back.
-fn spans(expr: RawBinaryExpr, schema: &DFSchema) -> std::result::Result<Expr, RawBinaryExpr> {
+fn spans(expr: RawBinaryExpr, schema: &DFSchema) -> std::result::Result<Expr, Box<RawBinaryExpr>> {
     let (Ok(right), Ok(left)) = (expr.right.get_type(schema), expr.left.get_type(schema)) else {
-        return Err(expr);
+        return Err(Box::new(expr));
     };
     let span =
         |data_type: &DataType| matches!(data_type, DataType::Interval(_) | DataType::Duration(_));
@@ -180,7 +180,7 @@ fn spans(expr: RawBinaryExpr, schema: &DFSchema) -> std::result::Result<Expr, Ra
     if span(&right) && left.is_numeric() && expr.op == BinaryOperator::Multiply {
         return Ok(multiplied(expr.right, cast(expr.left, DataType::Float64)));
     }
-    Err(expr)
+    Err(Box::new(expr))
 }
 
 /// A call of one of our JSON functions.

@@ -90,12 +90,22 @@ fn shared_columns(select: &mut Select) -> Result<Option<Shared>> {
     if !select.from.iter().any(|table| table.joins.iter().any(|join| uses(&join.join_operator))) {
         return Ok(None);
     }
-    let [table] = select.from.as_mut_slice() else { return Ok(None) };
     let is_outer = |operator: &JoinOperator| {
         matches!(
             operator,
             JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)
         )
+    };
+    let any_outer = select.from.iter().any(|table| {
+        table.joins.iter().any(|join| is_outer(&join.join_operator) && uses(&join.join_operator))
+    });
+    let [table] = select.from.as_mut_slice() else {
+        return match any_outer {
+            true => Err(wrong(
+                "write a right or full join with `using` without a comma behind it: use `cross join`",
+            )),
+            false => Ok(None),
+        };
     };
     let outer =
         table.joins.iter().any(|join| is_outer(&join.join_operator) && uses(&join.join_operator));

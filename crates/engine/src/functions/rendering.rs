@@ -23,17 +23,19 @@ use super::zone::zone_of;
 
 /// Whether values of this type look another way in PostgreSQL than in Arrow.
 pub(crate) fn renders(data_type: &DataType) -> bool {
-    match data_type {
+    matches!(
+        data_type,
         DataType::Timestamp(..)
-        | DataType::Float32
-        | DataType::Float64
-        | DataType::Interval(_)
-        | DataType::Duration(_)
-        | DataType::Time64(_)
-        | DataType::Time32(_) => true,
-        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => true,
-        _ => false,
-    }
+            | DataType::Float32
+            | DataType::Float64
+            | DataType::Interval(_)
+            | DataType::Duration(_)
+            | DataType::Time64(_)
+            | DataType::Time32(_)
+            | DataType::List(_)
+            | DataType::LargeList(_)
+            | DataType::FixedSizeList(..)
+    )
 }
 
 /// `value` as text of this type.
@@ -291,7 +293,7 @@ fn write_float(shortest: &str, nan: bool, infinite: bool, most: i32, out: &mut S
     }
     let (mantissa, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if exponent < -4 || exponent >= most {
+    if !(-4..most).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
         out.push_str(&format!("{mantissa}e{sign}{:02}", exponent.abs()));
         return;
