@@ -40,6 +40,7 @@ mod describe;
 mod engine;
 mod error;
 mod functions;
+mod guard;
 mod measure;
 mod operators;
 mod options;
@@ -47,7 +48,9 @@ mod output;
 mod parse;
 mod planner;
 mod rewrite;
+mod running;
 mod semi_join;
+mod sort_merge;
 mod tables;
 mod types;
 
