@@ -1,6 +1,7 @@
 //! The `tidemill` binary: a table of contents. What is typed is parsed (`args`), resolved
 //! (`session`), done by one file for each command (`commands`), and ends in dbt's exit codes.
 
+mod allocator;
 mod args;
 mod artifacts;
 mod commands;
@@ -28,9 +29,6 @@ use crate::commands::build::Invocation;
 use crate::output::Output;
 use crate::session::Session;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Planning recurses; a stack of this size carries what the engine's own limits let through.
 const STACK_SIZE: usize = 8 << 20;
 
@@ -40,6 +38,10 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let cli = Cli::parse();
+    // A load streams: what it frees is small, and it shall stay small.
+    if !matches!(cli.command, Command::Ingest(_)) {
+        allocator::keep_freed_memory();
+    }
     let json = cli.global.format == Some(Format::Json);
     let output = Output::new(cli.global.quiet, cli.global.no_color, json);
     log_to_stderr(cli.global.debug);

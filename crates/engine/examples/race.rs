@@ -24,6 +24,10 @@ use tidemill_core::{
 use tidemill_engine::{EmbeddedEngine, EngineOptions};
 use tidemill_lake::{Lake, LakeOptions};
 
+// As the binary has it.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::TableProvider;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionState;
@@ -17,10 +17,9 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::joins::HashJoinExec;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
-use futures::StreamExt;
 use tidemill_core::{
     BatchStream, Description, Engine, Error, ErrorKind, Measure, Measurement, QueryContext,
     RelationName, Result, TableVersion,
@@ -29,11 +28,14 @@ use tokio::sync::mpsc;
 
 use crate::EngineOptions;
 use crate::describe::moving;
-use crate::error::{from_datafusion, is_memory};
+use crate::error::from_datafusion;
+use crate::guard::CountWindows;
 use crate::meaning::Meaning;
-use crate::output::{plain_batch, plain_schema};
+use crate::output::plain_schema;
 use crate::planner::{OpenTable, Planner, Table};
+use crate::running::Run;
 use crate::semi_join::DistinctSemiJoin;
+use crate::sort_merge::SortMergeJoins;
 use crate::tables::TableProviders;
 use crate::{functions, operators};
 
@@ -42,6 +44,8 @@ use crate::{functions, operators};
 const STACK: usize = 128 * 1024 * 1024;
 /// Batches that wait between the engine and who reads the result.
 const BATCHES_AHEAD: usize = 2;
+/// Memory for each run of a merge.
+const MERGED_RUN: usize = 8 << 20;
 /// Opened tables that are remembered. A published version never changes, so they never go stale.
 const OPEN_TABLES: usize = 4096;
 
@@ -98,7 +102,7 @@ impl EmbeddedEngine {
                 Error::new(ErrorKind::Resources, "the engine's threads cannot be started")
                     .because(error)
             })?;
-        let template = template(&options, threads, environment.clone())?;
+        let template = template(&options, memory_limit, threads, environment.clone())?;
         let core =
             Core { options, memory_limit, threads, environment, template, runtime: Some(runtime) };
         Ok(EmbeddedEngine {
@@ -284,59 +288,6 @@ impl Started {
     }
 }
 
-/// A running query.
-struct Run {
-    engine: EmbeddedEngine,
-    state: SessionState,
-    logical: LogicalPlan,
-    schema: SchemaRef,
-    sender: mpsc::Sender<Result<RecordBatch>>,
-}
-
-impl Run {
-    async fn finish(mut self, plan: Arc<dyn ExecutionPlan>) -> Result<()> {
-        let has_hash_join = has_hash_join(&plan);
-        match self.attempt(plan).await {
-            Err(Stopped { error, yielded: false }) if has_hash_join && is_memory(&error) => {
-                // A hash join cannot spill; a sort-merge join can.
-                tracing::info!("a hash join did not fit into memory, trying a sort-merge join");
-                self.state.config_mut().options_mut().optimizer.prefer_hash_join = false;
-                let plan = self.engine.physical(&self.logical, &self.state).await?;
-                let again = self.attempt(plan).await;
-                again.map_err(|stopped| self.engine.fail(stopped.error))
-            }
-            result => result.map_err(|stopped| self.engine.fail(stopped.error)),
-        }
-    }
-
-    async fn attempt(&self, plan: Arc<dyn ExecutionPlan>) -> Result<(), Stopped> {
-        let mut yielded = false;
-        let mut stream = execute_stream(plan, self.state.task_ctx())
-            .map_err(|error| Stopped { error, yielded })?;
-        while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(|error| Stopped { error, yielded })?;
-            if batch.num_rows() == 0 {
-                continue;
-            }
-            let batch = plain_batch(batch, &self.schema).map_err(|error| Stopped {
-                error: datafusion::common::DataFusionError::External(Box::new(error)),
-                yielded,
-            })?;
-            yielded = true;
-            if self.sender.send(Ok(batch)).await.is_err() {
-                // Nobody reads any more.
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-}
-
-struct Stopped {
-    error: datafusion::common::DataFusionError,
-    yielded: bool,
-}
-
 /// What is read in fewer rows than this is not worth spreading over threads: planning, tasks and
 /// their hand-overs would cost more than the work.
 pub(crate) const FEW_ROWS: usize = 50_000;
@@ -359,16 +310,6 @@ pub(crate) fn is_small(plan: &LogicalPlan) -> bool {
         })
     });
     rows.is_some_and(|rows| rows <= FEW_ROWS)
-}
-
-fn has_hash_join(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let mut found = false;
-    // The closure gives no error.
-    let _ = plan.apply(|node| {
-        found |= node.downcast_ref::<HashJoinExec>().is_some();
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    });
-    found
 }
 
 /// A task that ends when nobody waits for it any more.
@@ -453,6 +394,8 @@ fn environment(options: &EngineOptions, memory_limit: usize) -> Result<Arc<Runti
             Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
             None => DiskManagerMode::OsTmpDirectory,
         })
+        // A merge keeps a batch of each run that it reads and rows of each beside it.
+        .with_max_spill_merge_fan_in((memory_limit / MERGED_RUN).clamp(4, 64))
         .with_max_temp_directory_size(options.resolved_spill_limit());
     if let Some(directory) = &options.spill_dir {
         std::fs::create_dir_all(directory).map_err(|error| {
@@ -471,17 +414,39 @@ fn environment(options: &EngineOptions, memory_limit: usize) -> Result<Arc<Runti
 /// Everything that all sessions share, built once: cloning it is what makes a session cheap.
 fn template(
     options: &EngineOptions,
+    memory_limit: usize,
     threads: usize,
     environment: Arc<RuntimeEnv>,
 ) -> Result<SessionState> {
+    // A sort keeps this much for the merge of what it spilled, and there may be several in a plan.
+    let merge_memory = (memory_limit / (16 * threads)).clamp(64 << 10, 10 << 20);
     let mut config = SessionConfig::new()
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(false)
-        .with_target_partitions(threads);
+        .with_target_partitions(threads)
+        .with_sort_spill_reservation_bytes(merge_memory);
     let settings = config.options_mut();
     settings.execution.time_zone = Some(options.timezone.clone());
     settings.sql_parser.parse_float_as_decimal = true;
     settings.execution.parquet.pushdown_filters = true;
+    // A table that fits into a processor's caches many times over is still cheaper to build once
+    // than to send both sides of the join through an exchange.
+    settings.optimizer.hash_join_single_partition_threshold = (memory_limit / 16).min(256 << 20);
+    settings.optimizer.hash_join_single_partition_threshold_rows = 4 << 20;
+    // A table that fits into a processor's caches many times over is still cheaper to build once
+    // than to send both sides of the join through an exchange.
+    settings.optimizer.hash_join_single_partition_threshold = (memory_limit / 16).min(256 << 20);
+    settings.optimizer.hash_join_single_partition_threshold_rows = 4 << 20;
+    if let Ok(text) = std::env::var("TM_SET") {
+        for pair in text.split(';').filter(|pair| !pair.is_empty()) {
+            if let Some((name, value)) = pair.split_once('=') {
+                let _ = settings.set(&format!("datafusion.{name}"), value);
+            }
+        }
+    }
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.insert(0, Arc::new(SortMergeJoins));
+    rules.push(Arc::new(CountWindows));
     // Our operators are asked before DataFusion's, our functions stand in front of its.
     let mut state = SessionStateBuilder::new()
         .with_config(config)
@@ -490,6 +455,7 @@ fn template(
         .with_default_features()
         .with_analyzer_rule(Arc::new(Meaning))
         .with_optimizer_rule(Arc::new(DistinctSemiJoin))
+        .with_physical_optimizer_rules(rules)
         .build();
     let fail = |error| from_datafusion(error, None);
     for function in functions::scalars() {

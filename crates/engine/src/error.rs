@@ -11,8 +11,11 @@ use tidemill_core::{Error, ErrorKind};
 use crate::wording::in_plain_words;
 
 /// What the message of a memory error says to do.
-pub(crate) const MEMORY_HINT: &str =
-    "raise `memory` in the profile, lower `threads`, or make the query smaller";
+pub(crate) const MEMORY_HINT: &str = "raise `--memory` (or `memory` in the profile), lower \
+    `--threads`, or make the query smaller";
+/// What the message of a disk error says to do.
+const DISK_HINT: &str = "free space where temporary files go, name another place with `TMPDIR`, or \
+    raise `--memory` so that less is written";
 
 /// Turns an error of planning or running into ours. `limit` is the memory limit, for the message
 /// of an error that says that it was reached.
@@ -110,6 +113,9 @@ fn foreign(
     if let Some(inner) = error.downcast_ref::<ArrowError>() {
         return arrow(inner, limit, span);
     }
+    if let Some(inner) = error.downcast_ref::<std::io::Error>() {
+        return io(inner);
+    }
     Error::new(ErrorKind::Internal, sentence(&error.to_string()))
 }
 
@@ -142,27 +148,62 @@ fn arrow(error: &ArrowError, limit: Option<usize>, span: &mut Option<Span>) -> E
 }
 
 fn io(error: &std::io::Error) -> Error {
-    let kind = match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Resources,
-        _ => ErrorKind::Io,
-    };
-    Error::new(kind, format!("the operating system failed: {error}"))
+    // The limit of spilled bytes is met inside of a writer, which gives such errors.
+    if let Some(DataFusionError::ResourcesExhausted(text)) =
+        error.get_ref().and_then(|inner| inner.downcast_ref())
+    {
+        return disk(first_line(text));
+    }
+    if error.to_string().contains("used disk space") {
+        return disk(first_line(&error.to_string()));
+    }
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            disk(&error.to_string())
+        }
+        _ => Error::new(ErrorKind::Io, format!("the operating system failed: {error}")),
+    }
 }
 
 fn resources(text: &str, limit: Option<usize>) -> Error {
     if is_disk(text) {
-        return Error::new(
-            ErrorKind::Resources,
-            "the query needs more temporary disk space than it may use",
-        )
-        .because(first_line(text).to_owned());
+        return disk(first_line(text));
     }
     let limit = limit.map_or_else(String::new, |bytes| format!(" of {}", size(bytes)));
+    let what = running(text).map_or_else(String::new, |what| format!(" ({what})"));
     Error::new(
         ErrorKind::Resources,
-        format!("the query does not fit into the memory limit{limit}; {MEMORY_HINT}"),
+        format!("the query does not fit into the memory limit{limit}{what}; {MEMORY_HINT}"),
     )
     .because(first_line(text).to_owned())
+}
+
+fn disk(cause: &str) -> Error {
+    Error::new(
+        ErrorKind::Resources,
+        format!("the query needs more temporary disk space than there is; {DISK_HINT}"),
+    )
+    .because(cause.to_owned())
+}
+
+/// What asked for the memory that was not there, from the name under which it asked.
+fn running(text: &str) -> Option<&'static str> {
+    const NAMES: [(&str, &str); 12] = [
+        ("HashJoinInput", "a hash join"),
+        ("SMJStream", "a sort-merge join: one key with very many rows"),
+        ("NestedLoopJoin", "a join without an equality"),
+        ("CrossJoin", "a cross join"),
+        ("ExternalSorter", "a sort"),
+        ("SortPreservingMerge", "a merge of sorted parts"),
+        ("TopK", "a sort with a limit"),
+        (crate::guard::WINDOW, "a window function over a large partition"),
+        (crate::running::HELD_BACK, "rows that wait for a hash join"),
+        ("Aggregate", "an aggregation"),
+        ("RepartitionExec", "an exchange between threads"),
+        ("RecursiveQuery", "a recursive query"),
+    ];
+    let (_, consumer) = text.split_once(" for ")?;
+    NAMES.iter().find(|(name, _)| consumer.contains(name)).map(|(_, what)| *what)
 }
 
 fn size(bytes: usize) -> String {
@@ -340,6 +381,24 @@ mod tests {
         let error = from_datafusion(error, Some(512 * 1024 * 1024));
         assert_eq!(error.kind(), ErrorKind::Resources);
         assert!(error.message().contains("512 MiB") && error.message().contains("`memory`"));
+    }
+
+    #[test]
+    fn a_full_disk_is_a_limit_wherever_it_was_met() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        for error in [
+            DataFusionError::IoError(full()),
+            DataFusionError::ArrowError(
+                Box::new(ArrowError::IoError("while spilling".into(), full())),
+                None,
+            )
+            .context("in a sort"),
+            DataFusionError::External(Box::new(full())),
+        ] {
+            let error = from_datafusion(error, None);
+            assert_eq!(error.kind(), ErrorKind::Resources);
+            assert!(error.message().contains("temporary disk space"), "{error}");
+        }
     }
 
     #[test]

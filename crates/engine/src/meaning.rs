@@ -20,7 +20,7 @@ use datafusion::optimizer::AnalyzerRule;
 use crate::functions::{
     checked, placed, read, reads, rendered, renders, timezone, type_of_checked,
 };
-use crate::guard::guarded;
+use crate::protect::guarded;
 
 /// Runs after the types of all operands agree.
 #[derive(Debug)]

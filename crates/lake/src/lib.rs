@@ -38,6 +38,7 @@ mod maintain;
 mod provider;
 mod publish;
 mod reader;
+mod scan;
 mod stage;
 mod storage;
 mod travel;

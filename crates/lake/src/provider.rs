@@ -29,6 +29,7 @@ use tidemill_core::{Error, ErrorKind, PublishedRelation, Result, Staged};
 
 use crate::Lake;
 use crate::delta::{LiveFile, TableState};
+use crate::scan::LakeSource;
 use crate::stage::{file_schema, staged_table};
 
 /// Files below this are not worth a thread of their own.
@@ -369,12 +370,13 @@ impl TableProvider for LakeTable {
             .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(
                 store, cache,
             )));
-        let config = FileScanConfigBuilder::new(self.url.clone(), Arc::new(source))
-            .with_file_groups(groups)
-            .with_statistics(statistics)
-            .with_projection_indices(Some(columns))?
-            .with_limit(limit)
-            .build();
+        let config =
+            FileScanConfigBuilder::new(self.url.clone(), Arc::new(LakeSource::new(source)))
+                .with_file_groups(groups)
+                .with_statistics(statistics)
+                .with_projection_indices(Some(columns))?
+                .with_limit(limit)
+                .build();
         Ok(DataSourceExec::from_data_source(config))
     }
 

@@ -200,3 +200,30 @@ async fn a_table_is_seen_as_it_was_published() {
         assert_eq!(*taken[0].as_ref().unwrap(), Measurement::Count(rows));
     }
 }
+
+#[tokio::test]
+async fn filters_keep_the_rows_they_are_true_for() {
+    let project = Project::new().await;
+    project.publish("main.lines", vec![lines(ROWS, 0)]).await;
+    let context = project.context().await;
+    let quarter = ROWS as f64 / 4.0;
+    for (sql, expected) in [
+        ("select count(*) from lines where line = 1", quarter),
+        ("select count(text) from lines where line = 1", quarter),
+        ("select sum(line) from lines where line >= 2 and price >= 0", 5.0 * quarter),
+        // NULL is not true.
+        ("select count(*) from lines where nullif(line, 1) > 0", 2.0 * quarter),
+        ("select count(*) from lines where not (nullif(line, 1) > 0)", quarter),
+        ("select count(*) from lines where price = 1.00 and day < date '1970-01-02'", 120.0),
+        ("select count(*) from lines where price = 1.00 and day > date '1970-01-02'", 0.0),
+        ("select count(*) from lines where text = 'k77'", 1.0),
+        ("select line from lines where id = 10 and line = 3", 3.0),
+        ("select count(*) from (select id + line from lines where line = 1 limit 10)", 10.0),
+        ("select count(*) from lines a join lines b on a.id = b.id where b.text = 'k77'", 4.0),
+    ] {
+        let name = RelationName::new("main", "lines");
+        let measure = [Measure::Query { sql: sql.into() }];
+        let taken = project.engine.measure(&name, &measure, &context).await.unwrap();
+        assert_eq!(taken[0].as_ref().unwrap().as_f64(), expected, "{sql}");
+    }
+}
