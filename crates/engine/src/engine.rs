@@ -433,17 +433,6 @@ fn template(
     // than to send both sides of the join through an exchange.
     settings.optimizer.hash_join_single_partition_threshold = (memory_limit / 16).min(256 << 20);
     settings.optimizer.hash_join_single_partition_threshold_rows = 4 << 20;
-    // A table that fits into a processor's caches many times over is still cheaper to build once
-    // than to send both sides of the join through an exchange.
-    settings.optimizer.hash_join_single_partition_threshold = (memory_limit / 16).min(256 << 20);
-    settings.optimizer.hash_join_single_partition_threshold_rows = 4 << 20;
-    if let Ok(text) = std::env::var("TM_SET") {
-        for pair in text.split(';').filter(|pair| !pair.is_empty()) {
-            if let Some((name, value)) = pair.split_once('=') {
-                let _ = settings.set(&format!("datafusion.{name}"), value);
-            }
-        }
-    }
     let mut rules = PhysicalOptimizer::new().rules;
     rules.insert(0, Arc::new(SortMergeJoins));
     rules.push(Arc::new(CountWindows));
