@@ -29,7 +29,7 @@ pub(crate) fn rewrite_interval(interval: &mut Interval) -> Result<Option<Expr>> 
     };
     let plain =
         format!("{} months {} days {} nanoseconds", value.months, value.days, value.nanoseconds);
-    interval.value = Box::new(self::text(&plain));
+    *interval.value = self::text(&plain);
     interval.leading_field = None;
     Ok(None)
 }

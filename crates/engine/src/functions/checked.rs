@@ -158,6 +158,9 @@ impl ScalarUDFImpl for Checked {
     }
 }
 
+/// A result, and whether it overflowed.
+type Step<N> = fn(N, N) -> (N, bool);
+
 /// One side: a column, or one value for all rows.
 struct Operand {
     array: ArrayRef,
@@ -192,7 +195,7 @@ impl Checked {
         if left.is_null() || right.is_null() {
             return Ok(Arc::new(PrimitiveArray::<T>::new_null(rows)));
         }
-        let step: fn(T::Native, T::Native) -> (T::Native, bool) = match self.operator {
+        let step: Step<T::Native> = match self.operator {
             Operator::Plus => T::Native::add_checking,
             Operator::Minus => T::Native::subtract_checking,
             _ => T::Native::multiply_checking,

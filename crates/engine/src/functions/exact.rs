@@ -508,7 +508,7 @@ mod tests {
         let values = Decimal128Array::from(vec![Some(150), Some(225), None, Some(-1)]);
         let values: ArrayRef = Arc::new(values.with_precision_and_scale(10, 2).unwrap());
         let mut direct = new();
-        direct.update_batch(&[values.clone()], &[0, 0, 1, 2], None, 3).unwrap();
+        direct.update_batch(std::slice::from_ref(&values), &[0, 0, 1, 2], None, 3).unwrap();
         let mut merged = new();
         let state = direct.convert_to_state(&[values], None).unwrap();
         merged.merge_batch(&state, &[0, 0, 1, 2], 3).unwrap();

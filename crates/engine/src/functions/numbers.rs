@@ -418,7 +418,7 @@ mod tests {
         let wide = i256::from_i128(i128::MAX).wrapping_mul(i256::from_i128(3));
         assert_eq!(rounded_wide(wide, i256::from_i128(2)), None);
         assert_eq!(rounded_wide(wide, i256::from_i128(-3)), Some(-i128::MAX));
-        assert_eq!(quotient(1, 38, 3), Some(i128::from_str_radix(&"3".repeat(38), 10).unwrap()));
+        assert_eq!(quotient(1, 38, 3), Some("3".repeat(38).parse().unwrap()));
         assert_eq!(quotient(4, 38, 3), None);
     }
 }

@@ -260,10 +260,10 @@ fn write_offset(seconds: i32, out: &mut String) {
     let sign = if seconds < 0 { '-' } else { '+' };
     let seconds = seconds.unsigned_abs();
     out.push_str(&format!("{sign}{:02}", seconds / 3_600));
-    if seconds % 3_600 != 0 {
+    if !seconds.is_multiple_of(3_600) {
         out.push_str(&format!(":{:02}", seconds / 60 % 60));
     }
-    if seconds % 60 != 0 {
+    if !seconds.is_multiple_of(60) {
         out.push_str(&format!(":{:02}", seconds % 60));
     }
 }
