@@ -40,4 +40,4 @@ pub use work::{Work, WorkCheck, WorkKind, WorkNode};
 
 /// Raised when a release of Tidemill can give another result for the same SQL. Part of every
 /// fingerprint; raised only when results can differ, not with every release.
-pub const SEMANTICS: u32 = 1;
+pub const SEMANTICS: u32 = 2;
