@@ -184,7 +184,10 @@ fn the_manifest_has_the_keys_of_version_12() {
         ours["docs"]["doc.shop.orders"]["block_contents"],
         "One row for each *line* of an order."
     );
-    assert_eq!(ours["nodes"]["model.shop.orders"]["relation_name"], "\"main\".\"order_facts\"");
+    assert_eq!(
+        ours["nodes"]["model.shop.orders"]["relation_name"],
+        "\"tidemill\".\"main\".\"order_facts\""
+    );
     assert_eq!(ours["nodes"]["model.shop.stg_payments"]["relation_name"], Value::Null);
     assert_eq!(ours["groups"]["group.shop.finance"]["owner"]["name"], "Fin");
 }
