@@ -58,7 +58,7 @@ pub(crate) fn checked(
     let function = Checked {
         operator,
         data_type: data_type.clone(),
-        text: shortened(&format!("{left} {operator} {right}")),
+        text: shortened(&format!("{} {operator} {}", left.human_display(), right.human_display())),
         signature: Signature::exact(
             vec![data_type.clone(), data_type.clone()],
             Volatility::Immutable,
