@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Between, Cast, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Union};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::functions::{
@@ -33,8 +33,36 @@ impl AnalyzerRule for Meaning {
 
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
         let zone: Arc<str> = config.execution.time_zone.as_deref().unwrap_or("UTC").into();
-        plan.transform_up_with_subqueries(|node| rewrite_node(node, &zone)).map(|done| done.data)
+        let done = plan.transform_up_with_subqueries(|node| rewrite_node(node, &zone))?;
+        let mut has_union = false;
+        if done.transformed {
+            done.data.apply_with_subqueries(|node| {
+                has_union |= matches!(node, LogicalPlan::Union(_));
+                Ok(if has_union { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            })?;
+        }
+        match has_union {
+            true => done.data.transform_up_with_subqueries(nullable_again).map(|done| done.data),
+            false => Ok(done.data),
+        }
     }
+}
+
+/// A column that a rewritten expression made nullable is so all the way up. A union keeps the schema
+/// that it was made with, and its plan would not fit to it.
+fn nullable_again(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Union(union) = node else {
+        return Ok(Transformed::yes(node.recompute_schema()?));
+    };
+    let fields = union.schema.iter().enumerate().map(|(index, (qualifier, field))| {
+        let inputs = &union.inputs;
+        let nullable = inputs.iter().any(|input| input.schema().field(index).is_nullable());
+        let field = field.as_ref().clone().with_nullable(nullable || field.is_nullable());
+        (qualifier.cloned(), Arc::new(field))
+    });
+    let schema = DFSchema::new_with_metadata(fields.collect(), union.schema.metadata().clone())?;
+    let union = Union { inputs: union.inputs, schema: Arc::new(schema) };
+    Ok(Transformed::yes(LogicalPlan::Union(union)))
 }
 
 fn rewrite_node(node: LogicalPlan, zone: &Arc<str>) -> Result<Transformed<LogicalPlan>> {
