@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
     TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
-use crate::syntax::{binary, call, equals, nested, number};
+use crate::syntax::{binary, call, change_outside_queries, equals, nested, number};
 
 /// Looks through a whole statement.
 pub(crate) fn settle_subqueries(statement: &mut Statement) {
@@ -79,40 +79,15 @@ fn count_within(expr: &mut Expr) {
 /// Rewrites every `in` of the expression, and with `counted` every `exists`; not those of inner
 /// queries.
 fn rewrite_within(expr: &mut Expr, counted: bool) {
-    struct Within {
-        depth: usize,
-        counted: bool,
-    }
-    impl VisitorMut for Within {
-        type Break = std::convert::Infallible;
-
-        fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
-            self.depth += 1;
-            ControlFlow::Continue(())
+    change_outside_queries(expr, |expr| match expr {
+        Expr::InSubquery { expr: value, subquery, negated } => {
+            *expr = three_valued(value, subquery, *negated, counted);
         }
-
-        fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
-            self.depth -= 1;
-            ControlFlow::Continue(())
+        Expr::Exists { subquery, negated } if counted => {
+            *expr = exists(subquery.as_ref().clone(), *negated, true);
         }
-
-        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
-            if self.depth > 0 {
-                return ControlFlow::Continue(());
-            }
-            match expr {
-                Expr::InSubquery { expr: value, subquery, negated } => {
-                    *expr = three_valued(value, subquery, *negated, self.counted);
-                }
-                Expr::Exists { subquery, negated } if self.counted => {
-                    *expr = exists(subquery.as_ref().clone(), *negated, true);
-                }
-                _ => {}
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let _ = VisitMut::visit(expr, &mut Within { depth: 0, counted });
+        _ => {}
+    });
 }
 
 /// Names that no user's query has.

@@ -1,11 +1,45 @@
 //! Pieces of syntax trees, made and looked at.
 
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query,
-    Select, SelectFlavor, SelectItem, SetExpr, TableWithJoins, Value, ValueWithSpan,
+    Select, SelectFlavor, SelectItem, SetExpr, TableWithJoins, Value, ValueWithSpan, VisitMut,
+    VisitorMut,
 };
+
+/// Changes the parts of an expression, innermost first, and leaves those of inner queries alone.
+pub(crate) fn change_outside_queries(expr: &mut Expr, change: impl FnMut(&mut Expr)) {
+    struct Outside<F> {
+        depth: usize,
+        change: F,
+    }
+    impl<F: FnMut(&mut Expr)> VisitorMut for Outside<F> {
+        type Break = Infallible;
+
+        fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Infallible> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Infallible> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Infallible> {
+            if self.depth == 0 {
+                (self.change)(expr);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    // It never breaks off.
+    let _ = VisitMut::visit(expr, &mut Outside { depth: 0, change });
+}
 
 pub(crate) fn object_name(name: &str) -> ObjectName {
     ObjectName::from(vec![Ident::new(name)])

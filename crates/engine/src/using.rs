@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use tidemill_core::{Error, ErrorKind, Result};
 
 use crate::names::{folded, relation_name};
-use crate::syntax::{binary, call};
+use crate::syntax::{binary, call, change_outside_queries};
 
 /// Looks through a whole statement.
 pub(crate) fn merge_columns(statement: &mut Statement) -> Result<()> {
@@ -287,38 +287,18 @@ impl Shared {
 
     /// Unqualified names of shared columns, outside of inner queries.
     fn replace(&self, expr: &mut Expr) {
-        struct Names<'a> {
-            merged: HashMap<String, &'a Expr>,
-            depth: usize,
-        }
-        impl VisitorMut for Names<'_> {
-            type Break = std::convert::Infallible;
-
-            fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
-                self.depth += 1;
-                ControlFlow::Continue(())
-            }
-
-            fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
-                self.depth -= 1;
-                ControlFlow::Continue(())
-            }
-
-            fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
-                if self.depth == 0
-                    && let Expr::Identifier(name) = expr
-                    && let Some(merged) = self.merged.get(&folded(name))
-                {
-                    *expr = (*merged).clone();
-                }
-                ControlFlow::Continue(())
-            }
-        }
         if !self.outer {
             return;
         }
-        let merged = self.columns.iter().map(|(name, expr)| (folded(name), expr)).collect();
-        let _ = VisitMut::visit(expr, &mut Names { merged, depth: 0 });
+        let merged: HashMap<String, &Expr> =
+            self.columns.iter().map(|(name, expr)| (folded(name), expr)).collect();
+        change_outside_queries(expr, |expr| {
+            if let Expr::Identifier(name) = expr
+                && let Some(merged) = merged.get(&folded(name))
+            {
+                *expr = (*merged).clone();
+            }
+        });
     }
 }
 

@@ -28,19 +28,8 @@ pub struct ManifestMeta {
     pub env: Map<String, Value>,
 }
 
-/// The manifest as dbt's tools read it.
-pub fn manifest_json(manifest: &Manifest, meta: &ManifestMeta) -> Value {
-    let created_at = created_at(&meta.generated_at);
-    let nodes = manifest
-        .nodes
-        .values()
-        .map(|node| (node.unique_id.to_string(), written_node(manifest, node, meta, created_at)))
-        .collect();
-    document(manifest, meta, created_at, nodes)
-}
-
-/// Writes what [`manifest_json`] gives, by several threads and without ever holding all of it as
-/// values: a project of thousands of models is tens of megabytes.
+/// Writes the manifest as dbt's tools read it, by several threads and without ever holding all of it
+/// as values: a project of thousands of models is tens of megabytes.
 ///
 /// # Errors
 /// Those of `out`.

@@ -49,7 +49,7 @@ mod target;
 mod world;
 pub mod yaml;
 
-pub use artifact::{ManifestMeta, manifest_json, write_manifest};
+pub use artifact::{ManifestMeta, write_manifest};
 pub use base::DBT_VERSION;
 pub use config::{Materialization, NodeConfig, OnSchemaChange, canonical};
 pub use environment::{Environment, parse_vars};

@@ -29,16 +29,16 @@ pub(super) fn write(value: IntervalMonthDayNano, out: &mut String) {
         if micros < 0 {
             out.push('-');
         }
-        let micros = micros.unsigned_abs();
-        let seconds = micros / 1_000_000;
-        out.push_str(&format!(
-            "{:02}:{:02}:{:02}",
-            seconds / 3_600,
-            seconds / 60 % 60,
-            seconds % 60
-        ));
-        fraction(micros % 1_000_000, out);
+        clock(micros.unsigned_abs(), out);
     }
+}
+
+/// `04:05:06.5`, of microseconds.
+pub(super) fn clock(micros: u64, out: &mut String) {
+    let seconds = micros / 1_000_000;
+    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+    out.push_str(&format!("{hours:02}:{minutes:02}:{:02}", seconds % 60));
+    fraction(micros % 1_000_000, out);
 }
 
 /// `.5` of 500,000 microseconds; nothing of none.

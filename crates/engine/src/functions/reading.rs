@@ -13,7 +13,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Date32Type, IntervalUnit, TimeUnit};
 use chrono::{Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 use chrono_tz::Tz;
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
 
 use super::interval;
 use super::simple::bad_value;
-use super::zone::{Zone, offset, zone_of};
+use super::zone::{Zone, in_session_zone, offset};
 
 /// Whether a text is read by us when it becomes this type.
 pub(crate) fn reads(data_type: &DataType) -> bool {
@@ -64,15 +64,7 @@ impl ScalarUDFImpl for Reading {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let zone = args.config_options.execution.time_zone.as_deref().unwrap_or("UTC");
-        let zone = zone_of(zone)?;
-        match &args.args[0] {
-            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(self.all(array, zone)?)),
-            ColumnarValue::Scalar(scalar) => {
-                let read = self.all(&scalar.to_array()?, zone)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&read, 0)?))
-            }
-        }
+        in_session_zone(&args, |array, zone| self.all(array, zone))
     }
 }
 

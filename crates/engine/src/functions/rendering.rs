@@ -12,14 +12,14 @@ use arrow::datatypes::{
 };
 use chrono::{DateTime, Datelike, NaiveDateTime, Offset, TimeZone, Timelike};
 use chrono_tz::Tz;
-use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::interval;
-use super::zone::zone_of;
+use super::zone::in_session_zone;
 
 /// Whether values of this type look another way in PostgreSQL than in Arrow.
 pub(crate) fn renders(data_type: &DataType) -> bool {
@@ -65,17 +65,7 @@ impl ScalarUDFImpl for Rendered {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let zone = args.config_options.execution.time_zone.as_deref().unwrap_or("UTC");
-        let zone = zone_of(zone)?;
-        match &args.args[0] {
-            ColumnarValue::Array(array) => {
-                Ok(ColumnarValue::Array(cast(&texts(array, zone)?, &self.to)?))
-            }
-            ColumnarValue::Scalar(scalar) => {
-                let text = cast(&texts(&scalar.to_array()?, zone)?, &self.to)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&text, 0)?))
-            }
-        }
+        in_session_zone(&args, |array, zone| Ok(cast(&texts(array, zone)?, &self.to)?))
     }
 }
 
@@ -174,16 +164,8 @@ impl Writer {
                 }
             }
             Writer::Time(array) => {
-                let micros =
-                    array.as_primitive::<Time64MicrosecondType>().value(row).unsigned_abs();
-                let seconds = micros / 1_000_000;
-                out.push_str(&format!(
-                    "{:02}:{:02}:{:02}",
-                    seconds / 3_600,
-                    seconds / 60 % 60,
-                    seconds % 60
-                ));
-                interval::fraction(micros % 1_000_000, out);
+                let micros = array.as_primitive::<Time64MicrosecondType>().value(row);
+                interval::clock(micros.unsigned_abs(), out);
             }
             Writer::Boolean(array) => {
                 out.push_str(if array.as_boolean().value(row) { "t" } else { "f" });

@@ -8,7 +8,7 @@ use chrono::{DateTime, FixedOffset, LocalResult, NaiveDateTime, Offset, TimeDelt
 use chrono_tz::{TZ_VARIANTS, Tz};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Expr, ScalarUDF, lit};
+use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, lit};
 
 use super::simple::{Call, MICROS, Simple, arity, as_timestamp, bad_value, text, text_at};
 
@@ -44,6 +44,22 @@ fn timezone_function() -> ScalarUDF {
         },
         timezone,
     )
+}
+
+/// What a function of one argument gives that depends on the session's time zone.
+pub(super) fn in_session_zone(
+    args: &ScalarFunctionArgs,
+    of: impl Fn(&ArrayRef, Tz) -> Result<ArrayRef>,
+) -> Result<ColumnarValue> {
+    let zone = args.config_options.execution.time_zone.as_deref().unwrap_or("UTC");
+    let zone = zone_of(zone)?;
+    match &args.args[0] {
+        ColumnarValue::Array(array) => Ok(ColumnarValue::Array(of(array, zone)?)),
+        ColumnarValue::Scalar(scalar) => {
+            let value = of(&scalar.to_array()?, zone)?;
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&value, 0)?))
+        }
+    }
 }
 
 /// A zone by its name.
