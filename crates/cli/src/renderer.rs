@@ -267,11 +267,19 @@ fn volatile_reads(reads: &tidemill_project::Reads) -> Vec<String> {
     .collect()
 }
 
-/// The lake as templates may ask it. Runs on blocking threads and waits there.
+/// The lake as templates may ask it.
 struct LakeForTemplates {
     engine: Arc<dyn Engine>,
     context: QueryContext,
     runtime: tokio::runtime::Handle,
+}
+
+impl LakeForTemplates {
+    /// Waits for the engine. Templates run on the runtime's own threads, which have other work: it
+    /// goes to another thread meanwhile.
+    fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
+        tokio::task::block_in_place(|| self.runtime.block_on(answer))
+    }
 }
 
 /// More rows than this do not belong into a template.
@@ -293,7 +301,7 @@ impl Warehouse for LakeForTemplates {
         let schema = match self.context.overlay.0.get(name) {
             Some(OverlayEntry::Staged(staged)) => staged.schema.clone(),
             Some(OverlayEntry::View(sql)) => {
-                self.runtime.block_on(self.engine.describe(sql, &self.context))?.schema
+                self.wait(self.engine.describe(sql, &self.context))?.schema
             }
             Some(OverlayEntry::Absent) => return Ok(None),
             None => match self.context.snapshot.get(name) {
@@ -316,7 +324,7 @@ impl Warehouse for LakeForTemplates {
     }
 
     fn query(&self, sql: &str) -> Result<QueryTable> {
-        self.runtime.block_on(async {
+        self.wait(async {
             let mut stream = self.engine.query(sql, &self.context).await?;
             let columns = columns(&stream.schema);
             let mut rows = Vec::new();

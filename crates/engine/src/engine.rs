@@ -33,6 +33,7 @@ use crate::guard::CountWindows;
 use crate::meaning::Meaning;
 use crate::output::plain_schema;
 use crate::planner::{OpenTable, Planner, Table};
+use crate::prepared::Prepared;
 use crate::running::Run;
 use crate::semi_join::DistinctSemiJoin;
 use crate::sort_merge::SortMergeJoins;
@@ -56,6 +57,7 @@ const OPEN_TABLES: usize = 4096;
 pub struct EmbeddedEngine {
     pub(crate) core: Arc<Core>,
     tables: Arc<Tables>,
+    prepared: Arc<Prepared>,
 }
 
 /// What does not depend on the lake.
@@ -108,13 +110,18 @@ impl EmbeddedEngine {
         Ok(EmbeddedEngine {
             core: Arc::new(core),
             tables: Arc::new(Tables::new(Arc::new(NoTables))),
+            prepared: Arc::default(),
         })
     }
 
     /// The same engine over these tables.
     #[must_use]
     pub fn with_tables(&self, tables: Arc<dyn TableProviders>) -> Self {
-        EmbeddedEngine { core: self.core.clone(), tables: Arc::new(Tables::new(tables)) }
+        EmbeddedEngine {
+            core: self.core.clone(),
+            tables: Arc::new(Tables::new(tables)),
+            prepared: Arc::default(),
+        }
     }
 
     /// The process's memory pool, spill files and caches: the lake uses the same.
@@ -189,12 +196,11 @@ impl EmbeddedEngine {
         let state = self.session(context)?;
         let planned = self.plan(sql, &state, context).await?;
         let moving = moving(&planned.plan)?;
-        let analyzed = state
-            .analyzer()
-            .execute_and_check(planned.plan, &state.config_options().clone(), |_, _| {})
-            .map_err(|error| self.fail(error))?;
+        let analyzed = self.analyzed(planned.plan, &state)?;
+        let schema = plain_schema(analyzed.schema().as_arrow());
+        self.prepared.keep(sql, context, analyzed);
         Ok(Description {
-            schema: plain_schema(analyzed.schema().as_arrow()),
+            schema,
             relations: planned.relations,
             direct_relations: planned.direct,
             volatile_functions: moving.volatile.into_iter().collect(),
@@ -205,20 +211,17 @@ impl EmbeddedEngine {
     /// Plans and starts a query; batches go to the channel that is returned.
     async fn start(&self, sql: &str, context: &QueryContext) -> Result<Started> {
         let mut state = self.session(context)?;
-        let planned = self.plan(sql, &state, context).await?;
-        if is_small(&planned.plan) {
+        let logical = match self.prepared.take(sql, context) {
+            Some(analyzed) => analyzed,
+            None => self.analyzed(self.plan(sql, &state, context).await?.plan, &state)?,
+        };
+        if is_small(&logical) {
             state.config_mut().options_mut().execution.target_partitions = 1;
         }
-        let plan = self.physical(&planned.plan, &state).await?;
+        let plan = self.physical_of_analyzed(&logical, &state).await?;
         let schema = plain_schema(&plan.schema());
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
-        let run = Run {
-            engine: self.clone(),
-            state,
-            logical: planned.plan,
-            schema: schema.clone(),
-            sender,
-        };
+        let run = Run { engine: self.clone(), state, logical, schema: schema.clone(), sender };
         let cancel = context.cancel.clone();
         let task = self.core.handle()?.spawn(async move {
             let sender = run.sender.clone();
@@ -240,6 +243,34 @@ impl EmbeddedEngine {
         state: &SessionState,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         state.create_physical_plan(plan).await.map_err(|error| self.fail(error))
+    }
+
+    /// Gives a plan its types and PostgreSQL's meaning. `explain` does that itself, to show it.
+    fn analyzed(&self, plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+        if matches!(plan, LogicalPlan::Explain(_)) {
+            return Ok(plan);
+        }
+        state
+            .analyzer()
+            .execute_and_check(plan, state.config_options(), |_, _| {})
+            .map_err(|error| self.fail(error))
+    }
+
+    /// What [`EmbeddedEngine::physical`] makes of a plan that is analysed already.
+    pub(crate) async fn physical_of_analyzed(
+        &self,
+        plan: &LogicalPlan,
+        state: &SessionState,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if matches!(plan, LogicalPlan::Explain(_)) {
+            return self.physical(plan, state).await;
+        }
+        let optimized = state
+            .optimizer()
+            .optimize(plan.clone(), state, |_, _| {})
+            .map_err(|error| self.fail(error))?;
+        let planner = state.query_planner();
+        planner.create_physical_plan(&optimized, state).await.map_err(|error| self.fail(error))
     }
 }
 

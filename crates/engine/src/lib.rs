@@ -54,6 +54,7 @@ mod output;
 mod parse;
 mod pivot;
 mod planner;
+mod prepared;
 mod protect;
 mod rewrite;
 mod running;

@@ -55,6 +55,7 @@ impl Way {
 pub(crate) struct Run {
     pub(crate) engine: EmbeddedEngine,
     pub(crate) state: SessionState,
+    /// Analysed.
     pub(crate) logical: LogicalPlan,
     pub(crate) schema: SchemaRef,
     pub(crate) sender: mpsc::Sender<Result<RecordBatch>>,
@@ -76,7 +77,7 @@ impl Run {
             tracing::info!(way = ?next, "a query did not fit into memory and is planned again");
             way = next;
             self.plan_for(way);
-            plan = self.engine.physical(&self.logical, &self.state).await?;
+            plan = self.engine.physical_of_analyzed(&self.logical, &self.state).await?;
         }
     }
 

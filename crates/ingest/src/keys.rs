@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::SchemaRef;
-use arrow::row::{RowConverter, SortField};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::row::{Row, RowConverter, SortField};
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Watches the rows of a merge.
 pub(crate) struct Keys {
@@ -15,12 +16,20 @@ pub(crate) struct Keys {
 }
 
 /// The largest cursor of each key. Memory grows with the number of keys of this load, as it does in
-/// the store that merges them.
+/// the store that merges them: some forty bytes for each, as keys are kept as 128-bit hashes (with
+/// 10^9 keys two different ones meet with a probability below 10^-20) and cursors, where they are
+/// numbers, dates or times, in 128 bits.
 struct Newest {
     column: usize,
     keys: RowConverter,
     cursors: RowConverter,
-    largest: HashMap<Box<[u8]>, Box<[u8]>>,
+    largest: Largest,
+}
+
+enum Largest {
+    /// Cursors of one short width, as numbers that compare as they do.
+    Short(HashMap<u128, u128>),
+    Long(HashMap<u128, Box<[u8]>>),
 }
 
 impl Keys {
@@ -52,7 +61,7 @@ impl Keys {
                         .or_error(ErrorKind::Unsupported, unsupported)?,
                     cursors: RowConverter::new(vec![field(&column)])
                         .or_error(ErrorKind::Unsupported, unsupported)?,
-                    largest: HashMap::new(),
+                    largest: Largest::of(schema.field(column).data_type()),
                 })
             }
         };
@@ -106,17 +115,46 @@ impl Newest {
             .convert_columns(&[batch.column(self.column).clone()])
             .or_error(ErrorKind::Internal, failed)?;
         for (row, keep) in keep.iter_mut().enumerate().filter(|(_, keep)| **keep) {
-            let (key, cursor) = (keys.row(row), cursors.row(row));
-            match self.largest.get_mut(key.as_ref()) {
-                // NULL is smaller than everything.
-                Some(largest) if cursor.as_ref() < largest.as_ref() => *keep = false,
-                Some(largest) => *largest = cursor.as_ref().into(),
-                None => {
-                    self.largest.insert(key.as_ref().into(), cursor.as_ref().into());
-                }
-            }
+            let key = xxh3_128(keys.row(row).as_ref());
+            *keep = self.largest.is_newest(key, cursors.row(row));
         }
         Ok(())
+    }
+}
+
+impl Largest {
+    fn of(cursor: &DataType) -> Self {
+        // A byte in front says whether there is a value.
+        match cursor.primitive_width() {
+            Some(width) if width < size_of::<u128>() => Largest::Short(HashMap::new()),
+            _ => Largest::Long(HashMap::new()),
+        }
+    }
+
+    /// Whether no row with this key had a larger cursor; it is remembered then. NULL is smaller than
+    /// everything.
+    fn is_newest(&mut self, key: u128, cursor: Row<'_>) -> bool {
+        match self {
+            Largest::Short(largest) => {
+                let number = |number, byte: &u8| (number << 8) | u128::from(*byte);
+                let cursor = cursor.as_ref().iter().fold(0_u128, number);
+                let known = largest.entry(key).or_insert(cursor);
+                let newest = cursor >= *known;
+                *known = cursor.max(*known);
+                newest
+            }
+            Largest::Long(largest) => match largest.get_mut(&key) {
+                Some(known) if cursor.as_ref() < known.as_ref() => false,
+                Some(known) => {
+                    *known = cursor.as_ref().into();
+                    true
+                }
+                None => {
+                    largest.insert(key, cursor.as_ref().into());
+                    true
+                }
+            },
+        }
     }
 }
 
@@ -124,10 +162,40 @@ impl Newest {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{AsArray, Int64Array};
+    use arrow::array::{AsArray, Decimal128Array, Float64Array, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
     use super::*;
+
+    /// The rows that stay, by their number, for cursors of one key.
+    fn kept(cursors: ArrayRef) -> Vec<i64> {
+        let rows = cursors.len() as i64;
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("id", DataType::Int64, true),
+            Field::new("row", DataType::Int64, true),
+            Field::new("at", cursors.data_type().clone(), true),
+        ]));
+        let id = Arc::new(Int64Array::from_iter_values((0..rows).map(|_| 7)));
+        let row = Arc::new(Int64Array::from_iter_values(0..rows));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![id, row, cursors]).unwrap();
+        let mut keys = Keys::new(&schema, &["id".into()], Some("at")).unwrap();
+        let (kept, _) = keys.check(&batch).unwrap();
+        kept.column(1).as_primitive::<Int64Type>().values().to_vec()
+    }
+
+    #[test]
+    fn cursors_of_every_kind_compare_as_their_values() {
+        let numbers = [None, Some(-5), Some(3), Some(-1), None, Some(3), Some(i64::MAX), Some(4)];
+        assert_eq!(kept(Arc::new(Int64Array::from(numbers.to_vec()))), [0, 1, 2, 5, 6]);
+        let doubles = [-2.5, -3.0, 0.0, 1e300, 7.0];
+        assert_eq!(kept(Arc::new(Float64Array::from(doubles.to_vec()))), [0, 2, 3]);
+        let texts = ["b", "a", "ba", "b", "c"];
+        assert_eq!(kept(Arc::new(StringArray::from(texts.to_vec()))), [0, 2, 4]);
+        let decimals = Decimal128Array::from(vec![-1, 10, 9, 11]);
+        assert_eq!(kept(Arc::new(decimals)), [0, 1, 3]);
+        let flags = BooleanArray::from(vec![false, true, false, true]);
+        assert_eq!(kept(Arc::new(flags)), [0, 1, 3]);
+    }
 
     #[test]
     fn nulls_and_older_rows_go() {

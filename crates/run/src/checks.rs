@@ -12,7 +12,7 @@ use tidemill_core::{
 };
 use tidemill_plan::{CheckRecord, InputVersion, Inputs, Record, WorkCheck, WorkNode, hash_text};
 
-use crate::executor::{Shared, blocking, check_name, is_table};
+use crate::executor::{Shared, check_name, in_place, is_table};
 use crate::model::{Built, input_versions};
 use crate::unit::{Phase, Product, Unit};
 use crate::{CheckOutcome, RenderRequest};
@@ -111,7 +111,7 @@ impl Shared {
         recorded: &BTreeMap<CheckId, CheckRecord>,
         own_inputs: &Inputs,
     ) -> Result<(Vec<CheckOutcome>, BTreeMap<CheckId, CheckRecord>)> {
-        let prepared = self.prepare(checks, context).await?;
+        let prepared = self.prepare(checks, context);
         let mut outcomes = Vec::new();
         let mut records = BTreeMap::new();
         let mut open = Vec::new();
@@ -212,25 +212,16 @@ impl Shared {
         Ok((outcomes, records))
     }
 
-    async fn prepare<'a>(
-        &self,
-        checks: &[&'a WorkCheck],
-        context: &QueryContext,
-    ) -> Result<Vec<Prepared<'a>>> {
-        let ids: Vec<CheckId> = checks.iter().map(|check| check.id.clone()).collect();
-        let renderer = self.doers.renderer.clone();
+    fn prepare<'a>(&self, checks: &[&'a WorkCheck], context: &QueryContext) -> Vec<Prepared<'a>> {
         let request = RenderRequest {
             incremental: false,
             full_refresh: self.options.full_refresh,
             context: context.clone(),
         };
-        let made: Vec<Result<Box<dyn Check>>> =
-            blocking(move || Ok(ids.iter().map(|check| renderer.check(check, &request)).collect()))
-                .await?;
-        Ok(checks
+        checks
             .iter()
-            .zip(made)
-            .map(|(work, check)| {
+            .map(|work| {
+                let check = in_place(|| self.doers.renderer.check(&work.id, &request));
                 let measures = check.as_ref().map(|check| check.measures()).unwrap_or_default();
                 let definition = match &check {
                     Ok(check) => hash_text(&format!("{measures:?}\n{}", check.failing_rows())),
@@ -238,7 +229,7 @@ impl Shared {
                 };
                 Prepared { work, check, measures, definition }
             })
-            .collect())
+            .collect()
     }
 
     /// The state of every other relation that a check reads.

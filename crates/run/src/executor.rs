@@ -1,6 +1,7 @@
 //! Doing the work: one task a node, each waiting for what it reads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -201,10 +202,9 @@ impl Shared {
         }
     }
 
-    /// Renders on a blocking thread.
-    pub(crate) async fn render(&self, node: &UniqueId, request: RenderRequest) -> Result<Rendered> {
-        let (renderer, node) = (self.doers.renderer.clone(), node.clone());
-        blocking(move || renderer.render(&node, &request)).await
+    /// Renders a node.
+    pub(crate) fn render(&self, node: &UniqueId, request: &RenderRequest) -> Result<Rendered> {
+        in_place(|| self.doers.renderer.render(node, request))
     }
 
     /// Waits for nodes of this run that the SQL names without `ref()`, as far as its words tell, so
@@ -395,14 +395,18 @@ impl End {
     }
 }
 
-/// Runs synchronous work off the async threads.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::new(ErrorKind::Internal, "a task has panicked").because(error)),
-    }
+/// Runs a template where it is asked for: nearly all are done before another thread would have
+/// woken up for them. One that asks the lake tells the runtime that it waits. A panic is an error of
+/// this template alone.
+pub(crate) fn in_place<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let reason = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no reason given");
+        Err(Error::new(ErrorKind::Internal, format!("a template has panicked: {reason}")))
+    })
 }
 
 /// What a node has come to when its checks have passed.

@@ -48,7 +48,7 @@ pub(crate) async fn build(
         full_refresh,
         context: context.clone(),
     };
-    let rendered = shared.render(&node.id, request).await?;
+    let rendered = shared.render(&node.id, &request)?;
     shared.wait_for_named(node, &rendered.sql).await;
     let newer = shared.snapshot();
     let (snapshot, context) = if newer.entry > snapshot.entry {
@@ -131,7 +131,7 @@ pub(crate) async fn build(
             context.overlay.with(node.relation.clone(), OverlayEntry::Staged(staged.clone()));
         let context = QueryContext { overlay, ..context.clone() };
         let request = RenderRequest { incremental: true, full_refresh: false, context };
-        let next = shared.render(&node.id, request).await.map(|next| next.fingerprint);
+        let next = shared.render(&node.id, &request).map(|next| next.fingerprint);
         return Ok(finish(
             shared,
             staged,

@@ -10,7 +10,7 @@ use tidemill_core::{
 use tidemill_plan::Fingerprint;
 
 /// Turns nodes of the project into SQL, and tests into checks. Rendering is synchronous: it is
-/// called on a blocking thread and waits for the engine there.
+/// called on a thread of the runtime, which it tells when it waits for the engine.
 pub trait Renderer: Send + Sync {
     /// The SQL of a model.
     fn render(&self, node: &UniqueId, request: &RenderRequest) -> Result<Rendered>;

@@ -69,9 +69,7 @@ impl Exact {
     }
 
     fn of(&self, args: &AccumulatorArgs) -> Option<Made> {
-        // Rows that count once are rare; DataFusion keeps their set.
-        let ours = !args.is_distinct || self.mean;
-        self.result(args.expr_fields, args.return_field.data_type()).filter(|_| ours)
+        self.result(args.expr_fields, args.return_field.data_type())
     }
 }
 
@@ -116,9 +114,7 @@ impl AggregateUDFImpl for Exact {
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let result = self.result(args.input_fields, args.return_field.data_type());
-        let Some(result) = result.filter(|_| !args.is_distinct || self.mean) else {
-            return self.inner.state_fields(args);
-        };
+        let Some(result) = result else { return self.inner.state_fields(args) };
         if args.is_distinct {
             let item = Field::new_list_field(DataType::Decimal128(38, 0), true);
             let field = Field::new_list(format_state_name(args.name, "values"), item, false);
@@ -298,7 +294,7 @@ impl Accumulator for Total {
     }
 }
 
-/// The mean of different values.
+/// The sum or mean of different values.
 #[derive(Debug)]
 struct Distinct {
     result: Made,
@@ -307,7 +303,13 @@ struct Distinct {
 
 impl Accumulator for Distinct {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.seen.extend(values[0].as_primitive::<Decimal128Type>().iter().flatten());
+        match values[0].data_type() {
+            DataType::Int64 => {
+                let values = values[0].as_primitive::<Int64Type>().iter().flatten();
+                self.seen.extend(values.map(i128::from));
+            }
+            _ => self.seen.extend(values[0].as_primitive::<Decimal128Type>().iter().flatten()),
+        }
         Ok(())
     }
 

@@ -72,6 +72,10 @@ const OPEN_FILES: usize = 64;
 /// A row group is closed at this many encoded bytes, whatever its rows.
 const GROUP_BYTES: usize = 32 << 20;
 
+/// What comes in fewer bytes than this as its first lot is a table of a few pages: to set up a
+/// compressor for each of its columns costs more than all the rest of writing it.
+const SMALL_BYTES: usize = 128 << 10;
+
 /// A data file that was written.
 pub(crate) struct Written {
     pub add: Add,
@@ -195,6 +199,9 @@ impl TableWriter {
         if self.properties.is_none()
             && let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0)
         {
+            if !exceeds(batches, SMALL_BYTES) {
+                self.settings.compression = Compression::None;
+            }
             self.properties = Some(Arc::new(self.properties_for(first)));
         }
         if self.partition.is_empty() {
@@ -491,6 +498,16 @@ impl TableWriter {
         }
         builder.build()
     }
+}
+
+/// Whether the values take more bytes than this.
+fn exceeds(batches: &[RecordBatch], limit: usize) -> bool {
+    let mut bytes = 0;
+    batches.iter().flat_map(RecordBatch::columns).any(|column| {
+        // A type that cannot be measured is taken for a large one.
+        bytes += column.to_data().get_slice_memory_size().unwrap_or(limit + 1);
+        bytes > limit
+    })
 }
 
 /// Whether the values repeat enough. A guess from the beginning: too many different ones, or as
