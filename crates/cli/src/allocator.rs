@@ -1,4 +1,4 @@
-//! The allocator, and how soon it gives freed memory back to the system.
+//! The allocator, how soon it gives freed memory back to the system, and the size of its pages.
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -15,4 +15,26 @@ pub(crate) fn keep_freed_memory() {
     unsafe {
         libmimalloc_sys::mi_option_set(PURGE_DELAY, MILLISECONDS);
     }
+}
+
+/// How long a build runs before memory comes in huge pages.
+pub(crate) const HUGE_PAGES_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Whether the system may give memory in pages of 2 MiB from now on (Linux; elsewhere nothing
+/// happens).
+///
+/// Large hash tables are a fifth quicker in them. A short run is twice as slow and takes a quarter
+/// more memory, as the system clears all of a page of which little is used; a load, whose buffers
+/// are many and small, is some 10% slower. Processes that are started from here inherit it.
+pub(crate) fn huge_pages(allowed: bool) {
+    // Sound: the call takes plain numbers and touches no memory of ours. If it is refused, pages
+    // stay as they are.
+    #[cfg(target_os = "linux")]
+    #[allow(unsafe_code)]
+    unsafe {
+        let zero: libc::c_ulong = 0;
+        libc::prctl(libc::PR_SET_THP_DISABLE, libc::c_ulong::from(!allowed), zero, zero, zero);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = allowed;
 }

@@ -42,6 +42,8 @@ fn main() -> ExitCode {
     if !matches!(cli.command, Command::Ingest(_)) {
         allocator::keep_freed_memory();
     }
+    // These are asked for because there is much to read.
+    allocator::huge_pages(matches!(cli.command, Command::Sql(_) | Command::Test(_)));
     let json = cli.global.format == Some(Format::Json);
     let output = Output::new(cli.global.quiet, cli.global.no_color, json);
     log_to_stderr(cli.global.debug);
@@ -78,6 +80,12 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
     {
         runtime.spawn(cancel_on_interrupt(cancel.clone(), output));
     }
+    if matches!(cli.command, Command::Build(_) | Command::Run(_) | Command::Retry(_)) {
+        runtime.spawn(async {
+            tokio::time::sleep(allocator::HUGE_PAGES_AFTER).await;
+            allocator::huge_pages(true);
+        });
+    }
     let code = match &cli.command {
         Command::Build(args) if args.watch => {
             commands::watch::run(&runtime, &cli.global, args, output, &cancel)
@@ -94,7 +102,10 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
         },
         command => {
             let session = open()?;
-            runtime.block_on(dispatch(&session, command))
+            let code = runtime.block_on(dispatch(&session, command));
+            // The process ends: to give the parts of a large project back one by one is lost time.
+            std::mem::forget(session);
+            code
         }
     };
     // A query that was cancelled may still be winding down; nothing of it matters any more.
