@@ -108,12 +108,20 @@ pub(crate) enum Command {
     Sql(Sql),
     /// Look at the lake's tables and versions, and look after them
     Lake(Lake),
+    /// Make the project's documentation site, or serve it
+    Docs(Docs),
 }
 
 impl Command {
     /// Whether the project's models and YAML have to be read for it.
     pub(crate) fn needs_models(&self) -> bool {
-        !matches!(self, Command::Sql(_) | Command::Lake(_) | Command::Clean)
+        !matches!(
+            self,
+            Command::Sql(_)
+                | Command::Lake(_)
+                | Command::Clean
+                | Command::Docs(Docs { command: DocsCommand::Serve(_) })
+        )
     }
 
     /// dbt's name of the command (`flags.WHICH`).
@@ -134,6 +142,9 @@ impl Command {
             Command::Clean => "clean",
             Command::Sql(_) => "sql",
             Command::Lake(_) => "lake",
+            // dbt's words for `flags.WHICH`.
+            Command::Docs(Docs { command: DocsCommand::Generate(_) }) => "generate",
+            Command::Docs(Docs { command: DocsCommand::Serve(_) }) => "serve",
         }
     }
 }
@@ -353,4 +364,52 @@ pub(crate) enum LakeCommand {
     },
     /// Finish what a dead process left half-way
     Repair,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Docs {
+    #[command(subcommand)]
+    pub(crate) command: DocsCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum DocsCommand {
+    /// Write the site to `target/docs`, with `manifest.json` and `catalog.json` beside it
+    Generate(DocsGenerate),
+    /// Serve the site of the last `docs generate`
+    Serve(DocsServe),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DocsGenerate {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// Compile nothing: show the SQL that the last command compiled
+    #[arg(long, overrides_with = "compile")]
+    pub(crate) no_compile: bool,
+    /// Compile the SQL that is shown (the default)
+    #[arg(long, hide = true)]
+    pub(crate) compile: bool,
+    /// Leave out what the lake knows: types of columns, rows and sizes
+    #[arg(long)]
+    pub(crate) empty_catalog: bool,
+    /// Write the whole site as one file too: `target/static_index.html`
+    #[arg(long = "static")]
+    pub(crate) single_file: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DocsServe {
+    /// The address to listen on; 0.0.0.0 lets other machines read too
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub(crate) host: String,
+    /// The port; 0 takes a free one
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// Open the site in the browser (the default on a terminal)
+    #[arg(long, overrides_with = "no_browser")]
+    pub(crate) browser: bool,
+    /// Only serve
+    #[arg(long)]
+    pub(crate) no_browser: bool,
 }

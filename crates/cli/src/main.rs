@@ -24,7 +24,7 @@ use clap::Parser;
 use tidemill_core::Cancellation;
 use tidemill_plan::Scope;
 
-use crate::args::{Cli, Command, Format};
+use crate::args::{Cli, Command, Docs, DocsCommand, Format};
 use crate::commands::build::Invocation;
 use crate::output::Output;
 use crate::session::Session;
@@ -69,6 +69,9 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
     match &cli.command {
         Command::Ls(args) => return commands::ls::run(&open()?, args),
         Command::Clean => return commands::clean::run(&open()?),
+        Command::Docs(Docs { command: DocsCommand::Serve(args) }) => {
+            return commands::site::serve(&open()?, args);
+        }
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -114,7 +117,7 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
 }
 
 async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
-    use commands::{build, compile, debug, lake, plan, retry, show, sql};
+    use commands::{build, compile, debug, docs, lake, plan, retry, show, sql};
     let of = Invocation::of_build;
     match command {
         Command::Build(args) => build::run(session, &of("build", Scope::BUILD, args)).await,
@@ -129,7 +132,10 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         Command::Debug => debug::run(session).await,
         Command::Sql(args) => sql::run(session, args).await,
         Command::Lake(args) => lake::run(session, args).await,
-        Command::Init(_) | Command::Ls(_) | Command::Clean => Ok(0),
+        Command::Docs(Docs { command: DocsCommand::Generate(args) }) => {
+            docs::generate(session, args).await
+        }
+        Command::Init(_) | Command::Ls(_) | Command::Clean | Command::Docs(_) => Ok(0),
     }
 }
 

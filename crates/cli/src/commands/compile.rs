@@ -1,9 +1,10 @@
 //! `tidemill compile`: the SQL of models, without running it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Result;
-use tidemill_core::At;
+use tidemill_core::{At, QueryContext, UniqueId};
 use tidemill_project::ResourceType;
 use tidemill_run::{RenderRequest, Renderer};
 
@@ -29,34 +30,8 @@ pub(crate) async fn run(session: &Session, args: &Compile) -> Result<i32> {
         return Ok(0);
     }
     let selected = session.select(&args.selection)?;
-    let manifest = session.manifest();
-    let mut failed = 0;
-    let mut compiled = Vec::new();
-    for id in manifest.topological() {
-        let Some(node) = manifest.node(&id).filter(|_| selected.contains(&id)) else { continue };
-        let request = RenderRequest {
-            incremental: node.config.materialized.as_str() == "incremental"
-                && !args.full_refresh
-                && snapshot.get(&node.relation()).is_some(),
-            full_refresh: args.full_refresh,
-            context: context.clone(),
-        };
-        let worker = renderer.clone();
-        let (kind, id) = (node.resource_type, node.unique_id.clone());
-        let result = tokio::task::spawn_blocking(move || match kind {
-            ResourceType::Model | ResourceType::Analysis => worker.render(&id, &request).map(drop),
-            ResourceType::Test => worker.check(&id, &request).map(drop),
-            _ => Ok(()),
-        })
-        .await?;
-        match result {
-            Ok(()) => compiled.push(node.unique_id.clone()),
-            Err(error) => {
-                failed += 1;
-                session.output.err(format!("error: {}: {}", node.name, error.report()));
-            }
-        }
-    }
+    let done = all(session, &renderer, &context, &selected, args.full_refresh).await?;
+    let (compiled, failed) = (done.compiled, done.failed);
     let texts = renderer.compiled();
     // As in dbt, the SQL of one model is printed.
     if let [only] = compiled.as_slice()
@@ -71,4 +46,50 @@ pub(crate) async fn run(session: &Session, args: &Compile) -> Result<i32> {
         folder.join("compiled").display()
     ));
     Ok(i32::from(failed > 0))
+}
+
+/// What [`all`] has done.
+pub(crate) struct Compiled {
+    /// The nodes that were rendered.
+    pub(crate) compiled: Vec<UniqueId>,
+    /// How many could not be; each was told.
+    pub(crate) failed: usize,
+}
+
+/// Renders every model, analysis and test that is selected; the renderer keeps their SQL.
+pub(crate) async fn all(
+    session: &Session,
+    renderer: &Arc<ProjectRenderer>,
+    context: &QueryContext,
+    selected: &BTreeSet<UniqueId>,
+    full_refresh: bool,
+) -> Result<Compiled> {
+    let manifest = session.manifest();
+    let mut done = Compiled { compiled: Vec::new(), failed: 0 };
+    for id in manifest.topological() {
+        let Some(node) = manifest.node(&id).filter(|_| selected.contains(&id)) else { continue };
+        let request = RenderRequest {
+            incremental: node.config.materialized.as_str() == "incremental"
+                && !full_refresh
+                && context.snapshot.get(&node.relation()).is_some(),
+            full_refresh,
+            context: context.clone(),
+        };
+        let worker = renderer.clone();
+        let (kind, id) = (node.resource_type, node.unique_id.clone());
+        let result = tokio::task::spawn_blocking(move || match kind {
+            ResourceType::Model | ResourceType::Analysis => worker.render(&id, &request).map(drop),
+            ResourceType::Test => worker.check(&id, &request).map(drop),
+            _ => Ok(()),
+        })
+        .await?;
+        match result {
+            Ok(()) => done.compiled.push(node.unique_id.clone()),
+            Err(error) => {
+                done.failed += 1;
+                session.output.err(format!("error: {}: {}", node.name, error.report()));
+            }
+        }
+    }
+    Ok(done)
 }

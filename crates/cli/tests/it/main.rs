@@ -4,6 +4,7 @@ mod builds;
 mod checks;
 mod commands;
 mod crashes;
+mod docs;
 mod incremental;
 mod loads;
 mod mistakes;
