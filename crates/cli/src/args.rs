@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Test(Test),
     /// Load the project's CSV files
     Seed(Build),
+    /// Keep the history of tables: what has changed in the source ends or begins
+    Snapshot(Build),
     /// Load sources
     Ingest(Build),
     /// Write the SQL of models to the target folder without running it
@@ -132,6 +134,7 @@ impl Command {
             Command::Run(_) => "run",
             Command::Test(_) => "test",
             Command::Seed(_) => "seed",
+            Command::Snapshot(_) => "snapshot",
             Command::Ingest(_) => "ingest",
             Command::Compile(_) => "compile",
             Command::Ls(_) => "list",
@@ -159,7 +162,7 @@ pub(crate) struct SelectionArgs {
     /// What to leave out
     #[arg(long, num_args = 1.., value_name = "SELECTOR")]
     pub(crate) exclude: Vec<String>,
-    /// Only nodes of this type: model, seed, source, test
+    /// Only nodes of this type: model, seed, snapshot, source, test
     #[arg(long, num_args = 1.., value_name = "TYPE")]
     pub(crate) resource_type: Vec<String>,
     /// No nodes of this type

@@ -123,6 +123,9 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         Command::Build(args) => build::run(session, &of("build", Scope::BUILD, args)).await,
         Command::Run(args) => build::run(session, &of("run", Scope::RUN, args)).await,
         Command::Seed(args) => build::run(session, &of("seed", Scope::SEED, args)).await,
+        Command::Snapshot(args) => {
+            build::run(session, &of("snapshot", Scope::SNAPSHOT, args)).await
+        }
         Command::Ingest(args) => build::run(session, &of("ingest", Scope::INGEST, args)).await,
         Command::Test(args) => build::run(session, &Invocation::of_test(args)).await,
         Command::Plan(args) => plan::run(session, &of("build", Scope::BUILD, args)).await,

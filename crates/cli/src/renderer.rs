@@ -148,6 +148,9 @@ impl ProjectRenderer {
             .with("configuration", &relevant.to_string())
             .with("semantics", &SEMANTICS.to_string())
             .with("timezone", &self.project.manifest().settings.timezone);
+        if let Some(snapshot) = &config.snapshot {
+            fingerprint = fingerprint.with("snapshot settings", &format!("{snapshot:?}"));
+        }
         let comments: Vec<_> = node
             .columns
             .values()
@@ -168,6 +171,8 @@ pub(crate) fn compiled_path(folder: &std::path::Path, node: &Node) -> PathBuf {
     // A generic test has its own file in a folder named like its YAML file.
     match &node.test {
         Some(test) if matches!(test.kind, TestKind::Generic(_)) => path.join(&node.path),
+        // A file may hold several snapshots.
+        _ if node.resource_type == ResourceType::Snapshot => path.join(format!("{}.sql", node.name)),
         _ => path,
     }
 }

@@ -244,7 +244,7 @@ fn resource_types(words: &[String]) -> Result<Vec<ResourceType>> {
         .flat_map(|words| words.split_whitespace())
         .map(|word| {
             ResourceType::parse(word).ok_or_else(|| {
-                anyhow!("`{word}` is not a resource type; use model, seed, source, test, analysis or exposure")
+                anyhow!("`{word}` is not a resource type; use model, seed, snapshot, source, test, analysis or exposure")
             })
         })
         .collect()
@@ -306,10 +306,10 @@ impl Stores {
 fn unsupported(node: &Node) -> Option<String> {
     let place = &node.original_file_path;
     let hooks = node.config.pre_hooks.iter().chain(&node.config.post_hooks);
-    if node.resource_type == ResourceType::Snapshot {
-        return Some(format!("{place}: snapshots"));
-    }
-    if node.resource_type != ResourceType::Model && node.resource_type != ResourceType::Seed {
+    if !matches!(
+        node.resource_type,
+        ResourceType::Model | ResourceType::Seed | ResourceType::Snapshot
+    ) {
         return None;
     }
     if node.language != "sql" {

@@ -51,5 +51,5 @@ pub use source::{
 };
 pub use table_store::{
     ColumnChange, Dropped, Duplicates, Maintenance, MaintenanceReport, NullKeys, PublishChange,
-    PublishMeta, Published, SchemaChange, StageRequest, Staged, TableStore, WriteMode,
+    PublishMeta, Published, SchemaChange, StageRequest, Staged, TableStore, WriteMode, history,
 };

@@ -54,6 +54,35 @@ pub enum WriteMode {
         /// The values.
         values: Vec<String>,
     },
+    /// Each row of the stream may end a row that is there, and may add one (a history of a table, as
+    /// dbt's snapshots keep it). Beside columns of the table the stream has those of [`history`].
+    /// NULLs in the key equal each other. The table has to be there.
+    History {
+        /// The columns of the table by which a row that ends is found.
+        key: Vec<String>,
+        /// The column of a row that ends that gets another value.
+        until: String,
+    },
+}
+
+/// Columns of the stream of [`WriteMode::History`] that are not the table's.
+pub mod history {
+    /// Whether the row adds one: its values are those under the table's names (boolean, no NULLs).
+    pub const ADDS: &str = "__tidemill_adds";
+    /// Whether the row ends one that is there (boolean, no NULLs).
+    pub const ENDS: &str = "__tidemill_ends";
+    /// What the row that ends gets in the column `until`.
+    pub const UNTIL: &str = "__tidemill_until";
+
+    /// The value of the key's column with this number, counted from 0, in the row that ends.
+    pub fn key(number: usize) -> String {
+        format!("__tidemill_key_{number}")
+    }
+
+    /// Whether a column of the stream is one of these.
+    pub fn is_control(name: &str) -> bool {
+        name.starts_with("__tidemill_")
+    }
 }
 
 /// What happens to new rows with a NULL in their key. Such a row matches no row that is there, so
@@ -115,6 +144,9 @@ pub struct Staged {
     /// New rows that the table has by this stage (in [`WriteMode::Upsert`]: of several with one key
     /// one counts).
     pub rows_written: u64,
+    /// Rows that were there and have other values by this stage, as far as the mode tells them apart
+    /// from new ones ([`WriteMode::History`]).
+    pub rows_changed: u64,
     /// New rows with a NULL in their key, which were added without replacing any.
     pub null_keys: u64,
     /// The order-free 128-bit hash of all rows that the table would have, where it was cheap to

@@ -81,6 +81,7 @@ impl MemoryTables {
             rows: Some(rows),
             bytes: None,
             rows_written: rows,
+            rows_changed: 0,
             null_keys: 0,
             hash: None,
             column_changes: Vec::new(),

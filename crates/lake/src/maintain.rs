@@ -107,6 +107,7 @@ async fn compact(
         removed,
         files: done.files,
         rows_written: 0,
+        rows_changed: 0,
         null_keys: 0,
         hash: None,
         observed: Vec::new(),

@@ -26,6 +26,7 @@ mod graph;
 mod materialization;
 mod record;
 mod select;
+mod snapshot;
 mod step;
 mod work;
 
@@ -35,7 +36,9 @@ pub use graph::Graph;
 pub use materialization::{Increment, MaterializationConfig, OnSchemaChange, WritePlan};
 pub use record::{CheckRecord, InputVersion, Inputs, Record};
 pub use select::{Scope, work};
+pub use snapshot::{ChangeQuery, first_query, change_query};
 pub use step::{Step, StepAction};
+pub use tidemill_project::{HardDeletes, SnapshotColumns, SnapshotConfig, SnapshotStrategy};
 pub use work::{Work, WorkCheck, WorkKind, WorkNode};
 
 /// Raised when a release of Tidemill can give another result for the same SQL. Part of every

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::{Error, ErrorKind, NullKeys, Result};
+use tidemill_project::SnapshotConfig;
 
 /// What a model asks for, as its configuration has it.
 #[derive(Debug, Clone, Default)]
 pub struct MaterializationConfig {
-    /// `view`, `table`, `incremental`, `ephemeral`, `seed`.
+    /// `view`, `table`, `incremental`, `ephemeral`, `seed`, `snapshot`.
     pub materialized: String,
     /// `append`, `merge`, `delete+insert`, `insert_overwrite`; `None` is dbt's default.
     pub strategy: Option<String>,
@@ -22,6 +23,8 @@ pub struct MaterializationConfig {
     pub on_schema_change: Option<String>,
     /// `insert` or `fail`: rows of an increment with a NULL in their key; `None` is `insert`.
     pub null_keys: Option<String>,
+    /// How a snapshot is kept.
+    pub snapshot: Option<SnapshotConfig>,
 }
 
 /// How a model is written.
@@ -33,6 +36,8 @@ pub enum WritePlan {
     Replace,
     /// Its rows are added to, or replace some of, what is there.
     Increment(Increment),
+    /// What has changed in its rows is added to their history.
+    Snapshot(SnapshotConfig),
 }
 
 /// How the rows of an incremental model meet the rows that are there.
@@ -81,6 +86,11 @@ pub enum OnSchemaChange {
 }
 
 impl MaterializationConfig {
+    /// Whether a run keeps what its table has and works on that.
+    pub fn keeps_history(&self) -> bool {
+        matches!(self.materialized.as_str(), "incremental" | "snapshot")
+    }
+
     /// How to write, given whether the relation is there as a table and whether to start again.
     ///
     /// # Errors
@@ -89,6 +99,10 @@ impl MaterializationConfig {
         match self.materialized.as_str() {
             "view" => Ok(WritePlan::View),
             "table" => Ok(WritePlan::Replace),
+            "snapshot" => match &self.snapshot {
+                Some(config) => Ok(WritePlan::Snapshot(config.clone())),
+                None => Err(Error::new(ErrorKind::Internal, "a snapshot without its settings")),
+            },
             "incremental" => {
                 let increment = self.increment()?;
                 self.on_schema_change()?;

@@ -16,21 +16,29 @@ pub struct Scope {
     pub seeds: bool,
     /// Models.
     pub models: bool,
+    /// Snapshots.
+    pub snapshots: bool,
     /// Checks.
     pub checks: bool,
 }
 
 impl Scope {
     /// `build`
-    pub const BUILD: Scope = Scope { sources: true, seeds: true, models: true, checks: true };
+    pub const BUILD: Scope =
+        Scope { sources: true, seeds: true, models: true, snapshots: true, checks: true };
+    /// Nothing: what the others begin with.
+    const NOTHING: Scope =
+        Scope { sources: false, seeds: false, models: false, snapshots: false, checks: false };
     /// `run`
-    pub const RUN: Scope = Scope { sources: false, seeds: false, models: true, checks: false };
+    pub const RUN: Scope = Scope { models: true, ..Scope::NOTHING };
     /// `test`
-    pub const TEST: Scope = Scope { sources: false, seeds: false, models: false, checks: true };
+    pub const TEST: Scope = Scope { checks: true, ..Scope::NOTHING };
     /// `seed`
-    pub const SEED: Scope = Scope { sources: false, seeds: true, models: false, checks: false };
+    pub const SEED: Scope = Scope { seeds: true, ..Scope::NOTHING };
+    /// `snapshot`
+    pub const SNAPSHOT: Scope = Scope { snapshots: true, ..Scope::NOTHING };
     /// `ingest`: a load is gated by the checks of its source, as in `build`.
-    pub const INGEST: Scope = Scope { sources: true, seeds: false, models: false, checks: true };
+    pub const INGEST: Scope = Scope { sources: true, checks: true, ..Scope::NOTHING };
 
     /// The same without checks.
     #[must_use]
@@ -53,6 +61,7 @@ pub fn work(
             let wanted = match node.resource_type {
                 ResourceType::Model => scope.models && !node.is_ephemeral(),
                 ResourceType::Seed => scope.seeds,
+                ResourceType::Snapshot => scope.snapshots,
                 _ => false,
             };
             if wanted {
@@ -142,6 +151,7 @@ fn work_node(node: &Node) -> WorkNode {
             merge_update_columns: config.merge_update_columns.clone().unwrap_or_default(),
             merge_exclude_columns: config.merge_exclude_columns.clone().unwrap_or_default(),
             null_keys: config.null_keys(),
+            snapshot: config.snapshot.clone(),
             on_schema_change: Some(
                 match config.on_schema_change {
                     OnSchemaChange::Ignore => "ignore",
@@ -168,7 +178,11 @@ fn work_node(node: &Node) -> WorkNode {
         never_reuse: (config.reuse_override() == Some(false))
             .then(|| "`meta.reuse` is false".to_owned()),
         ignore_volatile: config.reuse_override() == Some(true),
-        full_refresh: config.full_refresh,
+        // What a snapshot has seen cannot be seen again.
+        full_refresh: match node.resource_type {
+            ResourceType::Snapshot => Some(false),
+            _ => config.full_refresh,
+        },
     }
 }
 

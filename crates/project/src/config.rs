@@ -6,6 +6,7 @@ use tidemill_core::SourcePosition;
 
 use crate::manifest::ResourceType;
 use crate::settings::Hook;
+use crate::snapshot_config::{self, SnapshotConfig};
 
 /// How a model is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -129,6 +130,8 @@ pub struct NodeConfig {
     pub grants: Map<String, Value>,
     /// The column that says when a row happened.
     pub event_time: Option<String>,
+    /// How a snapshot is kept; `None` for everything else.
+    pub snapshot: Option<SnapshotConfig>,
     /// The whole effective configuration under dbt's names, with defaults, keys in dbt's order.
     /// Canonical text of it: [`NodeConfig::canonical_json`].
     pub all: Map<String, Value>,
@@ -344,6 +347,7 @@ const FURTHER_KEYS: &[&str] = &[
     "target_schema",
     "target_database",
     "hard_deletes",
+    "invalidate_hard_deletes",
     "snapshot_meta_column_names",
     "dbt_valid_to_current",
     "loaded_at_field",
@@ -433,9 +437,13 @@ pub(crate) fn typed(resource: ResourceType, merged: &Layer) -> (NodeConfig, Vec<
             .unwrap_or(false),
         grants: reader.map("grants"),
         event_time: reader.text("event_time"),
+        snapshot: None,
         all: Map::new(),
         extra,
     };
+    if resource == ResourceType::Snapshot && config.enabled {
+        config.snapshot = snapshot_config::read(&all, &config.unique_key, &mut problems);
+    }
     config.tags.dedup();
     config.all = all;
     (config, problems)

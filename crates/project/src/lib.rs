@@ -44,6 +44,7 @@ mod render;
 mod resolve;
 mod select;
 mod settings;
+mod snapshot_config;
 mod suggest;
 mod target;
 mod world;
@@ -63,5 +64,6 @@ pub use render::{
 };
 pub use select::{IndirectSelection, Selection, select};
 pub use settings::{Hook, ProjectSettings};
+pub use snapshot_config::{HardDeletes, SnapshotColumns, SnapshotConfig, SnapshotStrategy};
 pub use suggest::nearest;
 pub use target::Target;

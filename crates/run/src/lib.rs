@@ -25,6 +25,7 @@ mod options;
 mod ports;
 mod publisher;
 mod rows;
+mod snapshot;
 mod unit;
 
 pub use executor::execute;

@@ -39,12 +39,12 @@ pub(crate) async fn build(
     let table_exists =
         published.is_some_and(|published| matches!(published.kind, RelationKind::Table { .. }));
     let full_refresh = node.full_refresh.unwrap_or(shared.options.full_refresh);
-    let incremental = config.materialized == "incremental";
+    let incremental = config.keeps_history();
     let plan = config.write_plan(table_exists, full_refresh)?;
     let context = shared.context(snapshot.clone(), unit.overlay());
 
     let request = RenderRequest {
-        incremental: incremental && table_exists && !full_refresh,
+        incremental: config.materialized == "incremental" && table_exists && !full_refresh,
         full_refresh,
         context: context.clone(),
     };
@@ -117,6 +117,19 @@ pub(crate) async fn build(
             )
             .await?
         }
+        WritePlan::Snapshot(config) => {
+            let published = published.map(|published| &**published);
+            crate::snapshot::stage(
+                shared,
+                node,
+                config,
+                &rendered,
+                &description,
+                published,
+                &context,
+            )
+            .await?
+        }
         _ => {
             let rows = shared.doers.engine.query(&rendered.sql, &context).await?;
             shared.stage(node, WriteMode::Replace, &config.partition_by, rows, snapshot).await?
@@ -130,7 +143,11 @@ pub(crate) async fn build(
         let overlay =
             context.overlay.with(node.relation.clone(), OverlayEntry::Staged(staged.clone()));
         let context = QueryContext { overlay, ..context.clone() };
-        let request = RenderRequest { incremental: true, full_refresh: false, context };
+        let request = RenderRequest {
+            incremental: config.materialized == "incremental",
+            full_refresh: false,
+            context,
+        };
         let next = shared.render(&node.id, &request).map(|next| next.fingerprint);
         return Ok(finish(
             shared,
@@ -156,14 +173,16 @@ async fn finish(
     decision: Decision,
     reads: Vec<RelationName>,
 ) -> Built {
+    // A stage of a history that neither ends nor adds a row changes nothing.
+    let history = matches!(decision, Decision::Increment { .. });
     let unchanged = published.is_some_and(|published| {
+        let same_rows = staged.hash.is_some() && staged.hash == published.hash;
         staged.column_changes.is_empty()
             && same_columns(&published.schema, &staged.schema)
-            && staged.hash.is_some()
-            && staged.hash == published.hash
+            && (same_rows || (history && staged.rows_written == 0 && staged.rows_changed == 0))
             && staged.rows == published.rows
     });
-    let rows = Some(staged.rows_written);
+    let rows = Some(staged.rows_written + staged.rows_changed);
     let product = Product::Table { staged, extra: Vec::new(), position: None, record };
     let product = if unchanged {
         product.discard(&*shared.doers.store).await;

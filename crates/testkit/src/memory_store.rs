@@ -195,6 +195,12 @@ fn apply(mode: &WriteMode, old: &RecordBatch, new: &RecordBatch) -> Result<Recor
                 .collect();
             (keep(old, stays)?, new.clone())
         }
+        WriteMode::History { .. } => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the store in memory keeps no histories",
+            ));
+        }
     };
     concat_batches(&new.schema(), [&old, &new]).or_error(ErrorKind::Internal, "cannot join rows")
 }
@@ -279,6 +285,7 @@ impl TableStore for MemoryStore {
             rows: Some(rows.num_rows() as u64),
             bytes: Some(rows.get_array_memory_size() as u64),
             rows_written: written,
+            rows_changed: 0,
             null_keys,
             hash: None,
             column_changes,

@@ -123,7 +123,7 @@ pub(crate) async fn run_work(
     let compiled = names
         .keys()
         .filter_map(|id| session.manifest().node(id))
-        .filter(|node| node.resource_type == tidemill_project::ResourceType::Model)
+        .filter(|node| node.resource_type != tidemill_project::ResourceType::Seed)
         .map(|node| {
             let path = crate::renderer::compiled_path(&folder, node);
             let shown = path.strip_prefix(&session.root).unwrap_or(&path).display().to_string();

@@ -149,9 +149,9 @@ async fn steps(
             WorkKind::External => StepAction::Node(Decision::Reuse),
             WorkKind::Model(config) => {
                 let full_refresh = node.full_refresh.unwrap_or(invocation.full_refresh);
-                let incremental = config.materialized == "incremental";
+                let incremental = config.keeps_history();
                 let request = RenderRequest {
-                    incremental: incremental
+                    incremental: config.materialized == "incremental"
                         && !full_refresh
                         && snapshot.get(&node.relation).is_some(),
                     full_refresh,

@@ -49,6 +49,7 @@ pub(crate) async fn run(session: &Session, args: &Retry) -> Result<i32> {
         "run" => Scope::RUN,
         "test" => Scope::TEST,
         "seed" => Scope::SEED,
+        "snapshot" => Scope::SNAPSHOT,
         "ingest" => Scope::INGEST,
         other => bail!("`{other}` cannot be retried"),
     };

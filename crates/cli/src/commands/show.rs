@@ -36,7 +36,7 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
         for id in session.select(&selection)? {
             let Some(node) = session.manifest().node(&id) else { continue };
             match node.resource_type {
-                ResourceType::Model => {
+                ResourceType::Model | ResourceType::Snapshot => {
                     let (worker, request) = (renderer.clone(), request.clone());
                     let rendered =
                         tokio::task::spawn_blocking(move || worker.render(&id, &request)).await??;
@@ -50,7 +50,7 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
             }
         }
         if queries.is_empty() {
-            bail!("the selection names no model or seed");
+            bail!("the selection names no model, seed or snapshot");
         }
     }
     let format = args.output.or(session.global.format).unwrap_or(Format::Text);

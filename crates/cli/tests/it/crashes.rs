@@ -5,7 +5,8 @@ use std::process::Stdio;
 
 use crate::sandbox::{Sandbox, outcome};
 
-/// A project that does every kind of write: append (a source), replace, merge, partitions, a view.
+/// A project that does every kind of write: append (a source), replace, merge, partitions, a view,
+/// a snapshot.
 fn project() -> Sandbox {
     let incremental = |config: &str| {
         format!(
@@ -27,18 +28,24 @@ fn project() -> Sandbox {
             &incremental("incremental_strategy='insert_overwrite', partition_by=['day']"),
         ),
         ("models/seen.sql", "select * from {{ ref('replaced') }}"),
+        // Its time is a number, so that it is the same in every run.
+        (
+            "snapshots/kept.yml",
+            "snapshots:\n  - name: kept\n    relation: ref('replaced')\n    config: {strategy: check, check_cols: all, unique_key: day, updated_at: v, hard_deletes: invalidate}\n",
+        ),
         ("data/e1.csv", "id,day,v\n1,a,1\n2,a,2\n3,b,3\n"),
     ])
 }
 
 const SECOND: &str = "id,day,v\n4,b,4\n5,c,5\n";
 
-const QUERIES: [&str; 5] = [
+const QUERIES: [&str; 6] = [
     "select id, day, v from raw.e order by 1, 2, 3",
     "select * from replaced order by 1",
     "select id, day, v from merged order by 1, 2, 3",
     "select id, day, v from parts order by 1, 2, 3",
     "select * from seen order by 1",
+    "select day, v, dbt_valid_from, dbt_valid_to from kept order by 1, 2",
 ];
 
 fn state(sandbox: &Sandbox) -> Vec<Vec<String>> {

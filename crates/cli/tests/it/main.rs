@@ -9,3 +9,4 @@ mod incremental;
 mod loads;
 mod mistakes;
 mod sandbox;
+mod snapshots;

@@ -275,8 +275,6 @@ pub(crate) struct KeyCollector {
     pub superseded: Vec<u32>,
     /// The least and greatest value of each key column.
     pub ranges: Option<Vec<(ScalarValue, ScalarValue)>>,
-    /// Whether a key has a NULL.
-    has_nulls: bool,
     null_keys: NullKeys,
     /// How many rows have a NULL in their key, and which columns those are.
     null_rows: u64,
@@ -315,7 +313,6 @@ impl KeyCollector {
             table: KeyTable::default(),
             superseded: Vec::new(),
             ranges: None,
-            has_nulls: false,
             null_keys,
             null_rows: 0,
             null_columns: Vec::new(),
@@ -368,7 +365,6 @@ impl KeyCollector {
             nulls = NullBuffer::union(nulls.as_ref(), column.as_ref());
         }
         if let Some(nulls) = nulls {
-            self.has_nulls = true;
             self.null_rows += nulls.null_count() as u64;
         }
     }
@@ -460,9 +456,9 @@ impl KeyCollector {
         self.table = KeyTable::default();
     }
 
-    /// Whether a NULL among the keys can match one in the table.
-    pub(crate) fn matches_nulls(&self) -> bool {
-        self.has_nulls && self.encoder.null_safe
+    /// Whether a NULL of this column among the keys can match one in the table.
+    pub(crate) fn matches_null_in(&self, name: &String) -> bool {
+        self.encoder.null_safe && self.null_columns.contains(name)
     }
 
     pub(crate) fn rows(&self) -> u32 {

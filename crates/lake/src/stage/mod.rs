@@ -3,6 +3,7 @@
 mod columns;
 mod encode;
 mod hash;
+mod history;
 mod keys;
 mod partition;
 mod rewrite;
@@ -230,7 +231,10 @@ pub(crate) async fn stage(inner: &Arc<Inner>, request: StageRequest) -> Result<S
 
 async fn stage_relation(inner: &Arc<Inner>, request: StageRequest) -> Result<Staged> {
     let base = Base::of(inner, &request.relation, &request.base).await?;
-    let input = request.rows.schema.clone();
+    let input = match &request.mode {
+        WriteMode::History { .. } => history::columns_of_table(&request.rows.schema),
+        _ => request.rows.schema.clone(),
+    };
     let replaces = matches!(request.mode, WriteMode::Replace) || base.table.is_none();
 
     let evolution = match &base.table {
@@ -260,13 +264,17 @@ async fn stage_relation(inner: &Arc<Inner>, request: StageRequest) -> Result<Sta
         _ => request.partition_by.clone(),
     };
     let plan = Plan::new(inner, &request.relation, base, evolution, partition_by).await?;
-    match request.mode {
+    match request.mode.clone() {
         WriteMode::Replace => plan.add_rows(inner, request, Kind::Replace, "replace").await,
         WriteMode::Append if plan.evolution.rewrite => plan.rewrite(inner, request).await,
         WriteMode::Append if plan.base.table.is_none() => {
             plan.add_rows(inner, request, Kind::Append, "append").await
         }
         WriteMode::Append => plan.add_rows(inner, request, Kind::Append, "append").await,
+        WriteMode::History { key, until } => {
+            let history = history::History { key, until };
+            plan.end_and_add(inner, history, request.rows, request.observers).await
+        }
         _ => plan.rewrite(inner, request).await,
     }
 }
@@ -379,6 +387,7 @@ impl Plan {
             removed: Vec::new(),
             files: done.files,
             rows_written,
+            rows_changed: 0,
             null_keys: 0,
             hash,
             observed: done.observed,
@@ -415,6 +424,7 @@ impl Plan {
             rows,
             bytes: Some(bytes),
             rows_written: change.rows_written,
+            rows_changed: change.rows_changed,
             null_keys: change.null_keys,
             hash: change.hash.map(hash::to_text),
             column_changes: self.evolution.changes,
@@ -447,6 +457,7 @@ pub(crate) struct Change {
     pub removed: Vec<String>,
     pub files: Vec<Path>,
     pub rows_written: u64,
+    pub rows_changed: u64,
     pub null_keys: u64,
     pub hash: Option<u128>,
     pub observed: Vec<tidemill_core::Measurement>,
@@ -509,6 +520,7 @@ pub(crate) fn staged_existing(relation: &RelationName, base: &Base, existing: Ex
         rows: preview.rows(),
         bytes: Some(preview.bytes()),
         rows_written: 0,
+        rows_changed: 0,
         null_keys: 0,
         hash,
         column_changes,
@@ -717,6 +729,7 @@ pub(crate) async fn stage_schema(
         removed: Vec::new(),
         files: Vec::new(),
         rows_written: 0,
+        rows_changed: 0,
         null_keys: 0,
         hash: hash.filter(|_| !removes),
         observed: Vec::new(),

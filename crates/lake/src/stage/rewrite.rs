@@ -61,7 +61,8 @@ impl Task {
             values: None,
         };
         match mode {
-            WriteMode::Replace | WriteMode::Append => task,
+            // A history has a way of its own.
+            WriteMode::Replace | WriteMode::Append | WriteMode::History { .. } => task,
             WriteMode::Upsert { key, update, duplicates, null_keys } => Task {
                 operation: "upsert",
                 key,
@@ -95,10 +96,10 @@ type Found = (String, Vec<(u32, u32)>);
 
 /// Old rows with a key that is asked for: by file, the row and the number of the new row.
 #[derive(Default)]
-struct Matches {
-    rows: HashMap<String, Vec<(u32, u32)>>,
+pub(super) struct Matches {
+    pub(super) rows: HashMap<String, Vec<(u32, u32)>>,
     /// Files of which every row matches.
-    whole: HashSet<String>,
+    pub(super) whole: HashSet<String>,
 }
 
 impl Plan {
@@ -139,6 +140,7 @@ impl Plan {
                     removed,
                     files,
                     rows_written,
+                    rows_changed: 0,
                     null_keys: done.null_keys,
                     hash,
                     observed: done.observed,
@@ -173,6 +175,7 @@ impl Plan {
             removed,
             files: done.files,
             rows_written: 0,
+            rows_changed: 0,
             null_keys: 0,
             hash: done.hash,
             observed: Vec::new(),
@@ -286,7 +289,7 @@ impl Plan {
     }
 
     /// Scans the key columns of every file that may hold one of the keys.
-    async fn find(
+    pub(super) async fn find(
         &self,
         inner: &Arc<Inner>,
         table: &Arc<TableState>,
@@ -530,7 +533,7 @@ impl Plan {
         }
         let rows = arrow::compute::concat_batches(&schema, &parts)
             .or_error(ErrorKind::Internal, "rows cannot be joined")?;
-        Ok(Replacement { rows, positions })
+        Ok(Replacement { rows, positions: Some(positions) })
     }
 
     /// Rows of a file that this stage wrote.
@@ -556,6 +559,7 @@ impl Plan {
             removed: Vec::new(),
             files: Vec::new(),
             rows_written: 0,
+            rows_changed: 0,
             null_keys: 0,
             hash: None,
             observed: Vec::new(),
@@ -589,8 +593,13 @@ fn in_range(
     let Some(ranges) = &collector.ranges else { return Ok(true) };
     let statistics = file.statistics(&table.schema);
     for (name, (low, high)) in names.iter().zip(ranges) {
-        if collector.matches_nulls() {
-            return Ok(true);
+        if collector.matches_null_in(name) {
+            // Where only NULLs are looked for, a file without any holds none of the keys.
+            let nulls = statistics.columns.get(name).and_then(|bounds| bounds.nulls);
+            if low.is_null() && nulls == Some(0) {
+                return Ok(false);
+            }
+            continue;
         }
         let data_type = low.data_type();
         let (min, max) = if table.metadata.partition_columns.contains(name) {
@@ -667,20 +676,30 @@ impl KeyScan {
 }
 
 /// New values for old rows.
-struct Replacement {
-    rows: RecordBatch,
-    positions: HashMap<u32, usize>,
+pub(super) struct Replacement {
+    pub(super) rows: RecordBatch,
+    /// Where the values of each number stand; `None`: at that place.
+    pub(super) positions: Option<HashMap<u32, usize>>,
+}
+
+impl Replacement {
+    fn position(&self, number: u32) -> Option<usize> {
+        match &self.positions {
+            Some(positions) => positions.get(&number).copied(),
+            None => Some(number as usize),
+        }
+    }
 }
 
 /// Existing files on their way into new ones.
 pub(crate) struct Rewrite {
     table: Arc<TableState>,
     schema: SchemaRef,
-    matches: Arc<HashMap<String, Vec<(u32, u32)>>>,
-    replacement: Option<Arc<Replacement>>,
-    hashed: bool,
+    pub(super) matches: Arc<HashMap<String, Vec<(u32, u32)>>>,
+    pub(super) replacement: Option<Arc<Replacement>>,
+    pub(super) hashed: bool,
     /// By how much the hash of the table changes.
-    hash_change: Arc<Mutex<Option<u128>>>,
+    pub(super) hash_change: Arc<Mutex<Option<u128>>>,
 }
 
 impl Rewrite {
@@ -778,8 +797,8 @@ impl Rewrite {
         };
         let mut indices: Vec<(usize, usize)> = (0..batch.num_rows()).map(|row| (0, row)).collect();
         for (row, number) in here {
-            if let Some(position) = replacement.positions.get(number) {
-                indices[(row - first) as usize] = (1, *position);
+            if let Some(position) = replacement.position(*number) {
+                indices[(row - first) as usize] = (1, position);
             }
         }
         let columns = batch

@@ -64,8 +64,8 @@ impl Selection {
     }
 }
 
-/// The selected nodes, sources and exposures, with warnings for criteria that match nothing and
-/// for selected nodes that are not supported yet. A criterion that is not understood is an error.
+/// The selected nodes, sources and exposures, with warnings for criteria that match nothing. A
+/// criterion that is not understood is an error.
 pub fn select(
     manifest: &Manifest,
     selection: &Selection,
@@ -87,20 +87,6 @@ pub fn select(
         (selection.resource_types.is_empty() || selection.resource_types.contains(&kind))
             && !selection.exclude_resource_types.contains(&kind)
     });
-    let asked = !selection.select.is_empty();
-    for id in &selected {
-        if let Some(node) = manifest.nodes.get(id)
-            && node.resource_type == ResourceType::Snapshot
-        {
-            let message = format!("snapshots are not carried out yet: `{}` is left out", node.name);
-            let diagnostic = if asked {
-                Diagnostic::warning("unsupported-snapshot", message).at(node.position.clone())
-            } else {
-                Diagnostic::warning("unsupported-snapshot", message)
-            };
-            diagnostics.push(diagnostic);
-        }
-    }
     Ok((selected, diagnostics))
 }
 
