@@ -15,6 +15,7 @@ mod repl;
 mod session;
 mod table;
 mod types;
+mod unit_tests;
 mod units;
 
 use std::process::ExitCode;

@@ -17,7 +17,7 @@ use tidemill_project::{
     CatalogColumn, Message, Node, Project, QueryTable, RelationType, RenderState, ResourceType,
     TestKind, Warehouse, normalize_sql,
 };
-use tidemill_run::{RenderRequest, Rendered, Renderer};
+use tidemill_run::{RenderRequest, Rendered, Renderer, UnitTestCase};
 
 use crate::output::Output;
 use crate::session::Session;
@@ -25,15 +25,15 @@ use crate::types;
 
 /// Renders nodes of one project and keeps what it compiled.
 pub(crate) struct ProjectRenderer {
-    project: Arc<Project>,
-    engine: Arc<dyn Engine>,
+    pub(crate) project: Arc<Project>,
+    pub(crate) engine: Arc<dyn Engine>,
     output: Output,
     folder: PathBuf,
     write_files: bool,
     command: String,
     invocation: String,
     started: chrono::DateTime<chrono::Utc>,
-    runtime: tokio::runtime::Handle,
+    pub(crate) runtime: tokio::runtime::Handle,
     compiled: Mutex<BTreeMap<UniqueId, String>>,
 }
 
@@ -78,7 +78,7 @@ impl ProjectRenderer {
         }
     }
 
-    fn node(&self, id: &UniqueId) -> Result<&Node> {
+    pub(crate) fn node(&self, id: &UniqueId) -> Result<&Node> {
         self.project.manifest().node(id).ok_or_else(|| {
             Error::new(ErrorKind::Internal, "the node is not in the project").with("node", id)
         })
@@ -107,7 +107,7 @@ impl ProjectRenderer {
         Ok(rendered)
     }
 
-    fn keep(&self, node: &Node, sql: &str) -> Result<()> {
+    pub(crate) fn keep(&self, node: &Node, sql: &str) -> Result<()> {
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         let known = compiled.insert(node.unique_id.clone(), sql.to_owned());
         drop(compiled);
@@ -172,13 +172,15 @@ pub(crate) fn compiled_path(folder: &std::path::Path, node: &Node) -> PathBuf {
     match &node.test {
         Some(test) if matches!(test.kind, TestKind::Generic(_)) => path.join(&node.path),
         // A file may hold several snapshots.
-        _ if node.resource_type == ResourceType::Snapshot => path.join(format!("{}.sql", node.name)),
+        _ if matches!(node.resource_type, ResourceType::Snapshot | ResourceType::UnitTest) => {
+            path.join(format!("{}.sql", node.name))
+        }
         _ => path,
     }
 }
 
 /// Diagnostics of a template, as the cause of our error.
-fn template_error(diagnostics: Diagnostics) -> Error {
+pub(crate) fn template_error(diagnostics: Diagnostics) -> Error {
     let text = diagnostics.to_string();
     Error::new(ErrorKind::Config, format!("the template could not be rendered\n{text}"))
 }
@@ -199,6 +201,16 @@ impl Renderer for ProjectRenderer {
             && reads.relations.is_empty()
             && reads.schemas.is_empty());
         Ok(Rendered { sql: rendered.sql, fingerprint, volatile, asked_lake })
+    }
+
+    fn unit_test(&self, id: &CheckId, request: &RenderRequest) -> Result<UnitTestCase> {
+        let node = self.node(id)?;
+        let Some(spec) = &node.unit_test else {
+            return Err(
+                Error::new(ErrorKind::Internal, "the node is not a unit test").with("node", id)
+            );
+        };
+        self.unit_test_case(node, spec, request)
     }
 
     fn check(&self, id: &CheckId, request: &RenderRequest) -> Result<Box<dyn Check>> {

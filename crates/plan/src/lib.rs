@@ -36,10 +36,10 @@ pub use graph::Graph;
 pub use materialization::{Increment, MaterializationConfig, OnSchemaChange, WritePlan};
 pub use record::{CheckRecord, InputVersion, Inputs, Record};
 pub use select::{Scope, work};
-pub use snapshot::{ChangeQuery, first_query, change_query};
+pub use snapshot::{ChangeQuery, change_query, first_query};
 pub use step::{Step, StepAction};
 pub use tidemill_project::{HardDeletes, SnapshotColumns, SnapshotConfig, SnapshotStrategy};
-pub use work::{Work, WorkCheck, WorkKind, WorkNode};
+pub use work::{Work, WorkCheck, WorkKind, WorkNode, WorkUnitTest};
 
 /// Raised when a release of Tidemill can give another result for the same SQL. Part of every
 /// fingerprint; raised only when results can differ, not with every release.

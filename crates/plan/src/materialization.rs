@@ -24,7 +24,7 @@ pub struct MaterializationConfig {
     /// `insert` or `fail`: rows of an increment with a NULL in their key; `None` is `insert`.
     pub null_keys: Option<String>,
     /// How a snapshot is kept.
-    pub snapshot: Option<SnapshotConfig>,
+    pub snapshot: Option<Box<SnapshotConfig>>,
 }
 
 /// How a model is written.
@@ -37,7 +37,7 @@ pub enum WritePlan {
     /// Its rows are added to, or replace some of, what is there.
     Increment(Increment),
     /// What has changed in its rows is added to their history.
-    Snapshot(SnapshotConfig),
+    Snapshot(Box<SnapshotConfig>),
 }
 
 /// How the rows of an incremental model meet the rows that are there.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidemill_core::{RelationName, UniqueId};
 use tidemill_project::{Manifest, Node, OnSchemaChange, ResourceType, SourceTable, TestKind};
 
-use crate::{Graph, MaterializationConfig, Work, WorkCheck, WorkKind, WorkNode};
+use crate::{Graph, MaterializationConfig, Work, WorkCheck, WorkKind, WorkNode, WorkUnitTest};
 
 /// What kinds of nodes a command works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,9 @@ pub fn work(
     }
     if scope.checks {
         add_checks(&mut work, manifest, selected, scope, store_failures);
+        if scope != Scope::INGEST {
+            add_unit_tests(&mut work, manifest, selected);
+        }
     }
     work
 }
@@ -102,6 +105,23 @@ fn add_checks(
             work.nodes.insert(source.unique_id.clone(), work_source(source, WorkKind::External));
         }
         work.checks.insert(check.id.clone(), check);
+    }
+}
+
+fn add_unit_tests(work: &mut Work, manifest: &Manifest, selected: &BTreeSet<UniqueId>) {
+    for (node, spec) in manifest.unit_tests() {
+        if selected.contains(&node.unique_id) {
+            let model = manifest.node(&spec.model).map_or("", |model| model.name.as_str());
+            let test = WorkUnitTest {
+                id: node.unique_id.clone(),
+                name: match &node.version {
+                    Some(version) => format!("{model}::{}_v{version}", node.name),
+                    None => format!("{model}::{}", node.name),
+                },
+                model: spec.model.clone(),
+            };
+            work.unit_tests.insert(test.id.clone(), test);
+        }
     }
 }
 
@@ -151,7 +171,7 @@ fn work_node(node: &Node) -> WorkNode {
             merge_update_columns: config.merge_update_columns.clone().unwrap_or_default(),
             merge_exclude_columns: config.merge_exclude_columns.clone().unwrap_or_default(),
             null_keys: config.null_keys(),
-            snapshot: config.snapshot.clone(),
+            snapshot: config.snapshot.clone().map(Box::new),
             on_schema_change: Some(
                 match config.on_schema_change {
                     OnSchemaChange::Ignore => "ignore",

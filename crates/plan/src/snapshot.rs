@@ -64,8 +64,7 @@ fn added_columns(config: &SnapshotConfig) -> Vec<&str> {
 
 fn refuse_taken_names(config: &SnapshotConfig, source: &Schema) -> Result<()> {
     let added = added_columns(config);
-    let taken =
-        source.fields().iter().find(|field| added.iter().any(|name| field.name() == name));
+    let taken = source.fields().iter().find(|field| added.iter().any(|name| field.name() == name));
     match taken {
         None => Ok(()),
         Some(field) => Err(Error::new(
@@ -140,9 +139,8 @@ pub fn change_query(
 
     let new_record = config.hard_deletes == HardDeletes::NewRecord;
     let delete = config.hard_deletes != HardDeletes::Ignore;
-    let [scd_id, valid_from, valid_to, is_deleted] =
-        [&columns.scd_id, &columns.valid_from, &columns.valid_to, &columns.is_deleted]
-            .map(|name| quoted(name));
+    let [scd_id, valid_to, is_deleted] =
+        [&columns.scd_id, &columns.valid_to, &columns.is_deleted].map(|name| quoted(name));
     let (time, key_count) = (updated_at(config), config.unique_key.len());
 
     // The keys of both sides under names of ours, so that an expression may be one.
@@ -315,7 +313,7 @@ fn changed(config: &SnapshotConfig, source: &Schema, table: &Schema) -> Result<S
     }
     let compared: Vec<String> = names
         .iter()
-        .map(|name| format!("t.{name} is distinct from s.{name}", name = quoted(name)))
+        .map(|name| format!("(t.{name} is distinct from s.{name})", name = quoted(name)))
         .collect();
     Ok(format!("({})", compared.join(" or ")))
 }

@@ -14,6 +14,8 @@ pub struct Work {
     pub nodes: BTreeMap<UniqueId, WorkNode>,
     /// The checks that are run.
     pub checks: BTreeMap<CheckId, WorkCheck>,
+    /// The unit tests that are run.
+    pub unit_tests: BTreeMap<CheckId, WorkUnitTest>,
     /// The whole project's graph, without tests.
     pub graph: Graph,
     /// Which node owns which relation, in the whole project.
@@ -81,6 +83,17 @@ pub struct WorkCheck {
     pub relation: Option<RelationName>,
     /// Where its failing rows are stored, if they are.
     pub store_failures: Option<RelationName>,
+}
+
+/// One unit test that is run.
+#[derive(Debug, Clone)]
+pub struct WorkUnitTest {
+    /// The unit test.
+    pub id: CheckId,
+    /// A short name to show: `model::test`.
+    pub name: String,
+    /// The model that is tested.
+    pub model: UniqueId,
 }
 
 impl Work {

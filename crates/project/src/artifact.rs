@@ -39,7 +39,8 @@ pub fn write_manifest(
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
     let created_at = created_at(&meta.generated_at);
-    let nodes: Vec<&Node> = manifest.nodes.values().collect();
+    let nodes: Vec<&Node> =
+        manifest.nodes.values().filter(|node| node.unit_test.is_none()).collect();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let share = nodes.len().div_ceil(threads).max(1);
     let parts: Vec<std::io::Result<Vec<u8>>> = std::thread::scope(|scope| {
@@ -157,15 +158,52 @@ fn document(
         "group_map": group_map(manifest),
         "saved_queries": {},
         "semantic_models": {},
-        "unit_tests": {},
+        "unit_tests": unit_tests_json(manifest, created_at),
         "functions": {},
     })
 }
 
+fn unit_tests_json(manifest: &Manifest, created_at: f64) -> Value {
+    let map: Map<String, Value> = manifest
+        .unit_tests()
+        .map(|(node, spec)| {
+            let part = |key: &str| spec.written.get(key).cloned().unwrap_or_default();
+            let model = manifest.nodes.get(&spec.model).map_or("", |model| model.name.as_str());
+            let value = json!({
+                "model": model,
+                "given": part("given"),
+                "expect": part("expect"),
+                "name": node.name,
+                "resource_type": "unit_test",
+                "package_name": node.package_name,
+                "path": node.path,
+                "original_file_path": node.original_file_path,
+                "unique_id": node.unique_id,
+                "fqn": node.fqn,
+                "description": node.description,
+                "overrides": part("overrides"),
+                "depends_on": {"macros": [], "nodes": node.depends_on},
+                "config": {"tags": node.tags, "meta": node.meta, "enabled": true},
+                "checksum": null,
+                "schema": node.schema,
+                "created_at": created_at,
+                "versions": part("versions"),
+                "version": node.version,
+            });
+            (node.unique_id.to_string(), value)
+        })
+        .collect();
+    Value::Object(map)
+}
+
 /// `graph` as templates see it.
 pub(crate) fn graph_json(manifest: &Manifest) -> Value {
-    let nodes: Map<String, Value> =
-        manifest.nodes.values().map(|node| (node.unique_id.to_string(), node_json(node))).collect();
+    let nodes: Map<String, Value> = manifest
+        .nodes
+        .values()
+        .filter(|node| node.unit_test.is_none())
+        .map(|node| (node.unique_id.to_string(), node_json(node)))
+        .collect();
     let sources: Map<String, Value> = manifest
         .sources
         .values()

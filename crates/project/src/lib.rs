@@ -47,6 +47,7 @@ mod settings;
 mod snapshot_config;
 mod suggest;
 mod target;
+mod unit_test;
 mod world;
 pub mod yaml;
 
@@ -60,10 +61,11 @@ pub use normalize::normalize_sql;
 pub use project::{LoadOptions, Project};
 pub use render::{
     CatalogColumn, Message, NoWarehouse, QueryRead, QueryTable, Reads, RelationType, RenderState,
-    Rendered, TestArguments, Warehouse,
+    Rendered, TestArguments, UnitTestState, Warehouse,
 };
 pub use select::{IndirectSelection, Selection, select};
 pub use settings::{Hook, ProjectSettings};
 pub use snapshot_config::{HardDeletes, SnapshotColumns, SnapshotConfig, SnapshotStrategy};
 pub use suggest::nearest;
 pub use target::Target;
+pub use unit_test::{FixtureRows, UnitTestInput, UnitTestOverrides, UnitTestSpec};

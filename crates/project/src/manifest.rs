@@ -11,6 +11,7 @@ use tidemill_core::{RelationName, Severity, SourcePosition, UniqueId};
 use crate::config::NodeConfig;
 use crate::settings::{Hook, ProjectSettings};
 use crate::target::Target;
+use crate::unit_test::UnitTestSpec;
 
 /// What a node is. `as_str` is dbt's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -20,7 +21,7 @@ pub enum ResourceType {
     Model,
     /// A CSV file of the project that becomes a table.
     Seed,
-    /// The history of a table. Read, but not carried out yet.
+    /// The history of a table.
     Snapshot,
     /// A data test, generic or singular.
     Test,
@@ -32,7 +33,7 @@ pub enum ResourceType {
     Exposure,
     /// A hook of the whole run.
     Operation,
-    /// A test of a model's logic. Read, but not carried out yet.
+    /// A test of a model's logic.
     UnitTest,
 }
 
@@ -173,6 +174,8 @@ pub struct Node {
     pub patch_path: Option<String>,
     /// What the test is, when it is one.
     pub test: Option<TestSpec>,
+    /// What the unit test is, when it is one.
+    pub unit_test: Option<Arc<UnitTestSpec>>,
     /// `public`, `protected` or `private`.
     pub access: Option<String>,
     /// The group that owns it.
@@ -558,6 +561,11 @@ impl Manifest {
             .iter()
             .filter_map(|child| self.nodes.get(child))
             .filter(|node| node.resource_type == ResourceType::Test)
+    }
+
+    /// The unit tests, in order.
+    pub fn unit_tests(&self) -> impl Iterator<Item = (&Node, &Arc<UnitTestSpec>)> {
+        self.nodes.values().filter_map(|node| Some((node, node.unit_test.as_ref()?)))
     }
 
     /// The node or source that owns a relation, by its name in the lake. Ephemeral models and

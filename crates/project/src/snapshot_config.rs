@@ -142,7 +142,8 @@ pub(crate) fn read(
             if columns.is_none() {
                 wrong(
                     "check_cols",
-                    "the strategy `check` needs `check_cols`: `all` or a list of columns".to_owned(),
+                    "the strategy `check` needs `check_cols`: `all` or a list of columns"
+                        .to_owned(),
                     None,
                 );
             }
@@ -249,8 +250,12 @@ mod tests {
     use serde_json::json;
 
     fn problems(value: Value) -> Vec<String> {
-        let key: Vec<String> =
-            value.get("unique_key").and_then(Value::as_str).map(str::to_owned).into_iter().collect();
+        let key: Vec<String> = value
+            .get("unique_key")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .into_iter()
+            .collect();
         let Value::Object(all) = value else { panic!("not a mapping") };
         let mut problems = Vec::new();
         let found = read(&all, &key, &mut problems);
@@ -267,7 +272,10 @@ mod tests {
             (json!({"unique_key": "id"}), "needs `strategy`"),
             (json!({"unique_key": "id", "strategy": "timestamp"}), "needs `updated_at`"),
             (json!({"unique_key": "id", "strategy": "check"}), "needs `check_cols`"),
-            (json!({"unique_key": "id", "strategy": "check", "check_cols": "a"}), "`all` or a list"),
+            (
+                json!({"unique_key": "id", "strategy": "check", "check_cols": "a"}),
+                "`all` or a list",
+            ),
             (
                 json!({"unique_key": "id", "strategy": "timestamp", "updated_at": "t", "check_cols": "all"}),
                 "belongs to the strategy `check`",

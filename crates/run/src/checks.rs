@@ -101,6 +101,28 @@ impl Shared {
         Ok(checked)
     }
 
+    /// Puts verdicts into the record that a node is going to publish, or, when it publishes nothing,
+    /// into the one that it has, if they are new there.
+    pub(crate) fn remember(
+        &self,
+        node: &WorkNode,
+        product: &mut Product,
+        records: &BTreeMap<CheckId, CheckRecord>,
+    ) {
+        if records.is_empty() {
+            return;
+        }
+        if let Some(record) = product.record_mut() {
+            record.checks.extend(records.clone());
+        } else if let Product::Same { record, .. } = product
+            && let Some(mut now) = Record::of(&self.snapshot(), &node.relation)
+            && records.iter().any(|(check, verdict)| now.checks.get(check) != Some(verdict))
+        {
+            now.checks.extend(records.clone());
+            *record = Some(now);
+        }
+    }
+
     /// Runs checks of one relation in as few scans as can be.
     async fn check_relation(
         &self,

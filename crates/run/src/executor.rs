@@ -20,6 +20,7 @@ use crate::context::query_context;
 use crate::model::{self, Built};
 use crate::publisher::Publisher;
 use crate::unit::{Phase, Product, Unit};
+use crate::unit_test::UnitTested;
 use crate::{
     CheckOutcome, Doers, LoadRequest, PublishMode, RenderRequest, Rendered, RunOptions, RunSummary,
 };
@@ -50,6 +51,7 @@ pub async fn execute(
         tasks.spawn(run_node(shared.clone(), id.clone()));
     }
     tasks.spawn(crate::checks::run_standalone(shared.clone()));
+    tasks.spawn(crate::unit_test::run_standalone(shared.clone()));
     let mut defects = Vec::new();
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
@@ -428,6 +430,13 @@ async fn run_node(shared: Arc<Shared>, id: UniqueId) {
             .await;
         return;
     }
+    let tested = match test_units(&shared, node, &unit).await {
+        Ok(tested) => tested,
+        Err(end) => {
+            leave(&shared, node, &unit, end).await;
+            return;
+        }
+    };
     // A conflict with another writer is worked through once more from the new state.
     let mut attempts = 0;
     loop {
@@ -461,6 +470,7 @@ async fn run_node(shared: Arc<Shared>, id: UniqueId) {
                 return;
             }
         };
+        shared.remember(node, &mut built.product, &tested.records);
         unit.show(&node.relation, &built.product);
         shared.advance(&id, Phase::Staged);
 
@@ -514,6 +524,39 @@ async fn run_node(shared: Arc<Shared>, id: UniqueId) {
             None => {}
         }
         return;
+    }
+}
+
+/// Runs the unit tests of a node; how the node ends when one of them does not pass.
+async fn test_units(
+    shared: &Shared,
+    node: &WorkNode,
+    unit: &Unit,
+) -> std::result::Result<UnitTested, End> {
+    let tests: Vec<_> =
+        shared.work.unit_tests.values().filter(|test| test.model == node.id).collect();
+    if tests.is_empty() {
+        return Ok(UnitTested::default());
+    }
+    let stopped = || End::new(NodeStatus::Cancelled, Duration::ZERO, None);
+    let Some(_permit) = shared.permit().await else { return Err(stopped()) };
+    let snapshot = shared.snapshot();
+    let recorded =
+        Record::of(&snapshot, &node.relation).map(|record| record.checks).unwrap_or_default();
+    let context = shared.context(snapshot, unit.overlay());
+    let tested = tokio::select! {
+        tested = shared.run_unit_tests(&tests, &context, &recorded) => tested,
+        () = shared.cancel.cancelled() => return Err(stopped()),
+    };
+    match tested {
+        Ok(tested) => match &tested.failed {
+            Some(name) => {
+                let message = format!("its unit test {name} did not pass");
+                Err(End::new(NodeStatus::Skipped, Duration::ZERO, Some(message)))
+            }
+            None => Ok(tested),
+        },
+        Err(_) => Err(stopped()),
     }
 }
 

@@ -27,7 +27,10 @@ mod publisher;
 mod rows;
 mod snapshot;
 mod unit;
+mod unit_test;
 
 pub use executor::execute;
 pub use options::{CheckOutcome, PublishMode, RunOptions, RunSummary};
-pub use ports::{Doers, LoadRequest, Loaded, Loader, RenderRequest, Rendered, Renderer};
+pub use ports::{
+    Doers, LoadRequest, Loaded, Loader, RenderRequest, Rendered, Renderer, UnitTestCase,
+};

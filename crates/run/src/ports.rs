@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tidemill_core::{
-    Check, CheckId, Engine, EventSink, Notice, Position, QueryContext, Result, Snapshot, Staged,
-    TableStore, UniqueId,
+    Check, CheckId, Engine, EventSink, Notice, Overlay, Position, QueryContext, Result, Snapshot,
+    Staged, TableStore, UniqueId,
 };
 use tidemill_plan::Fingerprint;
 
@@ -17,6 +17,20 @@ pub trait Renderer: Send + Sync {
 
     /// The check of a test.
     fn check(&self, test: &CheckId, request: &RenderRequest) -> Result<Box<dyn Check>>;
+
+    /// The queries of a unit test.
+    fn unit_test(&self, test: &CheckId, request: &RenderRequest) -> Result<UnitTestCase>;
+}
+
+/// What a unit test runs.
+#[derive(Debug, Clone)]
+pub struct UnitTestCase {
+    /// What the model gives for the test's rows, in the columns that are compared.
+    pub actual: String,
+    /// What it should give, in the same columns and types.
+    pub expected: String,
+    /// The test's rows in place of what the model reads.
+    pub overlay: Overlay,
 }
 
 /// How to render.

@@ -32,3 +32,11 @@ fn value(column: &tidemill_core::arrow_array::ArrayRef, row: usize) -> String {
     }
     text
 }
+
+/// The values of one row as texts; NULL is `None`.
+pub(crate) fn texts(batch: &RecordBatch, row: usize) -> Vec<Option<String>> {
+    let text = |column: &tidemill_core::arrow_array::ArrayRef| {
+        (!column.is_null(row)).then(|| tidemill_core::display_value(column, row))
+    };
+    batch.columns().iter().map(text).collect()
+}

@@ -40,8 +40,7 @@ pub(crate) async fn stage(
         &published.schema,
         &node.relation.quoted(),
     )?;
-    let mode =
-        WriteMode::History { key: query.key, until: config.columns.valid_to.clone() };
+    let mode = WriteMode::History { key: query.key, until: config.columns.valid_to.clone() };
     let rows = engine.query(&query.sql, context).await?;
     shared.stage(node, mode, &[], rows, base).await
 }

@@ -100,7 +100,7 @@ pub(crate) fn selected_work(session: &Session, invocation: &Invocation<'_>) -> R
 /// Runs, tells, and writes the artifacts. Gives dbt's exit code.
 pub(crate) async fn run(session: &Session, invocation: &Invocation<'_>) -> Result<i32> {
     let work = selected_work(session, invocation)?;
-    if work.nodes.is_empty() && work.checks.is_empty() {
+    if work.nodes.is_empty() && work.checks.is_empty() && work.unit_tests.is_empty() {
         session.output.say("nothing is selected");
         return Ok(0);
     }
@@ -119,7 +119,12 @@ pub(crate) async fn run_work(
     let folder = session.target_path();
     let names: BTreeMap<UniqueId, String> =
         work.nodes.values().map(|node: &WorkNode| (node.id.clone(), node.name.clone())).collect();
-    let checks = work.checks.values().map(|check| (check.id.clone(), check.name.clone())).collect();
+    let checks = work
+        .checks
+        .values()
+        .map(|check| (check.id.clone(), check.name.clone()))
+        .chain(work.unit_tests.values().map(|test| (test.id.clone(), test.name.clone())))
+        .collect();
     let compiled = names
         .keys()
         .filter_map(|id| session.manifest().node(id))

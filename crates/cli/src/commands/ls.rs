@@ -65,6 +65,11 @@ fn path(manifest: &Manifest, id: &UniqueId) -> Option<String> {
 /// What selects this node alone, as dbt prints it: its path of names.
 fn selector(manifest: &Manifest, id: &UniqueId) -> Option<String> {
     match (manifest.node(id), manifest.source(id)) {
+        (Some(node), _) if node.unit_test.is_some() => {
+            let version = node.version.as_ref().map(|version| format!("_v{version}"));
+            let version = version.unwrap_or_default();
+            Some(format!("unit_test:{}.{}{version}", node.package_name, node.name))
+        }
         (Some(node), _) => Some(node.fqn.join(".")),
         (None, Some(source)) => {
             Some(format!("source:{}.{}.{}", source.package_name, source.source_name, source.name))

@@ -27,8 +27,11 @@ pub(crate) async fn run(session: &Session, args: &Retry) -> Result<i32> {
     }
     // A check that failed kept what declares it from being published: that has to be built again.
     let manifest = session.manifest();
-    let failed_checks: Vec<UniqueId> =
-        only.iter().filter(|id| id.as_str().starts_with("test.")).cloned().collect();
+    let failed_checks: Vec<UniqueId> = only
+        .iter()
+        .filter(|id| ["test.", "unit_test."].iter().any(|kind| id.as_str().starts_with(kind)))
+        .cloned()
+        .collect();
     for check in &failed_checks {
         only.extend(manifest.parents_of(check).iter().cloned());
     }

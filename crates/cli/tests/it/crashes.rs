@@ -31,7 +31,7 @@ fn project() -> Sandbox {
         // Its time is a number, so that it is the same in every run.
         (
             "snapshots/kept.yml",
-            "snapshots:\n  - name: kept\n    relation: ref('replaced')\n    config: {strategy: check, check_cols: all, unique_key: day, updated_at: v, hard_deletes: invalidate}\n",
+            "snapshots:\n  - name: kept\n    relation: ref('replaced')\n    config: {strategy: check, check_cols: all, unique_key: day, updated_at: v}\n",
         ),
         ("data/e1.csv", "id,day,v\n1,a,1\n2,a,2\n3,b,3\n"),
     ])

@@ -10,3 +10,4 @@ mod loads;
 mod mistakes;
 mod sandbox;
 mod snapshots;
+mod unit_tests;

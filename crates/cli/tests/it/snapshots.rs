@@ -24,9 +24,8 @@ fn is_hash(value: &str) -> bool {
 
 /// The table in the form of `expected.txt`, see `dbt.py` beside it.
 fn shown(sandbox: &Sandbox, name: &str) -> Vec<String> {
-    let outcome = sandbox
-        .run(&["sql", &format!("select * from {name}"), "--format", "csv", "--quiet"])
-        .ok();
+    let outcome =
+        sandbox.run(&["sql", &format!("select * from {name}"), "--format", "csv", "--quiet"]).ok();
     let mut lines = outcome.stdout.lines();
     let header = lines.next().unwrap_or_default().to_owned();
     let names: Vec<&str> = header.split(',').collect();
@@ -138,7 +137,10 @@ fn a_failing_test_keeps_the_snapshot_as_it_was() {
     let sandbox = timed();
     sandbox.build().ok();
     // Two rows of one key and one time have one id.
-    sandbox.write("seeds/s.csv", "id,v,at\n1,a,2024-01-01\n2,b,2024-01-01\n3,x,2024-01-01\n3,y,2024-01-01\n");
+    sandbox.write(
+        "seeds/s.csv",
+        "id,v,at\n1,a,2024-01-01\n2,b,2024-01-01\n3,x,2024-01-01\n3,y,2024-01-01\n",
+    );
     sandbox.build().fails_with(1).says("unique_h_dbt_scd_id");
     assert_eq!(sandbox.rows("select * from now order by id"), ["1,a", "2,b"]);
     sandbox.write("seeds/s.csv", "id,v,at\n1,a,2024-01-01\n2,b,2024-01-01\n3,x,2024-01-01\n");
@@ -178,7 +180,10 @@ select * from {{ ref('s') }} where id > {{ var('least', 0) }}
 #[test]
 fn what_a_snapshot_lacks_is_told_where_it_stands() {
     let sandbox = Sandbox::new(&[
-        ("snapshots/h.yml", "snapshots:\n  - name: h\n    relation: ref('s')\n    config: {strategy: timestamp, unique_key: id}\n"),
+        (
+            "snapshots/h.yml",
+            "snapshots:\n  - name: h\n    relation: ref('s')\n    config: {strategy: timestamp, unique_key: id}\n",
+        ),
         ("seeds/s.csv", "id,v\n1,a\n"),
     ]);
     sandbox.build().fails_with(2).says("needs `updated_at`").says("snapshots/h.yml");

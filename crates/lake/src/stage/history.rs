@@ -34,8 +34,12 @@ pub(crate) struct History {
 
 /// The columns of the stream that are the table's.
 pub(crate) fn columns_of_table(stream: &Schema) -> SchemaRef {
-    let fields: Vec<Arc<Field>> =
-        stream.fields().iter().filter(|field| !history::is_control(field.name())).cloned().collect();
+    let fields: Vec<Arc<Field>> = stream
+        .fields()
+        .iter()
+        .filter(|field| !history::is_control(field.name()))
+        .cloned()
+        .collect();
     Arc::new(Schema::new(fields))
 }
 
@@ -105,7 +109,8 @@ fn control<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
 fn split(batch: &RecordBatch, table: &SchemaRef, ends: &Mutex<Ends>) -> Result<RecordBatch> {
     let flags = |name: &str| -> Result<BooleanArray> {
         control(batch, name)?.as_boolean_opt().cloned().ok_or_else(|| {
-            Error::new(ErrorKind::Internal, "a flag of a history is not boolean").with("column", name)
+            Error::new(ErrorKind::Internal, "a flag of a history is not boolean")
+                .with("column", name)
         })
     };
     let filter = |rows: &RecordBatch, flags: &BooleanArray| -> Result<RecordBatch> {
@@ -161,9 +166,8 @@ impl Plan {
         let mut sink = self.sink(inner, base_hash.is_some())?;
         sink.observers = observers;
         let mut done = feed(BatchStream::new(columns, added), sink).await?;
-        let ends = Arc::try_unwrap(ends).map(|ends| {
-            ends.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
-        });
+        let ends = Arc::try_unwrap(ends)
+            .map(|ends| ends.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
         let Ok(ends) = ends else {
             return Err(Error::new(ErrorKind::Internal, "the rows of a history are still read"));
         };
@@ -218,9 +222,7 @@ impl Plan {
         let touched: Vec<_> = table
             .files
             .values()
-            .filter(|file| {
-                self.evolution.rewrite || matches.rows.contains_key(&file.add.path)
-            })
+            .filter(|file| self.evolution.rewrite || matches.rows.contains_key(&file.add.path))
             .cloned()
             .collect();
         if touched.is_empty() {
@@ -237,7 +239,8 @@ impl Plan {
         let values = if parts.is_empty() {
             arrow::array::new_empty_array(field.data_type())
         } else {
-            arrow::compute::concat(&parts).or_error(ErrorKind::Internal, "values cannot be joined")?
+            arrow::compute::concat(&parts)
+                .or_error(ErrorKind::Internal, "values cannot be joined")?
         };
         let values = RecordBatch::try_new(schema, vec![values])
             .or_error(ErrorKind::Internal, "values cannot be joined")?;

@@ -58,12 +58,6 @@ impl Builder<'_> {
                     }
                 }
             }
-            if let Some(first) = said.properties.unit_tests.first() {
-                self.diagnostics.push(
-                    Diagnostic::warning("unsupported", "unit tests are not carried out yet")
-                        .at(first.clone()),
-                );
-            }
         }
     }
 

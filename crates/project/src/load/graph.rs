@@ -28,7 +28,7 @@ pub(super) fn connect(
             places: places.get(&node.unique_id).unwrap_or(&none),
             package: &node.package_name,
             what: format!("{} `{}`", node.resource_type, node.name),
-            is_test: node.resource_type == ResourceType::Test,
+            is_test: matches!(node.resource_type, ResourceType::Test | ResourceType::UnitTest),
         };
         match resolver.resolve(&node.refs, &node.sources, diagnostics) {
             Some(depends_on) => {

@@ -11,6 +11,7 @@ mod packages;
 mod sources;
 mod tests;
 mod tree;
+mod unit_tests;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -132,6 +133,7 @@ fn assemble(
     builder.nodes(&parsed, &said);
     builder.sources(&said);
     builder.tests(&said);
+    builder.unit_tests(&said);
     builder.others(&said);
     builder.unused_settings();
     builder.finish_names();

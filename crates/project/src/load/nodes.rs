@@ -363,6 +363,7 @@ impl Builder<'_> {
             macros: draft.macros,
             patch_path: found.map(|found| found.said.patch_path()),
             test,
+            unit_test: None,
             access: (draft.kind == ResourceType::Model).then(|| {
                 config.get("access").and_then(Json::as_str).unwrap_or("protected").to_owned()
             }),

@@ -182,6 +182,7 @@ impl Builder<'_> {
             macros: Vec::new(),
             patch_path: None,
             test: None,
+            unit_test: None,
             access: None,
             group: owner.group.clone(),
             version: None,

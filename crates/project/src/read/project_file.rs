@@ -194,6 +194,7 @@ const TREES: &[(&str, &[&str])] = &[
     ("data_tests", &["data_tests", "tests"]),
     ("sources", &["sources"]),
     ("exposures", &["exposures"]),
+    ("unit_tests", &["unit_tests"]),
 ];
 
 /// Renders and resolves the rest.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tidemill_core::{Diagnostic, Diagnostics, SourcePosition};
 use tidemill_jinja::{Host, Options};
 
+use super::unit_tests::{self, UnitTestDef};
 use super::{Unknown, check_keys, read_mapping, text_of, texts_of, wrong_shape};
 use crate::config::Layer;
 use crate::file::SourceFile;
@@ -112,7 +113,7 @@ pub(crate) struct Properties {
     pub(crate) macros: Vec<MacroPatch>,
     pub(crate) exposures: Vec<ExposureDef>,
     pub(crate) groups: Vec<(String, Value)>,
-    pub(crate) unit_tests: Vec<SourcePosition>,
+    pub(crate) unit_tests: Vec<UnitTestDef>,
 }
 
 const TOP: &[&str] = &[
@@ -270,7 +271,12 @@ pub(crate) fn read(
         }
     }
     for item in reader.list(&root, "unit_tests") {
-        properties.unit_tests.push(item.position(file));
+        // What stands in `given` and `expect` is rendered when the test runs.
+        let late = |path: &[&str]| matches!(path.first(), Some(&("given" | "expect")));
+        let item = reader.render(item, &late);
+        if let Some(test) = unit_tests::read(&item, file, reader.diagnostics) {
+            properties.unit_tests.push(test);
+        }
     }
     properties
 }

@@ -12,7 +12,7 @@ use tidemill_jinja::{Host, Span, State, Value};
 use super::functions;
 use super::reads::Reads;
 use super::relation::Relation;
-use super::state::{Message, RenderState};
+use super::state::{Message, RenderState, UnitTestState};
 use crate::macros;
 use crate::manifest::{Manifest, RefCall, SourceCall};
 use crate::resolve::RefIndex;
@@ -136,6 +136,17 @@ impl Context {
         }
     }
 
+    /// What a unit test says of this render.
+    pub(crate) fn unit_test(&self) -> Option<&Arc<UnitTestState>> {
+        self.run()?.state.unit_test.as_ref()
+    }
+
+    /// The macro that a unit test puts in place of the one of this name.
+    pub(crate) fn overridden(&self, name: &str) -> Option<Value> {
+        let value = Value::from(self.unit_test()?.overrides.macros.get(name)?);
+        Some(Value::function("override", move |_, _| Ok(value.clone())))
+    }
+
     /// Notes a read of `flags`.
     pub(crate) fn flag(&self, name: &str) -> Option<Json> {
         let value = match (name, self.run()) {
@@ -176,6 +187,9 @@ impl Host for ContextHost {
         let context = &self.context;
         if let Some(value) = context.locals.get(name) {
             return Some(value.clone());
+        }
+        if let Some(value) = context.overridden(name) {
+            return Some(value);
         }
         let own = &context.subject.package;
         let known = &context.world.macros;

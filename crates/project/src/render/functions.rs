@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use tidemill_core::{Error as CoreError, RelationName};
+use tidemill_core::{Error as CoreError, RelationName, UniqueId};
 use tidemill_jinja::{Args, Error, ErrorKind, Object, State, Template, Value, modules};
 
 use super::adapter::Adapter;
 use super::context::{Context, Noted, Phase, Run, note_macro};
 use super::reads::QueryRead;
 use super::relation::{Api, Relation};
-use super::state::Message;
+use super::state::{Message, UnitTestState};
 use super::table::Table;
 use super::warehouse::RelationType;
 use crate::base::{DBT_VERSION, env_value, text_argument, var_value};
@@ -184,6 +184,10 @@ fn reference(context: &Arc<Context>, args: &Args, state: &mut State<'_>) -> Resu
         }
     };
     let Some(node) = run.manifest.nodes.get(&id) else { return Ok(Value::None) };
+    if let Some(test) = &run.state.unit_test {
+        refuse_without_rows(test, &id, || format!("ref('{}')", node.name))?;
+        return Ok(Relation::new(&node.database, &node.schema, &node.alias).value());
+    }
     if !context.subject.depends_on.contains(&id) && id != context.subject.unique_id {
         let mut record = context.record();
         if !record.late.contains(&id) {
@@ -238,6 +242,11 @@ fn source(context: &Arc<Context>, args: &Args, state: &mut State<'_>) -> Result<
         }
     };
     let Some(table) = run.manifest.sources.get(&id) else { return Ok(Value::None) };
+    if let Some(test) = &run.state.unit_test {
+        refuse_without_rows(test, &id, || {
+            format!("source('{}', '{}')", table.source_name, table.name)
+        })?;
+    }
     if !context.subject.depends_on.contains(&id) {
         let mut record = context.record();
         if !record.late.contains(&id) {
@@ -247,6 +256,20 @@ fn source(context: &Arc<Context>, args: &Args, state: &mut State<'_>) -> Result<
     let mut relation = Relation::new(&table.database, &table.schema, &table.identifier);
     relation.limit = run.state.empty.then_some(0);
     Ok(relation.value())
+}
+
+/// A unit test reads nothing but what it makes up.
+fn refuse_without_rows(
+    test: &UnitTestState,
+    id: &UniqueId,
+    call: impl Fn() -> String,
+) -> Result<(), Error> {
+    if test.inputs.contains(id) {
+        return Ok(());
+    }
+    let call = call();
+    Err(Error::user(format!("the unit test `{}` gives no rows for `{call}`", test.name))
+        .with_hint(format!("add `- input: {call}` to its `given`")))
 }
 
 /// What `ref` gives while nothing is known yet.
@@ -263,6 +286,9 @@ fn placeholder(context: &Context) -> Value {
 fn env_var(context: &Arc<Context>, args: &Args, _state: &mut State<'_>) -> Result<Value, Error> {
     let [name, default] = args.bind("env_var", ["var", "default"], 1)?;
     let name = text_argument("env_var", name.as_ref())?;
+    if let Some(value) = context.unit_test().and_then(|test| test.overrides.env_vars.get(&name)) {
+        return Ok(Value::from(value));
+    }
     let value = env_value(&context.world.environment, &name, default.as_ref(), false);
     let read = context.world.environment.get(&name).map(|value| {
         if name.starts_with(SECRET_PREFIX) {
@@ -454,6 +480,9 @@ impl Object for Namespace {
 
     fn get_attr(&self, name: &str, state: &State<'_>) -> Option<Value> {
         let known = &self.context.world.macros;
+        if let Some(value) = self.context.overridden(&format!("{}.{name}", self.package)) {
+            return Some(value);
+        }
         if let Some(found) = known.in_package(&self.package, name) {
             note_macro(&self.context, &found);
             return Some(Value::Macro(found));
@@ -580,6 +609,9 @@ impl Object for Var {
     fn call(&self, args: &Args, state: &mut State<'_>) -> Result<Value, Error> {
         let [name, default] = args.bind("var", ["var", "default"], 1)?;
         let name = text_argument("var", name.as_ref())?;
+        if let Some(value) = self.0.unit_test().and_then(|test| test.overrides.vars.get(&name)) {
+            return Ok(Value::from(value));
+        }
         let vars = self.0.world.vars_of(&self.0.subject.package);
         let read = vars.get(&name).cloned().unwrap_or(Json::Null);
         self.0.record().reads.vars.insert(name.clone(), read);

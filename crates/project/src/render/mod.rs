@@ -19,7 +19,7 @@ use tidemill_core::{Diagnostic, Diagnostics, RelationName, UniqueId};
 use tidemill_jinja::{Args, Options, Source, State, Template, Value};
 
 pub use reads::{QueryRead, Reads};
-pub use state::{Message, RenderState, Rendered};
+pub use state::{Message, RenderState, Rendered, UnitTestState};
 pub use warehouse::{CatalogColumn, NoWarehouse, QueryTable, RelationType, Warehouse};
 
 use crate::manifest::{GenericTest, Node, TestKind};
@@ -119,6 +119,19 @@ impl Project {
     pub fn render_inline(&self, sql: &str, state: &RenderState) -> Result<Rendered, Diagnostics> {
         let package = &self.manifest().settings.name;
         self.render_loose(sql, package, "the query", state)
+    }
+
+    /// Renders a text as if it stood in a node: the rows of a unit test.
+    pub fn render_for(
+        &self,
+        id: &UniqueId,
+        text: &str,
+        state: &RenderState,
+    ) -> Result<Rendered, Diagnostics> {
+        let node = self.find(id)?;
+        let context = Arc::new(self.context_of(node, state));
+        let name = format!("{} (rows of a unit test)", node.original_file_path);
+        self.render_in(&context, Source::new(name, text), &described(node))
     }
 
     /// Calls a macro by its name (`generate`, `my_package.generate`) with these arguments; the

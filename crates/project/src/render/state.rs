@@ -1,5 +1,6 @@
 //! The state of the run that a render belongs to, and what a render gives.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -8,6 +9,7 @@ use tidemill_core::{Diagnostics, UniqueId};
 
 use super::reads::Reads;
 use super::warehouse::{NoWarehouse, Warehouse};
+use crate::unit_test::UnitTestOverrides;
 
 /// The state of the run that a render belongs to. Cheap to clone.
 #[derive(Clone)]
@@ -30,6 +32,8 @@ pub struct RenderState {
     pub now: DateTime<Utc>,
     /// The selected nodes (`selected_resources`).
     pub selected: Arc<[UniqueId]>,
+    /// What a unit test puts in place of what its model reads.
+    pub unit_test: Option<Arc<UnitTestState>>,
     /// Further names, for hooks of the whole run: `results`, `schemas`, `database_schemas`.
     pub names: Arc<Map<String, Value>>,
 }
@@ -62,9 +66,21 @@ impl RenderState {
             run_started_at,
             now: run_started_at,
             selected: Arc::from([]),
+            unit_test: None,
             names: Arc::default(),
         }
     }
+}
+
+/// The part of a unit test that its model's template meets.
+#[derive(Debug, Clone, Default)]
+pub struct UnitTestState {
+    /// The test's name, for messages.
+    pub name: String,
+    /// The nodes and sources that the test gives rows for; nothing else may be read.
+    pub inputs: BTreeSet<UniqueId>,
+    /// What macros, vars and environment variables are.
+    pub overrides: UnitTestOverrides,
 }
 
 /// Something that a template said.

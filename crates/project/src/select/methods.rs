@@ -114,6 +114,17 @@ pub(super) fn search(
                 .map(|exposure| exposure.unique_id.clone())
                 .collect()
         }
+        "unit_test" => {
+            let (package, name) = value.split_once('.').unwrap_or(("*", value));
+            nodes(&|node| {
+                let versioned =
+                    node.version.as_ref().map(|version| format!("{}_v{version}", node.name));
+                node.unit_test.is_some()
+                    && glob(package, &node.package_name)
+                    && (glob(name, &node.name)
+                        || versioned.is_some_and(|versioned| glob(name, &versioned)))
+            })
+        }
         "config" => with_others(
             nodes(&|node| config_matches(&node.config.all, &criterion.arguments, value)),
             &|other| {
@@ -127,7 +138,9 @@ pub(super) fn search(
                         "selector",
                         format!("`resource_type:{value}`: there is no resource type `{value}`"),
                     )
-                    .hint("use model, seed, snapshot, test, analysis, source or exposure"),
+                    .hint(
+                        "use model, seed, snapshot, test, unit_test, analysis, source or exposure",
+                    ),
                 ));
             };
             with_others(nodes(&|node| node.resource_type == kind), &|other| {
@@ -140,14 +153,14 @@ pub(super) fn search(
                 nodes(&|node| is_generic(node) == Some(false))
             }
             "data" => nodes(&|node| is_generic(node).is_some()),
-            "unit" => BTreeSet::new(),
+            "unit" => nodes(&|node| node.unit_test.is_some()),
             other => {
                 return Err(Box::new(
                     Diagnostic::error(
                         "selector",
                         format!("`test_type:{other}`: there is no test type `{other}`"),
                     )
-                    .hint("use generic, singular or data"),
+                    .hint("use generic, singular, data or unit"),
                 ));
             }
         },

@@ -252,11 +252,9 @@ impl Selector<'_> {
         let mut picked = Picked { direct: selected.clone(), perhaps: BTreeSet::new() };
         for id in &selected {
             for child in self.manifest.children_of(id) {
-                let is_test = self
-                    .manifest
-                    .nodes
-                    .get(child)
-                    .is_some_and(|node| node.resource_type == ResourceType::Test);
+                let is_test = self.manifest.nodes.get(child).is_some_and(|node| {
+                    matches!(node.resource_type, ResourceType::Test | ResourceType::UnitTest)
+                });
                 if !is_test || picked.direct.contains(child) {
                     continue;
                 }
