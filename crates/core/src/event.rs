@@ -111,6 +111,22 @@ pub struct NodeOutcome {
     pub version: Option<TableVersion>,
     /// What went wrong, or why it was reused or skipped.
     pub message: Option<String>,
+    /// How the batches of a microbatch model ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batches: Option<BatchResults>,
+}
+
+/// How the batches of a microbatch model ended. Each is given by its first moment and the first one
+/// after it, as dbt's artifacts write times.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct BatchResults {
+    /// Those whose rows are published with the model.
+    pub successful: Vec<[String; 2]>,
+    /// Those that could not be built; the table has in their spans what it had before.
+    pub failed: Vec<[String; 2]>,
+    /// What went wrong in the first that failed.
+    #[serde(skip)]
+    pub message: Option<String>,
 }
 
 fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

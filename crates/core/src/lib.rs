@@ -41,7 +41,7 @@ pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics, SourcePosition};
 pub use display::display_value;
 pub use engine::{BatchStream, Description, Engine, Observer, StatementOutcome};
 pub use error::{Error, ErrorKind, Result, ResultExt};
-pub use event::{Event, EventSink, NodeOutcome, NodeStatus};
+pub use event::{BatchResults, Event, EventSink, NodeOutcome, NodeStatus};
 pub use name::{ColumnName, CommitId, EntryNumber, RelationName, RunId, TableVersion, UniqueId};
 pub use secret::Secret;
 pub use snapshot::{At, PublishedRelation, RelationKind, Snapshot};

@@ -54,6 +54,14 @@ pub enum WriteMode {
         /// The values.
         values: Vec<String>,
     },
+    /// Rows for which a date or timestamp column lies in one of these spans are deleted, then all new
+    /// rows are added (dbt's `microbatch`). A NULL lies in none.
+    ReplaceRanges {
+        /// The column.
+        column: String,
+        /// From and to (not included), in microseconds since 1970.
+        ranges: Vec<(i64, i64)>,
+    },
     /// Each row of the stream may end a row that is there, and may add one (a history of a table, as
     /// dbt's snapshots keep it). Beside columns of the table the stream has those of [`history`].
     /// NULLs in the key equal each other. The table has to be there.

@@ -195,10 +195,10 @@ fn apply(mode: &WriteMode, old: &RecordBatch, new: &RecordBatch) -> Result<Recor
                 .collect();
             (keep(old, stays)?, new.clone())
         }
-        WriteMode::History { .. } => {
+        WriteMode::ReplaceRanges { .. } | WriteMode::History { .. } => {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                "the store in memory keeps no histories",
+                "the store in memory keeps no histories and no ranges",
             ));
         }
     };

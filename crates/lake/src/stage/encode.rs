@@ -597,7 +597,7 @@ struct Column {
 
 /// Collects what the Parquet writer writes, in parts, until it is handed on.
 #[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Parts>>);
+pub(super) struct Sink(Arc<Mutex<Parts>>);
 
 #[derive(Default)]
 struct Parts {
@@ -607,12 +607,12 @@ struct Parts {
 
 impl Sink {
     /// The parts that have their size.
-    fn take_full(&self) -> Vec<Vec<u8>> {
+    pub(super) fn take_full(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut lock(&self.0).full)
     }
 
     /// These and what is left.
-    fn take_all(&self) -> Vec<Vec<u8>> {
+    pub(super) fn take_all(&self) -> Vec<Vec<u8>> {
         let mut parts = lock(&self.0);
         let mut all = std::mem::take(&mut parts.full);
         let open = std::mem::take(&mut parts.open);
@@ -793,7 +793,7 @@ impl OpenFile {
 }
 
 /// Hands parts to the store; gives how many bytes they have.
-fn put_parts(
+pub(super) fn put_parts(
     upload: &mut dyn MultipartUpload,
     runtime: &tokio::runtime::Handle,
     parts: Vec<Vec<u8>>,

@@ -5,6 +5,7 @@
 //! to files of its own as it comes. Then the files that may hold a row that ends are looked through
 //! by their key columns, and only those with such a row are written again.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
@@ -18,9 +19,11 @@ use tidemill_core::{
 
 use super::columns::conform_array;
 use super::keys::{KeyCollector, Repeated};
+use super::patch::Patch;
 use super::rewrite::{Matches, Replacement, Rewrite};
 use super::sink::{Done, feed};
 use super::{Change, Kind, Plan, hash};
+use crate::delta::LiveFile;
 use crate::lake::{Inner, lock};
 
 /// What of the mode the stage needs.
@@ -245,15 +248,82 @@ impl Plan {
         let values = RecordBatch::try_new(schema, vec![values])
             .or_error(ErrorKind::Internal, "values cannot be joined")?;
         let removed = touched.iter().map(|file| file.add.path.clone()).collect();
+        let hashed = done.hash.is_some() && self.base.hash.is_some();
+        // Where no hash of rows has to be kept, and no column gets another type, the other columns of
+        // a file stay the bytes that they are.
+        let touched = if hashed || self.evolution.rewrite {
+            touched
+        } else {
+            let column = values.column(0).clone();
+            self.patch(inner, touched, &matches.rows, field, &column, done, files).await?
+        };
+        if touched.is_empty() {
+            return Ok((removed, ended, None));
+        }
         let mut rewrite = Rewrite::new(table.clone(), self.evolution.schema.clone());
         rewrite.matches = Arc::new(matches.rows);
         rewrite.replacement = Some(Arc::new(Replacement { rows: values, positions: None }));
-        rewrite.hashed = done.hash.is_some() && self.base.hash.is_some();
+        rewrite.hashed = hashed;
         let stream = rewrite.stream(inner, touched);
         let rewritten = feed(stream, self.sink(inner, false)?).await?;
         files.extend(rewritten.files);
         done.written.extend(rewritten.written);
-        let change = *lock(&rewrite.hash_change);
+        let change = (*lock(&rewrite.hash_change)).filter(|_| hashed);
         Ok((removed, ended, change))
+    }
+
+    /// Patches the files that can be, side by side; gives back those that cannot.
+    #[expect(clippy::too_many_arguments, reason = "everything that the files are made of")]
+    async fn patch(
+        &self,
+        inner: &Arc<Inner>,
+        touched: Vec<Arc<LiveFile>>,
+        matches: &HashMap<String, Vec<(u32, u32)>>,
+        column: &Field,
+        values: &ArrayRef,
+        done: &mut Done,
+        files: &mut Vec<Path>,
+    ) -> Result<Vec<Arc<LiveFile>>> {
+        let mut rest = Vec::new();
+        let plan = Arc::new(self.clone());
+        let tasks: Vec<_> = touched
+            .into_iter()
+            .map(|file| {
+                let rows = matches.get(&file.add.path).cloned().unwrap_or_default();
+                let patch = Patch { column: column.clone(), values: values.clone(), rows };
+                let (plan, inner) = (plan.clone(), inner.clone());
+                let runtime = tokio::runtime::Handle::current();
+                async move {
+                    tokio::task::spawn_blocking(move || {
+                        let mut started = Vec::new();
+                        let written = plan.patched(&inner, &runtime, &file, &patch, &mut started);
+                        (file, started, written)
+                    })
+                    .await
+                    .or_error(ErrorKind::Internal, "a background task failed")
+                }
+            })
+            .collect();
+        let mut running =
+            futures::stream::iter(tasks).buffer_unordered(inner.options.parallelism.max(1));
+        let mut failed = None;
+        while let Some(ended) = running.next().await {
+            let (file, started, written) = match ended {
+                Ok(ended) => ended,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    continue;
+                }
+            };
+            files.extend(started);
+            match written {
+                Ok(Some(written)) => done.written.push(written),
+                Ok(None) => rest.push(file),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        failed.map_or(Ok(rest), Err)
     }
 }

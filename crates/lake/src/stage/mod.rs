@@ -6,6 +6,8 @@ mod hash;
 mod history;
 mod keys;
 mod partition;
+mod patch;
+mod ranges;
 mod rewrite;
 mod sink;
 
@@ -128,6 +130,7 @@ pub(crate) async fn discard(inner: &Inner, staged: &Staged) -> Result<()> {
 }
 
 /// What a stage builds on.
+#[derive(Clone)]
 pub(crate) struct Base {
     pub table: Option<Arc<TableState>>,
     pub data_entry: Option<EntryNumber>,
@@ -271,6 +274,9 @@ async fn stage_relation(inner: &Arc<Inner>, request: StageRequest) -> Result<Sta
             plan.add_rows(inner, request, Kind::Append, "append").await
         }
         WriteMode::Append => plan.add_rows(inner, request, Kind::Append, "append").await,
+        WriteMode::ReplaceRanges { column, ranges } if plan.base.table.is_some() => {
+            plan.replace_ranges(inner, ranges::Ranges { column, spans: ranges }, request).await
+        }
         WriteMode::History { key, until } => {
             let history = history::History { key, until };
             plan.end_and_add(inner, history, request.rows, request.observers).await
@@ -280,6 +286,7 @@ async fn stage_relation(inner: &Arc<Inner>, request: StageRequest) -> Result<Sta
 }
 
 /// What a stage is about to write, decided before the first row.
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub relation: RelationName,
     pub base: Base,

@@ -61,8 +61,11 @@ impl Task {
             values: None,
         };
         match mode {
-            // A history has a way of its own.
-            WriteMode::Replace | WriteMode::Append | WriteMode::History { .. } => task,
+            // Histories and ranges have ways of their own.
+            WriteMode::Replace
+            | WriteMode::Append
+            | WriteMode::ReplaceRanges { .. }
+            | WriteMode::History { .. } => task,
             WriteMode::Upsert { key, update, duplicates, null_keys } => Task {
                 operation: "upsert",
                 key,

@@ -12,6 +12,7 @@ mod interop;
 mod kill;
 mod model;
 mod oracle;
+mod spans;
 mod support;
 mod tables;
 mod upkeep;
