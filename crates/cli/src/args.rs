@@ -198,6 +198,19 @@ pub(crate) struct Build {
     /// Build again whenever a file of the project is saved
     #[arg(long)]
     pub(crate) watch: bool,
+    /// Microbatch models begin with the batch of this time (UTC): 2024-09-01, 2024-09-01T12:00:00
+    #[arg(long, env = "DBT_EVENT_TIME_START", value_name = "TIME", requires = "event_time_end", value_parser = event_time)]
+    pub(crate) event_time_start: Option<i64>,
+    /// Microbatch models end at this time (UTC)
+    #[arg(long, env = "DBT_EVENT_TIME_END", value_name = "TIME", requires = "event_time_start", value_parser = event_time)]
+    pub(crate) event_time_end: Option<i64>,
+}
+
+/// Microseconds since 1970.
+fn event_time(text: &str) -> Result<i64, String> {
+    tidemill_project::parse_time(text).ok_or_else(|| {
+        "write a date or a time, such as 2024-09-01 or 2024-09-01T12:00:00".to_owned()
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

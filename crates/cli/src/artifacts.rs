@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tidemill_core::{NodeOutcome, NodeStatus, UniqueId, VerdictStatus};
-use tidemill_project::{DBT_VERSION, Manifest};
+use tidemill_project::{Batch, DBT_VERSION, Manifest};
 use tidemill_run::RunSummary;
 
 /// What stands in the `metadata` of every artifact.
@@ -35,6 +35,9 @@ pub(crate) fn custom_env() -> serde_json::Map<String, Value> {
         })
         .collect()
 }
+
+/// dbt's word for a microbatch model of which some batches failed.
+const PARTIAL: &str = "partial success";
 
 fn status_of_node(outcome: &NodeOutcome) -> &'static str {
     match outcome.status {
@@ -70,7 +73,12 @@ pub(crate) fn run_results(
             .filter(|node| node.is_relational())
             .map(|node| relation_name(&node.database, &node.schema, &node.alias));
         json!({
-            "status": status_of_node(outcome),
+            "status": match &outcome.batches {
+                Some(batches) if !batches.failed.is_empty() && !batches.successful.is_empty() => {
+                    PARTIAL
+                }
+                _ => status_of_node(outcome),
+            },
             "timing": [],
             "thread_id": "Thread-1",
             "execution_time": outcome.elapsed.as_secs_f64(),
@@ -81,7 +89,9 @@ pub(crate) fn run_results(
             "compiled": compiled.contains_key(&outcome.node),
             "compiled_code": compiled.get(&outcome.node),
             "relation_name": relation,
-            "batch_results": Value::Null,
+            "batch_results": outcome.batches.as_ref().map(|batches| {
+                json!({"successful": batches.successful, "failed": batches.failed})
+            }),
         })
     };
     let checks = summary.checks.iter().map(|check| {
@@ -153,6 +163,8 @@ pub(crate) struct LastRun {
     pub(crate) arguments: Value,
     /// The status of each node and check.
     pub(crate) statuses: BTreeMap<UniqueId, String>,
+    /// The batches that failed, of microbatch models of which others did not.
+    pub(crate) failed_batches: BTreeMap<UniqueId, Vec<Batch>>,
 }
 
 impl LastRun {
@@ -171,12 +183,27 @@ impl LastRun {
                 ))
             })
             .collect();
-        Some(LastRun { arguments: value.get("args").cloned().unwrap_or_default(), statuses })
+        let failed_batches = value
+            .get("results")?
+            .as_array()?
+            .iter()
+            .filter(|result| result.get("status").and_then(Value::as_str) == Some(PARTIAL))
+            .filter_map(|result| {
+                let batches = result.get("batch_results")?.get("failed")?.as_array()?;
+                let read = |batch: &Value| {
+                    Batch::from_iso(batch.get(0)?.as_str()?, batch.get(1)?.as_str()?)
+                };
+                let batches = batches.iter().filter_map(read).collect();
+                Some((UniqueId::new(result.get("unique_id")?.as_str()?), batches))
+            })
+            .collect();
+        let arguments = value.get("args").cloned().unwrap_or_default();
+        Some(LastRun { arguments, statuses, failed_batches })
     }
 
     /// What was tried and failed.
     pub(crate) fn failed(&self) -> impl Iterator<Item = &UniqueId> {
-        let failed = |status: &str| matches!(status, "error" | "fail" | "runtime error");
+        let failed = |status: &str| matches!(status, "error" | "fail" | "runtime error" | PARTIAL);
         self.statuses.iter().filter(move |(_, status)| failed(status)).map(|(id, _)| id)
     }
 
@@ -185,7 +212,7 @@ impl LastRun {
         self.statuses
             .iter()
             .filter(|(_, status)| {
-                matches!(status.as_str(), "error" | "fail" | "skipped" | "runtime error")
+                matches!(status.as_str(), "error" | "fail" | "skipped" | "runtime error" | PARTIAL)
             })
             .map(|(id, _)| id)
     }

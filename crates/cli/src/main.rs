@@ -5,6 +5,7 @@ mod allocator;
 mod args;
 mod artifacts;
 mod commands;
+mod contracts;
 mod failure;
 mod loader;
 mod output;

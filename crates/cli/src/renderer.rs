@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::datatypes::Schema;
 use futures::StreamExt;
 use serde_json::Value;
 use tidemill_check::TestDefinition;
@@ -17,7 +18,7 @@ use tidemill_project::{
     CatalogColumn, Message, Node, Project, QueryTable, RelationType, RenderState, ResourceType,
     TestKind, Warehouse, normalize_sql,
 };
-use tidemill_run::{RenderRequest, Rendered, Renderer, UnitTestCase};
+use tidemill_run::{Contracted, RenderRequest, Rendered, Renderer, UnitTestCase};
 
 use crate::output::Output;
 use crate::session::Session;
@@ -89,10 +90,13 @@ impl ProjectRenderer {
         node: &Node,
         request: &RenderRequest,
     ) -> Result<tidemill_project::Rendered> {
-        let rendered = self
-            .project
-            .render_node(&node.unique_id, &self.state(request))
-            .map_err(template_error)?;
+        let mut state = self.state(request);
+        if let Some(micro) = &node.config.microbatch {
+            // Without a batch of its own (`compile`, `show`) it is rendered for the newest one.
+            let newest = || micro.batches(true, request.context.now, None, None).pop();
+            state.batch = request.batch.or_else(newest).map(|batch| (batch, micro.batch_size));
+        }
+        let rendered = self.project.render_node(&node.unique_id, &state).map_err(template_error)?;
         for message in &rendered.messages {
             match message {
                 Message::Info(text) => self.output.say(text),
@@ -148,6 +152,9 @@ impl ProjectRenderer {
             .with("configuration", &relevant.to_string())
             .with("semantics", &SEMANTICS.to_string())
             .with("timezone", &self.project.manifest().settings.timezone);
+        if let Some(contract) = &node.contract {
+            fingerprint = fingerprint.with("contract", &format!("{contract:?}"));
+        }
         if let Some(snapshot) = &config.snapshot {
             fingerprint = fingerprint.with("snapshot settings", &format!("{snapshot:?}"));
         }
@@ -193,7 +200,10 @@ impl Renderer for ProjectRenderer {
             return Err(Error::new(ErrorKind::Config, "the model renders to nothing")
                 .with("file", &node.original_file_path));
         }
-        let fingerprint = self.fingerprint(node, &rendered);
+        let mut fingerprint = self.fingerprint(node, &rendered);
+        if let Some(batch) = &request.batch {
+            fingerprint = fingerprint.with("newest batch", &batch.iso().join(" "));
+        }
         let volatile = volatile_reads(&rendered.reads);
         let reads = &rendered.reads;
         let asked_lake = !(reads.queries.is_empty()
@@ -201,6 +211,20 @@ impl Renderer for ProjectRenderer {
             && reads.relations.is_empty()
             && reads.schemas.is_empty());
         Ok(Rendered { sql: rendered.sql, fingerprint, volatile, asked_lake })
+    }
+
+    fn contract(
+        &self,
+        id: &UniqueId,
+        sql: &str,
+        schema: &Schema,
+        request: &RenderRequest,
+    ) -> Result<Option<Contracted>> {
+        let node = self.node(id)?;
+        match &node.contract {
+            Some(contract) => self.contracted(node, contract, sql, schema, request).map(Some),
+            None => Ok(None),
+        }
     }
 
     fn unit_test(&self, id: &CheckId, request: &RenderRequest) -> Result<UnitTestCase> {

@@ -318,9 +318,6 @@ fn unsupported(node: &Node) -> Option<String> {
     if hooks.into_iter().any(|hook| !hook.sql.trim().is_empty()) {
         return Some(format!("{place}: pre-hooks and post-hooks"));
     }
-    if node.config.contract_enforced {
-        return Some(format!("{place}: enforced contracts"));
-    }
     if !node.config.incremental_predicates.is_empty() {
         return Some(format!("{place}: incremental_predicates"));
     }

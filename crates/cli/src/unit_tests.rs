@@ -109,7 +109,9 @@ impl ProjectRenderer {
     }
 
     fn describe(&self, sql: &str, context: &QueryContext) -> Result<SchemaRef> {
-        Ok(self.runtime.block_on(self.engine.describe(sql, context))?.schema)
+        // Templates and their like may run on the runtime's own threads.
+        let answer = self.engine.describe(sql, context);
+        Ok(tokio::task::block_in_place(|| self.runtime.block_on(answer))?.schema)
     }
 
     /// The columns of a node or source: of what is published, or of what would be built.

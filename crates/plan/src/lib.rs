@@ -38,7 +38,9 @@ pub use record::{CheckRecord, InputVersion, Inputs, Record};
 pub use select::{Scope, work};
 pub use snapshot::{ChangeQuery, change_query, first_query};
 pub use step::{Step, StepAction};
-pub use tidemill_project::{HardDeletes, SnapshotColumns, SnapshotConfig, SnapshotStrategy};
+pub use tidemill_project::{
+    Batch, HardDeletes, MicrobatchConfig, SnapshotColumns, SnapshotConfig, SnapshotStrategy,
+};
 pub use work::{Work, WorkCheck, WorkKind, WorkNode, WorkUnitTest};
 
 /// Raised when a release of Tidemill can give another result for the same SQL. Part of every

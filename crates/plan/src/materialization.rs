@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::{Error, ErrorKind, NullKeys, Result};
-use tidemill_project::SnapshotConfig;
+use tidemill_project::{MicrobatchConfig, SnapshotConfig};
 
 /// What a model asks for, as its configuration has it.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,8 @@ pub struct MaterializationConfig {
     pub on_schema_change: Option<String>,
     /// `insert` or `fail`: rows of an increment with a NULL in their key; `None` is `insert`.
     pub null_keys: Option<String>,
+    /// The batches of a microbatch model.
+    pub microbatch: Option<Box<MicrobatchConfig>>,
     /// How a snapshot is kept.
     pub snapshot: Option<Box<SnapshotConfig>>,
 }
@@ -62,6 +64,13 @@ pub enum Increment {
         key: Vec<String>,
         /// What happens to rows with a NULL in their key.
         null_keys: NullKeys,
+    },
+    /// Rows whose time lies in these spans are replaced.
+    ReplaceRanges {
+        /// The column with the time.
+        column: String,
+        /// From and to (not included), in microseconds since 1970.
+        ranges: Vec<(i64, i64)>,
     },
     /// Partitions that occur among the new rows are replaced.
     ReplacePartitions {
@@ -193,6 +202,9 @@ impl MaterializationConfig {
                 key: with_key("delete+insert")?,
                 null_keys: self.null_keys()?,
             }),
+            Some("microbatch") => {
+                Err(Error::new(ErrorKind::Internal, "a microbatch model without its settings"))
+            }
             Some("insert_overwrite") => {
                 if self.partition_by.is_empty() {
                     return Err(Error::new(
@@ -205,7 +217,7 @@ impl MaterializationConfig {
             Some(other) => Err(Error::new(
                 ErrorKind::Config,
                 format!(
-                    "`incremental_strategy: {other}` is not supported; use append, merge, delete+insert or insert_overwrite"
+                    "`incremental_strategy: {other}` is not supported; use append, merge, delete+insert, insert_overwrite or microbatch"
                 ),
             )),
         }
@@ -259,7 +271,8 @@ mod tests {
             ),
             (config(Some("delete+insert"), &[]), Err("needs `unique_key`")),
             (config(Some("insert_overwrite"), &[]), Err("needs `partition_by`")),
-            (config(Some("microbatch"), &[]), Err("is not supported")),
+            (config(Some("microbatch"), &[]), Err("without its settings")),
+            (config(Some("mine"), &[]), Err("is not supported")),
         ];
         for (config, expected) in cases {
             match (config.write_plan(true, false), expected) {

@@ -163,7 +163,7 @@ fn work_node(node: &Node) -> WorkNode {
     let config = &node.config;
     let kind = match node.resource_type {
         ResourceType::Seed => WorkKind::Seed,
-        _ => WorkKind::Model(MaterializationConfig {
+        _ => WorkKind::Model(Box::new(MaterializationConfig {
             materialized: config.materialized.as_str().to_owned(),
             strategy: config.incremental_strategy.clone(),
             unique_key: config.unique_key.clone(),
@@ -171,6 +171,7 @@ fn work_node(node: &Node) -> WorkNode {
             merge_update_columns: config.merge_update_columns.clone().unwrap_or_default(),
             merge_exclude_columns: config.merge_exclude_columns.clone().unwrap_or_default(),
             null_keys: config.null_keys(),
+            microbatch: config.microbatch.clone().map(Box::new),
             snapshot: config.snapshot.clone().map(Box::new),
             on_schema_change: Some(
                 match config.on_schema_change {
@@ -181,7 +182,7 @@ fn work_node(node: &Node) -> WorkNode {
                 }
                 .to_owned(),
             ),
-        }),
+        })),
     };
     let comments = node
         .columns

@@ -158,17 +158,17 @@ pub fn change_query(
     let on: Vec<String> = (0..key_count)
         .map(|number| format!("t.__tidemill_k{number} = s.__tidemill_k{number}"))
         .collect();
-    // A constant would do as a mark of either side, but these columns are there anyway: the id is
-    // never NULL, and rows that meet have no NULL in their keys.
-    let in_both_or_table = format!("t.{scd_id} is not null");
-    let source_here = format!("(t.{scd_id} is null or s.__tidemill_k0 is not null)");
+    // Rows that meet have no NULL in their keys, so a mark of the table's side alone tells them all
+    // apart.
+    let in_both_or_table = "t.__tidemill_there is not null".to_owned();
+    let source_here = "(t.__tidemill_there is null or s.__tidemill_k0 is not null)".to_owned();
 
     let changed = changed(config, source, table)?;
     let changed = match new_record {
         true => format!("({changed} or t.{is_deleted} = 'True')"),
         false => changed,
     };
-    let mut wanted = format!("({source_here} and (t.{scd_id} is null or {changed}))");
+    let mut wanted = format!("({source_here} and (t.__tidemill_there is null or {changed}))");
     if delete {
         let not_yet = match new_record {
             true => format!(" and not coalesce(t.{is_deleted} = 'True', false)"),
@@ -268,7 +268,7 @@ pub fn change_query(
 
     let join = if delete { "full join" } else { "right join" };
     let sql = format!(
-        "with __tidemill_source as (\n{query}\n), __tidemill_now as (\nselect *, {keys}, {time} as __tidemill_time from __tidemill_source\n), __tidemill_open as (\nselect *, {keys} from {relation} where {open}\n)\nselect\n  {}\nfrom __tidemill_open as t\n{join} __tidemill_now as s on {}\nwhere {wanted}",
+        "with __tidemill_source as (\n{query}\n), __tidemill_now as (\nselect *, {keys}, {time} as __tidemill_time from __tidemill_source\n), __tidemill_open as (\nselect *, {keys}, true as __tidemill_there from {relation} where {open}\n)\nselect\n  {}\nfrom __tidemill_open as t\n{join} __tidemill_now as s on {}\nwhere {wanted}",
         selected.join(",\n  "),
         on.join(" and "),
     );

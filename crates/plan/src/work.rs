@@ -51,7 +51,7 @@ pub enum WorkKind {
     /// A CSV file of the project is loaded.
     Seed,
     /// A query is run.
-    Model(MaterializationConfig),
+    Model(Box<MaterializationConfig>),
     /// Nothing is done: others fill it, and only its checks stand before what reads it.
     External,
 }

@@ -286,10 +286,10 @@ pub(crate) fn node_json(node: &Node) -> Value {
         }
         None if node.resource_type == ResourceType::Model => {
             set(&mut value, "access", node.access.clone().into());
-            set(&mut value, "constraints", json!([]));
+            set(&mut value, "constraints", json!(node.constraints));
             set(&mut value, "version", version_json(node.version.as_deref()));
             set(&mut value, "latest_version", version_json(node.latest_version.as_deref()));
-            set(&mut value, "deprecation_date", Value::Null);
+            set(&mut value, "deprecation_date", node.deprecation_date.clone().into());
             set(&mut value, "primary_key", json!([]));
             set(&mut value, "time_spine", Value::Null);
         }

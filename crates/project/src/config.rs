@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use tidemill_core::SourcePosition;
 
 use crate::manifest::ResourceType;
+use crate::microbatch::{self, MicrobatchConfig};
 use crate::settings::Hook;
 use crate::snapshot_config::{self, SnapshotConfig};
 
@@ -130,6 +131,8 @@ pub struct NodeConfig {
     pub grants: Map<String, Value>,
     /// The column that says when a row happened.
     pub event_time: Option<String>,
+    /// The batches of a microbatch model; `None` for everything else.
+    pub microbatch: Option<MicrobatchConfig>,
     /// How a snapshot is kept; `None` for everything else.
     pub snapshot: Option<SnapshotConfig>,
     /// The whole effective configuration under dbt's names, with defaults, keys in dbt's order.
@@ -439,10 +442,18 @@ pub(crate) fn typed(resource: ResourceType, merged: &Layer) -> (NodeConfig, Vec<
             .unwrap_or(false),
         grants: reader.map("grants"),
         event_time: reader.text("event_time"),
+        microbatch: None,
         snapshot: None,
         all: Map::new(),
         extra,
     };
+    if resource == ResourceType::Model
+        && config.enabled
+        && config.materialized == Materialization::Incremental
+        && config.incremental_strategy.as_deref() == Some("microbatch")
+    {
+        config.microbatch = microbatch::read(&all, &mut problems);
+    }
     if resource == ResourceType::Snapshot && config.enabled {
         config.snapshot = snapshot_config::read(&all, &config.unique_key, &mut problems);
     }

@@ -29,12 +29,14 @@
 mod artifact;
 mod base;
 mod config;
+mod contract;
 mod data_test;
 mod environment;
 mod file;
 mod load;
 mod macros;
 mod manifest;
+mod microbatch;
 mod naming;
 mod normalize;
 mod parallel;
@@ -54,9 +56,11 @@ pub mod yaml;
 pub use artifact::{ManifestMeta, write_manifest};
 pub use base::DBT_VERSION;
 pub use config::{Materialization, NodeConfig, OnSchemaChange, canonical};
+pub use contract::{Constraint, ConstraintKind, ContractColumn, ContractSpec};
 pub use environment::{Environment, parse_vars};
 pub use file::SourceFile;
 pub use manifest::*;
+pub use microbatch::{Batch, BatchSize, MicrobatchConfig, parse_time};
 pub use normalize::normalize_sql;
 pub use project::{LoadOptions, Project};
 pub use render::{

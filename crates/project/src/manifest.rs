@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use tidemill_core::{RelationName, Severity, SourcePosition, UniqueId};
 
 use crate::config::NodeConfig;
+use crate::contract::ContractSpec;
 use crate::settings::{Hook, ProjectSettings};
 use crate::target::Target;
 use crate::unit_test::UnitTestSpec;
@@ -174,6 +175,12 @@ pub struct Node {
     pub patch_path: Option<String>,
     /// What the test is, when it is one.
     pub test: Option<TestSpec>,
+    /// The day from which nothing should read a model any more, as written.
+    pub deprecation_date: Option<String>,
+    /// What a model promises, when its contract is enforced.
+    pub contract: Option<Arc<ContractSpec>>,
+    /// Constraints of the model as a whole, as written.
+    pub constraints: Vec<Value>,
     /// What the unit test is, when it is one.
     pub unit_test: Option<Arc<UnitTestSpec>>,
     /// `public`, `protected` or `private`.

@@ -131,10 +131,11 @@ impl RefIndex {
 
     /// The versions of a model.
     fn versions(&self, name: &str) -> Vec<&str> {
-        self.nodes
-            .get(name)
-            .map(|entries| entries.iter().filter_map(|entry| entry.version.as_deref()).collect())
-            .unwrap_or_default()
+        let entries = self.nodes.get(name).map(Vec::as_slice).unwrap_or_default();
+        let mut versions: Vec<&str> =
+            entries.iter().filter_map(|entry| entry.version.as_deref()).collect();
+        versions.sort_by(|a, b| crate::read::properties::compare_versions(a, b));
+        versions
     }
 }
 

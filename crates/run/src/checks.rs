@@ -239,6 +239,7 @@ impl Shared {
             incremental: false,
             full_refresh: self.options.full_refresh,
             context: context.clone(),
+            batch: None,
         };
         checks
             .iter()

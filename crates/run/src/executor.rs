@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use tidemill_core::{
-    Cancellation, CheckId, Description, Error, ErrorKind, Event, NodeOutcome, NodeStatus, Overlay,
-    PublishChange, PublishMeta, Published, QueryContext, RelationKind, RelationName, Result,
-    SchemaChange, Snapshot, TableVersion, UniqueId,
+    BatchResults, Cancellation, CheckId, Description, Error, ErrorKind, Event, NodeOutcome,
+    NodeStatus, Overlay, PublishChange, PublishMeta, Published, QueryContext, RelationKind,
+    RelationName, Result, SchemaChange, Snapshot, TableVersion, UniqueId,
 };
 use tidemill_plan::gates::Assignment;
 use tidemill_plan::{Decision, Fingerprint, Graph, Record, Work, WorkKind, WorkNode};
@@ -372,6 +372,7 @@ impl Shared {
             rows: end.rows,
             version: end.version,
             message: end.message,
+            batches: end.batches,
         };
         self.results().nodes.push(outcome.clone());
         self.doers.events.emit(Event::NodeFinished(outcome));
@@ -389,11 +390,12 @@ struct End {
     rows: Option<u64>,
     version: Option<TableVersion>,
     message: Option<String>,
+    batches: Option<BatchResults>,
 }
 
 impl End {
     fn new(status: NodeStatus, elapsed: Duration, message: Option<String>) -> Self {
-        End { status, elapsed, rows: None, version: None, message }
+        End { status, elapsed, rows: None, version: None, message, batches: None }
     }
 }
 
@@ -417,6 +419,7 @@ struct Ready {
     status: NodeStatus,
     rows: Option<u64>,
     message: Option<String>,
+    batches: Option<BatchResults>,
 }
 
 async fn run_node(shared: Arc<Shared>, id: UniqueId) {
@@ -496,17 +499,26 @@ async fn run_node(shared: Arc<Shared>, id: UniqueId) {
             return;
         }
         shared.advance(&id, Phase::Passed);
+        let broken = built.batches.as_ref().and_then(|batches| batches.message.clone());
         let status = match (&built.product, &built.decision) {
+            // What worked out is published, and the rest is told and can be retried.
+            _ if broken.is_some() => NodeStatus::Error,
             (Product::Same { .. }, Decision::Reuse) => NodeStatus::Reused,
             (Product::Same { .. }, _) => NodeStatus::Unchanged,
             _ if warned => NodeStatus::Warn,
             _ => NodeStatus::Ok,
         };
-        let message = message.or_else(|| match &built.decision {
+        let message = broken.or(message).or_else(|| match &built.decision {
             Decision::Build { reason } | Decision::Increment { reason } => Some(reason.clone()),
             _ => None,
         });
-        let ready = Ready { product: built.product, status, rows: built.rows, message };
+        let ready = Ready {
+            product: built.product,
+            status,
+            rows: built.rows,
+            message,
+            batches: built.batches,
+        };
         match publish_unit(&shared, node, &unit, ready, began).await {
             Some(error)
                 if error.kind() == ErrorKind::Conflict
@@ -597,6 +609,7 @@ async fn build_node(shared: &Shared, node: &WorkNode, unit: &Unit) -> Result<Bui
             decision: Decision::Reuse,
             rows: None,
             reads: Vec::new(),
+            batches: None,
         }),
     }
 }
@@ -636,6 +649,7 @@ async fn load(shared: &Shared, node: &WorkNode, snapshot: &Snapshot) -> Result<B
             decision: Decision::Reuse,
             rows: None,
             reads: Vec::new(),
+            batches: None,
         });
     };
     let reason = loaded.summary.unwrap_or_else(|| "new data".to_owned());
@@ -649,6 +663,7 @@ async fn load(shared: &Shared, node: &WorkNode, snapshot: &Snapshot) -> Result<B
         },
         decision: Decision::Build { reason },
         reads: Vec::new(),
+        batches: None,
     })
 }
 
@@ -667,6 +682,7 @@ async fn adopt(shared: &Shared, node: &WorkNode, unit: &Unit) -> Result<()> {
         decision: Decision::Build { reason: "another engine wrote to the table".to_owned() },
         rows: None,
         reads: Vec::new(),
+        batches: None,
     };
     let checked = shared.run_checks(node, unit, &mut built, false).await;
     unit.hide(&node.relation);
@@ -781,6 +797,7 @@ async fn publish_unit(
 ) -> Option<Error> {
     let mut end = End::new(ready.status, began.elapsed(), ready.message);
     end.rows = ready.rows;
+    end.batches = ready.batches;
     shared.pending_end(&node.id, end);
     let (products, all) = unit.arrive(&node.id, Some(ready.product))?;
     if !all {

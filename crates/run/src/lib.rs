@@ -19,7 +19,9 @@
 
 mod checks;
 mod context;
+mod contract;
 mod executor;
+mod microbatch;
 mod model;
 mod options;
 mod ports;
@@ -29,6 +31,7 @@ mod snapshot;
 mod unit;
 mod unit_test;
 
+pub use contract::{Contracted, Rule, RuleKind};
 pub use executor::execute;
 pub use options::{CheckOutcome, PublishMode, RunOptions, RunSummary};
 pub use ports::{

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use tidemill_core::arrow_schema::Schema;
 use tidemill_core::{
-    BatchStream, Description, Error, ErrorKind, Event, OverlayEntry, PublishedRelation,
-    QueryContext, RelationKind, RelationName, Result, SchemaChange, Snapshot, StageRequest, Staged,
-    WriteMode,
+    BatchResults, BatchStream, Description, Error, ErrorKind, Event, OverlayEntry,
+    PublishedRelation, QueryContext, RelationKind, RelationName, Result, SchemaChange, Snapshot,
+    StageRequest, Staged, WriteMode,
 };
 use tidemill_plan::{
     Decision, Fingerprint, Increment, InputVersion, Inputs, MaterializationConfig, NodeState,
     OnSchemaChange, Record, ReuseOptions, WorkNode, WritePlan, decide,
 };
 
-use crate::executor::Shared;
+use crate::executor::{Shared, in_place};
 use crate::unit::{Product, Unit};
-use crate::{RenderRequest, Rendered};
+use crate::{RenderRequest, Rendered, Rule};
 
 /// What building a model came to.
 pub(crate) struct Built {
@@ -25,6 +25,8 @@ pub(crate) struct Built {
     pub(crate) rows: Option<u64>,
     /// Every relation that the model reads, through views too.
     pub(crate) reads: Vec<RelationName>,
+    /// How the batches of a microbatch model ended.
+    pub(crate) batches: Option<BatchResults>,
 }
 
 /// Decides about a model and, if it has to be, builds it up to staged data.
@@ -35,6 +37,9 @@ pub(crate) async fn build(
     unit: &Unit,
     snapshot: &Snapshot,
 ) -> Result<Built> {
+    if let Some(micro) = &config.microbatch {
+        return crate::microbatch::build(shared, node, config, micro, unit, snapshot).await;
+    }
     let published = snapshot.get(&node.relation);
     let table_exists =
         published.is_some_and(|published| matches!(published.kind, RelationKind::Table { .. }));
@@ -47,6 +52,7 @@ pub(crate) async fn build(
         incremental: config.materialized == "incremental" && table_exists && !full_refresh,
         full_refresh,
         context: context.clone(),
+        batch: None,
     };
     let rendered = shared.render(&node.id, &request)?;
     shared.wait_for_named(node, &rendered.sql).await;
@@ -63,11 +69,13 @@ pub(crate) async fn build(
             .map(|record| record.inputs.into_keys().collect())
             .unwrap_or_default();
         let product = Product::Same { record: None, unchanged: false, position: None };
-        return Ok(Built { product, decision, rows: None, reads });
+        return Ok(Built { product, decision, rows: None, reads, batches: None });
     }
 
     let description = shared.doers.engine.describe(&rendered.sql, &context).await?;
     shared.refuse_unbuilt(node, &description)?;
+    let (rendered, description, rules) =
+        under_contract(shared, node, rendered, description, &context).await?;
     let is_view = plan == WritePlan::View;
     let reads: Vec<RelationName> =
         description.relations.iter().filter(|name| **name != node.relation).cloned().collect();
@@ -97,7 +105,7 @@ pub(crate) async fn build(
         } else {
             Product::View { sql: rendered.sql.clone(), schema: description.schema, record }
         };
-        return Ok(Built { product, decision, rows: None, reads });
+        return Ok(Built { product, decision, rows: None, reads, batches: None });
     }
 
     let staged = match &plan {
@@ -136,10 +144,17 @@ pub(crate) async fn build(
         }
     };
 
+    let staged = Arc::new(staged);
+    if let Err(error) = shared.keep_to(node, &rules, &staged, &context).await {
+        if let Err(error) = shared.doers.store.discard(&staged).await {
+            tracing::warn!(relation = %node.relation, error = %error, "discard failed");
+        }
+        return Err(error);
+    }
+
     // An incremental template reads its own table: what it will render to next time is known only
     // now that the new state of that table is.
     let fingerprint = if incremental {
-        let staged = Arc::new(staged);
         let overlay =
             context.overlay.with(node.relation.clone(), OverlayEntry::Staged(staged.clone()));
         let context = QueryContext { overlay, ..context.clone() };
@@ -147,6 +162,7 @@ pub(crate) async fn build(
             incremental: config.materialized == "incremental",
             full_refresh: false,
             context,
+            batch: None,
         };
         let next = shared.render(&node.id, &request).map(|next| next.fingerprint);
         return Ok(finish(
@@ -161,11 +177,39 @@ pub(crate) async fn build(
     } else {
         rendered.fingerprint.clone()
     };
-    Ok(finish(shared, Arc::new(staged), published, record(fingerprint), decision, reads).await)
+    Ok(finish(shared, staged, published, record(fingerprint), decision, reads).await)
+}
+
+/// Brings a query to the columns and types of its node's contract.
+pub(crate) async fn under_contract(
+    shared: &Shared,
+    node: &WorkNode,
+    rendered: Rendered,
+    description: Description,
+    context: &QueryContext,
+) -> Result<(Rendered, Description, Vec<Rule>)> {
+    let request = RenderRequest {
+        incremental: false,
+        full_refresh: false,
+        context: context.clone(),
+        batch: None,
+    };
+    let contract = in_place(|| {
+        let renderer = &shared.doers.renderer;
+        renderer.contract(&node.id, &rendered.sql, &description.schema, &request)
+    })?;
+    let Some(contract) = contract else { return Ok((rendered, description, Vec::new())) };
+    if contract.sql == rendered.sql {
+        return Ok((rendered, description, contract.constraints));
+    }
+    // What it reads is what the query reads; only its columns are others now.
+    let schema = shared.doers.engine.describe(&contract.sql, context).await?.schema;
+    let rendered = Rendered { sql: contract.sql, ..rendered };
+    Ok((rendered, Description { schema, ..description }, contract.constraints))
 }
 
 /// Discards staged data that came out as what is published.
-async fn finish(
+pub(crate) async fn finish(
     shared: &Shared,
     staged: Arc<Staged>,
     published: Option<&Arc<PublishedRelation>>,
@@ -197,10 +241,10 @@ async fn finish(
     } else {
         product
     };
-    Built { product, decision, rows, reads }
+    Built { product, decision, rows, reads, batches: None }
 }
 
-fn decide_model(
+pub(crate) fn decide_model(
     shared: &Shared,
     node: &WorkNode,
     incremental: bool,
@@ -263,7 +307,7 @@ fn same_columns(left: &Schema, right: &Schema) -> bool {
 }
 
 #[expect(clippy::too_many_arguments, reason = "everything that one increment is made of")]
-async fn stage_increment(
+pub(crate) async fn stage_increment(
     shared: &Shared,
     node: &WorkNode,
     config: &MaterializationConfig,
@@ -385,6 +429,9 @@ async fn stage_increment(
         }
         Increment::DeleteInsert { key, null_keys } => {
             WriteMode::DeleteInsert { key: key.clone(), null_keys: *null_keys }
+        }
+        Increment::ReplaceRanges { column, ranges } => {
+            WriteMode::ReplaceRanges { column: column.clone(), ranges: ranges.clone() }
         }
         Increment::ReplacePartitions { columns } => {
             WriteMode::ReplaceWhere { columns: columns.clone() }

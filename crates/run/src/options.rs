@@ -1,9 +1,10 @@
 //! What the user asked for, and what came of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tidemill_core::{NodeOutcome, NodeStatus, RunId, UniqueId, Verdict, VerdictStatus};
+use tidemill_plan::Batch;
 
 /// When the results of a run become visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +33,12 @@ pub struct RunOptions {
     pub publish: PublishMode,
     /// Another engine's commits are taken even if checks fail.
     pub adopt: bool,
+    /// `--event-time-start`, in microseconds since 1970: microbatch models begin there.
+    pub event_time_start: Option<i64>,
+    /// `--event-time-end`: they end there.
+    pub event_time_end: Option<i64>,
+    /// Microbatch models of which only these batches are built (`retry`).
+    pub batches: BTreeMap<UniqueId, Vec<Batch>>,
     /// Nodes whose last run failed: they are not reused.
     pub failed_before: BTreeSet<UniqueId>,
     /// Whether recorded verdicts stand for checks on unchanged data.
@@ -59,6 +66,9 @@ impl RunOptions {
             fail_fast: false,
             publish: PublishMode::Model,
             adopt: false,
+            event_time_start: None,
+            event_time_end: None,
+            batches: BTreeMap::new(),
             failed_before: BTreeSet::new(),
             reuse_verdicts: true,
             sample_rows: 5,

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tidemill_core::arrow_schema::Schema;
 use tidemill_core::{
     Check, CheckId, Engine, EventSink, Notice, Overlay, Position, QueryContext, Result, Snapshot,
     Staged, TableStore, UniqueId,
 };
-use tidemill_plan::Fingerprint;
+use tidemill_plan::{Batch, Fingerprint};
+
+use crate::Contracted;
 
 /// Turns nodes of the project into SQL, and tests into checks. Rendering is synchronous: it is
 /// called on a thread of the runtime, which it tells when it waits for the engine.
@@ -17,6 +20,19 @@ pub trait Renderer: Send + Sync {
 
     /// The check of a test.
     fn check(&self, test: &CheckId, request: &RenderRequest) -> Result<Box<dyn Check>>;
+
+    /// The query in the columns of the node's contract, and what its rows must keep to; `None` for a
+    /// node without an enforced contract.
+    ///
+    /// # Errors
+    /// `Config` with a table of what differs.
+    fn contract(
+        &self,
+        node: &UniqueId,
+        sql: &str,
+        schema: &Schema,
+        request: &RenderRequest,
+    ) -> Result<Option<Contracted>>;
 
     /// The queries of a unit test.
     fn unit_test(&self, test: &CheckId, request: &RenderRequest) -> Result<UnitTestCase>;
@@ -42,6 +58,8 @@ pub struct RenderRequest {
     pub full_refresh: bool,
     /// What queries of templates see.
     pub context: QueryContext,
+    /// The batch of a microbatch model.
+    pub batch: Option<Batch>,
 }
 
 /// A rendered model.

@@ -46,6 +46,7 @@ impl Shared {
                 incremental: false,
                 full_refresh: self.options.full_refresh,
                 context: context.clone(),
+                batch: None,
             };
             let case = in_place(|| self.doers.renderer.unit_test(&test.id, &request));
             let definition = case.as_ref().ok().map(|case| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 use tidemill_core::{Maintenance, TableStore, UniqueId};
-use tidemill_plan::{Scope, Work, WorkNode, work};
+use tidemill_plan::{Batch, Scope, Work, WorkNode, work};
 use tidemill_run::{Doers, PublishMode, RunOptions, RunSummary, execute};
 
 use crate::args::{Build, Publish, SelectionArgs, Test};
@@ -34,6 +34,10 @@ pub(crate) struct Invocation<'a> {
     pub(crate) publish: Publish,
     pub(crate) store_failures: bool,
     pub(crate) adopt: bool,
+    /// `--event-time-start` and `--event-time-end`.
+    pub(crate) event_times: [Option<i64>; 2],
+    /// Microbatch models of which only these batches are built (`retry`).
+    pub(crate) batches: BTreeMap<UniqueId, Vec<Batch>>,
 }
 
 impl<'a> Invocation<'a> {
@@ -50,6 +54,8 @@ impl<'a> Invocation<'a> {
             publish: args.publish,
             store_failures: args.store_failures,
             adopt: args.adopt,
+            event_times: [args.event_time_start, args.event_time_end],
+            batches: BTreeMap::new(),
         }
     }
 
@@ -66,6 +72,8 @@ impl<'a> Invocation<'a> {
             publish: Publish::Model,
             store_failures: args.store_failures,
             adopt: false,
+            event_times: [None, None],
+            batches: BTreeMap::new(),
         }
     }
 
@@ -82,6 +90,8 @@ impl<'a> Invocation<'a> {
             "publish": if self.publish == Publish::Run { "run" } else { "model" },
             "store_failures": self.store_failures,
             "adopt": self.adopt,
+            "event_time_start": self.event_times[0],
+            "event_time_end": self.event_times[1],
         })
     }
 }
@@ -198,6 +208,9 @@ fn options(session: &Session, invocation: &Invocation<'_>, folder: &std::path::P
         },
         adopt: invocation.adopt,
         failed_before,
+        event_time_start: invocation.event_times[0],
+        event_time_end: invocation.event_times[1],
+        batches: invocation.batches.clone(),
         default_schema: manifest.target.schema.clone(),
         now: session.now(),
         current_date: session.started.with_timezone(&zone).date_naive().to_string(),

@@ -20,8 +20,12 @@ pub(crate) async fn run(session: &Session, args: &Compile) -> Result<i32> {
     let renderer = Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder.clone()));
     let context = session.context(snapshot.clone());
     if let Some(text) = &args.inline {
-        let request =
-            RenderRequest { incremental: false, full_refresh: args.full_refresh, context };
+        let request = RenderRequest {
+            incremental: false,
+            full_refresh: args.full_refresh,
+            context,
+            batch: None,
+        };
         let state = renderer.state(&request);
         let (project, text) = (session.project.clone(), text.clone());
         let rendered =
@@ -56,7 +60,7 @@ pub(crate) struct Compiled {
     pub(crate) failed: usize,
 }
 
-/// Renders every model, analysis and test that is selected; the renderer keeps their SQL.
+/// Renders every model, snapshot, analysis and test that is selected; the renderer keeps their SQL.
 pub(crate) async fn all(
     session: &Session,
     renderer: &Arc<ProjectRenderer>,
@@ -74,11 +78,15 @@ pub(crate) async fn all(
                 && context.snapshot.get(&node.relation()).is_some(),
             full_refresh,
             context: context.clone(),
+            batch: None,
         };
         let worker = renderer.clone();
         let (kind, id) = (node.resource_type, node.unique_id.clone());
         let result = tokio::task::spawn_blocking(move || match kind {
-            ResourceType::Model | ResourceType::Analysis => worker.render(&id, &request).map(drop),
+            ResourceType::Model | ResourceType::Analysis | ResourceType::Snapshot => {
+                worker.render(&id, &request).map(drop)
+            }
+            ResourceType::UnitTest => worker.unit_test(&id, &request).map(drop),
             ResourceType::Test => worker.check(&id, &request).map(drop),
             _ => Ok(()),
         })

@@ -156,6 +156,10 @@ async fn steps(
                         && snapshot.get(&node.relation).is_some(),
                     full_refresh,
                     context: session.context(snapshot.clone()),
+                    batch: config.microbatch.as_ref().and_then(|micro| {
+                        let there = snapshot.get(&node.relation).is_some() && !full_refresh;
+                        micro.batches(there, session.now(), None, None).pop()
+                    }),
                 };
                 let rendered = {
                     let (renderer, id) = (renderer.clone(), id.clone());

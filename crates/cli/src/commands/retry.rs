@@ -77,6 +77,9 @@ pub(crate) async fn run(session: &Session, args: &Retry) -> Result<i32> {
         },
         store_failures: flag("store_failures"),
         adopt: flag("adopt"),
+        event_times: ["event_time_start", "event_time_end"]
+            .map(|key| last.arguments.get(key).and_then(Value::as_i64)),
+        batches: last.failed_batches.clone(),
     };
     build::run(session, &invocation).await
 }

@@ -19,8 +19,12 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
     let renderer =
         Arc::new(ProjectRenderer::new(session, stores.engine.clone(), session.target_path()));
     let context = session.context(snapshot.clone());
-    let request =
-        RenderRequest { incremental: false, full_refresh: false, context: context.clone() };
+    let request = RenderRequest {
+        incremental: false,
+        full_refresh: false,
+        context: context.clone(),
+        batch: None,
+    };
     let mut queries: Vec<(String, String)> = Vec::new();
     if let Some(text) = &args.inline {
         let state = renderer.state(&request);

@@ -162,7 +162,7 @@ fn note_calls(
         "original_file_path": draft.original, "fqn": draft.fqn, "raw_code": &*draft.raw_code,
         "config": {}, "tags": [], "meta": {}, "description": "", "columns": {},
         "refs": [], "sources": [], "depends_on": {"nodes": [], "macros": []},
-        "language": draft.language, "version": null,
+        "language": draft.language, "version": null, "batch": null,
     });
     let subject = Subject {
         unique_id,

@@ -1,6 +1,8 @@
 //! From a folder to a project: read all files, note what each template asks for, put the graph
 //! together.
 
+mod access;
+mod contracts;
 pub(crate) mod describe;
 mod draft;
 mod exposures;
@@ -140,6 +142,7 @@ fn assemble(
     let nodes::Builder { mut manifest, places, templates, diagnostics, .. } = builder;
     let index = RefIndex::new(&manifest);
     graph::connect(&mut manifest, &index, &places, all_read, diagnostics);
+    access::check(&manifest, &index, &places, diagnostics);
     describe::describe(&mut manifest, &world, diagnostics);
     Some(Project::new(manifest, index, world, templates))
 }

@@ -73,7 +73,8 @@ impl Builder<'_> {
         let mut seen: HashMap<UniqueId, SourcePosition> = HashMap::new();
         for mut draft in drafts {
             let found = take_patch(&mut patches, &mut draft);
-            let node = self.node(draft, found.as_ref());
+            let mut node = self.node(draft, found.as_ref());
+            self.contract(&mut node);
             if let Some(first) = seen.get(&node.unique_id) {
                 self.diagnostics.push(
                     Diagnostic::error(
@@ -281,14 +282,13 @@ impl Builder<'_> {
     fn node(&mut self, draft: Draft, found: Option<&Found<'_>>) -> Node {
         let key = tree_key(draft.kind);
         let mut merged = self.tree_layer(key, &draft.package, &draft.fqn);
+        let of_version = found.and_then(|found| {
+            let wanted = draft.version.as_ref();
+            found.patch.versions.iter().find(|version| Some(&version.version) == wanted)
+        });
         if let Some(found) = found {
             merged.apply(&found.patch.config);
-            let version = found
-                .patch
-                .versions
-                .iter()
-                .find(|version| Some(&version.version) == draft.version.as_ref());
-            if let Some(version) = version {
+            if let Some(version) = of_version {
                 merged.apply(&version.config);
             }
         }
@@ -355,8 +355,15 @@ impl Builder<'_> {
             checksum: draft.checksum,
             tags,
             meta: config.meta.clone(),
-            description: found.map(|found| found.patch.description.clone()).unwrap_or_default(),
-            columns: found.map(|found| columns(&found.patch.columns)).unwrap_or_default(),
+            description: of_version
+                .and_then(|version| version.description.clone())
+                .or_else(|| found.map(|found| found.patch.description.clone()))
+                .unwrap_or_default(),
+            columns: match (of_version, found) {
+                (Some(version), _) => columns(&version.columns),
+                (None, Some(found)) => columns(&found.patch.columns),
+                (None, None) => IndexMap::new(),
+            },
             refs,
             sources,
             depends_on: Vec::new(),
@@ -364,6 +371,14 @@ impl Builder<'_> {
             patch_path: found.map(|found| found.said.patch_path()),
             test,
             unit_test: None,
+            contract: None,
+            constraints: of_version
+                .and_then(|version| version.constraints.clone())
+                .or_else(|| found.map(|found| found.patch.constraints.clone()))
+                .unwrap_or_default(),
+            deprecation_date: of_version
+                .and_then(|version| version.deprecation_date.clone())
+                .or_else(|| found.and_then(|found| found.patch.deprecation_date.clone())),
             access: (draft.kind == ResourceType::Model).then(|| {
                 config.get("access").and_then(Json::as_str).unwrap_or("protected").to_owned()
             }),

@@ -33,6 +33,7 @@ impl Builder<'_> {
         for said in said {
             for patch in &said.properties.patches {
                 if !patch.tests.is_empty()
+                    || !patch.versions.is_empty()
                     || patch.columns.iter().any(|column| !column.tests.is_empty())
                 {
                     self.patch_tests(said, patch);
@@ -64,7 +65,7 @@ impl Builder<'_> {
         } else {
             patch.versions.iter().map(|version| Some(version.version.clone())).collect()
         };
-        for version in versions {
+        for (number, version) in versions.into_iter().enumerate() {
             let mut id = format!("{}.{}.{}", patch.kind, said.package.name, patch.name);
             if let Some(version) = &version {
                 id.push_str(&format!(".v{version}"));
@@ -78,7 +79,11 @@ impl Builder<'_> {
                 attached: Some(id),
                 tags: Vec::new(),
             };
-            self.owner_tests(said, &owner, &patch.columns, &patch.tests);
+            let (columns, tests) = match patch.versions.get(number) {
+                Some(own) => (&own.columns, own.tests.as_ref().unwrap_or(&patch.tests)),
+                None => (&patch.columns, &patch.tests),
+            };
+            self.owner_tests(said, &owner, columns, tests);
         }
     }
 
@@ -182,6 +187,9 @@ impl Builder<'_> {
             macros: Vec::new(),
             patch_path: None,
             test: None,
+            contract: None,
+            deprecation_date: None,
+            constraints: Vec::new(),
             unit_test: None,
             access: None,
             group: owner.group.clone(),

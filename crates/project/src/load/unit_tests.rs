@@ -209,6 +209,9 @@ impl Builder<'_> {
             macros: Vec::new(),
             patch_path: None,
             test: None,
+            contract: None,
+            deprecation_date: None,
+            constraints: Vec::new(),
             unit_test: Some(Arc::new(UnitTestSpec {
                 model: model.unique_id.clone(),
                 given,

@@ -36,6 +36,15 @@ pub(crate) struct VersionDef {
     pub(crate) version: String,
     pub(crate) defined_in: Option<String>,
     pub(crate) config: Layer,
+    /// Instead of the model's.
+    pub(crate) description: Option<String>,
+    /// Those of the model that it includes, then its own.
+    pub(crate) columns: Vec<ColumnDef>,
+    /// Instead of the model's.
+    pub(crate) tests: Option<Vec<TestDef>>,
+    /// Instead of the model's.
+    pub(crate) constraints: Option<Vec<Value>>,
+    pub(crate) deprecation_date: Option<String>,
 }
 
 /// What a file says about one model, seed, snapshot, analysis or singular test.
@@ -49,6 +58,10 @@ pub(crate) struct Patch {
     pub(crate) config: Layer,
     pub(crate) versions: Vec<VersionDef>,
     pub(crate) latest_version: Option<String>,
+    /// The day from which nothing should read the model any more.
+    pub(crate) deprecation_date: Option<String>,
+    /// What the model's rows must keep to, as written.
+    pub(crate) constraints: Vec<Value>,
     /// The query of a snapshot that is declared in YAML.
     pub(crate) relation: Option<String>,
     pub(crate) position: SourcePosition,
@@ -281,6 +294,11 @@ pub(crate) fn read(
     properties
 }
 
+/// The items of a list as values.
+fn listed(item: &Yaml, key: &str) -> Vec<Value> {
+    item.get(key).map(|list| list.items().iter().map(Yaml::to_json).collect()).unwrap_or_default()
+}
+
 struct Reader<'a> {
     file: &'a Arc<SourceFile>,
     host: &'a dyn Host,
@@ -351,7 +369,8 @@ impl Reader<'_> {
             }
         }
         self.config(&item, &mut config, &what);
-        let versions = self.versions(&item, &what);
+        let columns = self.columns(&item, &what);
+        let versions = self.versions(&item, &what, &columns);
         let newest = versions
             .iter()
             .map(|version| version.version.clone())
@@ -359,19 +378,56 @@ impl Reader<'_> {
         Some(Patch {
             kind,
             description: self.description(&item, &what),
-            columns: self.columns(&item, &what),
+            columns,
             tests: self.tests(&item, &what),
             config,
             latest_version: text_of(&item, "latest_version", &what, self.file, self.diagnostics)
                 .or(newest),
             versions,
             relation: text_of(&item, "relation", &what, self.file, self.diagnostics),
+            constraints: listed(&item, "constraints"),
+            deprecation_date: text_of(
+                &item,
+                "deprecation_date",
+                &what,
+                self.file,
+                self.diagnostics,
+            ),
             name,
             position,
         })
     }
 
-    fn versions(&mut self, item: &Yaml, what: &str) -> Vec<VersionDef> {
+    /// Which columns of the model a version has, and its own.
+    fn version_columns(&mut self, item: &Yaml, what: &str, base: &[ColumnDef]) -> Vec<ColumnDef> {
+        let choice = self.list(item, "columns").iter().find(|entry| {
+            entry.is_map() && (entry.get("include").is_some() || entry.get("exclude").is_some())
+        });
+        let names = |key: &str| -> Option<Vec<String>> {
+            let value = choice?.get(key)?;
+            match value.scalar_text() {
+                Some(text) if text == "all" || text == "*" => None,
+                Some(text) => Some(vec![text]),
+                None => Some(value.items().iter().filter_map(Yaml::scalar_text).collect()),
+            }
+        };
+        let (include, exclude) = (names("include"), names("exclude").unwrap_or_default());
+        let own = self.columns(item, what);
+        let mut columns: Vec<ColumnDef> = base
+            .iter()
+            .filter(|def| {
+                let name = &def.column.name;
+                include.as_ref().is_none_or(|include| include.contains(name))
+                    && !exclude.contains(name)
+                    && !own.iter().any(|own| own.column.name == *name)
+            })
+            .cloned()
+            .collect();
+        columns.extend(own);
+        columns
+    }
+
+    fn versions(&mut self, item: &Yaml, what: &str, base: &[ColumnDef]) -> Vec<VersionDef> {
         let mut versions = Vec::new();
         for item in self.list(item, "versions") {
             let Some(version) = text_of(item, "v", what, self.file, self.diagnostics) else {
@@ -384,11 +440,22 @@ impl Reader<'_> {
                 continue;
             };
             let mut config = Layer::default();
+            if let Some(access) = item.entry("access") {
+                let place = access.value.position(self.file);
+                config.set("access", access.value.to_json(), Some(place));
+            }
             self.config(item, &mut config, what);
+            let tests = ["tests", "data_tests"].iter().any(|key| item.get(key).is_some());
+            let mut text = |key: &str| text_of(item, key, what, self.file, self.diagnostics);
             versions.push(VersionDef {
                 version,
-                defined_in: text_of(item, "defined_in", what, self.file, self.diagnostics),
+                defined_in: text("defined_in"),
+                description: text("description"),
+                deprecation_date: text("deprecation_date"),
                 config,
+                columns: self.version_columns(item, what, base),
+                tests: tests.then(|| self.tests(item, what)),
+                constraints: item.get("constraints").map(|_| listed(item, "constraints")),
             });
         }
         versions
@@ -439,7 +506,8 @@ impl Reader<'_> {
     fn columns(&mut self, item: &Yaml, what: &str) -> Vec<ColumnDef> {
         let mut columns: Vec<ColumnDef> = Vec::new();
         for item in self.list(item, "columns") {
-            if item.is_map() && item.get("include").is_some() && item.get("name").is_none() {
+            let chooses = item.get("include").is_some() || item.get("exclude").is_some();
+            if item.is_map() && chooses && item.get("name").is_none() {
                 continue;
             }
             let of = format!("a column of {what}");
@@ -477,10 +545,7 @@ impl Reader<'_> {
                     tags,
                     meta,
                     quote,
-                    constraints: item
-                        .get("constraints")
-                        .map(|list| list.items().iter().map(Yaml::to_json).collect())
-                        .unwrap_or_default(),
+                    constraints: listed(item, "constraints"),
                 },
                 tests,
             });

@@ -59,7 +59,7 @@ pub(super) fn lookup(context: &Arc<Context>, name: &str) -> Option<Value> {
             ("vars", Value::from(&Json::Object(context.world.settings.cli_vars.clone()))),
             ("target", Value::from(context.world.target.name.as_str())),
         ]),
-        "model" => context.subject.model.value(),
+        "model" => model(context),
         "graph" => graph(context),
         "dbt_version" => Value::from(DBT_VERSION),
         "project_name" => Value::from(context.world.settings.name.as_str()),
@@ -106,6 +106,29 @@ pub(super) fn lookup(context: &Arc<Context>, name: &str) -> Option<Value> {
         "context" => Value::object(Everything(context.clone())),
         other => return run.and_then(|run| run.state.names.get(other)).map(Value::from),
     })
+}
+
+/// `model`, with its `batch` while one is built.
+fn model(context: &Arc<Context>) -> Value {
+    let value = context.subject.model.value();
+    let batch = context.run().and_then(|run| run.state.batch);
+    let strategy = context.subject.config.get("incremental_strategy").and_then(Json::as_str);
+    if batch.is_none() && strategy != Some("microbatch") {
+        return value;
+    }
+    let time = |micros: i64| {
+        modules::utc_datetime(chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default())
+    };
+    let Ok(Json::Object(map)) = value.to_json() else { return value };
+    let batch = batch.map_or(Value::None, |(batch, size)| {
+        Value::dict([
+            ("id", Value::from(size.id(batch.from).as_str())),
+            ("event_time_start", time(batch.from)),
+            ("event_time_end", time(batch.to)),
+        ])
+    });
+    let fields = map.iter().map(|(key, value)| (key.as_str(), Value::from(value)));
+    Value::dict(fields.chain([("batch", batch)]))
 }
 
 fn function(
@@ -209,6 +232,9 @@ fn reference(context: &Arc<Context>, args: &Args, state: &mut State<'_>) -> Resu
     }
     let mut relation = Relation::new(&node.database, &node.schema, &node.alias);
     relation.limit = run.state.empty.then_some(0);
+    if id != context.subject.unique_id {
+        relation.filter = batch_filter(run, &relation, node.config.event_time.as_deref())?;
+    }
     Ok(relation.value())
 }
 
@@ -255,7 +281,35 @@ fn source(context: &Arc<Context>, args: &Args, state: &mut State<'_>) -> Result<
     }
     let mut relation = Relation::new(&table.database, &table.schema, &table.identifier);
     relation.limit = run.state.empty.then_some(0);
+    let event_time = table.config.get("event_time").and_then(Json::as_str);
+    relation.filter = batch_filter(run, &relation, event_time)?;
     Ok(relation.value())
+}
+
+/// The condition that cuts what a batch reads to the batch. Like dbt, times without a zone are
+/// taken as UTC.
+fn batch_filter(
+    run: &Run,
+    relation: &Relation,
+    event_time: Option<&str>,
+) -> Result<Option<String>, Error> {
+    let (Some((batch, _)), Some(column)) = (&run.state.batch, event_time) else {
+        return Ok(None);
+    };
+    let columns = match relation.name() {
+        Some(name) => run.state.warehouse.columns(&name).map_err(carried)?.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let zoned = columns.iter().any(|found| {
+        found.name.eq_ignore_ascii_case(column.trim_matches('"'))
+            && found.data_type == "timestamp with time zone"
+    });
+    let literal = |time: &String| match zoned {
+        true => format!("timestamptz '{time}'"),
+        false => format!("timestamp '{}'", time.trim_end_matches("+00:00")),
+    };
+    let [from, to] = batch.literals();
+    Ok(Some(format!("{column} >= {} and {column} < {}", literal(&from), literal(&to))))
 }
 
 /// A unit test reads nothing but what it makes up.

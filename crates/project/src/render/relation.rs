@@ -24,6 +24,8 @@ pub(crate) struct Relation {
     pub(crate) information_schema: Option<String>,
     /// Only this many rows (`--empty`).
     pub(crate) limit: Option<u64>,
+    /// Only rows for which this SQL condition holds.
+    pub(crate) filter: Option<String>,
 }
 
 const PARTS: [&str; 3] = ["database", "schema", "identifier"];
@@ -41,6 +43,7 @@ impl Relation {
             quote: [true; 3],
             information_schema: None,
             limit: None,
+            filter: None,
         }
     }
 
@@ -91,9 +94,10 @@ impl Relation {
                 format!("information_schema.{view}")
             };
         }
-        match self.limit {
-            Some(limit) => format!("(select * from {text} limit {limit})"),
-            None => text,
+        match (self.limit, &self.filter) {
+            (Some(limit), _) => format!("(select * from {text} limit {limit})"),
+            (None, Some(filter)) => format!("(select * from {text} where {filter})"),
+            (None, None) => text,
         }
     }
 

@@ -9,6 +9,7 @@ use tidemill_core::{Diagnostics, UniqueId};
 
 use super::reads::Reads;
 use super::warehouse::{NoWarehouse, Warehouse};
+use crate::microbatch::{Batch, BatchSize};
 use crate::unit_test::UnitTestOverrides;
 
 /// The state of the run that a render belongs to. Cheap to clone.
@@ -32,6 +33,8 @@ pub struct RenderState {
     pub now: DateTime<Utc>,
     /// The selected nodes (`selected_resources`).
     pub selected: Arc<[UniqueId]>,
+    /// The batch of a microbatch model: what it reads is cut to it.
+    pub batch: Option<(Batch, BatchSize)>,
     /// What a unit test puts in place of what its model reads.
     pub unit_test: Option<Arc<UnitTestState>>,
     /// Further names, for hooks of the whole run: `results`, `schemas`, `database_schemas`.
@@ -66,6 +69,7 @@ impl RenderState {
             run_started_at,
             now: run_started_at,
             selected: Arc::from([]),
+            batch: None,
             unit_test: None,
             names: Arc::default(),
         }

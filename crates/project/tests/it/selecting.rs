@@ -188,7 +188,7 @@ fn criteria_that_match_nothing_warn_and_unknown_methods_are_errors() {
         ),
         (
             "resource_type:modle",
-            "error[selector]: `resource_type:modle`: there is no resource type `modle`\nhint: use model, seed, snapshot, test, analysis, source or exposure",
+            "error[selector]: `resource_type:modle`: there is no resource type `modle`\nhint: use model, seed, snapshot, test, unit_test, analysis, source or exposure",
         ),
         (
             "source:a.b.c.d",
