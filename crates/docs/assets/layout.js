@@ -344,7 +344,7 @@ function layoutPart(widths, heights, edges, options) {
  * and what is connected to nothing in rows. A route is a list of x and y: from, pairs of bends, to.
  */
 function layout(widths, heights, edges, options) {
-  options = Object.assign({ row: 12, bend: 6, column: 56, part: 44 }, options || {});
+  options = Object.assign({ row: 12, bend: 6, column: 56, part: 44, form: 1.7 }, options || {});
   var count = widths.length;
   var parent = [];
   for (var v = 0; v < count; v += 1) parent.push(v);
@@ -388,14 +388,14 @@ function layout(widths, heights, edges, options) {
       ? layoutPart(of(widths), of(heights), part.edges, options)
       : { places: [{ x: 0, y: 0, rank: 0 }], routes: [], width: widths[part.nodes[0]], height: heights[part.nodes[0]], crossings: 0 };
   });
-  // Shelves, as wide as the widest part, or so that the whole has the form of a screen.
+  // Shelves, as wide as the widest part, or so that the whole has the form (width to height) of a screen.
   var area = 0;
   var widest = 0;
   done.forEach(function (part) {
     area += (part.width + options.part) * (part.height + options.part);
     widest = Math.max(widest, part.width);
   });
-  var room = Math.max(widest, Math.sqrt(area * 1.7));
+  var room = Math.max(widest, Math.sqrt(area * options.form));
   var x = 0;
   var y = 0;
   var shelf = 0;

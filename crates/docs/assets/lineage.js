@@ -76,7 +76,7 @@ function lineagePage(query) {
         return NODE_HEIGHT;
       }),
       graph.edges,
-      narrow ? { row: 16, column: 22 } : { row: 12, column: 60 }
+      narrow ? { row: 16, column: 22, form: 0.6 } : { row: 12, column: 60 }
     );
     stage.dataset.layout = (performance.now() - began).toFixed(1);
     nexts = graph.pages.map(function () {
