@@ -293,6 +293,27 @@ function layoutPart(widths, heights, edges, options) {
     for (r = 0; r < ranks; r += 1) settle(r, [backs, nexts]);
   }
   for (r = ranks - 1; r >= 0; r -= 1) settle(r, [backs, nexts]);
+  /** What has neighbours on one side alone stands level with them where it can; the others keep their places. */
+  function level(r, near, away) {
+    var layer = layers[r];
+    var wanted = new Float64Array(layer.length);
+    var weights = new Float64Array(layer.length);
+    layer.forEach(function (node, i) {
+      var free = near[node].length && !away[node].length;
+      var sum = 0;
+      near[node].forEach(function (other) {
+        sum += y[other];
+      });
+      wanted[i] = free ? sum / near[node].length : y[node];
+      weights[i] = free ? 1 : 1e4;
+    });
+    var placed = keepApart(wanted, weights, distances[r]);
+    layer.forEach(function (node, i) {
+      y[node] = placed[i];
+    });
+  }
+  for (r = 1; r < ranks; r += 1) level(r, backs, nexts);
+  for (r = ranks - 2; r >= 0; r -= 1) level(r, nexts, backs);
 
   // Widths: each rank as wide as its widest node, with more room where many lines pass.
   var x = new Float64Array(ranks);
