@@ -102,6 +102,8 @@ pub(crate) enum Command {
     Plan(Build),
     /// Do again what failed in the last command, and what depended on it
     Retry(Retry),
+    /// Call a macro, whose statements may change the lake
+    RunOperation(RunOperation),
     /// Say what this project, profile and lake are, and whether they work
     Debug,
     /// Delete the target folder and other generated folders
@@ -141,6 +143,7 @@ impl Command {
             Command::Show(_) => "show",
             Command::Plan(_) => "plan",
             Command::Retry(_) => "retry",
+            Command::RunOperation(_) => "run-operation",
             Command::Debug => "debug",
             Command::Clean => "clean",
             Command::Sql(_) => "sql",
@@ -290,6 +293,16 @@ pub(crate) struct Retry {
     /// Build incremental models from nothing
     #[arg(long, short)]
     pub(crate) full_refresh: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunOperation {
+    /// The macro: `name` or `package.name`
+    #[arg(value_name = "MACRO")]
+    pub(crate) macro_name: String,
+    /// Its arguments, as YAML or JSON: '{days: 7}'
+    #[arg(long, value_name = "YAML")]
+    pub(crate) args: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]

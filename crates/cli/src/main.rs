@@ -13,6 +13,7 @@ mod processor;
 mod progress;
 mod renderer;
 mod repl;
+mod run_hooks;
 mod session;
 mod table;
 mod types;
@@ -119,7 +120,7 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
 }
 
 async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
-    use commands::{build, compile, debug, docs, lake, plan, retry, show, sql};
+    use commands::{build, compile, debug, docs, lake, plan, retry, run_operation, show, sql};
     let of = Invocation::of_build;
     match command {
         Command::Build(args) => build::run(session, &of("build", Scope::BUILD, args)).await,
@@ -132,6 +133,7 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         Command::Test(args) => build::run(session, &Invocation::of_test(args)).await,
         Command::Plan(args) => plan::run(session, &of("build", Scope::BUILD, args)).await,
         Command::Retry(args) => retry::run(session, args).await,
+        Command::RunOperation(args) => run_operation::run(session, args).await,
         Command::Compile(args) => compile::run(session, args).await,
         Command::Show(args) => show::run(session, args).await,
         Command::Debug => debug::run(session).await,

@@ -10,15 +10,17 @@ use futures::StreamExt;
 use serde_json::Value;
 use tidemill_check::TestDefinition;
 use tidemill_core::{
-    Check, CheckId, Diagnostics, Engine, Error, ErrorKind, OverlayEntry, QueryContext,
-    RelationKind, RelationName, Result, UniqueId,
+    BatchStream, Check, CheckId, Diagnostics, Engine, Error, ErrorKind, OverlayEntry, QueryContext,
+    RelationKind, RelationName, Result, StatementOutcome, UniqueId,
 };
 use tidemill_plan::{Fingerprint, SEMANTICS};
 use tidemill_project::{
-    CatalogColumn, Message, Node, Project, QueryTable, RelationType, RenderState, ResourceType,
-    TestKind, Warehouse, normalize_sql,
+    CatalogColumn, Executed, Hook, Message, Node, Project, QueryTable, RelationType, RenderState,
+    ResourceType, TestKind, Warehouse, normalize_sql,
 };
-use tidemill_run::{Contracted, RenderRequest, Rendered, Renderer, UnitTestCase};
+use tidemill_run::{
+    Contracted, HookTime, RenderRequest, Rendered, Renderer, StatementSession, UnitTestCase,
+};
 
 use crate::output::Output;
 use crate::session::Session;
@@ -71,12 +73,44 @@ impl ProjectRenderer {
         let lake = LakeForTemplates {
             engine: self.engine.clone(),
             context: request.context.clone(),
+            statements: request.statements.clone(),
             runtime: self.runtime.clone(),
         };
         RenderState {
             full_refresh: request.full_refresh,
             ..RenderState::new(Arc::new(lake), &self.command, &self.invocation, self.started)
         }
+    }
+
+    /// Renders a hook of the whole run and performs it.
+    pub(crate) fn run_hook(
+        &self,
+        hook: &Hook,
+        request: &RenderRequest,
+        names: Arc<serde_json::Map<String, Value>>,
+    ) -> Result<()> {
+        let Some(statements) = &request.statements else {
+            return Err(Error::new(ErrorKind::Internal, "hooks need a session"));
+        };
+        let state = RenderState { names, ..self.state(request) };
+        let rendered = self.project.render_run_hook(hook, &state).map_err(template_error)?;
+        self.tell("a hook of the run", &rendered);
+        self.wait(statements.run(&rendered.sql))
+    }
+
+    /// Calls a macro, whose statements are performed. What it gives is not run.
+    pub(crate) fn run_macro(
+        &self,
+        name: &str,
+        arguments: &serde_json::Map<String, Value>,
+        request: &RenderRequest,
+    ) -> Result<()> {
+        let rendered = self
+            .project
+            .run_macro(name, arguments, &self.state(request))
+            .map_err(template_error)?;
+        self.tell(name, &rendered);
+        Ok(())
     }
 
     pub(crate) fn node(&self, id: &UniqueId) -> Result<&Node> {
@@ -97,18 +131,28 @@ impl ProjectRenderer {
             state.batch = request.batch.or_else(newest).map(|batch| (batch, micro.batch_size));
         }
         let rendered = self.project.render_node(&node.unique_id, &state).map_err(template_error)?;
+        self.tell(node.unique_id.as_str(), &rendered);
+        self.keep(node, &rendered.sql)?;
+        Ok(rendered)
+    }
+
+    /// Waits for statements, as templates wait for theirs.
+    fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
+        tokio::task::block_in_place(|| self.runtime.block_on(answer))
+    }
+
+    /// Says what a template said.
+    pub(crate) fn tell(&self, what: &str, rendered: &tidemill_project::Rendered) {
         for message in &rendered.messages {
             match message {
                 Message::Info(text) => self.output.say(text),
                 Message::Print(text) => self.output.data(text),
-                Message::Debug(text) => tracing::debug!(node = %node.unique_id, text, "template"),
+                Message::Debug(text) => tracing::debug!(what, text, "template"),
             }
         }
         for warning in rendered.warnings.iter() {
             self.output.say(warning);
         }
-        self.keep(node, &rendered.sql)?;
-        Ok(rendered)
     }
 
     pub(crate) fn keep(&self, node: &Node, sql: &str) -> Result<()> {
@@ -158,12 +202,25 @@ impl ProjectRenderer {
         if let Some(snapshot) = &config.snapshot {
             fingerprint = fingerprint.with("snapshot settings", &format!("{snapshot:?}"));
         }
+        // Hooks that need not run again as long as they are what they were.
+        let hooks: Vec<&str> =
+            config.pre_hooks.iter().chain(&config.post_hooks).map(|hook| &*hook.sql).collect();
+        if !hooks.is_empty() {
+            fingerprint = fingerprint.with("hooks", &serde_json::json!(hooks).to_string());
+        }
         let comments: Vec<_> = node
             .columns
             .values()
             .filter(|column| !column.description.is_empty())
             .map(|column| (&column.name, &column.description))
             .collect();
+        if !config.grants.is_empty() {
+            fingerprint = fingerprint.with("grants", &serde_json::json!(config.grants).to_string());
+        }
+        let persisted = config.get("persist_docs").and_then(|docs| docs.get("relation"));
+        if persisted == Some(&Value::Bool(true)) && !node.description.is_empty() {
+            fingerprint = fingerprint.with("description", &node.description);
+        }
         if !comments.is_empty() && node.config.materialized.as_str() != "view" {
             fingerprint =
                 fingerprint.with("column descriptions", &serde_json::json!(comments).to_string());
@@ -186,10 +243,13 @@ pub(crate) fn compiled_path(folder: &std::path::Path, node: &Node) -> PathBuf {
     }
 }
 
+fn failed(what: &str, diagnostics: Diagnostics) -> Error {
+    Error::new(ErrorKind::Config, format!("{what}\n{diagnostics}"))
+}
+
 /// Diagnostics of a template, as the cause of our error.
 pub(crate) fn template_error(diagnostics: Diagnostics) -> Error {
-    let text = diagnostics.to_string();
-    Error::new(ErrorKind::Config, format!("the template could not be rendered\n{text}"))
+    failed("the template could not be rendered", diagnostics)
 }
 
 impl Renderer for ProjectRenderer {
@@ -235,6 +295,74 @@ impl Renderer for ProjectRenderer {
             );
         };
         self.unit_test_case(node, spec, request)
+    }
+
+    fn hooks(&self, id: &UniqueId, time: HookTime, request: &RenderRequest) -> Result<()> {
+        let node = self.node(id)?;
+        let Some(statements) = &request.statements else {
+            return Err(Error::new(ErrorKind::Internal, "hooks need a session"));
+        };
+        let config = &node.config;
+        let hooks: Vec<(&str, &Hook)> = match time {
+            // Those outside of the transaction come first.
+            HookTime::Before => {
+                let (inside, outside): (Vec<_>, Vec<_>) =
+                    config.pre_hooks.iter().partition(|hook| hook.transaction);
+                outside.into_iter().chain(inside).map(|hook| ("pre-hook", hook)).collect()
+            }
+            HookTime::After | HookTime::AfterPublish => config
+                .post_hooks
+                .iter()
+                .filter(|hook| hook.transaction == (time == HookTime::After))
+                .map(|hook| ("post-hook", hook))
+                .collect(),
+        };
+        for (what, hook) in hooks {
+            let rendered = self
+                .project
+                .render_hook(id, hook, &self.state(request))
+                .map_err(template_error)
+                .and_then(|rendered| {
+                    self.tell(node.unique_id.as_str(), &rendered);
+                    self.wait(statements.run(&rendered.sql))
+                });
+            rendered.map_err(|error| {
+                let first = hook.sql.trim().lines().next().unwrap_or_default();
+                Error::new(error.kind(), format!("a {what} failed: {}", error.message()))
+                    .with("hook", first)
+                    .because(error)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn materialize(
+        &self,
+        id: &UniqueId,
+        sql: &str,
+        request: &RenderRequest,
+    ) -> Result<Vec<RelationName>> {
+        let (rendered, relations) = self
+            .project
+            .materialize(id, sql, &self.state(request))
+            .map_err(|error| failed("the materialization failed", error))?;
+        self.tell(id.as_str(), &rendered);
+        Ok(relations)
+    }
+
+    fn increment(
+        &self,
+        id: &UniqueId,
+        strategy: &str,
+        rows: &RelationName,
+        request: &RenderRequest,
+    ) -> Result<String> {
+        let rendered = self
+            .project
+            .increment(id, strategy, rows, &self.state(request))
+            .map_err(|error| failed("the incremental strategy failed", error))?;
+        self.tell(id.as_str(), &rendered);
+        Ok(rendered.sql)
     }
 
     fn check(&self, id: &CheckId, request: &RenderRequest) -> Result<Box<dyn Check>> {
@@ -312,6 +440,8 @@ fn volatile_reads(reads: &tidemill_project::Reads) -> Vec<String> {
 struct LakeForTemplates {
     engine: Arc<dyn Engine>,
     context: QueryContext,
+    /// Where templates may write.
+    statements: Option<Arc<StatementSession>>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -321,6 +451,14 @@ impl LakeForTemplates {
     fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
         tokio::task::block_in_place(|| self.runtime.block_on(answer))
     }
+
+    /// What templates see: what their own statements did, too.
+    fn seen(&self) -> QueryContext {
+        match &self.statements {
+            Some(statements) => statements.context(),
+            None => self.context.clone(),
+        }
+    }
 }
 
 /// More rows than this do not belong into a template.
@@ -328,24 +466,24 @@ const MOST_ROWS: usize = 1_000_000;
 
 impl Warehouse for LakeForTemplates {
     fn relation(&self, name: &RelationName) -> Result<Option<RelationType>> {
-        if let Some(entry) = self.context.overlay.0.get(name) {
+        let context = self.seen();
+        if let Some(entry) = context.overlay.0.get(name) {
             return Ok(match entry {
                 OverlayEntry::Staged(_) => Some(RelationType::Table),
                 OverlayEntry::View(_) => Some(RelationType::View),
                 OverlayEntry::Absent => None,
             });
         }
-        Ok(self.context.snapshot.get(name).map(|relation| kind(&relation.kind)))
+        Ok(context.snapshot.get(name).map(|relation| kind(&relation.kind)))
     }
 
     fn columns(&self, name: &RelationName) -> Result<Option<Vec<CatalogColumn>>> {
-        let schema = match self.context.overlay.0.get(name) {
+        let context = self.seen();
+        let schema = match context.overlay.0.get(name) {
             Some(OverlayEntry::Staged(staged)) => staged.schema.clone(),
-            Some(OverlayEntry::View(sql)) => {
-                self.wait(self.engine.describe(sql, &self.context))?.schema
-            }
+            Some(OverlayEntry::View(sql)) => self.wait(self.engine.describe(sql, &context))?.schema,
             Some(OverlayEntry::Absent) => return Ok(None),
-            None => match self.context.snapshot.get(name) {
+            None => match context.snapshot.get(name) {
                 Some(relation) => relation.schema.clone(),
                 None => return Ok(None),
             },
@@ -354,36 +492,66 @@ impl Warehouse for LakeForTemplates {
     }
 
     fn relations(&self, schema: &str) -> Result<Vec<(RelationName, RelationType)>> {
-        Ok(self
-            .context
+        let context = self.seen();
+        let mut found: BTreeMap<RelationName, RelationType> = context
             .snapshot
             .relations
             .values()
             .filter(|relation| relation.name.schema() == schema)
             .map(|relation| (relation.name.clone(), kind(&relation.kind)))
-            .collect())
+            .collect();
+        if let Some(statements) = &self.statements
+            && statements.wrote()
+        {
+            for (name, entry) in
+                context.overlay.0.iter().filter(|(name, _)| name.schema() == schema)
+            {
+                match entry {
+                    OverlayEntry::Staged(_) => found.insert(name.clone(), RelationType::Table),
+                    OverlayEntry::View(_) => found.insert(name.clone(), RelationType::View),
+                    OverlayEntry::Absent => found.remove(name),
+                };
+            }
+        }
+        Ok(found.into_iter().collect())
     }
 
     fn query(&self, sql: &str) -> Result<QueryTable> {
+        self.wait(async { read_all(self.engine.query(sql, &self.seen()).await?).await })
+    }
+
+    fn execute(&self, sql: &str) -> Result<Executed> {
+        let Some(statements) = &self.statements else {
+            return Ok(Executed::of_rows(self.query(sql)?));
+        };
         self.wait(async {
-            let mut stream = self.engine.query(sql, &self.context).await?;
-            let columns = columns(&stream.schema);
-            let mut rows = Vec::new();
-            while let Some(batch) = stream.batches.next().await {
-                let batch = batch?;
-                if rows.len() + batch.num_rows() > MOST_ROWS {
-                    return Err(Error::new(
-                        ErrorKind::Resources,
-                        format!("a query of a template gives more than {MOST_ROWS} rows"),
-                    ));
+            Ok(match statements.execute_all(sql).await? {
+                None => Executed::of_rows(QueryTable::default()),
+                Some(StatementOutcome::Rows(rows)) => Executed::of_rows(read_all(rows).await?),
+                Some(StatementOutcome::Done { tag, rows }) => {
+                    Executed { table: QueryTable::default(), code: tag, rows_affected: rows }
                 }
-                for row in 0..batch.num_rows() {
-                    rows.push(batch.columns().iter().map(|column| scalar(column, row)).collect());
-                }
-            }
-            Ok(QueryTable { columns, rows })
+            })
         })
     }
+}
+
+async fn read_all(mut stream: BatchStream) -> Result<QueryTable> {
+    let columns = columns(&stream.schema);
+    let mut rows = Vec::new();
+    while let Some(batch) = stream.batches.next().await {
+        let batch = batch?;
+        if rows.len() + batch.num_rows() > MOST_ROWS {
+            return Err(Error::new(
+                ErrorKind::Resources,
+                format!("a query of a template gives more than {MOST_ROWS} rows"),
+            ));
+        }
+        for row in 0..batch.num_rows() {
+            rows.push(batch.columns().iter().map(|column| scalar(column, row)).collect());
+        }
+    }
+    Ok(QueryTable { columns, rows })
 }
 
 fn kind(kind: &RelationKind) -> RelationType {

@@ -172,19 +172,8 @@ impl Session {
             return Ok(());
         }
         let manifest = self.manifest();
-        let lines: Vec<String> = selected
-            .iter()
-            .filter_map(|id| unsupported(manifest.node(id)?))
-            .chain(
-                manifest
-                    .on_run_start
-                    .iter()
-                    .chain(&manifest.on_run_end)
-                    .filter(|hook| !hook.sql.trim().is_empty())
-                    .map(|_| "on-run-start and on-run-end hooks are not run yet".to_owned())
-                    .take(1),
-            )
-            .collect();
+        let lines: Vec<String> =
+            selected.iter().filter_map(|id| unsupported(manifest.node(id)?)).collect();
         if lines.is_empty() {
             return Ok(());
         }
@@ -305,7 +294,6 @@ impl Stores {
 /// Why a node cannot be run yet, if so.
 fn unsupported(node: &Node) -> Option<String> {
     let place = &node.original_file_path;
-    let hooks = node.config.pre_hooks.iter().chain(&node.config.post_hooks);
     if !matches!(
         node.resource_type,
         ResourceType::Model | ResourceType::Seed | ResourceType::Snapshot
@@ -314,9 +302,6 @@ fn unsupported(node: &Node) -> Option<String> {
     }
     if node.language != "sql" {
         return Some(format!("{place}: models in {}", node.language));
-    }
-    if hooks.into_iter().any(|hook| !hook.sql.trim().is_empty()) {
-        return Some(format!("{place}: pre-hooks and post-hooks"));
     }
     if !node.config.incremental_predicates.is_empty() {
         return Some(format!("{place}: incremental_predicates"));

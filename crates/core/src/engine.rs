@@ -7,7 +7,9 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::{Stream, StreamExt};
 
-use crate::{Measure, Measurement, QueryContext, RelationName, Result};
+use crate::{
+    Error, ErrorKind, Measure, Measurement, QueryContext, RelationName, Result, Statement,
+};
 
 /// Rows as a stream of batches of one schema.
 pub struct BatchStream {
@@ -87,6 +89,13 @@ pub trait Observer: Send {
 pub trait Engine: Send + Sync {
     /// Plans without running.
     async fn describe(&self, sql: &str, context: &QueryContext) -> Result<Description>;
+
+    /// What one statement asks for, decided against the state of the context; nothing is changed.
+    /// Statements are performed by who has the lake; the engine itself never writes.
+    async fn statement(&self, sql: &str, context: &QueryContext) -> Result<Statement> {
+        let _ = (sql, context);
+        Err(Error::new(ErrorKind::Unsupported, "this engine only runs queries"))
+    }
 
     /// Runs one query. The stream yields while the query runs; dropping it cancels.
     async fn query(&self, sql: &str, context: &QueryContext) -> Result<BatchStream>;

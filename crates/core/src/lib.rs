@@ -29,6 +29,7 @@ mod name;
 mod secret;
 mod snapshot;
 mod source;
+mod statement;
 mod table_store;
 
 pub use cancel::Cancellation;
@@ -49,6 +50,7 @@ pub use source::{
     Change, ChangeStream, Connector, Notice, Position, ReadRequest, ReadScope, Source,
     TableDescription, Until,
 };
+pub use statement::Statement;
 pub use table_store::{
     ColumnChange, Dropped, Duplicates, Maintenance, MaintenanceReport, NullKeys, PublishChange,
     PublishMeta, Published, SchemaChange, StageRequest, Staged, TableStore, WriteMode, history,

@@ -126,7 +126,8 @@ pub struct StageRequest {
     /// The published state that the write builds on; the publish refuses (conflict) when the
     /// relation has changed since.
     pub base: Snapshot,
-    /// Column descriptions, by column name, kept as Delta comments.
+    /// Column descriptions, by column name, kept as Delta comments. Under the empty name: that of
+    /// the table itself.
     pub comments: Vec<(String, String)>,
     /// Watch the new rows while they are written; their measurements come back in
     /// [`Staged::observed`].
@@ -204,6 +205,13 @@ pub enum SchemaChange {
     Remove(String),
     /// Widens a column (rewrites the table).
     Widen(String, DataType),
+    /// Describes a column, or the table itself; `None` takes the description away.
+    Comment {
+        /// The column; `None` is the table.
+        column: Option<String>,
+        /// The description.
+        text: Option<String>,
+    },
 }
 
 /// One relation of a publish.

@@ -22,7 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use tidemill_core::{
     BatchStream, Description, Engine, Error, ErrorKind, Measure, Measurement, QueryContext,
-    RelationName, Result, TableVersion,
+    RelationName, Result, Statement, TableVersion,
 };
 use tokio::sync::mpsc;
 
@@ -206,6 +206,11 @@ impl EmbeddedEngine {
             volatile_functions: moving.volatile.into_iter().collect(),
             current_date: moving.current_date,
         })
+    }
+
+    /// The columns of a query.
+    pub(crate) async fn columns(&self, sql: &str, context: &QueryContext) -> Result<SchemaRef> {
+        Ok(self.describe_here(sql, context).await?.schema)
     }
 
     /// Plans and starts a query; batches go to the channel that is returned.
@@ -493,6 +498,15 @@ impl Engine for EmbeddedEngine {
         context.cancel.check()?;
         let (engine, sql, context) = (self.clone(), sql.to_owned(), context.clone());
         self.on_own_threads(async move { engine.describe_here(&sql, &context).await }).await
+    }
+
+    async fn statement(&self, sql: &str, context: &QueryContext) -> Result<Statement> {
+        context.cancel.check()?;
+        let (engine, sql, context) = (self.clone(), sql.to_owned(), context.clone());
+        self.on_own_threads(
+            async move { crate::statement::statement(&engine, &sql, &context).await },
+        )
+        .await
     }
 
     async fn query(&self, sql: &str, context: &QueryContext) -> Result<BatchStream> {

@@ -61,6 +61,7 @@ mod running;
 mod scopes;
 mod semi_join;
 mod sort_merge;
+mod statement;
 mod subqueries;
 mod syntax;
 mod tables;

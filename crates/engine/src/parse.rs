@@ -5,14 +5,15 @@
 //! sqlparser's generic dialect; its PostgreSQL dialect refuses the last three.) Unquoted names fold
 //! to lower case.
 
-use datafusion::sql::sqlparser::ast::{Query, Statement};
+use datafusion::sql::sqlparser::ast::{ObjectName, Query, Statement};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use tidemill_core::{Error, ErrorKind, Result};
 
 use crate::error::syntax;
+use crate::statement::tag_of;
 
 /// How deeply parentheses, subqueries and `case` may nest.
 const NESTING: usize = 300;
@@ -27,6 +28,38 @@ const DIALECT: GenericDialect = GenericDialect {};
 
 /// Reads exactly one statement that gives rows.
 pub(crate) fn parse_query(sql: &str) -> Result<Statement> {
+    let statement = parse_one(sql)?;
+    match &statement {
+        Statement::Query(query) => refuse_writes_inside(query)?,
+        Statement::Explain { .. } | Statement::ExplainTable { .. } => {}
+        other => return Err(not_a_query(other)),
+    }
+    Ok(statement)
+}
+
+/// `alter view a rename to b`, which the parser does not know: the view, its new name, and whether
+/// it need not be there.
+pub(crate) fn parse_alter_view(sql: &str) -> Result<Option<(ObjectName, ObjectName, bool)>> {
+    let mut parser = parser(sql)?;
+    if !parser.parse_keyword(Keyword::ALTER) {
+        return Ok(None);
+    }
+    let _ = parser.parse_keyword(Keyword::MATERIALIZED);
+    if !parser.parse_keyword(Keyword::VIEW) {
+        return Ok(None);
+    }
+    let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
+    let fail = |error: ParserError| syntax(&error.to_string());
+    let view = parser.parse_object_name(false).map_err(fail)?;
+    if !parser.parse_keywords(&[Keyword::RENAME, Keyword::TO]) {
+        return Ok(None);
+    }
+    let to = parser.parse_object_name(false).map_err(fail)?;
+    Ok(Some((view, to, if_exists)))
+}
+
+/// Reads exactly one statement of any kind.
+pub(crate) fn parse_one(sql: &str) -> Result<Statement> {
     let mut statements = parser(sql)?.parse_statements().map_err(|e| syntax(&e.to_string()))?;
     let statement = statements
         .pop()
@@ -36,11 +69,6 @@ pub(crate) fn parse_query(sql: &str) -> Result<Statement> {
             ErrorKind::Query,
             "the text holds more than one SQL statement; give them one at a time",
         ));
-    }
-    match &statement {
-        Statement::Query(query) => refuse_writes_inside(query)?,
-        Statement::Explain { .. } | Statement::ExplainTable { .. } => {}
-        other => return Err(not_a_query(other)),
     }
     Ok(statement)
 }
@@ -101,15 +129,7 @@ fn without_materialized(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 }
 
 fn not_a_query(statement: &Statement) -> Error {
-    let text = statement.to_string();
-    let mut words = text.split_whitespace();
-    let verb = match (words.next(), words.next()) {
-        (Some(first @ ("CREATE" | "DROP" | "ALTER" | "TRUNCATE")), Some(second)) => {
-            format!("{first} {second}")
-        }
-        (Some(first), _) => first.to_owned(),
-        (None, _) => "statement".to_owned(),
-    };
+    let verb = tag_of(statement);
     Error::new(
         ErrorKind::Denied,
         format!(
@@ -119,7 +139,7 @@ fn not_a_query(statement: &Statement) -> Error {
 }
 
 /// `with x as (insert …)` and `select … into t` are queries to the parser.
-fn refuse_writes_inside(query: &Query) -> Result<()> {
+pub(crate) fn refuse_writes_inside(query: &Query) -> Result<()> {
     use datafusion::sql::sqlparser::ast::SetExpr;
     match query.body.as_ref() {
         SetExpr::Insert(inner)

@@ -41,7 +41,7 @@ pub use step::{Step, StepAction};
 pub use tidemill_project::{
     Batch, HardDeletes, MicrobatchConfig, SnapshotColumns, SnapshotConfig, SnapshotStrategy,
 };
-pub use work::{Work, WorkCheck, WorkKind, WorkNode, WorkUnitTest};
+pub use work::{NodeHooks, Work, WorkCheck, WorkKind, WorkNode, WorkUnitTest};
 
 /// Raised when a release of Tidemill can give another result for the same SQL. Part of every
 /// fingerprint; raised only when results can differ, not with every release.

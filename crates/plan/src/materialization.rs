@@ -27,6 +27,10 @@ pub struct MaterializationConfig {
     pub microbatch: Option<Box<MicrobatchConfig>>,
     /// How a snapshot is kept.
     pub snapshot: Option<Box<SnapshotConfig>>,
+    /// The materialization is written in Jinja.
+    pub custom: bool,
+    /// The macro of the incremental strategy, when the project has one of its own.
+    pub strategy_macro: Option<String>,
 }
 
 /// How a model is written.
@@ -40,6 +44,8 @@ pub enum WritePlan {
     Increment(Increment),
     /// What has changed in its rows is added to their history.
     Snapshot(Box<SnapshotConfig>),
+    /// A macro of the project does it (`{% materialization … %}`).
+    Macro,
 }
 
 /// How the rows of an incremental model meet the rows that are there.
@@ -71,6 +77,11 @@ pub enum Increment {
         column: String,
         /// From and to (not included), in microseconds since 1970.
         ranges: Vec<(i64, i64)>,
+    },
+    /// A macro of the project says how (`get_incremental_NAME_sql`).
+    Macro {
+        /// Its name.
+        name: String,
     },
     /// Partitions that occur among the new rows are replaced.
     ReplacePartitions {
@@ -105,6 +116,9 @@ impl MaterializationConfig {
     /// # Errors
     /// `Config` when the configuration contradicts itself or names what does not exist.
     pub fn write_plan(&self, table_exists: bool, full_refresh: bool) -> Result<WritePlan> {
+        if self.custom {
+            return Ok(WritePlan::Macro);
+        }
         match self.materialized.as_str() {
             "view" => Ok(WritePlan::View),
             "table" => Ok(WritePlan::Replace),
@@ -173,6 +187,9 @@ impl MaterializationConfig {
                 Ok(self.unique_key.clone())
             }
         };
+        if let Some(name) = &self.strategy_macro {
+            return Ok(Increment::Macro { name: name.clone() });
+        }
         match self.strategy.as_deref() {
             // dbt's default, as its PostgreSQL and DuckDB adapters have it.
             None | Some("default") if self.unique_key.is_empty() => Ok(Increment::Append),

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidemill_core::{RelationName, UniqueId};
-use tidemill_project::{Manifest, Node, OnSchemaChange, ResourceType, SourceTable, TestKind};
+use tidemill_project::{Hook, Manifest, Node, OnSchemaChange, ResourceType, SourceTable, TestKind};
 
-use crate::{Graph, MaterializationConfig, Work, WorkCheck, WorkKind, WorkNode, WorkUnitTest};
+use crate::{
+    Graph, MaterializationConfig, NodeHooks, Work, WorkCheck, WorkKind, WorkNode, WorkUnitTest,
+};
 
 /// What kinds of nodes a command works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +67,7 @@ pub fn work(
                 _ => false,
             };
             if wanted {
-                work.nodes.insert(id.clone(), work_node(node));
+                work.nodes.insert(id.clone(), work_node(manifest, node));
             }
         } else if let Some(source) = manifest.source(id)
             && scope.sources
@@ -159,8 +161,9 @@ fn owners(manifest: &Manifest) -> BTreeMap<RelationName, UniqueId> {
         .collect()
 }
 
-fn work_node(node: &Node) -> WorkNode {
+fn work_node(manifest: &Manifest, node: &Node) -> WorkNode {
     let config = &node.config;
+    let custom = manifest.materialization_macro(node).is_some();
     let kind = match node.resource_type {
         ResourceType::Seed => WorkKind::Seed,
         _ => WorkKind::Model(Box::new(MaterializationConfig {
@@ -173,6 +176,8 @@ fn work_node(node: &Node) -> WorkNode {
             null_keys: config.null_keys(),
             microbatch: config.microbatch.clone().map(Box::new),
             snapshot: config.snapshot.clone().map(Box::new),
+            custom,
+            strategy_macro: manifest.strategy_macro(node).map(str::to_owned),
             on_schema_change: Some(
                 match config.on_schema_change {
                     OnSchemaChange::Ignore => "ignore",
@@ -184,11 +189,17 @@ fn work_node(node: &Node) -> WorkNode {
             ),
         })),
     };
+    let persisted = config
+        .get("persist_docs")
+        .and_then(|docs| docs.get("relation"))
+        .and_then(serde_json::Value::as_bool)
+        .unwrap_or(false);
     let comments = node
         .columns
         .values()
-        .filter(|column| !column.description.is_empty())
         .map(|column| (column.name.clone(), column.description.clone()))
+        .chain(persisted.then(|| (String::new(), node.description.clone())))
+        .filter(|(_, description)| !description.is_empty())
         .collect();
     WorkNode {
         id: node.unique_id.clone(),
@@ -196,15 +207,64 @@ fn work_node(node: &Node) -> WorkNode {
         kind,
         relation: node.relation(),
         comments,
-        never_reuse: (config.reuse_override() == Some(false))
-            .then(|| "`meta.reuse` is false".to_owned()),
+        grants: grants(&config.grants),
+        never_reuse: if config.reuse_override() == Some(false) {
+            Some("`meta.reuse` is false".to_owned())
+        } else if custom && config.reuse_override() != Some(true) {
+            Some("its materialization is a macro".to_owned())
+        } else {
+            config
+                .pre_hooks
+                .iter()
+                .chain(&config.post_hooks)
+                .any(|hook| !hook.sql.trim().is_empty() && !only_grants_or_describes(&hook.sql))
+                .then(|| "it has hooks".to_owned())
+        },
         ignore_volatile: config.reuse_override() == Some(true),
         // What a snapshot has seen cannot be seen again.
         full_refresh: match node.resource_type {
             ResourceType::Snapshot => Some(false),
             _ => config.full_refresh,
         },
+        // A materialization that is a macro runs them itself.
+        hooks: match custom {
+            true => NodeHooks::default(),
+            false => NodeHooks {
+                before: has_text(config.pre_hooks.iter()),
+                after: has_text(config.post_hooks.iter().filter(|hook| hook.transaction)),
+                after_publish: has_text(config.post_hooks.iter().filter(|hook| !hook.transaction)),
+            },
+        },
     }
+}
+
+/// `grants: {select: [bi], insert: etl}`
+fn grants(
+    config: &serde_json::Map<String, serde_json::Value>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    config
+        .iter()
+        .map(|(privilege, names)| {
+            let one = std::slice::from_ref(names);
+            let names = names.as_array().map_or(one, Vec::as_slice);
+            let names = names.iter().filter_map(|name| name.as_str().map(str::to_owned));
+            (privilege.to_lowercase(), names.collect())
+        })
+        .filter(|(_, names): &(String, BTreeSet<String>)| !names.is_empty())
+        .collect()
+}
+
+fn has_text<'a>(mut hooks: impl Iterator<Item = &'a Hook>) -> bool {
+    hooks.any(|hook| !hook.sql.trim().is_empty())
+}
+
+/// Whether a hook only says who may read its node, or what it is: then it need not run again when
+/// the node is as it was. Seen by the words of its template alone; a macro may do anything.
+fn only_grants_or_describes(sql: &str) -> bool {
+    sql.split(';').map(str::trim).filter(|statement| !statement.is_empty()).all(|statement| {
+        let first = statement.split_whitespace().next().unwrap_or_default();
+        ["grant", "revoke", "comment"].iter().any(|word| first.eq_ignore_ascii_case(word))
+    })
 }
 
 fn work_source(source: &SourceTable, kind: WorkKind) -> WorkNode {
@@ -219,9 +279,11 @@ fn work_source(source: &SourceTable, kind: WorkKind) -> WorkNode {
             .filter(|column| !column.description.is_empty())
             .map(|column| (column.name.clone(), column.description.clone()))
             .collect(),
+        grants: BTreeMap::new(),
         never_reuse: None,
         ignore_volatile: false,
         full_refresh: None,
+        hooks: NodeHooks::default(),
     }
 }
 

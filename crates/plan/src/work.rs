@@ -33,14 +33,37 @@ pub struct WorkNode {
     pub kind: WorkKind,
     /// Where its result is published.
     pub relation: RelationName,
-    /// Descriptions of columns, kept as comments of the table.
+    /// Descriptions of columns, kept as comments of the table; that of the table itself has the
+    /// empty name.
     pub comments: Vec<(String, String)>,
+    /// Who may do what with it: privilege to names.
+    pub grants: BTreeMap<String, BTreeSet<String>>,
     /// Why it may never be reused, if so.
     pub never_reuse: Option<String>,
     /// `meta.reuse: true`: volatile functions do not stop its reuse.
     pub ignore_volatile: bool,
     /// The node's own `full_refresh` setting, which wins over the flag.
     pub full_refresh: Option<bool>,
+    /// Which hooks it has.
+    pub hooks: NodeHooks,
+}
+
+/// Which hooks a node has; what they say is known when they are rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NodeHooks {
+    /// Before it is built.
+    pub before: bool,
+    /// When it is built, before it is published.
+    pub after: bool,
+    /// When it is published.
+    pub after_publish: bool,
+}
+
+impl NodeHooks {
+    /// Whether it has any.
+    pub fn any(self) -> bool {
+        self.before || self.after || self.after_publish
+    }
 }
 
 /// What is done for a node.

@@ -11,6 +11,7 @@ use crate::manifest::{
     Column, Exposure, GenericTest, Manifest, Node, RefCall, ResourceType, SourceTable, TestKind,
     TestTarget,
 };
+use crate::operation::operations;
 use crate::render::relation::quoted;
 
 /// What the manifest's `metadata` and the nodes' compiled code come from.
@@ -83,6 +84,14 @@ pub fn write_manifest(
                 out.write_all(b",")?;
             }
             out.write_all(part)?;
+        }
+        for (index, (id, value)) in operations(manifest, created_at).into_iter().enumerate() {
+            if index > 0 || !nodes.is_empty() {
+                out.write_all(b",")?;
+            }
+            serde_json::to_writer(&mut *out, &id)?;
+            out.write_all(b":")?;
+            serde_json::to_writer(&mut *out, &value)?;
         }
         out.write_all(b"}")?;
     }
@@ -221,7 +230,7 @@ pub(crate) fn graph_json(manifest: &Manifest) -> Value {
 }
 
 /// A node as templates (`model`, `graph.nodes`) and the manifest have it.
-pub(crate) fn node_json(node: &Node) -> Value {
+pub fn node_json(node: &Node) -> Value {
     let relation_name = node.is_relational().then(|| relation_name(node));
     let mut value = json!({
         "database": node.database,

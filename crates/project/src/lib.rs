@@ -39,6 +39,7 @@ mod manifest;
 mod microbatch;
 mod naming;
 mod normalize;
+mod operation;
 mod parallel;
 mod project;
 mod read;
@@ -53,7 +54,7 @@ mod unit_test;
 mod world;
 pub mod yaml;
 
-pub use artifact::{ManifestMeta, write_manifest};
+pub use artifact::{ManifestMeta, node_json, write_manifest};
 pub use base::DBT_VERSION;
 pub use config::{Materialization, NodeConfig, OnSchemaChange, canonical};
 pub use contract::{Constraint, ConstraintKind, ContractColumn, ContractSpec};
@@ -64,8 +65,8 @@ pub use microbatch::{Batch, BatchSize, MicrobatchConfig, parse_time};
 pub use normalize::normalize_sql;
 pub use project::{LoadOptions, Project};
 pub use render::{
-    CatalogColumn, Message, NoWarehouse, QueryRead, QueryTable, Reads, RelationType, RenderState,
-    Rendered, TestArguments, UnitTestState, Warehouse,
+    CatalogColumn, Executed, Message, NoWarehouse, QueryRead, QueryTable, Reads, RelationType,
+    RenderState, Rendered, TestArguments, UnitTestState, Warehouse,
 };
 pub use select::{IndirectSelection, Selection, select};
 pub use settings::{Hook, ProjectSettings};

@@ -547,6 +547,43 @@ impl Manifest {
         }
     }
 
+    /// The macro that materializes a model, when the project or a package has one: of the root
+    /// project, of the model's package, of any other, in this order. The built-in ones can only be
+    /// replaced by the root project.
+    pub fn materialization_macro(&self, node: &Node) -> Option<&str> {
+        if node.resource_type != ResourceType::Model {
+            return None;
+        }
+        let name = node.config.materialized.as_str();
+        let built_in = matches!(name, "view" | "table" | "incremental" | "ephemeral");
+        let root = self.settings.name.as_str();
+        for adapter in ["tidemill", "postgres", "default"] {
+            let full = format!("materialization_{name}_{adapter}");
+            let of = |package: &str| self.macros.get_key_value(&format!("macro.{package}.{full}"));
+            let found = of(root).or_else(|| if built_in { None } else { of(&node.package_name) });
+            let found = found.or_else(|| {
+                let end = format!(".{full}");
+                (!built_in).then(|| self.macros.iter().find(|(id, _)| id.ends_with(&end))).flatten()
+            });
+            if let Some((id, _)) = found {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The macro of an incremental model's strategy, when the project has one of its own
+    /// (`get_incremental_NAME_sql`): its name.
+    pub fn strategy_macro(&self, node: &Node) -> Option<&str> {
+        let strategy = node.config.incremental_strategy.as_deref()?;
+        let name = format!("get_incremental_{}_sql", strategy.replace('+', "_"));
+        let packages = [self.settings.name.as_str(), node.package_name.as_str()];
+        packages.iter().find_map(|package| {
+            let id = format!("macro.{package}.{name}");
+            self.macros.get(&id).map(|found| found.name.as_str())
+        })
+    }
+
     /// What this reads; empty for an id that does not exist.
     pub fn parents_of(&self, id: &UniqueId) -> &[UniqueId] {
         self.parents.get(id).map_or(&[], Vec::as_slice)

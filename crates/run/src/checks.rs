@@ -236,6 +236,7 @@ impl Shared {
 
     fn prepare<'a>(&self, checks: &[&'a WorkCheck], context: &QueryContext) -> Vec<Prepared<'a>> {
         let request = RenderRequest {
+            statements: None,
             incremental: false,
             full_refresh: self.options.full_refresh,
             context: context.clone(),

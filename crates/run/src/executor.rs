@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use serde_json::Value;
 use tidemill_core::{
     BatchResults, Cancellation, CheckId, Description, Error, ErrorKind, Event, NodeOutcome,
     NodeStatus, Overlay, PublishChange, PublishMeta, Published, QueryContext, RelationKind,
@@ -17,12 +18,14 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::checks::Checked;
 use crate::context::query_context;
+use crate::hooks;
 use crate::model::{self, Built};
 use crate::publisher::Publisher;
 use crate::unit::{Phase, Product, Unit};
 use crate::unit_test::UnitTested;
 use crate::{
-    CheckOutcome, Doers, LoadRequest, PublishMode, RenderRequest, Rendered, RunOptions, RunSummary,
+    CheckOutcome, Doers, HookTime, LoadRequest, PublishMode, RenderRequest, Rendered, RunOptions,
+    RunSummary, StatementSession,
 };
 
 /// Does all of the work.
@@ -84,7 +87,7 @@ pub(crate) struct Shared {
     pub(crate) options: RunOptions,
     pub(crate) cancel: Cancellation,
     pub(crate) assignment: Assignment,
-    publisher: Publisher,
+    publisher: Arc<Publisher>,
     permits: Semaphore,
     order: Graph,
     units: BTreeMap<UniqueId, Arc<Unit>>,
@@ -93,6 +96,8 @@ pub(crate) struct Shared {
     results: Mutex<RunSummary>,
     stopped: Mutex<Option<UniqueId>>,
     ends: Mutex<BTreeMap<UniqueId, End>>,
+    /// Sessions of nodes that are built and not published yet.
+    sessions: Mutex<BTreeMap<UniqueId, Arc<StatementSession>>>,
     late: Mutex<BTreeMap<UniqueId, BTreeSet<UniqueId>>>,
     /// The checks that each node sees to: those that it is the first gate of.
     own_checks: BTreeMap<UniqueId, Vec<CheckId>>,
@@ -146,13 +151,14 @@ impl Shared {
             results: Mutex::default(),
             stopped: Mutex::default(),
             ends: Mutex::default(),
+            sessions: Mutex::default(),
             late: Mutex::default(),
             work,
             doers,
             options,
             cancel,
             assignment,
-            publisher,
+            publisher: Arc::new(publisher),
             units,
             foreign,
             own_checks,
@@ -334,6 +340,28 @@ impl Shared {
             && self.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_none()
     }
 
+    /// A session for the statements around one node: what it publishes, the run sees.
+    fn session(&self, unit: &Unit) -> StatementSession {
+        let context = self.context(self.snapshot(), unit.overlay());
+        let publisher = self.publisher.clone();
+        StatementSession::new(self.doers.engine.clone(), self.doers.store.clone(), context)
+            .listening(Arc::new(move |snapshot| publisher.remember(snapshot)))
+    }
+
+    fn keep_session(&self, node: &UniqueId, session: Arc<StatementSession>, built: bool) {
+        if built {
+            let mut sessions =
+                self.sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            sessions.insert(node.clone(), session);
+        }
+    }
+
+    /// The session of a node that is now published.
+    pub(crate) fn take_session(&self, node: &UniqueId) -> Option<Arc<StatementSession>> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sessions.remove(node)
+    }
+
     /// Keeps how a node will have ended once its unit is published.
     fn pending_end(&self, id: &UniqueId, end: End) {
         let mut ends = self.ends.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -504,7 +532,7 @@ async fn run_node(shared: Arc<Shared>, id: UniqueId) {
             // What worked out is published, and the rest is told and can be retried.
             _ if broken.is_some() => NodeStatus::Error,
             (Product::Same { .. }, Decision::Reuse) => NodeStatus::Reused,
-            (Product::Same { .. }, _) => NodeStatus::Unchanged,
+            (Product::Same { unchanged: true, .. }, _) => NodeStatus::Unchanged,
             _ if warned => NodeStatus::Warn,
             _ => NodeStatus::Ok,
         };
@@ -596,14 +624,47 @@ impl Shared {
     }
 }
 
-async fn build_node(shared: &Shared, node: &WorkNode, unit: &Unit) -> Result<Built> {
+async fn build_node(shared: &Arc<Shared>, node: &WorkNode, unit: &Unit) -> Result<Built> {
     if shared.foreign.contains(&node.relation) {
         adopt(shared, node, unit).await?;
     }
+    let statements = Arc::new(shared.session(unit));
+    let built = async {
+        let mut built = build_kind(shared, node, unit, &statements).await?;
+        if built.decision != Decision::Reuse {
+            hooks::after(shared, node, &mut built.product, &statements).await?;
+        }
+        Ok(built)
+    }
+    .await;
+    match built {
+        Ok(built) => {
+            shared.keep_session(&node.id, statements, built.decision != Decision::Reuse);
+            Ok(built)
+        }
+        Err(error) => {
+            statements.close().await;
+            Err(error)
+        }
+    }
+}
+
+async fn build_kind(
+    shared: &Shared,
+    node: &WorkNode,
+    unit: &Unit,
+    statements: &Arc<StatementSession>,
+) -> Result<Built> {
     let snapshot = shared.snapshot();
     match &node.kind {
-        WorkKind::Model(config) => model::build(shared, node, config, unit, &snapshot).await,
-        WorkKind::Source | WorkKind::Seed => load(shared, node, &snapshot).await,
+        WorkKind::Model(config) => {
+            model::build(shared, node, config, unit, &snapshot, statements).await
+        }
+        WorkKind::Source => load(shared, node, &snapshot).await,
+        WorkKind::Seed => {
+            shared.run_hooks(node, HookTime::Before, statements)?;
+            load(shared, node, &statements.context().snapshot).await
+        }
         WorkKind::External => Ok(Built {
             product: Product::Same { record: None, unchanged: false, position: None },
             decision: Decision::Reuse,
@@ -621,7 +682,8 @@ async fn load(shared: &Shared, node: &WorkNode, snapshot: &Snapshot) -> Result<B
     // A seed whose settings changed is loaded again; a source keeps what it has, because its files
     // may be gone, and applies new settings to what comes.
     let full = shared.options.full_refresh
-        || (matches!(node.kind, WorkKind::Seed) && (!same_settings || shared.options.no_reuse));
+        || (matches!(node.kind, WorkKind::Seed)
+            && (!same_settings || shared.options.no_reuse || node.never_reuse.is_some()));
     let request = LoadRequest {
         context: shared.context(snapshot.clone(), Overlay::none()),
         full,
@@ -811,9 +873,10 @@ async fn publish_unit(
         return None;
     }
     let mut changes = Vec::new();
+    let snapshot = shared.snapshot();
     for (id, product) in &products {
         let Some(node) = shared.work.nodes.get(id) else { continue };
-        changes.extend(changes_of(node, product));
+        changes.extend(changes_of(node, product, &snapshot));
     }
     let published = if changes.is_empty() {
         Ok(None)
@@ -829,6 +892,9 @@ async fn publish_unit(
                     end.version = version_of(published.as_ref(), node);
                     if let Some(reason) = split_of(published.as_ref(), node) {
                         end = End::new(NodeStatus::Error, end.elapsed, Some(reason));
+                    } else if let Err(error) = hooks::after_publish(shared, node).await {
+                        let message = format!("published, but {}", error.report());
+                        end = End::new(NodeStatus::Error, end.elapsed, Some(message));
                     }
                     shared.finish(node, end);
                 }
@@ -878,10 +944,31 @@ fn version_of(published: Option<&Published>, node: &WorkNode) -> Option<TableVer
         .map(|(_, version)| *version)
 }
 
-fn changes_of(node: &WorkNode, product: &Product) -> Vec<PublishChange> {
+/// The record with who may do what: what the project says, else, for a table that goes on, what
+/// was granted before.
+fn with_grants(node: &WorkNode, product: &Product, record: &Record, snapshot: &Snapshot) -> Value {
+    let mut json = record.to_json();
+    let goes_on = matches!(product, Product::Same { .. })
+        || matches!(&node.kind, WorkKind::Model(config) if config.materialized == "incremental")
+        || matches!(node.kind, WorkKind::Source);
+    let grants = if !node.grants.is_empty() {
+        Some(serde_json::json!(node.grants))
+    } else if goes_on {
+        let published = snapshot.get(&node.relation);
+        published.and_then(|found| found.record.as_deref()?.get("grants").cloned())
+    } else {
+        None
+    };
+    if let (Some(grants), Some(fields)) = (grants, json.as_object_mut()) {
+        fields.insert("grants".to_owned(), grants);
+    }
+    json
+}
+
+fn changes_of(node: &WorkNode, product: &Product, snapshot: &Snapshot) -> Vec<PublishChange> {
     let meta = |record: &Record| PublishMeta {
         unique_id: Some(node.id.clone()),
-        record: Some(record.to_json()),
+        record: Some(with_grants(node, product, record, snapshot)),
         ..PublishMeta::default()
     };
     match product {

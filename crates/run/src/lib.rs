@@ -17,10 +17,12 @@
 //! # }
 //! ```
 
+mod by_macro;
 mod checks;
 mod context;
 mod contract;
 mod executor;
+mod hooks;
 mod microbatch;
 mod model;
 mod options;
@@ -28,6 +30,7 @@ mod ports;
 mod publisher;
 mod rows;
 mod snapshot;
+mod statements;
 mod unit;
 mod unit_test;
 
@@ -35,5 +38,6 @@ pub use contract::{Contracted, Rule, RuleKind};
 pub use executor::execute;
 pub use options::{CheckOutcome, PublishMode, RunOptions, RunSummary};
 pub use ports::{
-    Doers, LoadRequest, Loaded, Loader, RenderRequest, Rendered, Renderer, UnitTestCase,
+    Doers, HookTime, LoadRequest, Loaded, Loader, RenderRequest, Rendered, Renderer, UnitTestCase,
 };
+pub use statements::{PublishListener, StatementSession, split_statements};

@@ -58,7 +58,7 @@ pub(crate) async fn build(
     let context = shared.context(snapshot.clone(), unit.overlay());
     let rendered = shared.render(&node.id, &request(&context, incremental, newest))?;
     let decision = match (asked, options.event_time_start.or(options.event_time_end)) {
-        (None, None) => decide_model(shared, node, true, &rendered, &context),
+        (None, None) => decide_model(shared, node, true, &rendered, &context, false),
         _ => Decision::Increment { reason: "these batches were asked for".to_owned() },
     };
     if decision == Decision::Reuse {
@@ -117,7 +117,13 @@ pub(crate) async fn build(
 }
 
 fn request(context: &QueryContext, incremental: bool, batch: Batch) -> RenderRequest {
-    RenderRequest { incremental, full_refresh: false, context: context.clone(), batch: Some(batch) }
+    RenderRequest {
+        incremental,
+        full_refresh: false,
+        context: context.clone(),
+        batch: Some(batch),
+        statements: None,
+    }
 }
 
 /// Plans one batch and, unless it is the only one, stages it under a name of its own.

@@ -14,9 +14,10 @@ use tidemill_plan::{
     OnSchemaChange, Record, ReuseOptions, WorkNode, WritePlan, decide,
 };
 
+use crate::by_macro;
 use crate::executor::{Shared, in_place};
 use crate::unit::{Product, Unit};
-use crate::{RenderRequest, Rendered, Rule};
+use crate::{HookTime, RenderRequest, Rendered, Rule, StatementSession};
 
 /// What building a model came to.
 pub(crate) struct Built {
@@ -36,8 +37,11 @@ pub(crate) async fn build(
     config: &MaterializationConfig,
     unit: &Unit,
     snapshot: &Snapshot,
+    statements: &Arc<StatementSession>,
 ) -> Result<Built> {
     if let Some(micro) = &config.microbatch {
+        shared.run_hooks(node, HookTime::Before, statements)?;
+        let snapshot = &statements.context().snapshot;
         return crate::microbatch::build(shared, node, config, micro, unit, snapshot).await;
     }
     let published = snapshot.get(&node.relation);
@@ -53,25 +57,31 @@ pub(crate) async fn build(
         full_refresh,
         context: context.clone(),
         batch: None,
+        statements: Some(statements.clone()),
     };
     let rendered = shared.render(&node.id, &request)?;
     shared.wait_for_named(node, &rendered.sql).await;
-    let newer = shared.snapshot();
-    let (snapshot, context) = if newer.entry > snapshot.entry {
-        (&newer, QueryContext { snapshot: newer.clone(), ..context })
-    } else {
-        (snapshot, context)
-    };
-    let published = snapshot.get(&node.relation);
-    let decision = decide_model(shared, node, incremental, &rendered, &context);
+    statements.renew(shared.snapshot(), shared.cancel.clone());
+    let context = statements.context();
+    let wrote = statements.wrote();
+    let decision = decide_model(shared, node, incremental, &rendered, &context, wrote);
     if decision == Decision::Reuse {
-        let reads = Record::of(snapshot, &node.relation)
+        let reads = Record::of(&context.snapshot, &node.relation)
             .map(|record| record.inputs.into_keys().collect())
             .unwrap_or_default();
         let product = Product::Same { record: None, unchanged: false, position: None };
         return Ok(Built { product, decision, rows: None, reads, batches: None });
     }
 
+    shared.run_hooks(node, HookTime::Before, statements)?;
+    let context = statements.context();
+    let snapshot = &context.snapshot;
+    let published = snapshot.get(&node.relation);
+
+    if plan == WritePlan::Macro {
+        return by_macro::materialize(shared, node, full_refresh, &rendered, decision, statements)
+            .await;
+    }
     let description = shared.doers.engine.describe(&rendered.sql, &context).await?;
     shared.refuse_unbuilt(node, &description)?;
     let (rendered, description, rules) =
@@ -108,6 +118,11 @@ pub(crate) async fn build(
         return Ok(Built { product, decision, rows: None, reads, batches: None });
     }
 
+    if let WritePlan::Increment(Increment::Macro { name }) = &plan {
+        let product =
+            by_macro::increment(shared, node, name, &rendered, record, statements).await?;
+        return Ok(Built { product, decision, rows: None, reads, batches: None });
+    }
     let staged = match &plan {
         WritePlan::Increment(increment) => {
             let published = published.ok_or_else(|| {
@@ -163,6 +178,7 @@ pub(crate) async fn build(
             full_refresh: false,
             context,
             batch: None,
+            statements: None,
         };
         let next = shared.render(&node.id, &request).map(|next| next.fingerprint);
         return Ok(finish(
@@ -193,6 +209,7 @@ pub(crate) async fn under_contract(
         full_refresh: false,
         context: context.clone(),
         batch: None,
+        statements: None,
     };
     let contract = in_place(|| {
         let renderer = &shared.doers.renderer;
@@ -250,6 +267,7 @@ pub(crate) fn decide_model(
     incremental: bool,
     rendered: &Rendered,
     context: &QueryContext,
+    wrote: bool,
 ) -> Decision {
     let record = Record::of(&context.snapshot, &node.relation);
     let reads_unpublished = record.is_some_and(|record| {
@@ -259,6 +277,8 @@ pub(crate) fn decide_model(
         Some("reads what this run builds".to_owned())
     } else if shared.options.failed_before.contains(&node.id) {
         Some("its last run failed".to_owned())
+    } else if wrote {
+        Some("its template writes to the lake".to_owned())
     } else {
         node.never_reuse.clone()
     };
@@ -432,6 +452,10 @@ pub(crate) async fn stage_increment(
         }
         Increment::ReplaceRanges { column, ranges } => {
             WriteMode::ReplaceRanges { column: column.clone(), ranges: ranges.clone() }
+        }
+        Increment::Macro { name } => {
+            return Err(Error::new(ErrorKind::Internal, "the macro of a strategy stages nothing")
+                .with("macro", name));
         }
         Increment::ReplacePartitions { columns } => {
             WriteMode::ReplaceWhere { columns: columns.clone() }

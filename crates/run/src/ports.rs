@@ -5,18 +5,52 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tidemill_core::arrow_schema::Schema;
 use tidemill_core::{
-    Check, CheckId, Engine, EventSink, Notice, Overlay, Position, QueryContext, Result, Snapshot,
-    Staged, TableStore, UniqueId,
+    Check, CheckId, Engine, Error, ErrorKind, EventSink, Notice, Overlay, Position, QueryContext,
+    RelationName, Result, Snapshot, Staged, TableStore, UniqueId,
 };
 use tidemill_plan::{Batch, Fingerprint};
 
-use crate::Contracted;
+use crate::{Contracted, StatementSession};
 
 /// Turns nodes of the project into SQL, and tests into checks. Rendering is synchronous: it is
 /// called on a thread of the runtime, which it tells when it waits for the engine.
 pub trait Renderer: Send + Sync {
     /// The SQL of a model.
     fn render(&self, node: &UniqueId, request: &RenderRequest) -> Result<Rendered>;
+
+    /// Renders the hooks of a node for this time and performs them in the session of the request,
+    /// one after another.
+    fn hooks(&self, node: &UniqueId, time: HookTime, request: &RenderRequest) -> Result<()> {
+        let _ = (node, time, request);
+        Ok(())
+    }
+
+    /// Calls the macro that materializes a node, with the node's query; its statements are
+    /// performed in the session of the request. Gives the relations that it says it made.
+    fn materialize(
+        &self,
+        node: &UniqueId,
+        sql: &str,
+        request: &RenderRequest,
+    ) -> Result<Vec<RelationName>> {
+        let _ = (sql, request);
+        Err(Error::new(ErrorKind::Unsupported, "macros cannot materialize here").with("node", node))
+    }
+
+    /// The statements of an incremental strategy that is a macro, for new rows that are in a
+    /// temporary relation.
+    fn increment(
+        &self,
+        node: &UniqueId,
+        strategy: &str,
+        rows: &RelationName,
+        request: &RenderRequest,
+    ) -> Result<String> {
+        let _ = (rows, request);
+        Err(Error::new(ErrorKind::Unsupported, "macros cannot say how rows are added here")
+            .with("node", node)
+            .with("strategy", strategy))
+    }
 
     /// The check of a test.
     fn check(&self, test: &CheckId, request: &RenderRequest) -> Result<Box<dyn Check>>;
@@ -60,6 +94,19 @@ pub struct RenderRequest {
     pub context: QueryContext,
     /// The batch of a microbatch model.
     pub batch: Option<Batch>,
+    /// Where templates may write; without it they only read.
+    pub statements: Option<Arc<StatementSession>>,
+}
+
+/// When a hook of a node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookTime {
+    /// Before the node is built: dbt's pre-hooks.
+    Before,
+    /// When it is built and staged, before its checks: post-hooks of its transaction.
+    After,
+    /// When it is published: post-hooks with `transaction: false`.
+    AfterPublish,
 }
 
 /// A rendered model.

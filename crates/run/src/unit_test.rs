@@ -47,6 +47,7 @@ impl Shared {
                 full_refresh: self.options.full_refresh,
                 context: context.clone(),
                 batch: None,
+                statements: None,
             };
             let case = in_place(|| self.doers.renderer.unit_test(&test.id, &request));
             let definition = case.as_ref().ok().map(|case| {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::{Value, json};
-use tidemill_core::{Maintenance, TableStore, UniqueId};
+use serde_json::{Map, Value, json};
+use tidemill_core::{Maintenance, NodeOutcome, NodeStatus, TableStore, UniqueId};
 use tidemill_plan::{Batch, Scope, Work, WorkNode, work};
 use tidemill_run::{Doers, PublishMode, RunOptions, RunSummary, execute};
 
@@ -15,6 +15,7 @@ use crate::artifacts::{self, LastRun};
 use crate::loader::ProjectLoader;
 use crate::progress::Progress;
 use crate::renderer::ProjectRenderer;
+use crate::run_hooks::{self, When};
 use crate::session::{Session, Stores};
 
 /// How long the maintenance after a build may take.
@@ -154,21 +155,38 @@ pub(crate) async fn run_work(
         loader: Arc::new(ProjectLoader::new(session, stores.lake.clone())),
         events: progress.clone(),
     };
-    let summary =
-        execute(work, doers, options(session, invocation, &folder), session.cancel.clone()).await?;
+    let start = run_hooks::run(session, stores, &renderer, When::Start, Map::new()).await?;
+    let start_failed = start.iter().any(|hook| hook.status == NodeStatus::Error);
+    let mut summary = if start_failed && skips_after_failed_start(session) {
+        skipped(&work)
+    } else {
+        execute(work, doers, options(session, invocation, &folder), session.cancel.clone()).await?
+    };
     progress.finish(summary.elapsed, summary.cancelled);
 
     let arguments = invocation.to_json();
     let invocation_id = session.run.to_string();
     let started = artifacts::timestamp(session.started);
-    let results = artifacts::run_results(
-        session.manifest(),
-        &summary,
-        &renderer.compiled(),
-        &arguments,
-        &invocation_id,
-        &started,
-    );
+    let results = |summary: &RunSummary| {
+        artifacts::run_results(
+            session.manifest(),
+            summary,
+            &renderer.compiled(),
+            &arguments,
+            &invocation_id,
+            &started,
+        )
+    };
+    let has_end = !session.manifest().on_run_end.is_empty();
+    let end = if has_end && !summary.cancelled {
+        let names = run_hooks::end_names(session, &summary, &results(&summary));
+        run_hooks::run(session, stores, &renderer, When::End, names).await?
+    } else {
+        Vec::new()
+    };
+    summary.nodes.splice(0..0, start);
+    summary.nodes.extend(end);
+    let results = results(&summary);
     artifacts::write(&folder, "run_results.json", &results)?;
     session.write_manifest(&folder, renderer.compiled())?;
 
@@ -177,6 +195,28 @@ pub(crate) async fn run_work(
         maintain(session, stores).await;
     }
     Ok(summary)
+}
+
+/// dbt's flag of the same name: whether a failed `on-run-start` keeps everything from running.
+fn skips_after_failed_start(session: &Session) -> bool {
+    let flags = &session.manifest().settings.flags;
+    flags.get("skip_nodes_if_on_run_start_fails").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// A run in which nothing is tried.
+fn skipped(work: &Work) -> RunSummary {
+    let nodes = work.nodes.values().map(|node| NodeOutcome {
+        node: node.id.clone(),
+        name: node.name.clone(),
+        kind: node.kind_name().to_owned(),
+        status: NodeStatus::Skipped,
+        elapsed: Duration::ZERO,
+        rows: None,
+        version: None,
+        batches: None,
+        message: Some("on-run-start failed".to_owned()),
+    });
+    RunSummary { nodes: nodes.collect(), ..RunSummary::default() }
 }
 
 /// Compaction and vacuum by the default rule. What goes wrong is told and spoils nothing.

@@ -25,6 +25,7 @@ pub(crate) async fn run(session: &Session, args: &Compile) -> Result<i32> {
             full_refresh: args.full_refresh,
             context,
             batch: None,
+            statements: None,
         };
         let state = renderer.state(&request);
         let (project, text) = (session.project.clone(), text.clone());
@@ -73,6 +74,7 @@ pub(crate) async fn all(
     for id in manifest.topological() {
         let Some(node) = manifest.node(&id).filter(|_| selected.contains(&id)) else { continue };
         let request = RenderRequest {
+            statements: None,
             incremental: node.config.materialized.as_str() == "incremental"
                 && !full_refresh
                 && context.snapshot.get(&node.relation()).is_some(),

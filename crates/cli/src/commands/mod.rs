@@ -10,6 +10,7 @@ pub(crate) mod lake;
 pub(crate) mod ls;
 pub(crate) mod plan;
 pub(crate) mod retry;
+pub(crate) mod run_operation;
 pub(crate) mod show;
 pub(crate) mod site;
 pub(crate) mod sql;

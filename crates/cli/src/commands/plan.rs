@@ -151,6 +151,7 @@ async fn steps(
                 let full_refresh = node.full_refresh.unwrap_or(invocation.full_refresh);
                 let incremental = config.keeps_history();
                 let request = RenderRequest {
+                    statements: None,
                     incremental: config.materialized == "incremental"
                         && !full_refresh
                         && snapshot.get(&node.relation).is_some(),

@@ -24,6 +24,7 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
         full_refresh: false,
         context: context.clone(),
         batch: None,
+        statements: None,
     };
     let mut queries: Vec<(String, String)> = Vec::new();
     if let Some(text) = &args.inline {

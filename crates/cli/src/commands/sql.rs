@@ -4,7 +4,11 @@ use std::io::{IsTerminal, Read, Write};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use tidemill_core::{At, Engine, QueryContext, RelationKind, RelationName, Snapshot};
+use tidemill_core::{
+    At, BatchStream, Cancellation, Engine, QueryContext, RelationKind, RelationName, Snapshot,
+    StatementOutcome,
+};
+use tidemill_run::{StatementSession, split_statements};
 
 use crate::args::{Format, Sql};
 use crate::output::{Output, plural, seconds};
@@ -30,7 +34,7 @@ pub(crate) async fn run(session: &Session, args: &Sql) -> Result<i32> {
     let stores = session.stores().await?;
     match statement {
         Some(text) => {
-            let snapshot = stores.snapshot(at.unwrap_or_default()).await?;
+            let snapshot = stores.snapshot(at.clone().unwrap_or_default()).await?;
             let format = session.global.format.unwrap_or(Format::Text);
             let statements = split_statements(&text);
             if statements.is_empty() {
@@ -43,18 +47,25 @@ pub(crate) async fn run(session: &Session, args: &Sql) -> Result<i32> {
                 );
             }
             let mut out = open_output(args)?;
+            let runner = Runner::new(session, &stores, snapshot, at.is_some());
+            let mut outcome = Ok(());
             for statement in statements {
-                let context = session.context(snapshot.clone());
                 let began = Instant::now();
-                let rows = query(&stores, statement, &context, format, &mut out).await?;
+                let ran = runner.run(statement, format, &mut out).await;
+                let said = match ran {
+                    Ok(said) => said,
+                    Err(error) => {
+                        outcome = Err(error);
+                        break;
+                    }
+                };
                 out.flush().context("cannot write the result")?;
                 if matches!(format, Format::Text) || args.timing {
-                    let time =
-                        if args.timing { format!(" in {}", exact(began)) } else { String::new() };
-                    session.output.say(format!("({}{time})", plural(rows, "row", "rows")));
+                    session.output.say(said.line(args.timing.then_some(began)));
                 }
             }
-            Ok(0)
+            runner.session.close().await;
+            outcome.map(|()| 0)
         }
         None => prompt(session, &stores, at, args.timing).await,
     }
@@ -84,52 +95,77 @@ pub(crate) async fn query(
     out: &mut (dyn Write + Send),
 ) -> Result<u64> {
     let rows = stores.engine.query(statement, context).await?;
+    write_rows(rows, &context.cancel, format, out).await
+}
+
+/// Runs statements one after another: those that write too, unless an earlier state is looked at.
+struct Runner {
+    stores: Stores,
+    session: StatementSession,
+    read_only: bool,
+}
+
+/// What a statement came to.
+enum Said {
+    Rows(u64),
+    Done { tag: String, rows: Option<u64> },
+}
+
+impl Said {
+    fn line(&self, began: Option<Instant>) -> String {
+        let time = began.map(|began| format!(" in {}", exact(began))).unwrap_or_default();
+        match self {
+            Said::Rows(rows) => format!("({}{time})", plural(*rows, "row", "rows")),
+            Said::Done { tag, rows: Some(rows) } => {
+                format!("{tag} ({}{time})", plural(*rows, "row", "rows"))
+            }
+            Said::Done { tag, rows: None } => format!("{tag}{time}"),
+        }
+    }
+}
+
+impl Runner {
+    fn new(session: &Session, stores: &Stores, snapshot: Snapshot, read_only: bool) -> Runner {
+        Runner {
+            stores: stores.clone(),
+            session: StatementSession::new(
+                stores.engine.clone(),
+                stores.lake.clone(),
+                session.context(snapshot),
+            ),
+            read_only,
+        }
+    }
+
+    async fn run(
+        &self,
+        statement: &str,
+        format: Format,
+        out: &mut (dyn Write + Send),
+    ) -> Result<Said> {
+        let context = self.session.context();
+        if self.read_only {
+            return Ok(Said::Rows(query(&self.stores, statement, &context, format, out).await?));
+        }
+        match self.session.execute(statement).await? {
+            StatementOutcome::Rows(rows) => {
+                Ok(Said::Rows(write_rows(rows, &context.cancel, format, out).await?))
+            }
+            StatementOutcome::Done { tag, rows } => Ok(Said::Done { tag, rows }),
+        }
+    }
+}
+
+async fn write_rows(
+    rows: BatchStream,
+    cancel: &Cancellation,
+    format: Format,
+    out: &mut (dyn Write + Send),
+) -> Result<u64> {
     tokio::select! {
         written = table::write(rows, format, out) => written,
-        () = context.cancel.cancelled() => bail!("cancelled"),
+        () = cancel.cancelled() => bail!("cancelled"),
     }
-}
-
-/// The statements of a text, split at semicolons outside of quotes and comments.
-pub(crate) fn split_statements(text: &str) -> Vec<&str> {
-    let bytes = text.as_bytes();
-    let (mut start, mut at) = (0, 0);
-    let mut found = Vec::new();
-    while at < bytes.len() {
-        match bytes[at] {
-            quote @ (b'\'' | b'"') => {
-                at += 1;
-                while at < bytes.len() && bytes[at] != quote {
-                    at += 1;
-                }
-            }
-            b'-' if bytes.get(at + 1) == Some(&b'-') => {
-                while at < bytes.len() && bytes[at] != b'\n' {
-                    at += 1;
-                }
-            }
-            b'/' if bytes.get(at + 1) == Some(&b'*') => {
-                at += 2;
-                while at < bytes.len() && !(bytes[at] == b'*' && bytes.get(at + 1) == Some(&b'/')) {
-                    at += 1;
-                }
-                at += 1;
-            }
-            b';' => {
-                found.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    found.push(&text[start.min(text.len())..]);
-    found.retain(|statement| !is_blank(statement));
-    found.into_iter().map(str::trim).collect()
-}
-
-fn is_blank(statement: &str) -> bool {
-    statement.lines().all(|line| line.trim().is_empty() || line.trim().starts_with("--"))
 }
 
 async fn prompt(session: &Session, stores: &Stores, at: Option<At>, timing: bool) -> Result<i32> {
@@ -142,6 +178,7 @@ async fn prompt(session: &Session, stores: &Stores, at: Option<At>, timing: bool
         plural(snapshot.relations.len() as u64, "relation", "relations")
     ));
     let words = words(&snapshot);
+    let runner = Runner::new(session, stores, snapshot, at.is_some());
     let mut editor = Prompt::new(words)?;
     loop {
         // The prompt blocks; nothing else has to run meanwhile.
@@ -149,7 +186,10 @@ async fn prompt(session: &Session, stores: &Stores, at: Option<At>, timing: bool
         // What another process published meanwhile is seen by the next statement.
         let snapshot = stores.snapshot(at.clone().unwrap_or_default()).await?;
         match request {
-            None | Some(Request::Quit) => return Ok(0),
+            None | Some(Request::Quit) => {
+                runner.session.close().await;
+                return Ok(0);
+            }
             Some(Request::Nothing) => {}
             Some(Request::Help) => session.output.data(HELP),
             Some(Request::Timing) => {
@@ -169,25 +209,20 @@ async fn prompt(session: &Session, stores: &Stores, at: Option<At>, timing: bool
             }
             Some(Request::Statement(statement)) => {
                 let began = Instant::now();
-                let mut context = session.context(snapshot);
-                context.cancel = tidemill_core::Cancellation::new();
-                let stop = context.cancel.clone();
+                let stop = Cancellation::new();
+                runner.session.renew(snapshot, stop.clone());
                 let interrupt = tokio::spawn(async move {
                     if tokio::signal::ctrl_c().await.is_ok() {
                         stop.cancel();
                     }
                 });
                 let mut out = std::io::BufWriter::new(std::io::stdout());
-                let result = query(stores, &statement, &context, Format::Text, &mut out).await;
+                let result = runner.run(&statement, Format::Text, &mut out).await;
                 let _ = out.flush();
                 drop(out);
                 interrupt.abort();
                 match result {
-                    Ok(rows) => {
-                        let time =
-                            if timing { format!(" in {}", exact(began)) } else { String::new() };
-                        session.output.say(format!("({}{time})", plural(rows, "row", "rows")));
-                    }
+                    Ok(said) => session.output.say(said.line(timing.then_some(began))),
                     Err(error) => session.output.err(crate::failure::text(&error)),
                 }
             }
@@ -233,19 +268,5 @@ fn describe(output: &Output, snapshot: &Snapshot, name: &str, default_schema: &s
     }
     if let RelationKind::View { sql } = &relation.kind {
         output.data(format!("\nview:\n{}", sql.trim()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statements_are_split_outside_of_quotes_and_comments() {
-        let text = "select ';' as a; -- one; two\nselect /* ; */ \"b;\" from t;\n\n-- end\n";
-        assert_eq!(
-            split_statements(text),
-            ["select ';' as a", "-- one; two\nselect /* ; */ \"b;\" from t"]
-        );
     }
 }

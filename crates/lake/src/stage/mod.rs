@@ -266,7 +266,8 @@ async fn stage_relation(inner: &Arc<Inner>, request: StageRequest) -> Result<Sta
             .collect(),
         _ => request.partition_by.clone(),
     };
-    let plan = Plan::new(inner, &request.relation, base, evolution, partition_by).await?;
+    let mut plan = Plan::new(inner, &request.relation, base, evolution, partition_by).await?;
+    plan.describe(&request.comments);
     match request.mode.clone() {
         WriteMode::Replace => plan.add_rows(inner, request, Kind::Replace, "replace").await,
         WriteMode::Append if plan.evolution.rewrite => plan.rewrite(inner, request).await,
@@ -347,6 +348,17 @@ impl Plan {
             metadata,
             protocol,
         })
+    }
+
+    /// Describes the table itself, when that is asked for.
+    fn describe(&mut self, comments: &[(String, String)]) {
+        let Some((_, text)) = comments.iter().find(|(name, _)| name.is_empty()) else { return };
+        let known =
+            self.metadata.as_ref().or(self.base.table.as_ref().map(|table| &table.metadata));
+        let Some(known) = known.filter(|known| known.description.as_ref() != Some(text)) else {
+            return;
+        };
+        self.metadata = Some(MetaData { description: Some(text.clone()), ..known.clone() });
     }
 
     /// A sink for rows of the table that are to come.
@@ -658,6 +670,7 @@ pub(crate) async fn stage_schema(
     let mut fields: Vec<Arc<Field>> = table.schema.fields().iter().cloned().collect();
     let mut column_changes = Vec::new();
     let mut rewrite = false;
+    let mut description = None;
     let missing = |column: &str| {
         Error::new(ErrorKind::NotFound, "the table has no such column")
             .with("relation", relation)
@@ -703,6 +716,19 @@ pub(crate) async fn stage_schema(
                 rewrite |= from != to;
                 column_changes.push(ColumnChange::Widened { column: name.clone(), from, to });
             }
+            SchemaChange::Comment { column: None, text } => description = Some(text.clone()),
+            SchemaChange::Comment { column: Some(name), text } => {
+                let index = fields
+                    .iter()
+                    .position(|field| field.name() == name)
+                    .ok_or_else(|| missing(name))?;
+                let mut metadata = fields[index].metadata().clone();
+                match text {
+                    Some(text) => metadata.insert("comment".to_owned(), text.clone()),
+                    None => metadata.remove("comment"),
+                };
+                fields[index] = Arc::new((*fields[index]).clone().with_metadata(metadata));
+            }
         }
     }
     let partition_by = table.metadata.partition_columns.clone();
@@ -724,13 +750,19 @@ pub(crate) async fn stage_schema(
     };
     let hash = base.hash.as_deref().and_then(hash::from_text);
     let removes = evolution.changes.iter().any(|change| !matches!(change, ColumnChange::Added(_)));
-    let plan = Plan::new(inner, relation, base, evolution, partition_by).await?;
+    let mut plan = Plan::new(inner, relation, base, evolution, partition_by).await?;
+    if let Some(description) = description {
+        let metadata = plan.metadata.get_or_insert_with(|| table.metadata.clone());
+        metadata.description = description;
+    }
     if rewrite {
         return plan.rewrite_all(inner, "schema").await;
     }
+    // A description changes no rows: what was made from them is still made from them.
+    let describes = changes.iter().all(|change| matches!(change, SchemaChange::Comment { .. }));
     plan.staged(Change {
-        kind: Kind::Exact,
-        operation: "schema",
+        kind: if describes { Kind::Compact } else { Kind::Exact },
+        operation: if describes { "comment" } else { "schema" },
         parameters: json!({}),
         added: Vec::new(),
         removed: Vec::new(),

@@ -426,13 +426,16 @@ impl Builder<'_> {
     }
 
     fn unknown_materialization(&mut self, what: &str, name: &str, merged: &Layer, draft: &Draft) {
-        let custom = ["default", "tidemill", "postgres"].iter().any(|adapter| {
+        let custom = ["tidemill", "postgres", "default"].iter().any(|adapter| {
             let full = format!("materialization_{name}_{adapter}");
-            self.world.macros.of_projects(&full, &draft.package.name, "").is_some()
+            self.world.macros.all().any(|(_, found)| **found.name() == *full)
         });
+        if custom {
+            return;
+        }
         let known = ["view", "table", "incremental", "ephemeral"];
         let place = merged.positions.get("materialized").unwrap_or(&draft.position);
-        let diagnostic = if custom || name == "materialized_view" {
+        let diagnostic = if name == "materialized_view" {
             Diagnostic::error(
                 "unsupported-materialization",
                 format!("{what}: the materialization `{name}` is not supported yet"),

@@ -16,6 +16,7 @@ const FILES: &[(&str, &str, &str)] = &[
     (INTERNAL, "<dbt>/names.sql", include_str!("dbt_names.sql")),
     (INTERNAL, "<dbt>/sql.sql", include_str!("dbt_sql.sql")),
     (INTERNAL, "<dbt>/statements.sql", include_str!("dbt_statements.sql")),
+    (INTERNAL, "<dbt>/materializations.sql", include_str!("dbt_materializations.sql")),
     ("dbt_utils", "<dbt_utils>/tests.sql", include_str!("dbt_utils_tests.sql")),
     ("dbt_utils", "<dbt_utils>/sql.sql", include_str!("dbt_utils_sql.sql")),
     (

@@ -6,8 +6,9 @@ use tidemill_core::RelationName;
 use tidemill_jinja::{Args, Error, Object, State, Value};
 
 use super::context::{Context, note_macro};
-use super::functions::{carried, query, relation_type};
+use super::functions::{carried, execute, relation_type};
 use super::relation::{ColumnObject, Relation, quoted};
+use super::warehouse::{Executed, RelationType};
 use crate::base::text_argument;
 
 /// The `adapter` of a template.
@@ -148,17 +149,39 @@ impl Adapter {
             "convert_type" => Ok(Value::from("text")),
             "parse_index" => Ok(Value::None),
             "get_incremental_strategy_macro" => {
-                Err(Error::user("incremental strategies that are macros are not supported"))
+                let strategy = args.get(1, "strategy").map(Value::to_string).unwrap_or_default();
+                let name = format!("get_incremental_{}_sql", strategy.replace('+', "_"));
+                let found =
+                    self.0.world.macros.by_name(&name, &self.0.subject.package, state.package());
+                found.map(Value::Macro).ok_or_else(|| {
+                    Error::user(format!("there is no incremental strategy `{strategy}`"))
+                        .with_hint(format!("a strategy of your own is a macro `{name}`"))
+                })
             }
-            "drop_schema" | "drop_relation" | "rename_relation" | "truncate_relation"
-            | "add_query"
-                if self.0.run().is_some() =>
-            {
-                Err(Error::user(format!(
-                    "`adapter.{name}` changes the lake, which templates cannot do"
-                ))
-                .with_hint("a model's materialization does all writing"))
+            "add_query" => self.add_query(args),
+            "create_schema" => Ok(Value::from("")),
+            "drop_schema" => {
+                let relation = relation_argument("drop_schema", args.get(0, "relation"))?;
+                let schema = relation.schema.clone().unwrap_or_default();
+                self.run_all(&format!("drop schema if exists {} cascade", quoted(&schema)))
             }
+            "drop_relation" => {
+                let relation = relation_argument("drop_relation", args.get(0, "relation"))?;
+                match self.known_kind(&relation)? {
+                    Some(kind) => self.run_all(&format!("drop {kind} {}", plain(&relation))),
+                    None => Ok(Value::from("")),
+                }
+            }
+            "truncate_relation" => {
+                let relation = relation_argument("truncate_relation", args.get(0, "relation"))?;
+                self.run_all(&format!("truncate table {}", plain(&relation)))
+            }
+            "rename_relation" => {
+                let from = relation_argument("rename_relation", args.get(0, "from_relation"))?;
+                let to = relation_argument("rename_relation", args.get(1, "to_relation"))?;
+                self.run_all(&format!("alter table {} rename to {}", plain(&from), plain(&to)))
+            }
+            "nice_connection_name" => Ok(Value::from("master")),
             // Nothing to be done: schemas come with their tables, and there is no cache.
             _ => Ok(Value::from("")),
         }
@@ -208,18 +231,44 @@ impl Adapter {
     }
 
     fn execute(&self, args: &Args) -> Result<Value, Error> {
-        let [sql, _, _, _] = args.bind("execute", ["sql", "auto_begin", "fetch", "limit"], 1)?;
+        let [sql, _, fetch, _] =
+            args.bind("execute", ["sql", "auto_begin", "fetch", "limit"], 1)?;
+        let fetches = fetch.is_some_and(|fetch| fetch.is_true());
         let sql = text_argument("execute", sql.as_ref())?;
         let Some(run) = self.0.run() else {
             return Ok(Value::tuple([Value::None, Value::None]));
         };
         let sql = sql.trim();
         if sql.is_empty() {
-            return Ok(Value::tuple([response(0), Value::None]));
+            return Ok(Value::tuple([response_of(&Executed::default()), Value::None]));
         }
-        let table = query(&self.0, run, sql)?;
-        let value = table.value();
-        Ok(Value::tuple([response(value.len().unwrap_or(0)), value]))
+        let (executed, table) = execute(&self.0, run, sql)?;
+        let value = match executed.is_write() && !fetches {
+            true => Value::None,
+            false => table.value(),
+        };
+        Ok(Value::tuple([response_of(&executed), value]))
+    }
+
+    /// `add_query(sql)`: the connection and the cursor, of which only the latter says something.
+    fn add_query(&self, args: &Args) -> Result<Value, Error> {
+        let sql = text_argument("add_query", args.get(0, "sql"))?;
+        self.run_all(&sql)?;
+        Ok(Value::tuple([Value::None, Value::None]))
+    }
+
+    /// Runs statements for what they do.
+    fn run_all(&self, sql: &str) -> Result<Value, Error> {
+        if let Some(run) = self.0.run() {
+            execute(&self.0, run, sql)?;
+        }
+        Ok(Value::from(""))
+    }
+
+    /// The kind of a relation that is there.
+    fn known_kind(&self, relation: &Relation) -> Result<Option<&'static str>, Error> {
+        let (Some(run), Some(name)) = (self.0.run(), relation.name()) else { return Ok(None) };
+        Ok(relation_type(&self.0, run, &name, true)?.map(RelationType::as_str))
     }
 
     fn get_relation(&self, args: &Args) -> Result<Value, Error> {
@@ -311,12 +360,90 @@ impl Adapter {
     }
 }
 
-fn response(rows: usize) -> Value {
-    Value::dict([
-        ("_message", Value::from(format!("SELECT {rows}"))),
-        ("code", Value::from("SELECT")),
-        ("rows_affected", Value::from(rows)),
-    ])
+/// What a statement came to: dbt's `AdapterResponse`, which is its message when it is written.
+pub(super) fn response(message: Value, code: Value, rows_affected: Value) -> Value {
+    Value::object(Response { message, code, rows_affected })
+}
+
+fn response_of(executed: &Executed) -> Value {
+    let message = match executed.rows_affected {
+        Some(rows) => format!("{} {rows}", executed.code),
+        None => executed.code.clone(),
+    };
+    let rows = executed.rows_affected.and_then(|rows| i64::try_from(rows).ok());
+    response(Value::from(message), Value::from(executed.code.as_str()), rows.into())
+}
+
+#[derive(Debug)]
+struct Response {
+    message: Value,
+    code: Value,
+    rows_affected: Value,
+}
+
+impl Response {
+    fn dict(&self) -> Value {
+        Value::dict([
+            ("_message", self.message.clone()),
+            ("code", self.code.clone()),
+            ("rows_affected", self.rows_affected.clone()),
+        ])
+    }
+}
+
+impl Object for Response {
+    fn type_name(&self) -> &str {
+        "AdapterResponse"
+    }
+
+    fn get_attr(&self, name: &str, _state: &State<'_>) -> Option<Value> {
+        self.dict().as_dict()?.get_str(name)
+    }
+
+    fn get_item(&self, key: &Value, _state: &State<'_>) -> Option<Value> {
+        self.dict().as_dict()?.get_str(key.as_str()?)
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        args: &Args,
+        state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        match name {
+            "to_dict" => Some(Ok(self.dict())),
+            "get" | "items" | "keys" | "values" => Some(self.dict().call_method(name, args, state)),
+            _ => None,
+        }
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["to_dict", "get", "items", "keys", "values"]
+    }
+
+    fn render(&self) -> String {
+        self.message.to_string()
+    }
+
+    fn to_json(&self) -> Option<Value> {
+        Some(self.dict())
+    }
+}
+
+fn relation_argument(method: &str, value: Option<&Value>) -> Result<Relation, Error> {
+    value
+        .and_then(|value| value.downcast::<Relation>())
+        .map(|relation| (*relation).clone())
+        .ok_or_else(|| Error::type_error(format!("adapter.{method} needs a relation")))
+}
+
+/// Schema and name in quotes, whatever the relation is told to show of itself.
+fn plain(relation: &Relation) -> String {
+    let name = quoted(relation.identifier.as_deref().unwrap_or_default());
+    match &relation.schema {
+        Some(schema) => format!("{}.{name}", quoted(schema)),
+        None => name,
+    }
 }
 
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use super::reads::QueryRead;
 use super::relation::{Api, Relation};
 use super::state::{Message, UnitTestState};
 use super::table::Table;
-use super::warehouse::RelationType;
+use super::warehouse::{Executed, RelationType};
 use crate::base::{DBT_VERSION, env_value, text_argument, var_value};
 use crate::environment::SECRET_PREFIX;
 use crate::manifest::{RefCall, SourceCall};
@@ -104,7 +104,13 @@ pub(super) fn lookup(context: &Arc<Context>, name: &str) -> Option<Value> {
         "submit_python_job" => unsupported("submit_python_job"),
         "adapter_macro" => unsupported("adapter_macro"),
         "context" => Value::object(Everything(context.clone())),
-        other => return run.and_then(|run| run.state.names.get(other)).map(Value::from),
+        other => {
+            let value = run.and_then(|run| run.state.names.get(other)).map(Value::from)?;
+            match other {
+                "results" => super::results::results(&value),
+                _ => value,
+            }
+        }
     })
 }
 
@@ -391,15 +397,25 @@ pub(super) fn relation_type(
     Ok(found)
 }
 
-/// Runs a query and notes it.
-pub(super) fn query(context: &Context, run: &Run, sql: &str) -> Result<Arc<Table>, Error> {
-    let table = run.state.warehouse.query(sql).map_err(carried)?;
-    let text = serde_json::to_string(&table).unwrap_or_default();
-    context.record().reads.queries.push(QueryRead {
-        sql: sql.to_owned(),
-        result: blake3::hash(text.as_bytes()).to_hex().to_string(),
-    });
-    Ok(Table::new(&table))
+/// Runs statements that may write. What is only asked is noted; what is written makes the render
+/// one that cannot be left out.
+pub(super) fn execute(
+    context: &Context,
+    run: &Run,
+    sql: &str,
+) -> Result<(Executed, Arc<Table>), Error> {
+    let executed = run.state.warehouse.execute(sql).map_err(carried)?;
+    if executed.is_write() {
+        context.record().reads.writes = true;
+    } else {
+        let text = serde_json::to_string(&executed.table).unwrap_or_default();
+        context.record().reads.queries.push(QueryRead {
+            sql: sql.to_owned(),
+            result: blake3::hash(text.as_bytes()).to_hex().to_string(),
+        });
+    }
+    let table = Table::new(&executed.table);
+    Ok((executed, table))
 }
 
 fn log(context: &Arc<Context>, args: &Args, _state: &mut State<'_>) -> Result<Value, Error> {
@@ -443,11 +459,11 @@ fn store_raw_result(
         ["name", "message", "code", "rows_affected", "agate_table"],
         1,
     )?;
-    let response = Value::dict([
-        ("_message", message.unwrap_or(Value::None)),
-        ("code", code.unwrap_or(Value::None)),
-        ("rows_affected", rows_affected.unwrap_or(Value::None)),
-    ]);
+    let response = super::adapter::response(
+        message.unwrap_or(Value::None),
+        code.unwrap_or(Value::None),
+        rows_affected.unwrap_or(Value::None),
+    );
     store(context, name.as_ref(), response, table)
 }
 

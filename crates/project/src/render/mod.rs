@@ -5,8 +5,10 @@ pub(crate) mod context;
 pub(crate) mod errors;
 mod functions;
 pub(crate) mod inject;
+mod materialize;
 mod reads;
 pub(crate) mod relation;
+mod results;
 mod state;
 mod table;
 mod warehouse;
@@ -20,7 +22,7 @@ use tidemill_jinja::{Args, Options, Source, State, Template, Value};
 
 pub use reads::{QueryRead, Reads};
 pub use state::{Message, RenderState, Rendered, UnitTestState};
-pub use warehouse::{CatalogColumn, NoWarehouse, QueryTable, RelationType, Warehouse};
+pub use warehouse::{CatalogColumn, Executed, NoWarehouse, QueryTable, RelationType, Warehouse};
 
 use crate::manifest::{GenericTest, Node, TestKind};
 use crate::project::Project;

@@ -63,6 +63,9 @@ pub struct Reads {
     /// Whether a random number was drawn.
     #[serde(skip_serializing_if = "is_false")]
     pub random: bool,
+    /// Whether a statement of it wrote to the lake.
+    #[serde(skip_serializing_if = "is_false")]
+    pub writes: bool,
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -77,7 +80,7 @@ impl Reads {
 
     /// Whether the text depends on something that is different each time.
     pub fn is_volatile(&self) -> bool {
-        self.run_started_at || self.invocation_id || self.clock || self.random
+        self.run_started_at || self.invocation_id || self.clock || self.random || self.writes
     }
 
     /// Adds what another render read (an inlined model's).
@@ -96,6 +99,7 @@ impl Reads {
         self.invocation_id |= other.invocation_id;
         self.clock |= other.clock;
         self.random |= other.random;
+        self.writes |= other.writes;
     }
 
     /// The reads as JSON with sorted keys: equal reads give equal text.

@@ -52,6 +52,29 @@ pub struct QueryTable {
     pub rows: Vec<Vec<Value>>,
 }
 
+/// What a statement of a template came to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Executed {
+    /// Its rows, if it gives some.
+    pub table: QueryTable,
+    /// What it was: `SELECT`, `INSERT`, `CREATE TABLE`, …
+    pub code: String,
+    /// Rows concerned, where that means something.
+    pub rows_affected: Option<u64>,
+}
+
+impl Executed {
+    /// A query that gave these rows.
+    pub fn of_rows(table: QueryTable) -> Self {
+        Executed { code: "SELECT".to_owned(), rows_affected: Some(table.rows.len() as u64), table }
+    }
+
+    /// Whether it is anything but a query.
+    pub fn is_write(&self) -> bool {
+        self.code != "SELECT"
+    }
+}
+
 /// What a render may ask of the lake. Called from the thread that renders; it may block.
 pub trait Warehouse: Send + Sync {
     /// Whether a relation exists, and what it is.
@@ -65,6 +88,11 @@ pub trait Warehouse: Send + Sync {
 
     /// Runs a query. Statements that write are refused.
     fn query(&self, sql: &str) -> Result<QueryTable>;
+
+    /// Runs statements that may write, where templates may do so; gives what the last one came to.
+    fn execute(&self, sql: &str) -> Result<Executed> {
+        Ok(Executed::of_rows(self.query(sql)?))
+    }
 }
 
 /// A lake in which nothing exists and which answers no query: for compiling without one.

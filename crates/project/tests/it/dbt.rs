@@ -43,8 +43,9 @@ fn what_was_compiled_stands_in_the_manifest() {
     };
     let written = written(&project, &meta);
     let written_nodes = written["nodes"].as_object().unwrap();
+    let operations = |id: &&String| !id.starts_with("operation.");
     assert!(
-        written_nodes.keys().eq(nodes.keys().map(|id| id.as_str())),
+        written_nodes.keys().filter(operations).eq(nodes.keys().map(|id| id.as_str())),
         "each node once, in order"
     );
     assert_eq!(written["nodes"][model.as_str()]["compiled_code"], "select 1");
@@ -106,7 +107,8 @@ fn every_node_is_what_dbt_makes_of_it() {
         }
     }
     for id in ours["nodes"].as_object().unwrap().keys() {
-        if !nodes.contains_key(id) {
+        // Those were left out of what was taken from dbt.
+        if !nodes.contains_key(id) && !id.starts_with("operation.") {
             differences.push(format!("{id} is not dbt's"));
         }
     }

@@ -1,0 +1,82 @@
+//! `tidemill run-operation`: calls a macro, whose statements may write.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value, json};
+use tidemill_core::{At, NodeOutcome, NodeStatus, TableStore, UniqueId};
+use tidemill_run::{RenderRequest, RunSummary, StatementSession};
+
+use crate::args::RunOperation;
+use crate::artifacts;
+use crate::renderer::ProjectRenderer;
+use crate::session::Session;
+
+pub(crate) async fn run(session: &Session, args: &RunOperation) -> Result<i32> {
+    let arguments = arguments(args.args.as_deref())?;
+    let stores = session.stores().await?;
+    let folder = session.target_path();
+    let renderer =
+        Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder.clone()).read_only());
+    let context = session.context(stores.lake.snapshot(At::Now).await?);
+    let statements = Arc::new(StatementSession::new(
+        stores.engine.clone(),
+        stores.lake.clone(),
+        context.clone(),
+    ));
+    let request = RenderRequest {
+        incremental: false,
+        full_refresh: false,
+        context,
+        batch: None,
+        statements: Some(statements.clone()),
+    };
+    let began = Instant::now();
+    let name = args.macro_name.clone();
+    let given = arguments.clone();
+    let outcome =
+        tokio::task::spawn_blocking(move || renderer.run_macro(&name, &given, &request)).await?;
+    statements.close().await;
+
+    let package = match args.macro_name.split_once('.') {
+        Some((package, _)) => package,
+        None => &session.manifest().settings.name,
+    };
+    let bare = args.macro_name.rsplit('.').next().unwrap_or_default();
+    let summary = RunSummary {
+        nodes: vec![NodeOutcome {
+            node: UniqueId::new(format!("macro.{package}.{bare}")),
+            name: bare.to_owned(),
+            kind: "operation".to_owned(),
+            status: if outcome.is_ok() { NodeStatus::Ok } else { NodeStatus::Error },
+            elapsed: began.elapsed(),
+            rows: None,
+            version: None,
+            batches: None,
+            message: outcome.as_ref().err().map(tidemill_core::Error::report),
+        }],
+        elapsed: began.elapsed(),
+        ..RunSummary::default()
+    };
+    let results = artifacts::run_results(
+        session.manifest(),
+        &summary,
+        &Default::default(),
+        &json!({"which": "run-operation", "macro": args.macro_name, "args": arguments}),
+        &session.run.to_string(),
+        &artifacts::timestamp(session.started),
+    );
+    artifacts::write(&folder, "run_results.json", &results)?;
+    session.write_manifest(&folder, Default::default())?;
+    outcome?;
+    Ok(0)
+}
+
+/// The macro's arguments, as YAML or JSON.
+fn arguments(text: Option<&str>) -> Result<Map<String, Value>> {
+    let Some(text) = text else { return Ok(Map::new()) };
+    tidemill_project::parse_vars(text)
+        .context("--args takes the macro's arguments as YAML or JSON: '{name: value}'")
+        .or_else(|error| if text.trim().is_empty() { Ok(Map::new()) } else { bail!(error) })
+}

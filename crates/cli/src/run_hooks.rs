@@ -1,0 +1,184 @@
+//! `on-run-start` and `on-run-end`: statements around all nodes of a run, as dbt runs them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+use tidemill_core::{At, NodeOutcome, NodeStatus, TableStore, UniqueId};
+use tidemill_project::Hook;
+use tidemill_run::{RenderRequest, RunSummary, StatementSession};
+
+use crate::output::{Mood, Output, seconds};
+use crate::renderer::ProjectRenderer;
+use crate::session::{Session, Stores};
+
+/// Which ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    Start,
+    End,
+}
+
+impl When {
+    fn as_str(self) -> &'static str {
+        match self {
+            When::Start => "on-run-start",
+            When::End => "on-run-end",
+        }
+    }
+}
+
+/// Runs the hooks of a project and its packages in order. The first that fails keeps those after it
+/// from running; what came of each is a result of the run.
+///
+/// # Errors
+/// When the lake cannot be read.
+pub(crate) async fn run(
+    session: &Session,
+    stores: &Stores,
+    renderer: &Arc<ProjectRenderer>,
+    when: When,
+    names: Map<String, Value>,
+) -> Result<Vec<NodeOutcome>> {
+    let manifest = session.manifest();
+    let hooks = match when {
+        When::Start => &manifest.on_run_start,
+        When::End => &manifest.on_run_end,
+    };
+    if hooks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let context = session.context(stores.lake.snapshot(At::Now).await?);
+    let statements = Arc::new(StatementSession::new(
+        stores.engine.clone(),
+        stores.lake.clone(),
+        context.clone(),
+    ));
+    let request = RenderRequest {
+        incremental: false,
+        full_refresh: false,
+        context,
+        batch: None,
+        statements: Some(statements.clone()),
+    };
+    let names = Arc::new(names);
+    let mut outcomes = Vec::new();
+    let mut failed = false;
+    for hook in hooks {
+        let index = hook.index.unwrap_or(0);
+        let name = format!("{}.{}.{index}", hook.package, when.as_str());
+        let began = Instant::now();
+        let (status, message) = if failed {
+            (NodeStatus::Skipped, Some(format!("{name} skipped")))
+        } else {
+            match perform(renderer, hook, &request, &names).await {
+                Ok(()) => (NodeStatus::Ok, Some(format!("{name} passed"))),
+                Err(error) => {
+                    failed = true;
+                    (NodeStatus::Error, Some(error.report()))
+                }
+            }
+        };
+        let outcome = NodeOutcome {
+            node: UniqueId::new(format!(
+                "operation.{package}.{package}-{when}-{index}",
+                package = hook.package,
+                when = when.as_str()
+            )),
+            name,
+            kind: "hook".to_owned(),
+            status,
+            elapsed: began.elapsed(),
+            rows: None,
+            version: None,
+            batches: None,
+            message,
+        };
+        tell(&session.output, &outcome);
+        outcomes.push(outcome);
+    }
+    statements.close().await;
+    Ok(outcomes)
+}
+
+async fn perform(
+    renderer: &Arc<ProjectRenderer>,
+    hook: &Hook,
+    request: &RenderRequest,
+    names: &Arc<Map<String, Value>>,
+) -> tidemill_core::Result<()> {
+    let (renderer, hook) = (renderer.clone(), hook.clone());
+    let (request, names) = (request.clone(), names.clone());
+    let done = tokio::task::spawn_blocking(move || renderer.run_hook(&hook, &request, names)).await;
+    done.unwrap_or_else(|panic| {
+        Err(tidemill_core::Error::new(tidemill_core::ErrorKind::Internal, "a hook has panicked")
+            .because(panic))
+    })
+}
+
+fn tell(output: &Output, outcome: &NodeOutcome) {
+    if output.json {
+        output.data(json!({"event": "hook_finished", "name": outcome.name,
+            "status": outcome.status, "message": outcome.message, "format": 1}));
+        return;
+    }
+    let (word, mood) = match outcome.status {
+        NodeStatus::Ok => ("ok", Mood::Good),
+        NodeStatus::Skipped => ("skip", Mood::Quiet),
+        _ => ("error", Mood::Bad),
+    };
+    let mut line = format!(
+        "  {}  {}  {:>6}",
+        output.paint(mood, &format!("{word:<5}")),
+        outcome.name,
+        seconds(outcome.elapsed)
+    );
+    if mood == Mood::Bad {
+        let message = outcome.message.as_deref().unwrap_or_default();
+        line.push_str(&format!("  {}", message.replace('\n', "\n         ")));
+        output.err(line);
+    } else {
+        output.say(line);
+    }
+}
+
+/// What `on-run-end` hooks know of the run: `results`, `schemas` and `database_schemas`. `results`
+/// are those of `run_results.json`, each with its node.
+pub(crate) fn end_names(
+    session: &Session,
+    summary: &RunSummary,
+    run_results: &Value,
+) -> Map<String, Value> {
+    let manifest = session.manifest();
+    let mut results = Vec::new();
+    for result in run_results.get("results").and_then(Value::as_array).into_iter().flatten() {
+        let id = result.get("unique_id").and_then(Value::as_str).unwrap_or_default();
+        let Some(node) = manifest.node(&UniqueId::new(id)) else { continue };
+        let mut result = result.clone();
+        result["node"] = tidemill_project::node_json(node);
+        results.push(result);
+    }
+    let mut places: Vec<(String, String)> = summary
+        .nodes
+        .iter()
+        .filter(|outcome| {
+            !matches!(
+                outcome.status,
+                NodeStatus::Error | NodeStatus::Fail | NodeStatus::Skipped | NodeStatus::Cancelled
+            )
+        })
+        .filter_map(|outcome| manifest.node(&outcome.node))
+        .filter(|node| node.is_relational())
+        .map(|node| (node.database.clone(), node.schema.clone()))
+        .collect();
+    places.sort();
+    places.dedup();
+    let mut schemas: Vec<&String> = places.iter().map(|(_, schema)| schema).collect();
+    schemas.dedup();
+    Map::from_iter([
+        ("schemas".to_owned(), json!(schemas)),
+        ("database_schemas".to_owned(), json!(places)),
+        ("results".to_owned(), Value::Array(results)),
+    ])
+}

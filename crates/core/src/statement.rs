@@ -1,0 +1,107 @@
+//! What one SQL statement asks for, as plain values: the engine reads the text, whoever has the
+//! lake performs it.
+
+use crate::{RelationName, SchemaChange};
+
+/// One statement, decided against one state of the lake: names are resolved, columns are known, and
+/// what is there already (or is not) was looked at. Performing it means running the queries in it
+/// and handing their rows to the [`crate::TableStore`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Statement {
+    /// It only reads: [`crate::Engine::query`] runs it.
+    Query,
+    /// There is nothing to be done (`begin`, `create schema`, `drop table if exists` of none).
+    Nothing {
+        /// What it was, for example `BEGIN`.
+        tag: String,
+    },
+    /// A table is made from a query's rows. Whatever has its name is replaced.
+    CreateTable {
+        /// The table.
+        relation: RelationName,
+        /// The query.
+        rows: String,
+        /// Whether it goes with the session that makes it.
+        temporary: bool,
+        /// Descriptions of columns.
+        comments: Vec<(String, String)>,
+    },
+    /// A view is made or replaced.
+    CreateView {
+        /// The view.
+        relation: RelationName,
+        /// Its query.
+        sql: String,
+        /// Whether it goes with the session that makes it.
+        temporary: bool,
+    },
+    /// Relations are removed.
+    Drop {
+        /// For example `DROP TABLE`.
+        tag: String,
+        /// Which.
+        relations: Vec<RelationName>,
+    },
+    /// Rows are added.
+    Insert {
+        /// The table.
+        relation: RelationName,
+        /// A query that gives them, with the table's columns in its order and types.
+        rows: String,
+    },
+    /// A table gets other rows (`update`, `delete`, `merge`).
+    Rewrite {
+        /// For example `UPDATE`.
+        tag: String,
+        /// The table.
+        relation: RelationName,
+        /// A query that gives all rows that the table has afterwards.
+        rows: String,
+        /// A query that gives one number: how many rows it concerns. None: nothing is written.
+        concerned: Option<String>,
+        /// Two queries that give one number each, the same one: otherwise one row would be changed
+        /// by several others.
+        once: Option<(String, String)>,
+    },
+    /// Tables lose all of their rows.
+    Truncate {
+        /// Which.
+        relations: Vec<RelationName>,
+    },
+    /// A relation gets another name.
+    Rename {
+        /// For example `ALTER TABLE`.
+        tag: String,
+        /// Its name until now.
+        relation: RelationName,
+        /// Its name from now on.
+        to: RelationName,
+    },
+    /// A table gets other columns, or comments.
+    Change {
+        /// For example `ALTER TABLE` or `COMMENT`.
+        tag: String,
+        /// The table, or for comments alone a view.
+        relation: RelationName,
+        /// What changes.
+        changes: Vec<SchemaChange>,
+    },
+    /// Privileges are given or taken. They are recorded with the relations.
+    Grant {
+        /// Whether they are taken.
+        revoke: bool,
+        /// On which relations.
+        relations: Vec<RelationName>,
+        /// Which, in lower case: `select`, `insert`, `all`.
+        privileges: Vec<String>,
+        /// To whom.
+        grantees: Vec<String>,
+    },
+}
+
+impl Statement {
+    /// Whether performing it can change the lake.
+    pub fn writes(&self) -> bool {
+        !matches!(self, Statement::Query | Statement::Nothing { .. })
+    }
+}

@@ -1,0 +1,123 @@
+//! Materializations and incremental strategies that a project writes in Jinja.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use tidemill_core::{Diagnostic, Diagnostics, RelationName, UniqueId};
+use tidemill_jinja::{Args, State, Value};
+
+use super::context::{Context, ContextHost};
+use super::relation::{ColumnObject, Relation};
+use super::{described, errors, finish};
+use crate::manifest::Node;
+use crate::project::Project;
+use crate::{RelationType, RenderState, Rendered};
+
+impl Project {
+    /// Calls the macro that materializes a model with the model's query; its statements go to the
+    /// warehouse of the state. Gives what it said, and the relations that it says it made.
+    pub fn materialize(
+        &self,
+        id: &UniqueId,
+        sql: &str,
+        state: &RenderState,
+    ) -> Result<(Rendered, Vec<RelationName>), Diagnostics> {
+        let node = self.find(id)?;
+        let found = self.manifest().materialization_macro(node).unwrap_or_default();
+        let (value, rendered) = self.call_for(node, found, sql, Vec::new(), state)?;
+        let relations = value
+            .as_dict()
+            .and_then(|dict| dict.get_str("relations"))
+            .and_then(|relations| relations.to_items())
+            .unwrap_or_default();
+        let relations = relations
+            .iter()
+            .filter_map(|relation| relation.downcast::<Relation>()?.name())
+            .collect();
+        Ok((rendered, relations))
+    }
+
+    /// The statements of an incremental strategy that is a macro, for new rows that are in a
+    /// relation of their own.
+    pub fn increment(
+        &self,
+        id: &UniqueId,
+        strategy: &str,
+        rows: &RelationName,
+        state: &RenderState,
+    ) -> Result<Rendered, Diagnostics> {
+        let node = self.find(id)?;
+        let database = &self.world().target.database;
+        let target = Relation {
+            kind: Some(RelationType::Table),
+            ..Relation::new(&node.database, &node.schema, &node.alias)
+        };
+        let columns = state
+            .warehouse
+            .columns(&node.relation())
+            .map_err(|error| Diagnostics::from_iter([Diagnostic::error("lake", error.report())]))?;
+        let columns = columns.unwrap_or_default();
+        let config = |key: &str| node.config.all.get(key).map(Value::from).unwrap_or(Value::None);
+        let arguments = Value::dict([
+            ("target_relation", target.value()),
+            ("temp_relation", Relation::of_name(database, rows, RelationType::Table).value()),
+            ("unique_key", config("unique_key")),
+            (
+                "dest_columns",
+                Value::list(columns.iter().map(|column| ColumnObject::of(column).value())),
+            ),
+            ("incremental_predicates", config("incremental_predicates")),
+        ]);
+        let packages = [&self.manifest().settings.name, &node.package_name];
+        let found = packages
+            .iter()
+            .map(|package| format!("macro.{package}.{strategy}"))
+            .find(|id| self.manifest().macros.contains_key(id))
+            .unwrap_or_default();
+        let (value, rendered) = self.call_for(node, &found, "", vec![arguments], state)?;
+        Ok(Rendered { sql: value.to_string(), ..rendered })
+    }
+
+    /// Calls a macro, by its id, in the context of a node.
+    fn call_for(
+        &self,
+        node: &Node,
+        id: &str,
+        sql: &str,
+        arguments: Vec<Value>,
+        state: &RenderState,
+    ) -> Result<(Value, Rendered), Diagnostics> {
+        let missing = || {
+            let message = format!("{}: its macro is not there", described(node));
+            Diagnostics::from_iter([Diagnostic::error("unknown-macro", message)])
+        };
+        let (package, name) =
+            id.strip_prefix("macro.").and_then(|id| id.split_once('.')).ok_or_else(missing)?;
+        let found = self.world().macros.in_package(package, name).ok_or_else(missing)?;
+        let mut context = self.context_of(node, state);
+        context.locals = locals(node, sql);
+        let context = Arc::new(context);
+        let host = ContextHost { context: context.clone() };
+        let mut running = State::new(&host, found.package().clone(), Default::default());
+        let value = found
+            .call(&Args::new(arguments, []), &mut running)
+            .map_err(|error| errors::diagnostics(&error, &described(node)))?;
+        Ok((value, finish(Context::take_record(&context), String::new())))
+    }
+}
+
+/// The query, in the places where macros look for it.
+fn locals(node: &Node, sql: &str) -> HashMap<String, Value> {
+    let mut model = crate::artifact::node_json(node);
+    if let Json::Object(fields) = &mut model {
+        fields.insert("compiled".to_owned(), true.into());
+        fields.insert("compiled_code".to_owned(), sql.into());
+        fields.insert("compiled_sql".to_owned(), sql.into());
+    }
+    HashMap::from([
+        ("sql".to_owned(), Value::from(sql)),
+        ("compiled_code".to_owned(), Value::from(sql)),
+        ("model".to_owned(), Value::from(&model)),
+    ])
+}

@@ -1,0 +1,70 @@
+//! Results of nodes as hooks at the end of a run see them.
+
+use tidemill_jinja::{Args, Error, Object, State, Value};
+
+/// A value with fields, which can also be had as a dict: dbt's `RunResult` and its node.
+#[derive(Debug)]
+pub(crate) struct Fields(Value);
+
+/// `results`: each with its fields, its node among them.
+pub(crate) fn results(value: &Value) -> Value {
+    Value::list(value.items().unwrap_or_default().into_iter().map(fields))
+}
+
+fn fields(value: Value) -> Value {
+    Value::object(Fields(value))
+}
+
+impl Fields {
+    fn field(&self, name: &str) -> Option<Value> {
+        let value = self.0.as_dict()?.get_str(name)?;
+        Some(if name == "node" { fields(value) } else { value })
+    }
+}
+
+impl Object for Fields {
+    fn type_name(&self) -> &str {
+        "RunResult"
+    }
+
+    fn get_attr(&self, name: &str, _state: &State<'_>) -> Option<Value> {
+        self.field(name)
+    }
+
+    fn get_item(&self, key: &Value, _state: &State<'_>) -> Option<Value> {
+        self.field(key.as_str()?)
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        args: &Args,
+        state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        match name {
+            "to_dict" => Some(Ok(self.0.clone())),
+            "get" | "items" | "keys" | "values" => self.0.call_method(name, args, state).into(),
+            _ => None,
+        }
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["to_dict", "get", "items", "keys", "values"]
+    }
+
+    fn iterate(&self) -> Option<Vec<Value>> {
+        self.0.as_dict().map(|dict| dict.keys())
+    }
+
+    fn is_mapping(&self) -> bool {
+        true
+    }
+
+    fn repr(&self) -> String {
+        self.0.repr()
+    }
+
+    fn to_json(&self) -> Option<Value> {
+        Some(self.0.clone())
+    }
+}
