@@ -516,6 +516,15 @@ impl Warehouse for LakeForTemplates {
         Ok(found.into_iter().collect())
     }
 
+    fn schemas(&self) -> Result<Vec<String>> {
+        let context = self.seen();
+        let names = context.snapshot.relations.keys().map(|name| name.schema().to_owned());
+        let mut schemas: Vec<String> = names.collect();
+        // The relations are in order of their schemas.
+        schemas.dedup();
+        Ok(schemas)
+    }
+
     fn query(&self, sql: &str) -> Result<QueryTable> {
         self.wait(async { read_all(self.engine.query(sql, &self.seen()).await?).await })
     }

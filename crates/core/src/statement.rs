@@ -100,6 +100,22 @@ pub enum Statement {
 }
 
 impl Statement {
+    /// The relations that it changes.
+    pub fn targets(&self) -> Vec<RelationName> {
+        match self {
+            Statement::Query | Statement::Nothing { .. } => Vec::new(),
+            Statement::CreateTable { relation, .. }
+            | Statement::CreateView { relation, .. }
+            | Statement::Insert { relation, .. }
+            | Statement::Rewrite { relation, .. }
+            | Statement::Change { relation, .. } => vec![relation.clone()],
+            Statement::Rename { relation, to, .. } => vec![relation.clone(), to.clone()],
+            Statement::Drop { relations, .. }
+            | Statement::Truncate { relations }
+            | Statement::Grant { relations, .. } => relations.clone(),
+        }
+    }
+
     /// Whether performing it can change the lake.
     pub fn writes(&self) -> bool {
         !matches!(self, Statement::Query | Statement::Nothing { .. })

@@ -162,8 +162,8 @@ fn document(
         "groups": groups_json(manifest),
         "selectors": manifest.settings.selectors,
         "disabled": disabled,
-        "parent_map": edges(&manifest.parents),
-        "child_map": edges(&manifest.children),
+        "parent_map": edges(manifest, &manifest.parents),
+        "child_map": edges(manifest, &manifest.children),
         "group_map": group_map(manifest),
         "saved_queries": {},
         "semantic_models": {},
@@ -564,9 +564,12 @@ fn group_map(manifest: &Manifest) -> Value {
     Value::Object(map)
 }
 
-fn edges(map: &indexmap::IndexMap<UniqueId, Vec<UniqueId>>) -> Value {
-    let map: Map<String, Value> =
+fn edges(manifest: &Manifest, map: &indexmap::IndexMap<UniqueId, Vec<UniqueId>>) -> Value {
+    let mut map: Map<String, Value> =
         map.iter().map(|(id, others)| (id.to_string(), json!(others))).collect();
+    for (id, _) in operations(manifest, 0.0) {
+        map.insert(id, json!([]));
+    }
     Value::Object(map)
 }
 

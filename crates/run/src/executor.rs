@@ -25,7 +25,7 @@ use crate::unit::{Phase, Product, Unit};
 use crate::unit_test::UnitTested;
 use crate::{
     CheckOutcome, Doers, HookTime, LoadRequest, PublishMode, RenderRequest, Rendered, RunOptions,
-    RunSummary, StatementSession,
+    RunSummary, StatementSession, WriteLocks,
 };
 
 /// Does all of the work.
@@ -98,6 +98,7 @@ pub(crate) struct Shared {
     ends: Mutex<BTreeMap<UniqueId, End>>,
     /// Sessions of nodes that are built and not published yet.
     sessions: Mutex<BTreeMap<UniqueId, Arc<StatementSession>>>,
+    locks: Arc<WriteLocks>,
     late: Mutex<BTreeMap<UniqueId, BTreeSet<UniqueId>>>,
     /// The checks that each node sees to: those that it is the first gate of.
     own_checks: BTreeMap<UniqueId, Vec<CheckId>>,
@@ -152,6 +153,7 @@ impl Shared {
             stopped: Mutex::default(),
             ends: Mutex::default(),
             sessions: Mutex::default(),
+            locks: Arc::default(),
             late: Mutex::default(),
             work,
             doers,
@@ -346,6 +348,7 @@ impl Shared {
         let publisher = self.publisher.clone();
         StatementSession::new(self.doers.engine.clone(), self.doers.store.clone(), context)
             .listening(Arc::new(move |snapshot| publisher.remember(snapshot)))
+            .sharing(self.locks.clone())
     }
 
     fn keep_session(&self, node: &UniqueId, session: Arc<StatementSession>, built: bool) {

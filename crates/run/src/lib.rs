@@ -40,4 +40,4 @@ pub use options::{CheckOutcome, PublishMode, RunOptions, RunSummary};
 pub use ports::{
     Doers, HookTime, LoadRequest, Loaded, Loader, RenderRequest, Rendered, Renderer, UnitTestCase,
 };
-pub use statements::{PublishListener, StatementSession, split_statements};
+pub use statements::{PublishListener, StatementSession, WriteLocks, split_statements};

@@ -5,7 +5,7 @@
 //! again from the new state. What is temporary is staged and never published: it is an overlay of
 //! its session and goes with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
@@ -16,9 +16,34 @@ use tidemill_core::{
     PublishMeta, QueryContext, RelationKind, RelationName, Result, SchemaChange, Snapshot,
     StageRequest, Staged, Statement, StatementOutcome, TableStore, WriteMode,
 };
+use tokio::sync::OwnedMutexGuard;
 
 /// How often a statement is tried when other writers come first.
 const ATTEMPTS: usize = 20;
+
+/// Keeps statements of one process that change the same relation from meeting each other: with an
+/// audit table that every model of a run updates, hardly any of them would come through otherwise.
+#[derive(Debug, Default)]
+pub struct WriteLocks(Mutex<BTreeMap<RelationName, Arc<tokio::sync::Mutex<()>>>>);
+
+impl WriteLocks {
+    /// Waits until nobody else changes these.
+    async fn lock(&self, mut relations: Vec<RelationName>) -> Vec<OwnedMutexGuard<()>> {
+        // In one order, so that two who want several never wait for each other.
+        relations.sort();
+        relations.dedup();
+        let locks: Vec<Arc<tokio::sync::Mutex<()>>> = {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let locks = relations.into_iter().map(|name| known.entry(name).or_default().clone());
+            locks.collect()
+        };
+        let mut guards = Vec::with_capacity(locks.len());
+        for lock in locks {
+            guards.push(lock.lock_owned().await);
+        }
+        guards
+    }
+}
 
 /// Hears of every state that a session publishes.
 pub type PublishListener = Arc<dyn Fn(&Snapshot) + Send + Sync>;
@@ -28,6 +53,7 @@ pub struct StatementSession {
     engine: Arc<dyn Engine>,
     store: Arc<dyn TableStore>,
     listener: Option<PublishListener>,
+    locks: Arc<WriteLocks>,
     state: Mutex<State>,
     /// One statement at a time.
     turn: tokio::sync::Mutex<()>,
@@ -62,6 +88,7 @@ impl StatementSession {
             engine,
             store,
             listener: None,
+            locks: Arc::default(),
             state: Mutex::new(State {
                 context,
                 temporary: BTreeSet::new(),
@@ -77,6 +104,13 @@ impl StatementSession {
     #[must_use]
     pub fn listening(mut self, listener: PublishListener) -> Self {
         self.listener = Some(listener);
+        self
+    }
+
+    /// Shares its locks with other sessions of the process.
+    #[must_use]
+    pub fn sharing(mut self, locks: Arc<WriteLocks>) -> Self {
+        self.locks = locks;
         self
     }
 
@@ -164,6 +198,7 @@ impl StatementSession {
                 return Ok(StatementOutcome::Rows(self.engine.query(sql, &context).await?));
             }
             // A write is decided on the newest state.
+            let _locks = self.locks.lock(statement.targets()).await;
             if statement.writes() || matches!(statement, Statement::Nothing { .. }) {
                 let newest = self.store.snapshot(At::Now).await?;
                 if newest.entry > context.snapshot.entry {

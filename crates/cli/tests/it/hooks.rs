@@ -64,6 +64,22 @@ fn checks_see_what_a_post_hook_made_of_the_model() {
 }
 
 #[test]
+fn models_that_all_update_one_table_wait_for_each_other() {
+    let sandbox = project(
+        "on-run-start: create table if not exists main.jobs (model varchar, state varchar)\n\
+         models: {shop: {+materialized: table, \
+         +pre-hook: \"insert into main.jobs values ('{{ this.name }}', 'running')\", \
+         +post-hook: \"update main.jobs set state = 'done' where model = '{{ this.name }}'\"}}\n",
+        &[],
+    );
+    for model in 0..16 {
+        sandbox.write(&format!("models/m{model}.sql"), format!("select {model} as id"));
+    }
+    sandbox.run(&["build", "--threads", "8"]).ok().says("16 built");
+    assert_eq!(sandbox.rows("select state, count(*) from jobs group by 1"), ["done,16"]);
+}
+
+#[test]
 fn a_hook_that_fails_keeps_its_model_from_being_published() {
     let sandbox = Sandbox::new(&[
         (

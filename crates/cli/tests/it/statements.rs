@@ -26,6 +26,13 @@ fn tables_are_made_filled_changed_and_dropped() {
         sandbox.rows("select * from shop.items order by id"),
         ["1,PEN,3.00,2026-01-01", "3,hat,,"]
     );
+    sandbox
+        .run(&["sql", "insert into shop.items (id, name) values ((select max(id) + 1 from shop.items), 'x'), (9, 'y')"])
+        .ok();
+    sandbox
+        .run(&["sql", "delete from shop.items where id in (4, 9) and name in ('x', 'y')"])
+        .ok()
+        .says("2 rows");
     sandbox.run(&["sql", "insert into shop.items (nam) values ('x')"]).fails_with(1).says("nam");
     sandbox.run(&["sql", "insert into shop.items values ('x')"]).fails_with(1).says("x");
     sandbox.run(&["sql", "create table shop.items (id int)"]).fails_with(1).says("already");

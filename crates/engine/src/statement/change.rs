@@ -1,14 +1,17 @@
 //! `insert`, `update` and `delete`.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, BinaryOperator, Delete, Expr, FromTable, Insert, ObjectName,
-    ObjectNamePart, TableObject, TableWithJoins, Update, UpdateTableFromKind,
+    ObjectNamePart, Query, SetExpr, TableObject, TableWithJoins, Update, UpdateTableFromKind,
+    visit_expressions,
 };
-use tidemill_core::{Error, ErrorKind, Result, Statement};
+use tidemill_core::arrow_schema::Field;
+use tidemill_core::{Error, ErrorKind, RelationName, Result, Statement};
 
-use super::target::{Names, Target, assigned, column_of, quoted};
+use super::target::{Names, Target, assigned, column_of, quoted, quoted_relation};
 use super::unsupported;
 use crate::engine::EmbeddedEngine;
 
@@ -50,7 +53,7 @@ pub(crate) async fn insert(
     };
     let relation = names.relation(name)?;
     let schema = names.table(&relation)?;
-    let query = source.to_string();
+    let query = rows_with_queries(source).unwrap_or_else(|| source.to_string());
     let found = engine.columns(&query, names.context).await?.fields().len();
     let columns: Vec<String> = if insert.columns.is_empty() {
         if found > schema.fields().len() {
@@ -96,7 +99,7 @@ pub(crate) async fn insert(
                     let value = format!("\"__new\".\"c{index}\"");
                     format!("{} as {name}", assigned(&value, field.data_type()))
                 }
-                None => format!("{} as {name}", assigned("null", field.data_type())),
+                None => format!("{} as {name}", nothing(&relation, field)),
             }
         })
         .collect();
@@ -104,6 +107,45 @@ pub(crate) async fn insert(
     let rows =
         format!("select {} from ({query}) as \"__new\"({})", list.join(", "), places.join(", "));
     Ok(Statement::Insert { relation, rows })
+}
+
+/// NULL in the type of a column.
+fn nothing(relation: &RelationName, field: &Field) -> String {
+    match field.data_type().is_nested() {
+        false => assigned("null", field.data_type()),
+        // Such a type has no name in SQL: it is that of the column.
+        true => {
+            format!(
+                "(select {} from {} where false)",
+                quoted(field.name()),
+                quoted_relation(relation)
+            )
+        }
+    }
+}
+
+/// `values (1, (select …))` as a `select` for each row: the engine computes rows of `values` before
+/// anything is read.
+fn rows_with_queries(source: &Query) -> Option<String> {
+    let SetExpr::Values(values) = source.body.as_ref() else { return None };
+    let reads = |expr: &Expr| {
+        visit_expressions(expr, |inner| match inner {
+            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        })
+        .is_break()
+    };
+    if source.with.is_some() || !values.rows.iter().any(|row| row.iter().any(reads)) {
+        return None;
+    }
+    let selects = values.rows.iter().map(|row| {
+        let places = row.iter().enumerate();
+        let list = places.map(|(place, value)| format!("{} as \"c{place}\"", value_of(value)));
+        format!("select {}", list.collect::<Vec<_>>().join(", "))
+    });
+    Some(selects.collect::<Vec<_>>().join(" union all "))
 }
 
 /// Assignments by column, as SQL.

@@ -8,6 +8,7 @@ use tidemill_jinja::{Args, Error, Object, State, Value};
 use super::context::{Context, note_macro};
 use super::functions::{carried, execute, relation_type};
 use super::relation::{ColumnObject, Relation, quoted};
+use super::table::pairs_of;
 use super::warehouse::{Executed, RelationType};
 use crate::base::text_argument;
 
@@ -140,8 +141,12 @@ impl Adapter {
                 let Some(run) = self.0.run() else { return Ok(Value::from(false)) };
                 Ok(Value::from(relation_type(&self.0, run, &name, true)?.is_some()))
             }
-            "list_schemas" => Ok(Value::list([])),
-            "standardize_grants_dict" => Ok(Value::dict::<&str>([])),
+            "list_schemas" => {
+                let Some(run) = self.0.run() else { return Ok(Value::list([])) };
+                let schemas = run.state.warehouse.schemas().map_err(carried)?;
+                Ok(Value::list(schemas.iter().map(|schema| Value::from(schema.as_str()))))
+            }
+            "standardize_grants_dict" => Ok(grants(args.get(0, "grants_table"))),
             "render_raw_columns_constraints" | "render_raw_model_constraints" => {
                 Ok(Value::list([]))
             }
@@ -428,6 +433,16 @@ impl Object for Response {
     fn to_json(&self) -> Option<Value> {
         Some(self.dict())
     }
+}
+
+/// A table of `grantee` and `privilege_type` as privilege → names.
+fn grants(table: Option<&Value>) -> Value {
+    let mut grants: indexmap::IndexMap<String, Vec<Value>> = indexmap::IndexMap::new();
+    let pairs = table.map(|table| pairs_of(table, ["grantee", "privilege_type"]));
+    for [grantee, privilege] in pairs.unwrap_or_default() {
+        grants.entry(privilege).or_default().push(Value::from(grantee));
+    }
+    Value::dict(grants.iter().map(|(name, names)| (name.as_str(), Value::list(names.clone()))))
 }
 
 fn relation_argument(method: &str, value: Option<&Value>) -> Result<Relation, Error> {

@@ -206,6 +206,7 @@ impl Object for Relation {
             "CTE" => Value::from("cte"),
             "External" => Value::from("external"),
             "MaterializedView" => Value::from("materialized_view"),
+            "Function" => Value::from("function"),
             "quote_policy" => Self::policy_value(self.quote),
             "include_policy" => Self::policy_value(self.include),
             "quote_character" => Value::from("\""),
@@ -277,7 +278,14 @@ impl Object for Relation {
                     }))
                 })
             }
-            "render" => Ok(Value::from(self.sql())),
+            "render" | "render_limited" => Ok(Value::from(self.sql())),
+            // What a snapshot's id is made of.
+            "scd_args" => {
+                let key = args.get(0, "primary_key").cloned().unwrap_or(Value::None);
+                let mut parts = key.to_items().unwrap_or_else(|| vec![key]);
+                parts.extend(args.get(1, "updated_at").cloned());
+                Ok(Value::list(parts))
+            }
             "create" => Relation::create(args, self.database.as_deref().unwrap_or_default()),
             _ => return None,
         })
@@ -295,6 +303,8 @@ impl Object for Relation {
             "add_ephemeral_prefix",
             "matches",
             "render",
+            "render_limited",
+            "scd_args",
             "create",
         ]
     }

@@ -447,6 +447,15 @@ impl Object for Row {
     }
 }
 
+/// The values of two columns of a table value, row by row, as text; nothing for anything else.
+pub(super) fn pairs_of(value: &Value, columns: [&str; 2]) -> Vec<[String; 2]> {
+    let Some(TableObject(table)) = value.downcast::<TableObject>() else { return Vec::new() };
+    let (Some(left), Some(right)) = (table.position(columns[0]), table.position(columns[1])) else {
+        return Vec::new();
+    };
+    table.rows.iter().map(|row| [row[left].to_string(), row[right].to_string()]).collect()
+}
+
 /// The rows of a table value as tuples; an empty list for anything else.
 pub(super) fn data_of(value: &Value) -> Value {
     match value.downcast::<TableObject>() {

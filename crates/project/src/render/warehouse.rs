@@ -86,6 +86,11 @@ pub trait Warehouse: Send + Sync {
     /// The relations of a schema, by name.
     fn relations(&self, schema: &str) -> Result<Vec<(RelationName, RelationType)>>;
 
+    /// The schemas in which something is, in order.
+    fn schemas(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Runs a query. Statements that write are refused.
     fn query(&self, sql: &str) -> Result<QueryTable>;
 
