@@ -5,7 +5,11 @@
 //! again from the new state. What is temporary is staged and never published: it is an overlay of
 //! its session and goes with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod locks;
+mod record;
+mod split;
+
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
@@ -16,34 +20,14 @@ use tidemill_core::{
     PublishMeta, QueryContext, RelationKind, RelationName, Result, SchemaChange, Snapshot,
     StageRequest, Staged, Statement, StatementOutcome, TableStore, WriteMode,
 };
-use tokio::sync::OwnedMutexGuard;
+
+use record::{described, granted, only_comments};
+
+pub use locks::WriteLocks;
+pub use split::split_statements;
 
 /// How often a statement is tried when other writers come first.
 const ATTEMPTS: usize = 20;
-
-/// Keeps statements of one process that change the same relation from meeting each other: with an
-/// audit table that every model of a run updates, hardly any of them would come through otherwise.
-#[derive(Debug, Default)]
-pub struct WriteLocks(Mutex<BTreeMap<RelationName, Arc<tokio::sync::Mutex<()>>>>);
-
-impl WriteLocks {
-    /// Waits until nobody else changes these.
-    async fn lock(&self, mut relations: Vec<RelationName>) -> Vec<OwnedMutexGuard<()>> {
-        // In one order, so that two who want several never wait for each other.
-        relations.sort();
-        relations.dedup();
-        let locks: Vec<Arc<tokio::sync::Mutex<()>>> = {
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let locks = relations.into_iter().map(|name| known.entry(name).or_default().clone());
-            locks.collect()
-        };
-        let mut guards = Vec::with_capacity(locks.len());
-        for lock in locks {
-            guards.push(lock.lock_owned().await);
-        }
-        guards
-    }
-}
 
 /// Hears of every state that a session publishes.
 pub type PublishListener = Arc<dyn Fn(&Snapshot) + Send + Sync>;
@@ -647,160 +631,4 @@ fn done(tag: impl Into<String>, rows: Option<u64>) -> StatementOutcome {
 fn quoted(relation: &RelationName) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
     format!("{}.{}", quoted(relation.schema()), quoted(relation.name()))
-}
-
-fn only_comments(changes: &[SchemaChange]) -> bool {
-    changes.iter().all(|change| matches!(change, SchemaChange::Comment { .. }))
-}
-
-/// The columns of a view with other descriptions. (A view itself has none.)
-fn described(schema: &SchemaRef, changes: &[SchemaChange]) -> SchemaRef {
-    let fields: Vec<_> = schema
-        .fields()
-        .iter()
-        .map(|field| {
-            let mut metadata = field.metadata().clone();
-            for change in changes {
-                if let SchemaChange::Comment { column: Some(column), text } = change
-                    && column == field.name()
-                {
-                    match text {
-                        Some(text) => metadata.insert("comment".to_owned(), text.clone()),
-                        None => metadata.remove("comment"),
-                    };
-                }
-            }
-            (**field).clone().with_metadata(metadata)
-        })
-        .collect();
-    Arc::new(tidemill_core::arrow_schema::Schema::new(fields))
-}
-
-/// A record with privileges given or taken: `{"grants": {"select": ["bi"]}}` beside whatever else
-/// it holds.
-fn granted(
-    record: Option<serde_json::Value>,
-    revoke: bool,
-    privileges: &[String],
-    grantees: &[String],
-) -> serde_json::Value {
-    use serde_json::{Map, Value};
-    let mut record = match record {
-        Some(Value::Object(record)) => record,
-        _ => Map::new(),
-    };
-    let mut grants = match record.remove("grants") {
-        Some(Value::Object(grants)) => grants,
-        _ => Map::new(),
-    };
-    let known: Vec<String> = if revoke && privileges.iter().any(|privilege| privilege == "all") {
-        grants.keys().cloned().collect()
-    } else {
-        privileges.to_vec()
-    };
-    for privilege in known {
-        let mut names: BTreeSet<String> = grants
-            .get(&privilege)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(|name| name.as_str().map(str::to_owned))
-            .collect();
-        for grantee in grantees {
-            if revoke {
-                names.remove(grantee);
-            } else {
-                names.insert(grantee.clone());
-            }
-        }
-        if names.is_empty() {
-            grants.remove(&privilege);
-        } else {
-            grants.insert(privilege, names.into_iter().collect());
-        }
-    }
-    if !grants.is_empty() {
-        record.insert("grants".to_owned(), Value::Object(grants));
-    }
-    Value::Object(record)
-}
-
-/// The statements of a text, split at semicolons outside of quotes and comments.
-pub fn split_statements(text: &str) -> Vec<&str> {
-    let bytes = text.as_bytes();
-    let (mut start, mut at) = (0, 0);
-    let mut found = Vec::new();
-    while at < bytes.len() {
-        match bytes[at] {
-            quote @ (b'\'' | b'"') => {
-                at += 1;
-                while at < bytes.len() && bytes[at] != quote {
-                    at += 1;
-                }
-            }
-            b'-' if bytes.get(at + 1) == Some(&b'-') => {
-                while at < bytes.len() && bytes[at] != b'\n' {
-                    at += 1;
-                }
-            }
-            b'/' if bytes.get(at + 1) == Some(&b'*') => {
-                at += 2;
-                while at < bytes.len() && !(bytes[at] == b'*' && bytes.get(at + 1) == Some(&b'/')) {
-                    at += 1;
-                }
-                at += 1;
-            }
-            b';' => {
-                found.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    found.push(&text[start.min(text.len())..]);
-    found.retain(|statement| !is_blank(statement));
-    found.into_iter().map(str::trim).collect()
-}
-
-/// Whether there is nothing but comments.
-fn is_blank(statement: &str) -> bool {
-    let mut rest = statement.trim_start();
-    loop {
-        rest = if let Some(comment) = rest.strip_prefix("--") {
-            comment.split_once('\n').map_or("", |(_, after)| after)
-        } else if let Some(comment) = rest.strip_prefix("/*") {
-            comment.split_once("*/").map_or("", |(_, after)| after)
-        } else {
-            return rest.is_empty();
-        };
-        rest = rest.trim_start();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statements_are_split_outside_of_quotes_and_comments() {
-        let text = "select ';' as a; -- one; two\nselect /* ; */ \"b;\" from t;\n\n-- end\n/* ; */";
-        assert_eq!(
-            split_statements(text),
-            ["select ';' as a", "-- one; two\nselect /* ; */ \"b;\" from t"]
-        );
-    }
-
-    #[test]
-    fn grants_are_added_and_taken_beside_the_rest_of_the_record() {
-        let names =
-            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let record = Some(serde_json::json!({"format": 1}));
-        let record = granted(record, false, &names(&["select"]), &names(&["bi", "ops"]));
-        assert_eq!(record, serde_json::json!({"format": 1, "grants": {"select": ["bi", "ops"]}}));
-        let record = granted(Some(record), true, &names(&["all"]), &names(&["ops"]));
-        assert_eq!(record, serde_json::json!({"format": 1, "grants": {"select": ["bi"]}}));
-        let record = granted(Some(record), true, &names(&["select"]), &names(&["bi"]));
-        assert_eq!(record, serde_json::json!({"format": 1}));
-    }
 }
