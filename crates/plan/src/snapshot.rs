@@ -12,6 +12,9 @@ use tidemill_project::{HardDeletes, SnapshotConfig, SnapshotStrategy};
 /// The time of a change for which the source has none, as dbt writes it.
 const NOW: &str = "cast(now() as timestamp)";
 
+/// What a load of files adds to each row. A row that stands in another line is the same row.
+const PROVENANCE: [&str; 2] = ["_source_file", "_source_row"];
+
 /// What a run changes of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeQuery {
@@ -282,9 +285,12 @@ fn changed(config: &SnapshotConfig, source: &Schema, table: &Schema) -> Result<S
             let from = quoted(&config.columns.valid_from);
             return Ok(format!("t.{from} < s.__tidemill_time"));
         }
-        SnapshotStrategy::Check { columns: None, .. } => {
-            source.fields().iter().map(|field| field.name().clone()).collect()
-        }
+        SnapshotStrategy::Check { columns: None, .. } => source
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .filter(|name| !PROVENANCE.contains(&name.as_str()))
+            .collect(),
         SnapshotStrategy::Check { columns: Some(names), .. } => names
             .iter()
             .map(|name| {

@@ -149,6 +149,28 @@ fn a_failing_test_keeps_the_snapshot_as_it_was() {
 }
 
 #[test]
+fn a_row_in_another_line_of_its_file_has_not_changed() {
+    let sandbox = Sandbox::new(&[
+        (
+            "models/s.yml",
+            "sources:\n  - name: raw\n    tables: [{name: t, ingest: {location: data/t.csv, mode: full}}]\n",
+        ),
+        (
+            "snapshots/h.yml",
+            "snapshots:\n  - name: h\n    relation: source('raw', 't')\n    config: {strategy: check, check_cols: all, unique_key: id}\n",
+        ),
+        ("data/t.csv", "id,v\n1,a\n2,b\n"),
+    ]);
+    sandbox.build().ok();
+    sandbox.write("data/t.csv", "id,v\n0,z\n1,a\n2,c\n");
+    sandbox.build().ok();
+    assert_eq!(
+        sandbox.rows("select id, v, dbt_valid_to is null from h order by id, v"),
+        ["0,z,true", "1,a,true", "2,b,false", "2,c,true"]
+    );
+}
+
+#[test]
 fn a_block_is_a_snapshot_too() {
     let sandbox = Sandbox::new(&[
         (
