@@ -108,6 +108,8 @@ pub(crate) enum Command {
     Debug,
     /// Delete the target folder and other generated folders
     Clean,
+    /// Install the packages that the project names
+    Deps(Deps),
     /// Run one SQL statement on the lake, or start a prompt
     Sql(Sql),
     /// Look at the lake's tables and versions, and look after them
@@ -124,6 +126,7 @@ impl Command {
             Command::Sql(_)
                 | Command::Lake(_)
                 | Command::Clean
+                | Command::Deps(_)
                 | Command::Docs(Docs { command: DocsCommand::Serve(_) })
         )
     }
@@ -146,6 +149,7 @@ impl Command {
             Command::RunOperation(_) => "run-operation",
             Command::Debug => "debug",
             Command::Clean => "clean",
+            Command::Deps(_) => "deps",
             Command::Sql(_) => "sql",
             Command::Lake(_) => "lake",
             // dbt's words for `flags.WHICH`.
@@ -441,4 +445,31 @@ pub(crate) struct DocsServe {
     /// Only serve
     #[arg(long)]
     pub(crate) no_browser: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Deps {
+    /// Choose versions again, whatever package-lock.yml says
+    #[arg(long)]
+    pub(crate) upgrade: bool,
+    /// Write package-lock.yml only
+    #[arg(long)]
+    pub(crate) lock: bool,
+    /// Name one more package in packages.yml, and install all: owner/name@1.0.0
+    #[arg(long, value_name = "NAME[@VERSION]")]
+    pub(crate) add_package: Option<String>,
+    /// Where the added package comes from
+    #[arg(long, value_enum, default_value_t = PackageSource::Hub, requires = "add_package")]
+    pub(crate) source: PackageSource,
+}
+
+/// Where a package comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PackageSource {
+    /// The hub of packages.
+    Hub,
+    /// A git repository.
+    Git,
+    /// A folder.
+    Local,
 }

@@ -193,6 +193,7 @@ fn seed_target(node: &Node, root: &std::path::Path) -> Result<Target> {
     written.insert("format".to_owned(), json!("csv"));
     written.insert("mode".to_owned(), json!("full"));
     written.insert("null_values".to_owned(), json!(["", "null"]));
+    written.insert("short_rows".to_owned(), json!("null"));
     written.insert("source_file_column".to_owned(), json!(false));
     written.insert("source_row_column".to_owned(), json!(false));
     if let Some(delimiter) = &node.config.delimiter {

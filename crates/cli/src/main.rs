@@ -63,6 +63,9 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
     if let Command::Init(args) = &cli.command {
         return commands::init::run(args, &output);
     }
+    if let Command::Deps(args) = &cli.command {
+        return commands::deps::run(&cli.global, args, &output);
+    }
     let cancel = Cancellation::new();
     let open = || {
         let open = if cli.command.needs_models() { Session::open } else { Session::open_settings };
@@ -142,7 +145,11 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         Command::Docs(Docs { command: DocsCommand::Generate(args) }) => {
             docs::generate(session, args).await
         }
-        Command::Init(_) | Command::Ls(_) | Command::Clean | Command::Docs(_) => Ok(0),
+        Command::Init(_)
+        | Command::Ls(_)
+        | Command::Clean
+        | Command::Docs(_)
+        | Command::Deps(_) => Ok(0),
     }
 }
 

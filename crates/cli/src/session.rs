@@ -240,7 +240,7 @@ fn resource_types(words: &[String]) -> Result<Vec<ResourceType>> {
 }
 
 /// The folder with `dbt_project.yml`: the given one, or the working folder or the nearest above it.
-fn project_dir(given: Option<&Path>) -> Result<PathBuf> {
+pub(crate) fn project_dir(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(given) = given {
         return std::path::absolute(given)
             .with_context(|| format!("cannot find {}", given.display()));

@@ -121,6 +121,9 @@ fn columns(visible: &[Visible], catalog: &str) -> Batch {
                 .map(|(position, column)| (&relation.name, position, column))
         })
         .collect();
+    let numbers = |of: &dyn Fn(&str) -> Option<i32>| -> ArrayRef {
+        Arc::new(Int32Array::from_iter(rows.iter().map(|(.., column)| of(&column.1))))
+    };
     RecordBatch::try_from_iter([
         ("table_catalog", text(rows.iter().map(|_| catalog))),
         ("table_schema", text(rows.iter().map(|(name, ..)| name.schema()))),
@@ -130,9 +133,19 @@ fn columns(visible: &[Visible], catalog: &str) -> Batch {
             "ordinal_position",
             Arc::new(Int32Array::from_iter_values(rows.iter().map(|(_, position, _)| *position))),
         ),
+        ("column_default", Arc::new(StringArray::new_null(rows.len()))),
         ("is_nullable", text(rows.iter().map(|_| "YES"))),
         ("data_type", text(rows.iter().map(|(.., column)| column.1.as_str()))),
+        ("character_maximum_length", Arc::new(Int32Array::new_null(rows.len()))),
+        ("numeric_precision", numbers(&|column| digits(column, 0))),
+        ("numeric_scale", numbers(&|column| digits(column, 1))),
     ])
+}
+
+/// The precision (0) or the scale (1) of a type such as `numeric(12,2)`.
+fn digits(data_type: &str, which: usize) -> Option<i32> {
+    let inner = data_type.strip_prefix("numeric(")?.strip_suffix(')')?;
+    inner.split(',').nth(which)?.trim().parse().ok()
 }
 
 fn schemata(visible: &[Visible], catalog: &str) -> Batch {

@@ -36,6 +36,7 @@
 //! assert_eq!(description.schema.field(0).name(), "sum");
 //! ```
 
+mod aliases;
 mod catalog;
 mod clauses;
 mod cte;

@@ -47,12 +47,14 @@ impl ExprPlanner for Operators {
             let is_date = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::Date32));
             let is_interval =
                 |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::Interval(_)));
+            // A literal in the place of a moment is one.
+            let is_moment = |expr: &Expr| is_text_literal(expr) || is_date(expr);
             if is_interval(&expr.right) {
-                if is_date(&expr.left) {
+                if is_moment(&expr.left) {
                     expr.left = to_timestamp(expr.left);
                 }
             } else if expr.op == BinaryOperator::Plus
-                && is_date(&expr.right)
+                && is_moment(&expr.right)
                 && is_interval(&expr.left)
             {
                 expr.right = to_timestamp(expr.right);
@@ -80,13 +82,25 @@ impl ExprPlanner for Operators {
                 }
             }
         }
+        // `x #>> '{a,0,b}'`: a path in one text.
+        if let (BinaryOperator::HashArrow | BinaryOperator::HashLongArrow, Some(keys)) =
+            (&expr.op, path_keys(&expr.right))
+        {
+            let name = match expr.op {
+                BinaryOperator::HashArrow => "json_extract_path",
+                _ => "json_extract_path_text",
+            };
+            let keys = keys.into_iter().map(lit).collect();
+            return Ok(PlannerResult::Planned(json_call(name, expr.left, keys)?));
+        }
         let json = match expr.op {
             BinaryOperator::Arrow => Some("json_get"),
             BinaryOperator::LongArrow => Some("json_extract_path_text"),
             _ => None,
         };
         if let Some(name) = json {
-            return Ok(PlannerResult::Planned(json_call(name, expr.left, expr.right)?));
+            let key = cast(expr.right, DataType::Utf8View);
+            return Ok(PlannerResult::Planned(json_call(name, expr.left, vec![key])?));
         }
         Ok(PlannerResult::Original(expr))
     }
@@ -184,11 +198,36 @@ fn spans(expr: RawBinaryExpr, schema: &DFSchema) -> std::result::Result<Expr, Bo
 }
 
 /// A call of one of our JSON functions.
-fn json_call(name: &str, value: Expr, key: Expr) -> Result<Expr> {
+fn json_call(name: &str, value: Expr, keys: Vec<Expr>) -> Result<Expr> {
     let function = crate::functions::scalars().into_iter().find(|function| function.name() == name);
     let Some(function) = function else { return internal_err!("{name} is not a function") };
-    let key = cast(key, DataType::Utf8View);
-    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![value, key])))
+    let arguments = std::iter::once(value).chain(keys).collect();
+    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), arguments)))
+}
+
+/// The keys of a path that is written out: `'{a,0,"b c"}'` or `array['a', '0']`.
+fn path_keys(path: &Expr) -> Option<Vec<String>> {
+    match path {
+        Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
+            let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+            let keys = inner.split(',').map(|key| key.trim().trim_matches('"').to_owned());
+            (!inner.contains('\\')).then(|| keys.collect())
+        }
+        Expr::Cast(inner) => path_keys(&inner.expr),
+        Expr::ScalarFunction(call) if call.name() == "make_array" => call
+            .args
+            .iter()
+            .map(|key| match key {
+                Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_owned),
+                _ => None,
+            })
+            .collect(),
+        _ => None,
+    }
+}
+
+fn is_text_literal(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(ScalarValue::Utf8(Some(_)) | ScalarValue::Utf8View(Some(_)), _))
 }
 
 fn to_timestamp(date: Expr) -> Expr {

@@ -31,6 +31,7 @@ use tidemill_core::{
     Error, ErrorKind, OverlayEntry, QueryContext, RelationKind, RelationName, Result,
 };
 
+use crate::aliases::{Missing, use_result};
 use crate::catalog::{INFORMATION_SCHEMA, information_table};
 use crate::error::{again, from_datafusion, nearest};
 use crate::functions::read_interval;
@@ -40,6 +41,8 @@ use crate::types::Types;
 
 /// How deeply views may read views.
 const VIEW_DEPTH: usize = 64;
+/// How many names of one text may stand for columns of the result of their own select.
+const LATERAL_NAMES: usize = 1_000;
 
 /// Opens tables; the engine puts a cache in front of the lake.
 #[async_trait::async_trait]
@@ -115,9 +118,9 @@ impl<'a> Planner<'a> {
                 statement = parse_query(&self.describe_table(table_name, schemas)?)?;
             }
             rewrite(&mut statement)?;
-            let statement = PlannedStatement::Statement(Box::new(statement));
+            let planned = PlannedStatement::Statement(Box::new(statement.clone()));
             let fail = |error| from_datafusion(error, None);
-            let (references, _) = resolve_table_references(&statement, true).map_err(fail)?;
+            let (references, _) = resolve_table_references(&planned, true).map_err(fail)?;
             let mut found = HashMap::with_capacity(references.len());
             for reference in references {
                 // A name that is not found may be that of a subquery elsewhere in the text: the
@@ -132,7 +135,18 @@ impl<'a> Planner<'a> {
             }
             let names = Names { state: self.state, types: self.types.clone(), found };
             let planner = SqlToRel::new_with_options(&names, parser_options());
-            planner.statement_to_plan(statement).map_err(fail)
+            let mut result = planner.statement_to_plan(planned);
+            // Each turn settles one name of one select.
+            for _ in 0..LATERAL_NAMES {
+                let Err(error) = &result else { break };
+                let used = Missing::of(error).is_some_and(|name| use_result(&mut statement, &name));
+                if !used {
+                    break;
+                }
+                let planned = PlannedStatement::Statement(Box::new(statement.clone()));
+                result = planner.statement_to_plan(planned);
+            }
+            result.map_err(fail)
         })
     }
 

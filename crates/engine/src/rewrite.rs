@@ -18,7 +18,7 @@ use crate::literals::{count_from_one, rewrite_interval, rewrite_like, rewrite_nu
 use crate::names::Names;
 use crate::pivot::turn_tables;
 use crate::scopes::{order_by_inputs, tell_casts_apart, unnest_series};
-use crate::subqueries::settle_subqueries;
+use crate::subqueries::{settle_subqueries, value_of};
 use crate::syntax::{
     argument, at_zone, binary, call, case, case_of_null, cast, cast_as, divide, equals, is_text,
     nested, number, object_name, plain_arguments, simple_name, text,
@@ -69,6 +69,7 @@ impl VisitorMut for Rewriter {
                 Ok(None)
             }
             Expr::Value(value) => rewrite_number(&value.value),
+            Expr::Subquery(query) => Ok(value_of(query).map(nested)),
             Expr::CompoundFieldAccess { access_chain, .. } => {
                 access_chain.iter_mut().for_each(count_from_one);
                 Ok(None)
@@ -310,6 +311,17 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         // BigQuery: the pattern comes first.
         ("parse_date", [pattern, value]) => {
             Some(call("to_date", vec![value.clone(), pattern.clone()]))
+        }
+        // Flags that say what holds anyway: none, or letters that count as they are. All matches
+        // (`g`) are not asked for where one is given.
+        ("regexp_match" | "regexp_like", [value, pattern, Expr::Value(flags)]) => {
+            let Value::SingleQuotedString(flags) = &flags.value else { return Ok(None) };
+            let kept: String = flags.chars().filter(|flag| !"cg".contains(*flag)).collect();
+            let mut arguments = vec![value.clone(), pattern.clone()];
+            if !kept.is_empty() {
+                arguments.push(text(&kept));
+            }
+            Some(call(name, arguments))
         }
         ("div", [a, b]) => Some(call("trunc", vec![divide(a.clone(), b.clone())])),
         ("age", [later, earlier]) => {

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
     TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
-use crate::syntax::{binary, call, change_outside_queries, equals, nested, number};
+use crate::syntax::{binary, call, change_outside_queries, equals, nested, number, simple_name};
 
 /// Looks through a whole statement.
 pub(crate) fn settle_subqueries(statement: &mut Statement) {
@@ -135,6 +135,72 @@ fn three_valued(value: &Expr, subquery: &Query, negated: bool, counted: bool) ->
         false => answer,
     }
 }
+
+/// The expression of `(select expression)`: a query that reads nothing has one row. The planner
+/// knows such a query only where it names no column of the outer one.
+pub(crate) fn value_of(query: &Query) -> Option<Expr> {
+    if query.with.is_some()
+        || query.order_by.is_some()
+        || query.limit_clause.is_some()
+        || query.fetch.is_some()
+    {
+        return None;
+    }
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let grouped = match &select.group_by {
+        GroupByExpr::Expressions(columns, modifiers) => {
+            !columns.is_empty() || !modifiers.is_empty()
+        }
+        GroupByExpr::All(_) => true,
+    };
+    let plain = select.from.is_empty()
+        && select.selection.is_none()
+        && select.having.is_none()
+        && select.qualify.is_none()
+        && select.distinct.is_none()
+        && !grouped;
+    let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
+        select.projection.as_slice()
+    else {
+        return None;
+    };
+    let over_rows = visit_expressions(expr, |expr| match expr {
+        Expr::Function(function)
+            if function.over.is_some()
+                || simple_name(function).is_some_and(|name| COUNTS_ROWS.contains(&&*name)) =>
+        {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break();
+    (plain && !over_rows).then(|| expr.clone())
+}
+
+/// Functions whose value depends on the rows of their query, or that give rows.
+const COUNTS_ROWS: [&str; 21] = [
+    "array_agg",
+    "any_value",
+    "avg",
+    "bit_and",
+    "bit_or",
+    "bool_and",
+    "bool_or",
+    "count",
+    "count_if",
+    "first_value",
+    "generate_series",
+    "last_value",
+    "listagg",
+    "max",
+    "median",
+    "min",
+    "mode",
+    "stddev",
+    "string_agg",
+    "sum",
+    "unnest",
+];
 
 fn exists(subquery: Query, negated: bool, counted: bool) -> Expr {
     if !counted {

@@ -60,6 +60,7 @@ pub use config::{Materialization, NodeConfig, OnSchemaChange, canonical};
 pub use contract::{Constraint, ConstraintKind, ContractColumn, ContractSpec};
 pub use environment::{Environment, parse_vars};
 pub use file::SourceFile;
+pub use load::{NamedPackage, NamedPackages, named_packages};
 pub use manifest::*;
 pub use microbatch::{Batch, BatchSize, MicrobatchConfig, parse_time};
 pub use normalize::normalize_sql;

@@ -19,6 +19,8 @@ pub(crate) struct World {
     pub(crate) macros: Macros,
     /// The vars that templates of each package see.
     pub(crate) vars: IndexMap<String, Vars>,
+    /// The version of each package, the root project's first.
+    pub(crate) versions: IndexMap<String, Option<String>>,
     /// Whether a macro of the project decides about database, schema and alias.
     pub(crate) names_overridden: [bool; 3],
 }
@@ -50,7 +52,18 @@ pub(crate) fn target_map(target: &Target) -> Map<String, Json> {
     map.insert("schema".into(), target.schema.as_str().into());
     map.insert("database".into(), target.database.as_str().into());
     map.insert("dbname".into(), target.database.as_str().into());
-    map.insert("type".into(), "tidemill".into());
+    map.insert("type".into(), adapter_type(target).into());
     map.insert("threads".into(), target.threads.into());
     map
+}
+
+/// The adapter that templates are told of: a lake that stands in for another system keeps that
+/// system's name where its branch of a template is SQL that runs here, so that a project takes the
+/// branch it was written with. PostgreSQL's is the branch for everything else.
+pub(crate) fn adapter_type(target: &Target) -> &'static str {
+    match target.extra.get("type").and_then(Json::as_str) {
+        None | Some("tidemill") => "tidemill",
+        Some("duckdb") => "duckdb",
+        Some(_) => "postgres",
+    }
 }

@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod clean;
 pub(crate) mod compile;
 pub(crate) mod debug;
+pub(crate) mod deps;
 pub(crate) mod docs;
 pub(crate) mod init;
 pub(crate) mod lake;

@@ -204,3 +204,35 @@ fn clean_takes_generated_folders_and_refuses_others() {
     shop.run(&["clean"]).fails_with(2).says("nothing was deleted");
     assert!(shop.path("models/out.sql").exists());
 }
+
+#[test]
+fn deps_installs_and_locks_what_is_named() {
+    let sandbox = Sandbox::new(&[
+        ("packages.yml", "# What we build on.\npackages:\n  - local: tools\n"),
+        ("models/a.sql", "{{ config(materialized='table') }}select {{ tools.one() }} as n"),
+    ]);
+    let tools = sandbox.path("tools");
+    std::fs::create_dir_all(tools.join("macros")).unwrap();
+    std::fs::write(tools.join("dbt_project.yml"), "name: tools\nversion: 1.0.0\n").unwrap();
+    std::fs::write(tools.join("macros/m.sql"), "{% macro one() %}1{% endmacro %}").unwrap();
+    sandbox.run(&["deps"]).ok().says("tools").says("from tools").says("1 package");
+    assert!(sandbox.path("dbt_packages/tools/dbt_project.yml").is_file());
+    let lock = std::fs::read_to_string(sandbox.path("package-lock.yml")).unwrap();
+    assert!(lock.contains("local: tools") && lock.contains("sha1_hash: "), "{lock}");
+    sandbox.run(&["deps"]).ok().does_not_say("locked");
+    sandbox.run(&["deps", "--upgrade", "--lock"]).ok().says("locked").does_not_say("installed");
+    sandbox.build().ok();
+    assert_eq!(sandbox.value("select n from a"), "1");
+
+    sandbox
+        .run(&["deps", "--add-package", "gone", "--source", "local"])
+        .fails_with(2)
+        .says("there is no package in `gone`");
+    let named = std::fs::read_to_string(sandbox.path("packages.yml")).unwrap();
+    assert_eq!(named, "# What we build on.\npackages:\n  - local: tools\n  - local: gone\n");
+    assert!(sandbox.path("dbt_packages/tools/dbt_project.yml").is_file());
+    sandbox.write("packages.yml", "packages:\n  - package: acme/facts\n");
+    sandbox.run(&["deps"]).fails_with(2).says("has no `version`").says("packages.yml:2:");
+    sandbox.write("packages.yml", "packages: []\n");
+    sandbox.run(&["deps"]).ok().says("no packages are named");
+}

@@ -9,7 +9,7 @@ use super::input::Input;
 use super::json::{self, DocumentSplitter};
 use super::listing::FileEntry;
 use super::read::{FileTask, Load, Memory, Parsed, Piece};
-use super::settings::{FileFormat, Resolved};
+use super::settings::{FileFormat, Resolved, ShortRows};
 use super::target::Target;
 use super::types::Types;
 
@@ -205,8 +205,14 @@ impl Format {
 }
 
 /// Lines as records: no quotes, no fields.
-const LINES: Dialect =
-    Dialect { delimiter: b'\n', quote: None, escape: None, newline: b'\n', comment: None };
+const LINES: Dialect = Dialect {
+    delimiter: b'\n',
+    quote: None,
+    escape: None,
+    newline: b'\n',
+    comment: None,
+    short_rows: false,
+};
 
 fn sample_ndjson(
     entry: &FileEntry,
@@ -304,6 +310,7 @@ fn sample_csv(
         escape: settings.escape,
         newline,
         comment: settings.comment,
+        short_rows: settings.written.short_rows == ShortRows::Null,
     };
     // A header may be longer than the sample.
     let mut at = loop {

@@ -34,6 +34,9 @@ pub struct TableSettings {
     pub skip_rows: usize,
     /// CSV: lines that start with this character are left out.
     pub comment: Option<String>,
+    /// CSV: a row with fewer fields than the header is rejected (`reject`, the default), or has
+    /// NULL in the columns that are left (`null`).
+    pub short_rows: ShortRows,
     /// CSV: unquoted texts that are NULL. Default: the empty text, `NA`, `N/A`, `NULL`, `null`
     /// and `\N`. In quotes they are text in a text column, and NULL in a column of another type.
     pub null_values: Option<Vec<String>>,
@@ -71,7 +74,7 @@ pub struct TableSettings {
 const LOAD_KEYS: [&str; 6] =
     ["connection", "mode", "primary_key", "cursor", "schema_contract", "max_rejects"];
 
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "location",
     "format",
     "compression",
@@ -81,6 +84,7 @@ const KEYS: [&str; 21] = [
     "header",
     "skip_rows",
     "comment",
+    "short_rows",
     "null_values",
     "encoding",
     "date_format",
@@ -179,6 +183,17 @@ pub enum OnChange {
     Error,
     /// Its rows are replaced.
     Reload,
+}
+
+/// What a row with fewer fields than the header is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShortRows {
+    /// A mistake.
+    #[default]
+    Reject,
+    /// A row whose last values are NULL.
+    Null,
 }
 
 /// What makes two files the same.

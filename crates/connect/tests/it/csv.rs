@@ -151,6 +151,15 @@ fn separators() {
 }
 
 #[test]
+fn short_rows() {
+    let text = "a,b,c\n1,2\n3\n4,5,6\n";
+    let outcome = csv_with(text, json!({"short_rows": "null"}));
+    assert_eq!(outcome.table(), cells(&[&["1", "2", "∅"], &["3", "∅", "∅"], &["4", "5", "6"]]));
+    let outcome = csv_with(text, json!({}));
+    assert_eq!(outcome.table(), cells(&[&["4", "5", "6"]]));
+}
+
+#[test]
 fn escapes() {
     let outcome =
         csv_with("a,b\n\"x\\\"y\",\\N\nline\\nbreak,\"tab\\t\"\n", json!({"escape": "\\"}));

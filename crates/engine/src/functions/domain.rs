@@ -12,9 +12,10 @@ use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 
-use super::simple::bad_value;
+use super::simple::{bad_value, usage};
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
@@ -34,11 +35,18 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         (math::exp(), overflow),
         (math::power(), "the power is not a real number, or out of range"),
         (math::round(), ""),
+        (math::abs(), ""),
     ]
     .into_iter()
     .map(|(inner, outside)| {
         let aliases = inner.aliases().to_vec();
-        ScalarUDF::new_from_impl(Domain { inner, aliases, outside })
+        // The type of a rounded decimal depends on the literal that says how many digits stay: it
+        // must not be hidden by a cast.
+        let signature = match inner.name() {
+            "round" => Signature::user_defined(Volatility::Immutable),
+            _ => inner.signature().clone(),
+        };
+        ScalarUDF::new_from_impl(Domain { inner, aliases, outside, signature })
     })
     .collect()
 }
@@ -49,6 +57,7 @@ struct Domain {
     inner: Arc<ScalarUDF>,
     aliases: Vec<String>,
     outside: &'static str,
+    signature: Signature,
 }
 
 impl ScalarUDFImpl for Domain {
@@ -61,7 +70,7 @@ impl ScalarUDFImpl for Domain {
     }
 
     fn signature(&self) -> &Signature {
-        self.inner.signature()
+        &self.signature
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
@@ -73,7 +82,26 @@ impl ScalarUDFImpl for Domain {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner.coerce_types(types)
+        if self.name() != "round" {
+            return self.inner.coerce_types(types);
+        }
+        let (value, digits) = match types {
+            [value] => (value, None),
+            [value, digits] => (value, Some(digits)),
+            _ => return usage("round takes a number, and how many digits stay behind the point"),
+        };
+        let value = match value {
+            value if value.is_integer() || value.is_decimal() => value.clone(),
+            DataType::Float32 => DataType::Float32,
+            value if value.is_numeric() || value.is_null() => DataType::Float64,
+            other => return usage(format!("round takes a number, not {other}")),
+        };
+        let digits = match digits {
+            Some(digits) if digits.is_integer() => Some(digits.clone()),
+            Some(_) => Some(DataType::Int64),
+            None => None,
+        };
+        Ok(std::iter::once(value).chain(digits).collect())
     }
 
     /// Only what keeps the function (or drops it): a constant is computed here.
@@ -81,17 +109,25 @@ impl ScalarUDFImpl for Domain {
         Ok(ExprSimplifyResult::Original(args))
     }
 
+    /// The inner function fails where it cannot compare its argument's range with zero, and a plan
+    /// that is sorted by it would be refused.
     fn output_ordering(&self, inputs: &[ExprProperties]) -> Result<SortProperties> {
-        self.inner.inner().output_ordering(inputs)
+        Ok(self.inner.inner().output_ordering(inputs).unwrap_or_default())
     }
 
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         if self.name() == "round" {
+            if let Some(digits) = args.args.get_mut(1) {
+                *digits = digits.cast_to(&DataType::Int32, None)?;
+            }
             if let [value] = args.args.as_slice()
                 && let Some(rounded) = round(value)?
             {
                 return Ok(rounded);
             }
+            return self.inner.invoke_with_args(args);
+        }
+        if self.outside.is_empty() {
             return self.inner.invoke_with_args(args);
         }
         let inputs = args.args.clone();

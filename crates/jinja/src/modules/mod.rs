@@ -4,6 +4,7 @@ mod date;
 mod datetime;
 mod delta;
 mod itertools;
+mod matcher;
 mod pattern;
 mod re;
 mod strftime;

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use regex::{Regex, RegexBuilder};
-
+use super::matcher::{Matcher, Reading};
 use crate::error::Error;
 
 pub(super) const IGNORECASE: i128 = 2;
@@ -18,9 +17,10 @@ pub(super) const ASCII: i128 = 256;
 pub(super) struct Compiled {
     pub(super) source: String,
     pub(super) flags: i128,
-    pub(super) search: Regex,
-    at_start: OnceLock<Option<Regex>>,
-    whole: OnceLock<Option<Regex>>,
+    pub(super) search: Matcher,
+    backtracking: bool,
+    at_start: OnceLock<Option<Matcher>>,
+    whole: OnceLock<Option<Matcher>>,
 }
 
 impl std::fmt::Debug for Compiled {
@@ -31,24 +31,24 @@ impl std::fmt::Debug for Compiled {
 
 impl Compiled {
     /// For `match`.
-    pub(super) fn at_start(&self) -> Result<&Regex, Error> {
+    pub(super) fn at_start(&self) -> Result<&Matcher, Error> {
         self.variant(&self.at_start, |inner| format!(r"\A(?:{inner})"))
     }
 
     /// For `fullmatch`.
-    pub(super) fn whole(&self) -> Result<&Regex, Error> {
+    pub(super) fn whole(&self) -> Result<&Matcher, Error> {
         self.variant(&self.whole, |inner| format!(r"\A(?:{inner})\z"))
     }
 
     fn variant<'r>(
         &'r self,
-        slot: &'r OnceLock<Option<Regex>>,
+        slot: &'r OnceLock<Option<Matcher>>,
         wrap: impl Fn(&str) -> String,
-    ) -> Result<&'r Regex, Error> {
+    ) -> Result<&'r Matcher, Error> {
         // A comment of a verbose pattern ends with its line.
         let end = if self.flags & VERBOSE != 0 { "\n" } else { "" };
         let inner = format!("{}{end}", self.search.as_str());
-        slot.get_or_init(|| build(&wrap(&inner), self.flags).ok())
+        slot.get_or_init(|| build(&wrap(&inner), self.flags, self.backtracking).ok())
             .as_ref()
             .ok_or_else(|| Error::runtime("the pattern cannot be anchored"))
     }
@@ -63,16 +63,15 @@ pub(super) fn compile(pattern: &str, flags: i128) -> Result<Arc<Compiled>, Error
     if let Some(compiled) = known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
         return Ok(compiled.clone());
     }
-    let translated = translate(pattern, flags & VERBOSE != 0)?;
-    let search = build(&translated, flags).map_err(|error| {
-        let text = error.to_string();
-        let reason = text.lines().last().unwrap_or("").trim_start_matches("error: ");
+    let (translated, backtracking) = translate(pattern, flags & VERBOSE != 0)?;
+    let search = build(&translated, flags, backtracking).map_err(|reason| {
         Error::runtime(format!("the regular expression cannot be used: {reason}"))
     })?;
     let compiled = Arc::new(Compiled {
         source: pattern.to_string(),
         flags,
         search,
+        backtracking,
         at_start: OnceLock::new(),
         whole: OnceLock::new(),
     });
@@ -84,28 +83,25 @@ pub(super) fn compile(pattern: &str, flags: i128) -> Result<Arc<Compiled>, Error
     Ok(compiled)
 }
 
-fn build(pattern: &str, flags: i128) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern)
-        .case_insensitive(flags & IGNORECASE != 0)
-        .multi_line(flags & MULTILINE != 0)
-        .dot_matches_new_line(flags & DOTALL != 0)
-        .ignore_whitespace(flags & VERBOSE != 0)
-        .size_limit(4 << 20)
-        .nest_limit(100)
-        .build()
+fn build(pattern: &str, flags: i128, backtracking: bool) -> Result<Matcher, String> {
+    let reading = Reading {
+        ignore_case: flags & IGNORECASE != 0,
+        multi_line: flags & MULTILINE != 0,
+        dot_all: flags & DOTALL != 0,
+        verbose: flags & VERBOSE != 0,
+        backtracking,
+    };
+    Matcher::new(pattern, reading)
 }
 
-fn unsupported(what: &str) -> Error {
-    Error::runtime(format!("the regular expression uses {what}, which is not supported here"))
-        .with_hint("patterns are matched in time proportional to the text, which excludes it")
-}
-
-/// Rewrites what is spelt differently in Rust's syntax.
-fn translate(pattern: &str, verbose: bool) -> Result<String, Error> {
+/// Rewrites what is spelt differently in Rust's syntax; and says whether the pattern has what only
+/// backtracking can match.
+fn translate(pattern: &str, verbose: bool) -> Result<(String, bool), Error> {
     let chars: Vec<char> = pattern.chars().collect();
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut at = 0;
     let mut in_class = false;
+    let mut backtracking = false;
     let starts = |at: usize, text: &str| {
         text.chars().enumerate().all(|(offset, c)| chars.get(at + offset) == Some(&c))
     };
@@ -119,7 +115,11 @@ fn translate(pattern: &str, verbose: bool) -> Result<String, Error> {
             match next {
                 'Z' if !in_class => out.push_str(r"\z"),
                 '0' => out.push_str(r"\x00"),
-                '1'..='9' if !in_class => return Err(unsupported("a back-reference")),
+                '1'..='9' if !in_class => {
+                    backtracking = true;
+                    out.push('\\');
+                    out.push(next);
+                }
                 'b' if in_class => out.push_str(r"\x08"),
                 'u' | 'U' | 'x' => {
                     let length = match next {
@@ -181,13 +181,13 @@ fn translate(pattern: &str, verbose: bool) -> Result<String, Error> {
                 }
                 continue;
             }
-            '(' if starts(at, "(?=") || starts(at, "(?!") => return Err(unsupported("look-ahead")),
-            '(' if starts(at, "(?<=") || starts(at, "(?<!") => {
-                return Err(unsupported("look-behind"));
+            '(' if ["(?=", "(?!", "(?<=", "(?<!", "(?P=", "(?(", "(?>"]
+                .iter()
+                .any(|opening| starts(at, opening)) =>
+            {
+                backtracking = true;
+                out.push('(');
             }
-            '(' if starts(at, "(?P=") => return Err(unsupported("a back-reference")),
-            '(' if starts(at, "(?(") => return Err(unsupported("a conditional group")),
-            '(' if starts(at, "(?>") => return Err(unsupported("an atomic group")),
             '(' if starts(at, "(?#") => {
                 while at < chars.len() && chars[at] != ')' {
                     at += 1;
@@ -202,7 +202,7 @@ fn translate(pattern: &str, verbose: bool) -> Result<String, Error> {
     if in_class {
         return Err(Error::runtime("unterminated character set"));
     }
-    Ok(out)
+    Ok((out, backtracking))
 }
 
 fn push_literal(out: &mut String, c: char, verbose: bool) {

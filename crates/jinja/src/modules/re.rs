@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Module;
+use super::matcher::Groups;
 use super::pattern::{ASCII, Compiled, DOTALL, IGNORECASE, MULTILINE, UNICODE, VERBOSE, compile};
 use crate::error::Error;
 use crate::function::{Args, expect_int, expect_str};
@@ -94,23 +95,17 @@ struct Pattern(Arc<Compiled>);
 const METHODS: &[&str] =
     &["search", "match", "fullmatch", "findall", "finditer", "split", "sub", "subn"];
 
-/// The groups of one match, in bytes of the text.
-type Groups = Vec<Option<(usize, usize)>>;
-
 impl Pattern {
     /// All matches that do not overlap, as Python finds them: an empty match may follow right
     /// after a match.
     fn all(&self, text: &str, limit: usize, state: &mut State<'_>) -> Result<Vec<Groups>, Error> {
         state.charge(text.len() as u64 / 16 + 16)?;
         let mut found = Vec::new();
-        let mut locations = self.0.search.capture_locations();
         let mut at = 0;
         let mut empty_at = None;
         while found.len() < limit && at <= text.len() {
-            let Some(whole) = self.0.search.captures_read_at(&mut locations, text, at) else {
-                break;
-            };
-            let (start, end) = (whole.start(), whole.end());
+            let Some(groups) = self.0.search.captures_at(text, at)? else { break };
+            let (start, end) = groups[0].unwrap_or((at, at));
             if start == end && empty_at == Some(start) {
                 // Past an empty match: go on with the next character.
                 match text[start..].chars().next() {
@@ -121,7 +116,7 @@ impl Pattern {
                 continue;
             }
             state.charge(1)?;
-            found.push((0..locations.len()).map(|group| locations.get(group)).collect());
+            found.push(groups);
             empty_at = (start == end).then_some(end);
             at = end;
         }
@@ -196,9 +191,12 @@ impl Pattern {
                 };
                 let skip = usize::try_from(from.as_ref().map_or(Ok(0), expect_int)?).unwrap_or(0);
                 let start = text.char_indices().nth(skip).map_or(text.len(), |(at, _)| at);
-                let Some(found) = regex.captures(&text[start..]) else { return Ok(Value::None) };
-                let groups = (0..found.len())
-                    .map(|group| found.get(group).map(|m| (m.start() + start, m.end() + start)))
+                let Some(found) = regex.captures_at(&text[start..], 0)? else {
+                    return Ok(Value::None);
+                };
+                let groups = found
+                    .into_iter()
+                    .map(|group| group.map(|(from, to)| (from + start, to + start)))
                     .collect();
                 Ok(self.matched(text, groups))
             }
@@ -343,7 +341,8 @@ fn group_index(compiled: &Compiled, key: &Value) -> Option<usize> {
         Value::Str(name) => compiled
             .search
             .capture_names()
-            .position(|known| known == Some(name))
+            .iter()
+            .position(|known| *known == Some(&**name))
             .or_else(|| name.parse().ok())?,
         other => usize::try_from(other.as_int()?).ok()?,
     };
@@ -364,6 +363,7 @@ impl Object for Pattern {
                 self.0
                     .search
                     .capture_names()
+                    .into_iter()
                     .enumerate()
                     .filter_map(|(index, name)| Some((name?, Value::from(index)))),
             ),
@@ -437,7 +437,7 @@ impl Match {
                 let [default] = args.bind(name, ["default"], 0)?;
                 let default = default.unwrap_or(Value::None);
                 let dict = Dict::new();
-                for (index, name) in self.pattern.search.capture_names().enumerate() {
+                for (index, name) in self.pattern.search.capture_names().into_iter().enumerate() {
                     if let Some(name) = name {
                         let value = match self.groups[index] {
                             None => default.clone(),

@@ -315,3 +315,17 @@ fn the_idioms_of_dbt_packages_work() {
     assert_eq!(render_with(&world, text).expect("renders"), r#""id", "name"||2(2,)"#);
     assert_eq!(sent.repr(), r#"[['a', 'select "id", "name", "x"']]"#);
 }
+
+#[test]
+fn patterns_may_look_around_and_back() {
+    renders(&[
+        ("{{ modules.re.findall('a(?=b)', 'ab ac ab') }}", "['a', 'a']"),
+        ("{{ modules.re.sub('(?<!x)y', '-', 'xy ay') }}", "xy a-"),
+        ("{{ modules.re.match('(a+)-\\\\1$', 'aa-aa').group(1) }}", "aa"),
+        ("{{ modules.re.search('(?P<q>.)b(?P=q)', 'xcbc').groupdict() }}", "{'q': 'c'}"),
+        ("{{ modules.re.split('(?=[A-Z])', 'aBC') }}", "['a', 'B', 'C']"),
+    ]);
+    let endless = format!("{{{{ modules.re.match('(a|a)*(?=c)', '{}') }}}}", "a".repeat(60));
+    let error = crate::support::render(&endless).unwrap_err();
+    assert!(error.to_string().contains("takes too long"), "{error}");
+}

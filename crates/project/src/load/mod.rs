@@ -36,6 +36,7 @@ use crate::settings::ProjectSettings;
 use crate::target::Target;
 use crate::world::{World, target_map};
 use files::{FileKind, ParsedFile};
+pub use packages::{NamedPackage, NamedPackages, named_packages};
 
 pub(crate) fn load(
     folder: &Path,
@@ -88,6 +89,11 @@ fn assemble(
         environment: setting.environment.clone(),
         macros,
         vars: setting.vars.clone(),
+        versions: setting
+            .packages
+            .iter()
+            .map(|package| (package.name.clone(), package.version.clone()))
+            .collect(),
         names_overridden,
     });
     let yaml_files: Vec<&ParsedFile> =
@@ -179,9 +185,14 @@ fn prepare(folder: &Path, options: &LoadOptions, diagnostics: &mut Diagnostics) 
     let mut hosts = IndexMap::from([(root.name.clone(), host)]);
     let mut packages = vec![root.clone()];
     let found = packages::find(&root, &hosts[&root.name].with_secrets(), diagnostics);
+    let install = folder.join(&root.packages_install_path);
     for (folder, shown) in found {
         let Some(raw) = project_file::read(&folder, &shown, diagnostics) else { continue };
         if hosts.contains_key(&raw.name) {
+            // What is installed is what is used, also of a package that is named by its folder.
+            if !folder.starts_with(&install) && raw.name != root.name {
+                continue;
+            }
             diagnostics.push(
                 Diagnostic::error(
                     "duplicate-package",
@@ -211,7 +222,8 @@ fn macros(
     diagnostics: &mut Diagnostics,
 ) -> (Macros, IndexMap<String, MacroNode>) {
     let root = &setting.packages[0];
-    let mut macros = Macros::new(&root.name, root.dispatch.clone());
+    let profile = setting.target.extra.get("type").and_then(serde_json::Value::as_str);
+    let mut macros = Macros::new(&root.name, root.dispatch.clone(), profile.map(str::to_owned));
     let mut nodes = IndexMap::new();
     for package in &setting.packages {
         macros.add_package(&package.name);

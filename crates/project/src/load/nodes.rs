@@ -198,12 +198,29 @@ impl Builder<'_> {
                 .filter(|node| node.resource_type == *kind && node.package_name == *package)
                 .map(|node| node.name.as_str())
                 .collect();
+            let other = self
+                .manifest
+                .nodes
+                .values()
+                .find(|node| node.package_name == *package && node.name == *name)
+                .map(|node| node.resource_type);
             let diagnostic = Diagnostic::warning(
                 "unknown-name",
-                format!("property YAML describes the {kind} `{name}`, which does not exist"),
+                match other {
+                    Some(other) => format!(
+                        "property YAML describes the {kind} `{name}`, which is a {other}: its tests \
+                         are run, all else is left out"
+                    ),
+                    None => format!(
+                        "property YAML describes the {kind} `{name}`, which does not exist"
+                    ),
+                },
             )
             .at(found.patch.position.clone())
-            .label(format!("no {kind} has this name"));
+            .label(match other {
+                Some(other) => format!("describe it under `{other}s:`"),
+                None => format!("no {kind} has this name"),
+            });
             self.diagnostics.push(match nearest(name, names.iter().copied()) {
                 Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
                 None => diagnostic,

@@ -1,11 +1,14 @@
 //! Packages of a project: those installed, and local ones named in `packages.yml`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tidemill_core::{Diagnostic, Diagnostics};
 use tidemill_jinja::{Host, Options};
 
-use crate::read::project_file::{FILE_NAME, Package};
+use crate::base::{Vars, YamlHost};
+use crate::environment::Environment;
+use crate::read::project_file::{self, FILE_NAME, Package};
 use crate::read::{read_file, read_mapping};
 use crate::yaml::render::render_tree;
 
@@ -76,6 +79,102 @@ pub(super) fn find(
         );
     }
     found
+}
+
+/// The packages that a project names.
+#[derive(Debug, Clone)]
+pub struct NamedPackages {
+    /// The project's name.
+    pub project: String,
+    /// Where it installs packages, relative to its folder.
+    pub install_path: String,
+    /// The file that names them, if there is one.
+    pub file: Option<String>,
+    /// Its entries, in their order.
+    pub entries: Vec<NamedPackage>,
+}
+
+/// An entry of `packages.yml`.
+#[derive(Debug, Clone)]
+pub struct NamedPackage {
+    /// With its templates rendered; secrets of the environment are in it.
+    pub rendered: serde_json::Value,
+    /// As it was written.
+    pub written: serde_json::Value,
+    /// Where it stands.
+    pub position: tidemill_core::SourcePosition,
+}
+
+/// Reads what a project's `packages.yml` or `dependencies.yml` names, and nothing else of it.
+pub fn named_packages(
+    folder: &Path,
+    vars: &serde_json::Map<String, serde_json::Value>,
+) -> Result<NamedPackages, Diagnostics> {
+    let mut diagnostics = Diagnostics::new();
+    let found = read_named(folder, vars, &mut diagnostics);
+    match found {
+        Some(found) if !diagnostics.has_errors() => Ok(found),
+        _ => Err(diagnostics),
+    }
+}
+
+fn read_named(
+    folder: &Path,
+    vars: &serde_json::Map<String, serde_json::Value>,
+    diagnostics: &mut Diagnostics,
+) -> Option<NamedPackages> {
+    let environment = Environment::of_process();
+    let raw = project_file::read(folder, Path::new(""), diagnostics)?;
+    let own = Arc::new(project_file::vars(&raw));
+    let vars = Vars::for_package(&raw.name, &Arc::new(vars.clone()), &own, None);
+    let host = YamlHost::new(&environment, vars).with_project_name(&raw.name).with_secrets();
+    let install = raw.root.get("packages-install-path").map(|value| {
+        let options = Options::default();
+        render_tree(value, &raw.file, &host, &options, &|_| false, diagnostics).scalar_text()
+    });
+    let mut named = NamedPackages {
+        project: raw.name.clone(),
+        install_path: install.flatten().unwrap_or_else(|| "dbt_packages".to_owned()),
+        file: None,
+        entries: Vec::new(),
+    };
+    for name in ["packages.yml", "dependencies.yml"] {
+        let path = folder.join(name);
+        if !path.is_file() {
+            continue;
+        }
+        let file = match read_file(&path, Path::new(name)) {
+            Ok(file) => file,
+            Err(diagnostic) => {
+                diagnostics.push(*diagnostic);
+                continue;
+            }
+        };
+        let Some(yaml) = read_mapping(&file, diagnostics) else { continue };
+        let rendered =
+            render_tree(&yaml, &file, &host, &Options::default(), &|_| false, diagnostics);
+        let lists = (rendered.get("packages"), yaml.get("packages"));
+        let (Some(rendered), Some(written)) = lists else { continue };
+        if named.file.is_some() && !rendered.items().is_empty() {
+            diagnostics.push(
+                Diagnostic::error(
+                    "two-package-files",
+                    "packages are named in `packages.yml` and in `dependencies.yml`",
+                )
+                .in_file(name)
+                .hint("name all of them in one of the two"),
+            );
+        }
+        named.file = Some(name.to_owned());
+        for (rendered, written) in rendered.items().iter().zip(written.items()) {
+            named.entries.push(NamedPackage {
+                rendered: rendered.to_json(),
+                written: written.to_json(),
+                position: written.position(&file),
+            });
+        }
+    }
+    Some(named)
 }
 
 fn same(a: &Path, b: &Path) -> bool {

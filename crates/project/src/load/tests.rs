@@ -70,7 +70,17 @@ impl Builder<'_> {
             if let Some(version) = &version {
                 id.push_str(&format!(".v{version}"));
             }
-            let id = UniqueId::new(id);
+            let mut id = UniqueId::new(id);
+            // Tests of a seed or snapshot that stand under `models:` are its tests, as in dbt.
+            if !self.manifest.nodes.contains_key(&id)
+                && !self.manifest.disabled.iter().any(|node| node.unique_id == id)
+            {
+                let others = ["model", "seed", "snapshot"].map(|kind| {
+                    UniqueId::new(format!("{kind}.{}.{}", said.package.name, patch.name))
+                });
+                let other = others.into_iter().find(|id| self.manifest.nodes.contains_key(id));
+                id = other.unwrap_or(id);
+            }
             let node = self.manifest.nodes.get(&id);
             let owner = Owner {
                 target: TestTarget::Ref { name: patch.name.clone(), version },

@@ -64,6 +64,8 @@
 {% macro split_part(string_text, delimiter_text, part_number) %}{{ return(adapter.dispatch('split_part', 'dbt')(string_text, delimiter_text, part_number)) }}{% endmacro %}
 {% macro default__split_part(string_text, delimiter_text, part_number) %}split_part({{ string_text }}, {{ delimiter_text }}, {{ part_number }}){% endmacro %}
 
+{% macro _split_part_negative(string_text, delimiter_text, part_number) %}split_part({{ string_text }}, {{ delimiter_text }}, {{ part_number }}){% endmacro %}
+
 {% macro string_literal(value) %}{{ return(adapter.dispatch('string_literal', 'dbt')(value)) }}{% endmacro %}
 {% macro default__string_literal(value) -%}'{{ value }}'{%- endmacro %}
 
@@ -160,4 +162,39 @@ filtered as (
     select * from all_periods where date_{{ datepart }} <= {{ end_date }}
 )
 select * from filtered
+{% endmacro %}
+
+{#- Lists of days for backfills: texts and dates of the run, not of the lake. -#}
+{% macro convert_datetime(date_str, date_fmt) %}
+    {% set error %}
+        The date `{{ date_str }}` does not have the format `{{ date_fmt }}`
+    {% endset %}
+    {% do return(try_or_compiler_error(error, modules.datetime.datetime.strptime, date_str.strip(), date_fmt)) %}
+{% endmacro %}
+
+{% macro dates_in_range(start_date_str, end_date_str=none, in_fmt="%Y%m%d", out_fmt="%Y%m%d") %}
+    {% set end_date_str = start_date_str if end_date_str is none else end_date_str %}
+    {% set first = convert_datetime(start_date_str, in_fmt) %}
+    {% set days = (convert_datetime(end_date_str, in_fmt) - first).days %}
+    {% if days < 0 %}
+        {% do exceptions.raise_compiler_error('Partition start date is after the end date: ' ~ start_date_str ~ ', ' ~ end_date_str) %}
+    {% endif %}
+    {% set dates = [] %}
+    {% for day in range(days + 1) %}
+        {% set date = first + modules.datetime.timedelta(days=day) %}
+        {% do dates.append(date if not out_fmt else date.strftime(out_fmt)) %}
+    {% endfor %}
+    {% do return(dates) %}
+{% endmacro %}
+
+{% macro partition_range(raw_partition_date, date_fmt='%Y%m%d') %}
+    {% set parts = (raw_partition_date | string).split(',') %}
+    {% if parts | length > 2 %}
+        {% do exceptions.raise_compiler_error('Partition range must be one date or two, split by a comma: ' ~ raw_partition_date) %}
+    {% endif %}
+    {% do return(dates_in_range(parts[0], parts[1] if parts | length > 1 else none, in_fmt=date_fmt)) %}
+{% endmacro %}
+
+{% macro py_current_timestring() %}
+    {% do return(modules.datetime.datetime.now().strftime('%Y%m%d%H%M%S%f')) %}
 {% endmacro %}

@@ -13,7 +13,8 @@ pub(crate) use builtin::is_builtin_file;
 /// The package of the macros that dbt itself brings.
 pub(crate) const INTERNAL: &str = "dbt";
 
-/// Adapter prefixes that `adapter.dispatch` tries, in order.
+/// Adapter prefixes that `adapter.dispatch` tries, in order; where a lake stands in for another
+/// system, that system's comes last.
 const PREFIXES: [&str; 3] = ["tidemill", "postgres", "default"];
 
 /// One package's macros by the name they are found by.
@@ -25,12 +26,18 @@ pub(crate) struct Macros {
     root: String,
     packages: IndexMap<String, PackageMacros>,
     dispatch: IndexMap<String, Vec<String>>,
+    stands_in_for: Option<String>,
 }
 
 impl Macros {
-    /// Macros of a root project with its `dispatch:` setting.
-    pub(crate) fn new(root: &str, dispatch: IndexMap<String, Vec<String>>) -> Self {
-        Macros { root: root.to_owned(), packages: IndexMap::new(), dispatch }
+    /// Macros of a root project with its `dispatch:` setting, and the type of the profile that
+    /// the lake stands in for.
+    pub(crate) fn new(
+        root: &str,
+        dispatch: IndexMap<String, Vec<String>>,
+        stands_in_for: Option<String>,
+    ) -> Self {
+        Macros { root: root.to_owned(), packages: IndexMap::new(), dispatch, stands_in_for }
     }
 
     /// Adds what a file of a package defines; the definition that was there before, when a name
@@ -126,20 +133,23 @@ impl Macros {
                 None => vec![None],
             },
         };
-        for package in packages {
-            for prefix in PREFIXES {
-                let full = format!("{prefix}__{name}");
-                let found = match package {
-                    Some(package) => self.in_package(package, &full),
-                    None => self.by_name(&full, node_package, current),
-                };
-                if let Some(found) = found {
-                    return Ok(found);
+        let foreign = self.stands_in_for.as_deref().filter(|prefix| !PREFIXES.contains(prefix));
+        for prefixes in [&PREFIXES[..], foreign.as_slice()] {
+            for package in &packages {
+                for prefix in prefixes {
+                    let full = format!("{prefix}__{name}");
+                    let found = match package {
+                        Some(package) => self.in_package(package, &full),
+                        None => self.by_name(&full, node_package, current),
+                    };
+                    if let Some(found) = found {
+                        return Ok(found);
+                    }
+                    tried.push(match package {
+                        Some(package) => format!("{package}.{full}"),
+                        None => full,
+                    });
                 }
-                tried.push(match package {
-                    Some(package) => format!("{package}.{full}"),
-                    None => full,
-                });
             }
         }
         Err(tried)

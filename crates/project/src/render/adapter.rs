@@ -11,6 +11,7 @@ use super::relation::{ColumnObject, Relation, quoted};
 use super::table::pairs_of;
 use super::warehouse::{Executed, RelationType};
 use crate::base::text_argument;
+use crate::world::adapter_type;
 
 /// The `adapter` of a template.
 pub(super) struct Adapter(pub(super) Arc<Context>);
@@ -93,7 +94,7 @@ impl Object for Adapter {
 impl Adapter {
     fn method(&self, name: &str, args: &Args, state: &mut State<'_>) -> Result<Value, Error> {
         match name {
-            "type" => Ok(Value::from("tidemill")),
+            "type" => Ok(Value::from(adapter_type(&self.0.world.target))),
             "dispatch" => self.dispatch(args, state),
             "quote" | "quote_seed_column" => {
                 let [name] = [args.get(0, "identifier").or_else(|| args.get(0, "column"))];

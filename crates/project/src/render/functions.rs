@@ -72,7 +72,7 @@ pub(super) fn lookup(context: &Arc<Context>, name: &str) -> Option<Value> {
             None => Value::from(context.world.target.schema.as_str()),
         },
         "builtins" => Value::dict([
-            ("ref", function(context, "ref", reference)),
+            ("ref", Value::object(Ref(context.clone()))),
             ("source", function(context, "source", source)),
             ("config", Value::object(Config(context.clone()))),
         ]),
@@ -536,7 +536,50 @@ macro_rules! object_debug {
         }
     )*};
 }
-object_debug!(Namespace, Config, Var, Target, Flags, Exceptions, Everything);
+object_debug!(Namespace, Config, Var, Target, Flags, Exceptions, Everything, Ref);
+
+/// `builtins.ref`, whose `config` packages ask for the versions of what is installed.
+struct Ref(Arc<Context>);
+
+impl Object for Ref {
+    fn type_name(&self) -> &str {
+        "RuntimeRefResolver"
+    }
+
+    fn is_callable(&self) -> bool {
+        true
+    }
+
+    fn call(&self, args: &Args, state: &mut State<'_>) -> Result<Value, Error> {
+        reference(&self.0, args, state)
+    }
+
+    fn get_attr(&self, name: &str, _state: &State<'_>) -> Option<Value> {
+        if name != "config" {
+            return None;
+        }
+        let world = &self.0.world;
+        let project = |name: &String, version: &Option<String>| {
+            Value::dict([
+                ("project_name", Value::from(name.as_str())),
+                ("version", version.clone().into()),
+            ])
+        };
+        let dependencies =
+            world.versions.iter().map(|(name, version)| (name.as_str(), project(name, version)));
+        let settings = &world.settings;
+        Some(Value::dict([
+            ("project_name", Value::from(settings.name.as_str())),
+            ("version", settings.version.clone().into()),
+            ("profile_name", Value::from(world.target.profile_name.as_str())),
+            ("target_name", Value::from(world.target.name.as_str())),
+            ("threads", Value::from(world.target.threads)),
+            ("project_root", Value::from(settings.root.to_string_lossy().as_ref())),
+            ("target_path", Value::from(settings.target_path.as_str())),
+            ("dependencies", Value::dict(dependencies)),
+        ]))
+    }
+}
 
 struct Namespace {
     context: Arc<Context>,
@@ -683,8 +726,12 @@ impl Object for Var {
             return Ok(Value::from(value));
         }
         let vars = self.0.world.vars_of(&self.0.subject.package);
-        let read = vars.get(&name).cloned().unwrap_or(Json::Null);
-        self.0.record().reads.vars.insert(name.clone(), read);
+        let read = vars.get(&name).cloned();
+        // As in dbt, nothing is missing while the project is parsed: the node may be disabled.
+        if read.is_none() && default.is_none() && self.0.run().is_none() {
+            return Ok(Value::None);
+        }
+        self.0.record().reads.vars.insert(name.clone(), read.unwrap_or(Json::Null));
         let user = format!(" by `{}`", self.0.subject.name);
         var_value(&vars, &name, default.as_ref(), &user, state)
     }

@@ -30,6 +30,10 @@ pub(crate) struct Relation {
 
 const PARTS: [&str; 3] = ["database", "schema", "identifier"];
 
+/// What a relation has as a mapping.
+const FIELDS: [&str; 7] =
+    ["path", "type", "quote_character", "include_policy", "quote_policy", "dbt_created", "limit"];
+
 impl Relation {
     pub(crate) fn new(database: &str, schema: &str, identifier: &str) -> Self {
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -210,6 +214,9 @@ impl Object for Relation {
             "quote_policy" => Self::policy_value(self.quote),
             "include_policy" => Self::policy_value(self.include),
             "quote_character" => Value::from("\""),
+            // Packages tell a relation from a text by this.
+            "metadata" => Value::dict([("type", Value::from("TidemillRelation"))]),
+            "dbt_created" => Value::from(false),
             "limit" => self.limit.into(),
             "path" => Value::dict(
                 PARTS.iter().zip(self.parts()).map(|(name, part)| (*name, part.cloned().into())),
@@ -222,7 +229,7 @@ impl Object for Relation {
         &self,
         name: &str,
         args: &Args,
-        _state: &mut State<'_>,
+        state: &mut State<'_>,
     ) -> Option<Result<Value, Error>> {
         Some(match name {
             "include" => self
@@ -286,6 +293,18 @@ impl Object for Relation {
                 parts.extend(args.get(1, "updated_at").cloned());
                 Ok(Value::list(parts))
             }
+            // A relation of dbt is a mapping of its fields, too.
+            "get" => {
+                let key = args.get(0, "key").map(Value::to_string).unwrap_or_default();
+                let default = args.get(1, "default").cloned().unwrap_or(Value::None);
+                Ok(self.get_attr(&key, state).unwrap_or(default))
+            }
+            "items" | "keys" | "values" => {
+                let fields = FIELDS
+                    .iter()
+                    .map(|field| (*field, self.get_attr(field, state).unwrap_or(Value::None)));
+                Value::dict(fields.collect::<Vec<_>>()).call_method(name, args, state)
+            }
             "create" => Relation::create(args, self.database.as_deref().unwrap_or_default()),
             _ => return None,
         })
@@ -306,7 +325,27 @@ impl Object for Relation {
             "render_limited",
             "scd_args",
             "create",
+            "get",
+            "items",
+            "keys",
+            "values",
         ]
+    }
+
+    fn get_item(&self, key: &Value, state: &State<'_>) -> Option<Value> {
+        self.get_attr(key.as_str()?, state)
+    }
+
+    fn iterate(&self) -> Option<Vec<Value>> {
+        Some(FIELDS.iter().map(|field| Value::from(*field)).collect())
+    }
+
+    fn len(&self) -> Option<usize> {
+        Some(FIELDS.len())
+    }
+
+    fn is_mapping(&self) -> bool {
+        true
     }
 
     fn render(&self) -> String {

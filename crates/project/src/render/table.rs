@@ -274,18 +274,31 @@ impl Object for Columns {
     fn call_method(
         &self,
         name: &str,
-        _args: &Args,
-        _state: &mut State<'_>,
+        args: &Args,
+        state: &mut State<'_>,
     ) -> Option<Result<Value, Error>> {
         Some(Ok(match name {
             "values" => Value::tuple(self.iterate().unwrap_or_default()),
             "keys" => self.0.column_names(),
+            "items" => {
+                let names = self.0.names.iter().map(|name| Value::from(name.clone()));
+                let columns = self.iterate().unwrap_or_default();
+                Value::list(names.zip(columns).map(|(name, column)| Value::tuple([name, column])))
+            }
+            "dict" => {
+                let columns = self.iterate().unwrap_or_default();
+                Value::dict(self.0.names.iter().map(|name| &**name).zip(columns))
+            }
+            "get" => match args.get(0, "key").and_then(|key| self.get_item(key, state)) {
+                Some(found) => found,
+                None => args.get(1, "default").cloned().unwrap_or(Value::None),
+            },
             _ => return None,
         }))
     }
 
     fn methods(&self) -> &'static [&'static str] {
-        &["values", "keys"]
+        &["values", "keys", "items", "dict", "get"]
     }
 
     fn iterate(&self) -> Option<Vec<Value>> {

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 use tidemill_core::UniqueId;
-use tidemill_project::{Message, RelationType, RenderState, normalize_sql, parse_vars};
+use tidemill_project::{
+    LoadOptions, Message, Project, RelationType, RenderState, normalize_sql, parse_vars,
+};
 
 use crate::harness::{Folder, Lake, options};
 
@@ -437,4 +439,85 @@ fn times_are_times() {
         "2026-01-02 03:04 2026-01-02 03:04:05+00:00 2026-01-01 2026 2026-02-03T04:05:06"
     );
     assert!(rendered.reads.run_started_at && !rendered.reads.clock);
+}
+
+#[test]
+fn a_relation_is_a_mapping_too() {
+    let folder = Folder::new(&[
+        ("models/a.sql", "select 1"),
+        (
+            "models/b.sql",
+            "{% set r = ref('a') %}{{ r is mapping }} {{ r is string }} {{ r.get('metadata', {}).get('type', '').endswith('Relation') }} {{ r.get('nothing', 5) }} {{ r['path']['schema'] }} {{ r.keys() | list | length > 3 }}",
+        ),
+    ]);
+    assert_eq!(sql(&folder, "model.shop.b", &offline()), "True False True 5 main True");
+}
+
+#[test]
+fn packages_know_their_versions() {
+    let folder = Folder::new(&[
+        ("dbt_project.yml", "name: shop\nversion: '2.0'\n"),
+        ("dbt_packages/tools/dbt_project.yml", "name: tools\nversion: 1.4.2\n"),
+        ("dbt_packages/tools/macros/m.sql", "{% macro duckdb__only() %}found{% endmacro %}"),
+        (
+            "models/a.sql",
+            "{% set conf = builtins.ref.config %}{{ conf.dependencies['tools'].version }} {{ conf.version }} {{ builtins.ref('b') }}",
+        ),
+        ("models/b.sql", "select 1"),
+    ]);
+    // What is installed is used, also where a folder of another name is said.
+    folder.write("packages.yml", "packages:\n  - local: copy\n");
+    folder.write("copy/dbt_project.yml", "name: tools\nversion: 9.9.9\n");
+    assert_eq!(sql(&folder, "model.shop.a", &offline()), "1.4.2 2.0 \"main\".\"b\"");
+}
+
+#[test]
+fn a_var_is_missing_only_when_it_is_needed() {
+    let folder = Folder::new(&[
+        ("models/a.sql", "{{ config(enabled=var('later', false)) }}select {{ var('nowhere') }}"),
+        ("models/b.sql", "select {{ var('nowhere') }}"),
+    ]);
+    let project = folder.project();
+    let failed = project.render_node(&UniqueId::new("model.shop.b"), &offline()).unwrap_err();
+    assert!(failed.to_string().contains("the var `nowhere` is required by `b`"), "{failed}");
+}
+
+#[test]
+fn a_stand_in_is_called_what_it_stands_for() {
+    let profile = |kind: &str| {
+        format!("shop:\n  target: dev\n  outputs:\n    dev: {{type: {kind}, schema: s}}\n")
+    };
+    for (kind, shown) in [("duckdb", "duckdb duckdb duck"), ("snowflake", "postgres postgres pg")] {
+        let folder = Folder::new(&[
+            ("dbt_project.yml", "name: shop\nprofile: shop\n"),
+            ("profiles.yml", &profile(kind)),
+            (
+                "macros/m.sql",
+                "{% macro one() %}{{ return(adapter.dispatch('one', 'shop')()) }}{% endmacro %}{% macro duckdb__one() %}duck{% endmacro %}{% macro snowflake__one() %}pg{% endmacro %}",
+            ),
+            ("models/a.sql", "{{ target.type }} {{ adapter.type() }} {{ one() }}"),
+        ]);
+        let lake = LoadOptions { target_lake: Some("lake".into()), ..options() };
+        let (project, _) = Project::load(folder.path(), &lake).unwrap();
+        let rendered = project.render_node(&UniqueId::new("model.shop.a"), &offline()).unwrap();
+        assert_eq!(rendered.sql, shown);
+    }
+}
+
+#[test]
+fn tests_of_a_seed_may_stand_under_models() {
+    let folder = Folder::new(&[
+        ("seeds/s.csv", "id\n1\n"),
+        ("models/s.yml", "models: [{name: s, columns: [{name: id, data_tests: [unique]}]}]"),
+    ]);
+    assert!(folder.said().contains("which is a seed: its tests"), "{}", folder.said());
+    let project = folder.project();
+    let tests: Vec<&str> = project
+        .manifest()
+        .nodes
+        .values()
+        .filter(|node| node.resource_type == tidemill_project::ResourceType::Test)
+        .map(|node| node.name.as_str())
+        .collect();
+    assert_eq!(tests, ["unique_s_id"]);
 }

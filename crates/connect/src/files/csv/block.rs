@@ -312,7 +312,10 @@ impl<'a> Walk<'a> {
             at = record.next;
             self.line += record.lines;
             let mut problem = record.problem.map(str::to_owned);
-            if problem.is_none() && record.fields != columns {
+            if dialect.short_rows && problem.is_none() && record.fields < columns {
+                let end = record.end as u32;
+                scratch.spans.resize(first + columns, (end, end));
+            } else if problem.is_none() && record.fields != columns {
                 let noun = if record.fields == 1 { "field" } else { "fields" };
                 problem = Some(format!("{} {noun} where the header has {columns}", record.fields));
             }

@@ -24,6 +24,8 @@ pub(crate) struct Dialect {
     /// The last byte of a line end.
     pub(crate) newline: u8,
     pub(crate) comment: Option<u8>,
+    /// Whether a record may have fewer fields than the header: the others are empty.
+    pub(crate) short_rows: bool,
 }
 
 impl Dialect {

@@ -342,6 +342,7 @@ mod tests {
                 escape: None,
                 newline: b'\n',
                 comment: careful.then_some(b'#'),
+                short_rows: false,
             };
             let mut whole = text.clone().into_bytes();
             if !whole.ends_with(b"\n") && !whole.is_empty() {
@@ -376,6 +377,7 @@ mod tests {
             escape: None,
             newline: b'\n',
             comment: None,
+            short_rows: false,
         };
         let text = format!("a\n{}\nb\n\"x\n{}c\n", "y".repeat(20_000), "z\n".repeat(10_000));
         let pieces = pieces(&text, &dialect, 8, 50);
