@@ -31,4 +31,4 @@ mod judge;
 mod native;
 
 pub use definition::TestDefinition;
-pub use native::{check, checks_for, is_native};
+pub use native::{check, checks_for, is_native, needs_sql};

@@ -98,6 +98,11 @@ pub fn is_native(namespace: Option<&str>, name: &str) -> bool {
     rule_of(namespace, name).is_some()
 }
 
+/// Whether a test that is known by its name has arguments for which its SQL is needed.
+pub fn needs_sql(test: &TestDefinition) -> bool {
+    test.sql.is_none() && matches!(native(test), Ok(None))
+}
+
 fn rule_of(namespace: Option<&str>, name: &str) -> Option<Make> {
     // `dbt.not_null` is dbt's own.
     let namespace = namespace.filter(|namespace| *namespace != "dbt").unwrap_or("");

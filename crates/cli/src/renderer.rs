@@ -394,17 +394,25 @@ impl Renderer for ProjectRenderer {
         let relation = attached
             .filter(|id| !manifest.node(id).is_some_and(Node::is_ephemeral))
             .and_then(|id| manifest.relation_of(id));
-        match (native, relation) {
+        let known = match (native, relation) {
             (Some(generic), Some(relation)) => {
                 let state = self.state(request);
                 let arguments = self.project.test_arguments(id, &state).map_err(template_error)?;
-                definition.namespace = generic.namespace.clone();
-                definition.name = generic.name.clone();
-                definition.arguments = arguments.values;
-                definition.column = generic.column.clone();
-                definition.relation = relation;
+                let known = TestDefinition {
+                    namespace: generic.namespace.clone(),
+                    name: generic.name.clone(),
+                    arguments: arguments.values,
+                    column: generic.column.clone(),
+                    relation,
+                    ..definition.clone()
+                };
+                Some(known).filter(|known| !tidemill_check::needs_sql(known))
             }
-            _ => {
+            _ => None,
+        };
+        match known {
+            Some(known) => definition = known,
+            None => {
                 let rendered = self.render_node(node, request)?;
                 if let Some(Value::String(calc)) = rendered.config.get("fail_calc") {
                     definition.fail_calc = calc.clone();

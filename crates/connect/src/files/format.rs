@@ -212,6 +212,7 @@ const LINES: Dialect = Dialect {
     newline: b'\n',
     comment: None,
     short_rows: false,
+    quoted_nulls: false,
 };
 
 fn sample_ndjson(
@@ -311,6 +312,7 @@ fn sample_csv(
         newline,
         comment: settings.comment,
         short_rows: settings.written.short_rows == ShortRows::Null,
+        quoted_nulls: settings.written.quoted_nulls,
     };
     // A header may be longer than the sample.
     let mut at = loop {

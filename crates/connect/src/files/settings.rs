@@ -40,6 +40,8 @@ pub struct TableSettings {
     /// CSV: unquoted texts that are NULL. Default: the empty text, `NA`, `N/A`, `NULL`, `null`
     /// and `\N`. In quotes they are text in a text column, and NULL in a column of another type.
     pub null_values: Option<Vec<String>>,
+    /// CSV: whether those texts are NULL in quotes, too. Default false.
+    pub quoted_nulls: bool,
     /// `auto` (byte order mark, UTF-16, else UTF-8), or a name such as `utf-8`, `utf-16`,
     /// `latin-1`, `windows-1252`, `shift_jis`.
     pub encoding: Option<String>,
@@ -74,7 +76,7 @@ pub struct TableSettings {
 const LOAD_KEYS: [&str; 6] =
     ["connection", "mode", "primary_key", "cursor", "schema_contract", "max_rejects"];
 
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "location",
     "format",
     "compression",
@@ -86,6 +88,7 @@ const KEYS: [&str; 22] = [
     "comment",
     "short_rows",
     "null_values",
+    "quoted_nulls",
     "encoding",
     "date_format",
     "timestamp_format",

@@ -160,6 +160,13 @@ fn short_rows() {
 }
 
 #[test]
+fn quoted_nulls() {
+    let text = "a,b\n\"\",x\n\"null\",\"5\"\n";
+    let settings = json!({"null_values": ["", "null"], "quoted_nulls": true});
+    assert_eq!(csv_with(text, settings).table(), cells(&[&["∅", "x"], &["∅", "5"]]));
+}
+
+#[test]
 fn escapes() {
     let outcome =
         csv_with("a,b\n\"x\\\"y\",\\N\nline\\nbreak,\"tab\\t\"\n", json!({"escape": "\\"}));

@@ -4,6 +4,7 @@
 //! two disagree, PostgreSQL's holds.
 
 mod checked;
+mod choice;
 mod clock;
 mod datetime;
 mod domain;
@@ -47,6 +48,7 @@ pub(crate) use zone::at_zone as timezone;
 /// All scalar functions; they replace those of the same name.
 pub(crate) fn scalars() -> Vec<ScalarUDF> {
     let mut all = Vec::new();
+    all.extend(choice::functions());
     all.extend(clock::functions());
     all.extend(datetime::functions());
     all.extend(domain::functions());

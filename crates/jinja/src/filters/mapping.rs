@@ -10,8 +10,14 @@ use crate::types::dict;
 use crate::types::generator::Generator;
 use crate::value::{Value, discard, sort_with_keys};
 
+/// These filters look at nothing where Python's see something false: `none | map('lower')` is
+/// empty.
+fn items_of(value: &Value) -> Result<Vec<Value>, Error> {
+    if value.is_true() { value.items() } else { Ok(Vec::new()) }
+}
+
 pub(super) fn map(value: &Value, args: &Args, state: &mut State<'_>) -> Result<Value, Error> {
-    let items = value.items()?;
+    let items = items_of(value)?;
     state.charge_items(items.len())?;
     let mut mapped = Vec::with_capacity(items.len());
     if args.positional().is_empty() && args.get_keyword("attribute").is_some() {
@@ -46,7 +52,7 @@ pub(super) fn select(
     wanted: bool,
     by_attribute: bool,
 ) -> Result<Value, Error> {
-    let items = value.items()?;
+    let items = items_of(value)?;
     state.charge_items(items.len())?;
     let (getter, rest) = if by_attribute {
         let Some(attribute) = args.positional().first() else {

@@ -329,3 +329,11 @@ fn patterns_may_look_around_and_back() {
     let error = crate::support::render(&endless).unwrap_err();
     assert!(error.to_string().contains("takes too long"), "{error}");
 }
+
+#[test]
+fn filters_of_nothing_are_empty() {
+    renders(&[
+        ("{{ none | map('lower') | list }} {{ nothing | select | list }}", "[] []"),
+        ("{{ 'a' in none | map('lower') }}", "False"),
+    ]);
+}

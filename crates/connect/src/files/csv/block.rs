@@ -78,6 +78,8 @@ struct Quoted<'a> {
     column: usize,
     columns: usize,
     rows: usize,
+    /// Whether quotes make no difference.
+    bare: bool,
 }
 
 impl Fields for Quoted<'_> {
@@ -93,7 +95,7 @@ impl Fields for Quoted<'_> {
         let end = self.positions[at + 1] as usize;
         if self.data[start] == self.quote {
             // A quote at the start is an opening one, so the last byte is the closing one.
-            return (start + 1, (end - 1).max(start + 1), true);
+            return (start + 1, (end - 1).max(start + 1), !self.bare);
         }
         (start, end, false)
     }
@@ -105,6 +107,8 @@ struct Spans<'a> {
     column: usize,
     columns: usize,
     rows: usize,
+    /// Whether quotes make no difference.
+    bare: bool,
 }
 
 impl Fields for Spans<'_> {
@@ -116,7 +120,7 @@ impl Fields for Spans<'_> {
     #[inline(always)]
     fn get(&self, row: usize) -> (usize, usize, bool) {
         let (start, end) = self.spans[row * self.columns + self.column];
-        (start as usize, (end & !QUOTED) as usize, end & QUOTED != 0)
+        (start as usize, (end & !QUOTED) as usize, end & QUOTED != 0 && !self.bare)
     }
 }
 
@@ -587,6 +591,7 @@ pub(crate) fn parse(
     let mut lines = Lines::default();
     let mut walk = Walk::new(data, layout);
     let fields = layout.targets.len();
+    let bare = layout.dialect.quoted_nulls;
     while let Some(window) = walk.next(scratch, &mut parsed.rejects) {
         let mut misfits = std::mem::take(&mut scratch.misfits);
         let (rows, first_line) = match window {
@@ -616,13 +621,20 @@ pub(crate) fn parse(
                 }
                 Window::Quoted { rows, quote } => {
                     let positions = &scratch.positions[..=rows * fields];
-                    let quoted =
-                        Quoted { data, quote, positions, column: index, columns: fields, rows };
+                    let quoted = Quoted {
+                        data,
+                        quote,
+                        positions,
+                        column: index,
+                        columns: fields,
+                        rows,
+                        bare,
+                    };
                     column.append(data, &quoted, nulls, &mut misfits);
                 }
                 Window::Spans { rows } => {
                     let spans = &scratch.spans[..];
-                    let spans = Spans { spans, column: index, columns: fields, rows };
+                    let spans = Spans { spans, column: index, columns: fields, rows, bare };
                     column.append(data, &spans, nulls, &mut misfits);
                 }
             }
@@ -714,6 +726,7 @@ pub(crate) fn survey(
     let mut seen = vec![Seen::NOTHING; fields];
     let mut rejects = Vec::new();
     let mut walk = Walk::new(data, layout);
+    let bare = layout.dialect.quoted_nulls;
     while let Some(window) = walk.next(scratch, &mut rejects) {
         rejects.clear();
         let data: &[u8] = walk.data;
@@ -730,13 +743,20 @@ pub(crate) fn survey(
                 }
                 Window::Quoted { rows, quote } => {
                     let positions = &scratch.positions[..=rows * fields];
-                    let quoted =
-                        Quoted { data, quote, positions, column: index, columns: fields, rows };
+                    let quoted = Quoted {
+                        data,
+                        quote,
+                        positions,
+                        column: index,
+                        columns: fields,
+                        rows,
+                        bare,
+                    };
                     survey_column(data, &quoted, formats, nulls, &mut seen[index]);
                 }
                 Window::Spans { rows } => {
                     let spans = &scratch.spans[..];
-                    let spans = Spans { spans, column: index, columns: fields, rows };
+                    let spans = Spans { spans, column: index, columns: fields, rows, bare };
                     survey_column(data, &spans, formats, nulls, &mut seen[index]);
                 }
             }

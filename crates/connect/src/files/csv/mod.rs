@@ -26,6 +26,8 @@ pub(crate) struct Dialect {
     pub(crate) comment: Option<u8>,
     /// Whether a record may have fewer fields than the header: the others are empty.
     pub(crate) short_rows: bool,
+    /// Whether a text that is NULL is so in quotes, too.
+    pub(crate) quoted_nulls: bool,
 }
 
 impl Dialect {

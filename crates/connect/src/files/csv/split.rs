@@ -343,6 +343,7 @@ mod tests {
                 newline: b'\n',
                 comment: careful.then_some(b'#'),
                 short_rows: false,
+                quoted_nulls: false,
             };
             let mut whole = text.clone().into_bytes();
             if !whole.ends_with(b"\n") && !whole.is_empty() {
@@ -378,6 +379,7 @@ mod tests {
             newline: b'\n',
             comment: None,
             short_rows: false,
+            quoted_nulls: false,
         };
         let text = format!("a\n{}\nb\n\"x\n{}c\n", "y".repeat(20_000), "z\n".repeat(10_000));
         let pieces = pieces(&text, &dialect, 8, 50);
