@@ -108,37 +108,8 @@
     {% do return((input_model_name | string).replace('"', '\\"')) %}
 {% endmacro %}
 
-{% macro diff_columns(source_columns, target_columns) %}
-    {% set known = target_columns | map(attribute='column') | list %}
-    {% set found = [] %}
-    {% for column in source_columns %}
-        {% if column.column not in known %}{% do found.append(column) %}{% endif %}
-    {% endfor %}
-    {% do return(found) %}
-{% endmacro %}
-
-{% macro diff_column_data_types(source_columns, target_columns) %}
-    {% set found = [] %}
-    {% for column in source_columns %}
-        {% for other in target_columns %}
-            {% if other.name == column.name and other.data_type != column.data_type %}
-                {% do found.append({'column_name': other.name, 'new_type': column.data_type}) %}
-            {% endif %}
-        {% endfor %}
-    {% endfor %}
-    {% do return(found) %}
-{% endmacro %}
-
 {% macro get_list_of_column_names(columns) %}
     {% do return(columns | map(attribute='name') | list) %}
-{% endmacro %}
-
-{% macro get_empty_subquery_sql(select_sql, select_sql_header=none) %}
-    {{ return(adapter.dispatch('get_empty_subquery_sql', 'dbt')(select_sql, select_sql_header)) }}
-{% endmacro %}
-
-{% macro default__get_empty_subquery_sql(select_sql, select_sql_header=none) %}
-    select * from ({{ select_sql }}) as __dbt_sbq where false limit 0
 {% endmacro %}
 
 {% macro get_column_schema_from_query(select_sql, select_sql_header=none) %}
