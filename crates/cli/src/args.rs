@@ -48,15 +48,9 @@ pub(crate) struct Global {
     /// How progress and results are written
     #[arg(long, global = true, value_name = "FORMAT", value_enum, help_heading = "Output")]
     pub(crate) format: Option<Format>,
-    /// Only errors and data
-    #[arg(long, short, global = true, env = "DBT_QUIET", help_heading = "Output")]
-    pub(crate) quiet: bool,
-    /// More detail on standard error (`-d` as in dbt)
-    #[arg(long, short, global = true, env = "DBT_DEBUG", help_heading = "Output")]
-    pub(crate) debug: bool,
-    /// Never use colours
-    #[arg(long = "no-use-colors", alias = "no-color", global = true, help_heading = "Output")]
-    pub(crate) no_color: bool,
+    /// dbt's flags of every command, from everywhere they may be set.
+    #[arg(skip)]
+    pub(crate) flags: std::sync::Arc<crate::flags::Flags>,
 }
 
 /// The form of what is written.
@@ -91,6 +85,8 @@ pub(crate) enum Command {
     Snapshot(Build),
     /// Load sources
     Ingest(Build),
+    /// Read the project and write its manifest
+    Parse,
     /// Write the SQL of models to the target folder without running it
     Compile(Compile),
     /// List what is selected
@@ -100,10 +96,17 @@ pub(crate) enum Command {
     Show(Show),
     /// Print what a build would do, and why
     Plan(Build),
+    /// Copy the relations of another environment (--state) into this one
+    Clone(CloneArgs),
     /// Do again what failed in the last command, and what depended on it
     Retry(Retry),
     /// Call a macro, whose statements may change the lake
     RunOperation(RunOperation),
+    /// Look at sources: how fresh they are
+    Source(Source),
+    /// The older name of `source freshness`
+    #[command(hide = true)]
+    SnapshotFreshness(Freshness),
     /// Say what this project, profile and lake are, and whether they work
     Debug,
     /// Delete the target folder and other generated folders
@@ -131,6 +134,19 @@ impl Command {
         )
     }
 
+    /// Whether what it does is logged in the project.
+    pub(crate) fn is_logged(&self) -> bool {
+        !matches!(
+            self,
+            Command::Init(_)
+                | Command::Sql(_)
+                | Command::Lake(_)
+                | Command::Clean
+                | Command::Debug
+                | Command::Docs(Docs { command: DocsCommand::Serve(_) })
+        )
+    }
+
     /// dbt's name of the command (`flags.WHICH`).
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -141,12 +157,15 @@ impl Command {
             Command::Seed(_) => "seed",
             Command::Snapshot(_) => "snapshot",
             Command::Ingest(_) => "ingest",
+            Command::Parse => "parse",
             Command::Compile(_) => "compile",
             Command::Ls(_) => "list",
             Command::Show(_) => "show",
             Command::Plan(_) => "plan",
+            Command::Clone(_) => "clone",
             Command::Retry(_) => "retry",
             Command::RunOperation(_) => "run-operation",
+            Command::Source(_) | Command::SnapshotFreshness(_) => "freshness",
             Command::Debug => "debug",
             Command::Clean => "clean",
             Command::Deps(_) => "deps",
@@ -164,20 +183,23 @@ impl Command {
 pub(crate) struct SelectionArgs {
     /// What to work on: names, paths, `tag:x`, `source:x`, `+upstream`, `downstream+`; a space means
     /// or, a comma means and
-    #[arg(long, short, visible_alias = "models", short_alias = 'm', num_args = 1.., value_name = "SELECTOR")]
+    #[arg(long, short, num_args = 1.., value_name = "SELECTOR")]
     pub(crate) select: Vec<String>,
+    /// The older name of --select; in `ls`, models alone
+    #[arg(long, short, alias = "model", num_args = 1.., value_name = "SELECTOR", hide = true)]
+    pub(crate) models: Vec<String>,
     /// What to leave out
     #[arg(long, num_args = 1.., value_name = "SELECTOR")]
     pub(crate) exclude: Vec<String>,
-    /// Only nodes of this type: model, seed, snapshot, source, test
-    #[arg(long, num_args = 1.., value_name = "TYPE")]
+    /// A selection of `selectors.yml`, by its name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) selector: Option<String>,
+    /// Only nodes of this type: model, seed, snapshot, source, test, unit_test, …; `all`, `default`
+    #[arg(long, alias = "resource-types", env = "DBT_RESOURCE_TYPES", value_delimiter = ' ', num_args = 1.., value_name = "TYPE")]
     pub(crate) resource_type: Vec<String>,
     /// No nodes of this type
-    #[arg(long, num_args = 1.., value_name = "TYPE")]
+    #[arg(long, alias = "exclude-resource-types", env = "DBT_EXCLUDE_RESOURCE_TYPES", value_delimiter = ' ', num_args = 1.., value_name = "TYPE")]
     pub(crate) exclude_resource_type: Vec<String>,
-    /// Which tests come along with what is selected: eager, cautious, buildable, empty
-    #[arg(long, env = "DBT_INDIRECT_SELECTION", value_name = "MODE")]
-    pub(crate) indirect_selection: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -187,9 +209,6 @@ pub(crate) struct Build {
     /// Build incremental models and load seeds and sources from nothing
     #[arg(long, short, env = "DBT_FULL_REFRESH")]
     pub(crate) full_refresh: bool,
-    /// Stop at the first failure
-    #[arg(long, short = 'x', env = "DBT_FAIL_FAST")]
-    pub(crate) fail_fast: bool,
     /// Build everything selected, even if nothing changed
     #[arg(long)]
     pub(crate) no_reuse: bool,
@@ -199,6 +218,15 @@ pub(crate) struct Build {
     /// Keep failing rows in tables of the schema `<target schema>_dbt_test__audit`
     #[arg(long, env = "DBT_STORE_FAILURES")]
     pub(crate) store_failures: bool,
+    /// Read no rows: build every table and view without any, to see whether the SQL works
+    #[arg(long, env = "DBT_EMPTY", overrides_with = "no_empty")]
+    pub(crate) empty: bool,
+    #[arg(long, hide = true)]
+    pub(crate) no_empty: bool,
+    /// Read only rows of a span of time, of relations with `event_time`: '3 days', or
+    /// '{start: 2024-01-01, end: 2024-02-01}'
+    #[arg(long, env = "DBT_SAMPLE", value_name = "SPAN")]
+    pub(crate) sample: Option<String>,
     /// Take over what other engines wrote to our tables even if checks fail
     #[arg(long)]
     pub(crate) adopt: bool,
@@ -233,15 +261,22 @@ pub(crate) struct Test {
     /// Run every check again; `test` always does
     #[arg(long, hide = true)]
     pub(crate) no_reuse: bool,
-    /// Stop at the first failure
-    #[arg(long, short = 'x', env = "DBT_FAIL_FAST")]
-    pub(crate) fail_fast: bool,
     /// Keep failing rows in tables of the schema `<target schema>_dbt_test__audit`
     #[arg(long, env = "DBT_STORE_FAILURES")]
     pub(crate) store_failures: bool,
 }
 
-#[derive(Debug, Clone, Args)]
+/// `clone`
+#[derive(Debug, Default, Args)]
+pub(crate) struct CloneArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// Replace relations that are here already
+    #[arg(long, short, env = "DBT_FULL_REFRESH")]
+    pub(crate) full_refresh: bool,
+}
+
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Compile {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
@@ -249,8 +284,16 @@ pub(crate) struct Compile {
     #[arg(long, value_name = "SQL")]
     pub(crate) inline: Option<String>,
     /// Render `is_incremental()` as false
-    #[arg(long, short)]
+    #[arg(long, short, env = "DBT_FULL_REFRESH")]
     pub(crate) full_refresh: bool,
+    /// Render `ref` and `source` so that no rows are read
+    #[arg(long, env = "DBT_EMPTY", overrides_with = "no_empty")]
+    pub(crate) empty: bool,
+    #[arg(long, hide = true)]
+    pub(crate) no_empty: bool,
+    /// `json`: what is printed, as one object
+    #[arg(long, value_enum)]
+    pub(crate) output: Option<Format>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -275,9 +318,8 @@ pub(crate) enum LsOutput {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Show {
-    /// The model
-    #[arg(long, short, visible_alias = "models", short_alias = 'm', num_args = 1.., value_name = "SELECTOR")]
-    pub(crate) select: Vec<String>,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
     /// A query with Jinja instead of a model
     #[arg(long, value_name = "SQL", conflicts_with = "select")]
     pub(crate) inline: Option<String>,
@@ -290,12 +332,31 @@ pub(crate) struct Show {
 }
 
 #[derive(Debug, Clone, Args)]
+pub(crate) struct Source {
+    #[command(subcommand)]
+    pub(crate) command: SourceCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum SourceCommand {
+    /// How old the newest rows of sources are, and whether that is too old
+    #[command(alias = "snapshot-freshness")]
+    Freshness(Freshness),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Freshness {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// The file of the results [default: sources.json in the target folder]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Retry {
-    /// Stop at the first failure
-    #[arg(long, short = 'x')]
-    pub(crate) fail_fast: bool,
     /// Build incremental models from nothing
-    #[arg(long, short)]
+    #[arg(long, short, env = "DBT_FULL_REFRESH")]
     pub(crate) full_refresh: bool,
 }
 

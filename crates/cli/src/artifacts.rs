@@ -1,6 +1,6 @@
 //! dbt's artifacts: `run_results.json` (v6).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -58,10 +58,12 @@ fn status_of_check(status: VerdictStatus) -> &'static str {
     }
 }
 
-/// The results of a run in dbt's form. `compiled` is the SQL of the nodes that were rendered.
+/// The results of a run in dbt's form. `compiled` is the SQL of the nodes that were rendered,
+/// `planned` the checks of the run: those that nothing is known of were skipped.
 pub(crate) fn run_results(
     manifest: &Manifest,
     summary: &RunSummary,
+    planned: &[UniqueId],
     compiled: &BTreeMap<UniqueId, String>,
     arguments: &Value,
     invocation: &str,
@@ -111,9 +113,28 @@ pub(crate) fn run_results(
             "batch_results": Value::Null,
         })
     });
+    let known: BTreeSet<&UniqueId> =
+        summary.checks.iter().map(|check| &check.verdict.check).collect();
+    let skipped = planned.iter().filter(|id| !known.contains(id)).map(|id| {
+        json!({
+            "status": "skipped",
+            "timing": [],
+            "thread_id": "Thread-1",
+            "execution_time": 0.0,
+            "adapter_response": {},
+            "message": Value::Null,
+            "failures": Value::Null,
+            "unique_id": id,
+            "compiled": compiled.contains_key(id),
+            "compiled_code": compiled.get(id),
+            "relation_name": Value::Null,
+            "batch_results": Value::Null,
+        })
+    });
+    let nodes = summary.nodes.iter().map(node_result);
     json!({
         "metadata": metadata("run-results/v6", invocation, started),
-        "results": summary.nodes.iter().map(node_result).chain(checks).collect::<Vec<_>>(),
+        "results": nodes.chain(checks).chain(skipped).collect::<Vec<_>>(),
         "elapsed_time": summary.elapsed.as_secs_f64(),
         "args": arguments,
     })
@@ -207,12 +228,14 @@ impl LastRun {
         self.statuses.iter().filter(move |(_, status)| failed(status)).map(|(id, _)| id)
     }
 
-    /// Everything that did not succeed.
-    pub(crate) fn unfinished(&self) -> impl Iterator<Item = &UniqueId> {
+    /// Everything that did not succeed; with `warnings`, what warned as well.
+    pub(crate) fn unfinished(&self, warnings: bool) -> impl Iterator<Item = &UniqueId> {
         self.statuses
             .iter()
-            .filter(|(_, status)| {
-                matches!(status.as_str(), "error" | "fail" | "skipped" | "runtime error" | PARTIAL)
+            .filter(move |(_, status)| match status.as_str() {
+                "error" | "fail" | "skipped" | "runtime error" | PARTIAL => true,
+                "warn" => warnings,
+                _ => false,
             })
             .map(|(id, _)| id)
     }

@@ -6,24 +6,28 @@ mod args;
 mod artifacts;
 mod commands;
 mod contracts;
+mod defer;
 mod failure;
+mod flags;
 mod loader;
+mod log;
 mod output;
 mod processor;
 mod progress;
 mod renderer;
 mod repl;
 mod run_hooks;
+mod sample;
 mod session;
 mod table;
 mod types;
 mod unit_tests;
 mod units;
+mod warnings;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use tidemill_core::Cancellation;
 use tidemill_plan::Scope;
 
@@ -40,16 +44,19 @@ fn main() -> ExitCode {
         Output::new(false, true, false).err(sentence);
         return ExitCode::from(2);
     }
-    let cli = Cli::parse();
+    let cli = flags::parse();
     // A load streams: what it frees is small, and it shall stay small.
     if !matches!(cli.command, Command::Ingest(_)) {
         allocator::keep_freed_memory();
     }
     // These are asked for because there is much to read.
     allocator::huge_pages(matches!(cli.command, Command::Sql(_) | Command::Test(_)));
-    let json = cli.global.format == Some(Format::Json);
-    let output = Output::new(cli.global.quiet, cli.global.no_color, json);
-    log_to_stderr(cli.global.debug);
+    let flags = &cli.global.flags;
+    let json = cli.global.format == Some(Format::Json)
+        || (cli.global.format.is_none() && flags.text("log_format") == Some("json"));
+    let quiet = flags.on("quiet") || matches!(flags.text("log_level"), Some("error" | "none"));
+    let output = Output::new(quiet, !flags.on("use_colors"), json);
+    log::start(flags, log_folder(&cli).as_deref());
     match run(&cli, output) {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Err(error) => {
@@ -74,6 +81,11 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
     // These need no lake and no threads.
     match &cli.command {
         Command::Ls(args) => return commands::ls::run(&open()?, args),
+        Command::Parse => {
+            let session = open()?;
+            session.write_manifest(&session.target_path(), std::collections::BTreeMap::new())?;
+            return Ok(0);
+        }
         Command::Clean => return commands::clean::run(&open()?),
         Command::Docs(Docs { command: DocsCommand::Serve(args) }) => {
             return commands::site::serve(&open()?, args);
@@ -123,7 +135,9 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
 }
 
 async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
-    use commands::{build, compile, debug, docs, lake, plan, retry, run_operation, show, sql};
+    use commands::{
+        build, clone, compile, debug, docs, freshness, lake, plan, retry, run_operation, show, sql,
+    };
     let of = Invocation::of_build;
     match command {
         Command::Build(args) => build::run(session, &of("build", Scope::BUILD, args)).await,
@@ -135,10 +149,13 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         Command::Ingest(args) => build::run(session, &of("ingest", Scope::INGEST, args)).await,
         Command::Test(args) => build::run(session, &Invocation::of_test(args)).await,
         Command::Plan(args) => plan::run(session, &of("build", Scope::BUILD, args)).await,
+        Command::Clone(args) => clone::run(session, args, None).await,
         Command::Retry(args) => retry::run(session, args).await,
         Command::RunOperation(args) => run_operation::run(session, args).await,
         Command::Compile(args) => compile::run(session, args).await,
         Command::Show(args) => show::run(session, args).await,
+        Command::Source(args::Source { command: args::SourceCommand::Freshness(args) })
+        | Command::SnapshotFreshness(args) => freshness::run(session, args).await,
         Command::Debug => debug::run(session).await,
         Command::Sql(args) => sql::run(session, args).await,
         Command::Lake(args) => lake::run(session, args).await,
@@ -147,6 +164,7 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         }
         Command::Init(_)
         | Command::Ls(_)
+        | Command::Parse
         | Command::Clean
         | Command::Docs(_)
         | Command::Deps(_) => Ok(0),
@@ -166,18 +184,11 @@ async fn cancel_on_interrupt(cancel: Cancellation, output: Output) {
     }
 }
 
-fn log_to_stderr(debug: bool) {
-    use tracing_subscriber::EnvFilter;
-    let given = std::env::var("TIDEMILL_LOG").ok();
-    if given.is_none() && !debug {
-        return;
+/// Where the log of a project's command goes.
+fn log_folder(cli: &Cli) -> Option<std::path::PathBuf> {
+    if !cli.command.is_logged() {
+        return None;
     }
-    let filter = given.unwrap_or_else(|| {
-        "warn,tidemill=debug,tidemill_run=debug,tidemill_lake=debug,tidemill_engine=debug"
-            .to_owned()
-    });
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
-        .init();
+    let project = flags::project_folder(cli)?;
+    Some(project.join(cli.global.flags.text("log_path").unwrap_or("logs")))
 }

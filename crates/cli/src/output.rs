@@ -37,9 +37,11 @@ impl Output {
         Output { quiet, color, terminal: terminal && !json && !quiet && !env("CI"), json }
     }
 
-    /// A line on standard error, unless quiet.
+    /// A line on standard error, unless quiet. The log file has it in any case.
     pub(crate) fn say(&self, line: impl fmt::Display) {
-        if !self.quiet {
+        if self.quiet {
+            tracing::info!(target: crate::log::SAID, "{line}");
+        } else {
             self.err(line);
         }
     }
@@ -47,6 +49,7 @@ impl Output {
     /// A line on standard error, always.
     #[expect(clippy::unused_self, reason = "so that nobody writes without it")]
     pub(crate) fn err(&self, line: impl fmt::Display) {
+        tracing::info!(target: crate::log::SAID, "{line}");
         let _ = writeln!(std::io::stderr().lock(), "{line}");
     }
 

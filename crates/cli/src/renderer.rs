@@ -1,7 +1,7 @@
 //! The executor's renderer: over the project's templates, the checks, and the lake that templates
 //! may ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,21 +10,24 @@ use futures::StreamExt;
 use serde_json::Value;
 use tidemill_check::TestDefinition;
 use tidemill_core::{
-    BatchStream, Check, CheckId, Diagnostics, Engine, Error, ErrorKind, OverlayEntry, QueryContext,
-    RelationKind, RelationName, Result, StatementOutcome, UniqueId,
+    BatchStream, Check, CheckId, Diagnostics, Engine, Error, ErrorKind, Measure, Measurement,
+    OverlayEntry, QueryContext, RelationKind, RelationName, Result, StatementOutcome, UniqueId,
+    Verdict, VerdictStatus,
 };
 use tidemill_plan::{Fingerprint, SEMANTICS};
 use tidemill_project::{
     CatalogColumn, Executed, Hook, Message, Node, Project, QueryTable, RelationType, RenderState,
-    ResourceType, TestKind, Warehouse, normalize_sql,
+    ResourceType, SampleWindow, TestKind, Warehouse, normalize_sql,
 };
 use tidemill_run::{
     Contracted, HookTime, RenderRequest, Rendered, Renderer, StatementSession, UnitTestCase,
 };
 
+use crate::defer::Deferred;
 use crate::output::Output;
 use crate::session::Session;
 use crate::types;
+use crate::warnings::WarningRules;
 
 /// Renders nodes of one project and keeps what it compiled.
 pub(crate) struct ProjectRenderer {
@@ -38,6 +41,12 @@ pub(crate) struct ProjectRenderer {
     started: chrono::DateTime<chrono::Utc>,
     pub(crate) runtime: tokio::runtime::Handle,
     compiled: Mutex<BTreeMap<UniqueId, String>>,
+    deferred: Deferred,
+    selected: Arc<[UniqueId]>,
+    empty: bool,
+    sample: Option<SampleWindow>,
+    print: bool,
+    rules: Arc<WarningRules>,
 }
 
 impl ProjectRenderer {
@@ -54,12 +63,42 @@ impl ProjectRenderer {
             started: session.started,
             runtime: tokio::runtime::Handle::current(),
             compiled: Mutex::default(),
+            deferred: Deferred::default(),
+            selected: Arc::from([]),
+            empty: false,
+            sample: None,
+            print: session.global.flags.on("print"),
+            rules: session.rules.clone(),
         }
+    }
+
+    /// Reads these nodes from another environment.
+    pub(crate) fn deferring(mut self, deferred: Deferred) -> Self {
+        self.deferred = deferred;
+        self
+    }
+
+    /// Templates see that these are selected.
+    pub(crate) fn selected(mut self, selected: &BTreeSet<UniqueId>) -> Self {
+        self.selected = selected.iter().cloned().collect();
+        self
+    }
+
+    /// `--empty`: reads no rows.
+    pub(crate) fn empty(mut self, empty: bool) -> Self {
+        self.empty = empty;
+        self
     }
 
     /// Writes no files.
     pub(crate) fn read_only(mut self) -> Self {
         self.write_files = false;
+        self
+    }
+
+    /// `--sample`: reads only rows of a span of time.
+    pub(crate) fn sampling(mut self, sample: Option<SampleWindow>) -> Self {
+        self.sample = sample;
         self
     }
 
@@ -78,6 +117,10 @@ impl ProjectRenderer {
         };
         RenderState {
             full_refresh: request.full_refresh,
+            empty: self.empty,
+            sample: self.sample,
+            deferred: self.deferred.clone(),
+            selected: self.selected.clone(),
             ..RenderState::new(Arc::new(lake), &self.command, &self.invocation, self.started)
         }
     }
@@ -132,6 +175,11 @@ impl ProjectRenderer {
         }
         let rendered = self.project.render_node(&node.unique_id, &state).map_err(template_error)?;
         self.tell(node.unique_id.as_str(), &rendered);
+        if let Some(warning) = rendered.warnings.iter().next()
+            && self.rules.is_error("template")
+        {
+            return Err(Error::new(ErrorKind::Config, warning.message.clone()));
+        }
         self.keep(node, &rendered.sql)?;
         Ok(rendered)
     }
@@ -146,12 +194,16 @@ impl ProjectRenderer {
         for message in &rendered.messages {
             match message {
                 Message::Info(text) => self.output.say(text),
-                Message::Print(text) => self.output.data(text),
-                Message::Debug(text) => tracing::debug!(what, text, "template"),
+                Message::Print(text) if self.print => self.output.data(text),
+                Message::Print(text) | Message::Debug(text) => {
+                    tracing::debug!(what, text, "template");
+                }
             }
         }
         for warning in rendered.warnings.iter() {
-            self.output.say(warning);
+            if !self.rules.is_silent("template") {
+                self.output.say(warning);
+            }
         }
     }
 
@@ -393,7 +445,10 @@ impl Renderer for ProjectRenderer {
         let attached = native.and_then(|generic| generic.attached.as_ref());
         let relation = attached
             .filter(|id| !manifest.node(id).is_some_and(Node::is_ephemeral))
-            .and_then(|id| manifest.relation_of(id));
+            .and_then(|id| match self.deferred.get(id) {
+                Some(other) => Some(other.clone()),
+                None => manifest.relation_of(id),
+            });
         let known = match (native, relation) {
             (Some(generic), Some(relation)) => {
                 let state = self.state(request);
@@ -426,7 +481,32 @@ impl Renderer for ProjectRenderer {
         if definition.sql.is_none() {
             self.keep(node, &check.failing_rows())?;
         }
-        Ok(check)
+        Ok(if self.rules.is_error("test-warning") { Box::new(Strict(check)) } else { check })
+    }
+}
+
+/// A check whose warnings are failures (`--warn-error`).
+struct Strict(Box<dyn Check>);
+
+impl Check for Strict {
+    fn id(&self) -> &CheckId {
+        self.0.id()
+    }
+
+    fn measures(&self) -> Vec<Measure> {
+        self.0.measures()
+    }
+
+    fn judge(&self, measurements: &[Measurement]) -> Verdict {
+        let mut verdict = self.0.judge(measurements);
+        if verdict.status == VerdictStatus::Warn {
+            verdict.status = VerdictStatus::Fail;
+        }
+        verdict
+    }
+
+    fn failing_rows(&self) -> String {
+        self.0.failing_rows()
     }
 }
 

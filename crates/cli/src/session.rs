@@ -12,11 +12,12 @@ use tidemill_core::{
 use tidemill_engine::{EmbeddedEngine, EngineOptions};
 use tidemill_lake::{Lake, LakeOptions};
 use tidemill_project::{
-    IndirectSelection, LoadOptions, Manifest, Node, Project, ResourceType, Selection,
+    IndirectSelection, LoadOptions, Manifest, Node, PreviousState, Project, ResourceType, Selection,
 };
 
 use crate::args::{Global, SelectionArgs};
 use crate::output::Output;
+use crate::warnings::WarningRules;
 
 /// A loaded project and what the user asked for.
 pub(crate) struct Session {
@@ -33,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) started: chrono::DateTime<chrono::Utc>,
     /// Set by Ctrl-C.
     pub(crate) cancel: Cancellation,
+    /// Which warnings are errors.
+    pub(crate) rules: Arc<WarningRules>,
 }
 
 /// The lake and the engine over it.
@@ -88,12 +91,14 @@ impl Session {
             target_lake: global.target_lake.clone(),
             target_path: global.target_path.as_ref().map(|path| path.display().to_string()),
             settings_only,
+            flags: global.flags.all().map(|(key, value)| (key.clone(), value.clone())).collect(),
             env: None,
         };
         let (project, warnings) = Project::load(&root, &options)?;
         // Without its models, what the settings say about them cannot be judged.
-        for warning in warnings.iter().filter(|_| !settings_only) {
-            output.say(warning);
+        let rules = WarningRules::of(&global.flags)?;
+        if !settings_only {
+            rules.tell(&warnings, output)?;
         }
         Ok(Session {
             output,
@@ -104,6 +109,7 @@ impl Session {
             command: command.to_owned(),
             started: chrono::Utc::now(),
             cancel,
+            rules: Arc::new(rules),
         })
     }
 
@@ -202,41 +208,106 @@ impl Session {
         };
         crate::artifacts::write_with(folder, "manifest.json", |out| {
             tidemill_project::write_manifest(self.manifest(), &meta, out)
-        })
+        })?;
+        if !self.manifest().semantics.is_empty() {
+            let semantic = tidemill_project::semantic_manifest(self.manifest());
+            crate::artifacts::write(folder, "semantic_manifest.json", &semantic)?;
+        }
+        Ok(())
+    }
+
+    /// The arguments of this command with all flags, as `run_results.json` keeps them.
+    pub(crate) fn arguments(&self, own: &serde_json::Value) -> serde_json::Value {
+        let mut all: serde_json::Map<String, serde_json::Value> =
+            self.global.flags.all().map(|(name, value)| (name.clone(), value.clone())).collect();
+        all.insert("vars".to_owned(), self.manifest().settings.cli_vars.clone().into());
+        all.insert("target".to_owned(), self.manifest().target.name.as_str().into());
+        all.insert("profile".to_owned(), self.global.profile.clone().into());
+        all.insert("threads".to_owned(), self.global.threads.into());
+        let text: Vec<String> = std::env::args().skip(1).collect();
+        all.insert("invocation_command".to_owned(), format!("tidemill {}", text.join(" ")).into());
+        if let serde_json::Value::Object(own) = own {
+            all.extend(own.clone());
+        }
+        all.into()
     }
 
     /// What the selection flags select; all that is enabled without any.
     pub(crate) fn select(&self, args: &SelectionArgs) -> Result<BTreeSet<UniqueId>> {
-        let selection = Selection {
-            select: args.select.clone(),
+        self.select_with(self.selection(args)?)
+    }
+
+    /// The flags as a selection.
+    pub(crate) fn selection(&self, args: &SelectionArgs) -> Result<Selection> {
+        let flags = &self.global.flags;
+        let indirect = flags.text("indirect_selection").unwrap_or("eager");
+        Ok(Selection {
+            select: args.all(),
             exclude: args.exclude.clone(),
+            selector: args.selector.clone(),
             resource_types: resource_types(&args.resource_type)?,
             exclude_resource_types: resource_types(&args.exclude_resource_type)?,
-            indirect: match args.indirect_selection.as_deref() {
-                None => IndirectSelection::default(),
-                Some(text) => IndirectSelection::parse(text).ok_or_else(|| {
-                    anyhow!("--indirect-selection {text}: use eager, cautious, buildable or empty")
-                })?,
-            },
-        };
+            indirect: IndirectSelection::parse(indirect).ok_or_else(|| {
+                anyhow!("`indirect_selection: {indirect}`: use eager, cautious, buildable or empty")
+            })?,
+            previous: self.previous("state")?,
+            with_empty: false,
+        })
+    }
+
+    /// What a selection selects.
+    pub(crate) fn select_with(&self, selection: Selection) -> Result<BTreeSet<UniqueId>> {
         let (selected, warnings) = tidemill_project::select(self.manifest(), &selection)?;
-        for warning in warnings.iter() {
-            self.output.say(warning);
-        }
+        self.rules.tell(&warnings, self.output)?;
         Ok(selected)
+    }
+
+    /// The artifacts that `--state` or `--defer-state` names; relative to the project, as in dbt.
+    pub(crate) fn previous(&self, flag: &str) -> Result<Option<Arc<PreviousState>>> {
+        let Some(folder) = self.global.flags.text(flag) else { return Ok(None) };
+        let folder = self.root.join(folder);
+        if !folder.is_dir() {
+            return Err(anyhow!(
+                "--{}: there is no folder `{}`",
+                flag.replace('_', "-"),
+                folder.display()
+            ));
+        }
+        match PreviousState::read(&folder, &self.target_path()) {
+            Ok(state) => Ok(Some(Arc::new(state))),
+            Err(diagnostic) => {
+                let mut diagnostics = tidemill_core::Diagnostics::new();
+                diagnostics.push(*diagnostic);
+                Err(diagnostics.into())
+            }
+        }
     }
 }
 
+impl SelectionArgs {
+    /// `--select` and its older name.
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.select.iter().chain(&self.models).cloned().collect()
+    }
+}
+
+/// Resource types by their names; `all` and `default` leave the choice to the command.
 fn resource_types(words: &[String]) -> Result<Vec<ResourceType>> {
-    words
-        .iter()
-        .flat_map(|words| words.split_whitespace())
-        .map(|word| {
-            ResourceType::parse(word).ok_or_else(|| {
-                anyhow!("`{word}` is not a resource type; use model, seed, snapshot, source, test, analysis or exposure")
-            })
-        })
-        .collect()
+    let mut types = Vec::new();
+    for word in words.iter().flat_map(|words| words.split_whitespace()) {
+        match (word, ResourceType::parse(word)) {
+            ("all" | "default", _) => return Ok(Vec::new()),
+            (_, Some(kind)) => types.push(kind),
+            ("function", None) => {}
+            (_, None) => {
+                return Err(anyhow!(
+                    "`{word}` is not a resource type; use model, seed, snapshot, source, test, unit_test, \
+                     analysis, exposure, metric, semantic_model or saved_query"
+                ));
+            }
+        }
+    }
+    Ok(types)
 }
 
 /// The folder with `dbt_project.yml`: the given one, or the working folder or the nearest above it.

@@ -57,7 +57,12 @@ pub fn work(
     scope: Scope,
     store_failures: bool,
 ) -> Work {
-    let mut work = Work { graph: graph(manifest), owners: owners(manifest), ..Work::default() };
+    let mut work = Work {
+        graph: graph(manifest),
+        owners: owners(manifest),
+        selected: selected.clone(),
+        ..Work::default()
+    };
     for id in selected {
         if let Some(node) = manifest.node(id) {
             let wanted = match node.resource_type {

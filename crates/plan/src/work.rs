@@ -20,6 +20,8 @@ pub struct Work {
     pub graph: Graph,
     /// Which node owns which relation, in the whole project.
     pub owners: BTreeMap<RelationName, UniqueId>,
+    /// Everything that was selected, worked on or not.
+    pub selected: BTreeSet<UniqueId>,
 }
 
 /// One node that is worked on.

@@ -13,6 +13,8 @@ use crate::manifest::{
 };
 use crate::operation::operations;
 use crate::render::relation::quoted;
+use crate::semantic::{all_of, semantic_json};
+use crate::unit_test::UnitTestSpec;
 
 /// What the manifest's `metadata` and the nodes' compiled code come from.
 #[derive(Debug, Clone, Default)]
@@ -146,7 +148,7 @@ fn document(
             "invocation_started_at": meta.invocation_started_at,
             "env": meta.env,
             "project_name": manifest.settings.name,
-            "project_id": project_id(&manifest.settings.name),
+            "project_id": hash(&manifest.settings.name),
             "user_id": null,
             "send_anonymous_usage_stats": false,
             "adapter_type": "tidemill",
@@ -158,15 +160,15 @@ fn document(
         "macros": macros_json(manifest, created_at),
         "docs": docs_json(manifest),
         "exposures": exposures,
-        "metrics": {},
+        "metrics": all_of(manifest, ResourceType::Metric, created_at),
         "groups": groups_json(manifest),
-        "selectors": manifest.settings.selectors,
+        "selectors": selectors_json(manifest),
         "disabled": disabled,
         "parent_map": edges(manifest, &manifest.parents),
         "child_map": edges(manifest, &manifest.children),
         "group_map": group_map(manifest),
-        "saved_queries": {},
-        "semantic_models": {},
+        "saved_queries": all_of(manifest, ResourceType::SavedQuery, created_at),
+        "semantic_models": all_of(manifest, ResourceType::SemanticModel, created_at),
         "unit_tests": unit_tests_json(manifest, created_at),
         "functions": {},
     })
@@ -176,9 +178,20 @@ fn unit_tests_json(manifest: &Manifest, created_at: f64) -> Value {
     let map: Map<String, Value> = manifest
         .unit_tests()
         .map(|(node, spec)| {
-            let part = |key: &str| spec.written.get(key).cloned().unwrap_or_default();
-            let model = manifest.nodes.get(&spec.model).map_or("", |model| model.name.as_str());
-            let value = json!({
+            let mut value = unit_test_json(manifest, node, spec);
+            set(&mut value, "created_at", created_at.into());
+            (node.unique_id.to_string(), value)
+        })
+        .collect();
+    Value::Object(map)
+}
+
+fn unit_test_json(manifest: &Manifest, node: &Node, spec: &UnitTestSpec) -> Value {
+    let part = |key: &str| spec.written.get(key).cloned().unwrap_or_default();
+    let model = manifest.nodes.get(&spec.model).map_or("", |model| model.name.as_str());
+    // All that decides what the test says.
+    let parts = ["given", "expect", "overrides", "versions"].map(part);
+    json!({
                 "model": model,
                 "given": part("given"),
                 "expect": part("expect"),
@@ -193,16 +206,11 @@ fn unit_tests_json(manifest: &Manifest, created_at: f64) -> Value {
                 "overrides": part("overrides"),
                 "depends_on": {"macros": [], "nodes": node.depends_on},
                 "config": {"tags": node.tags, "meta": node.meta, "enabled": true},
-                "checksum": null,
+                "checksum": hash(&format!("{model} {}", Value::Array(parts.to_vec()))),
                 "schema": node.schema,
-                "created_at": created_at,
                 "versions": part("versions"),
                 "version": node.version,
-            });
-            (node.unique_id.to_string(), value)
-        })
-        .collect();
-    Value::Object(map)
+    })
 }
 
 /// `graph` as templates see it.
@@ -224,9 +232,30 @@ pub(crate) fn graph_json(manifest: &Manifest) -> Value {
         .map(|exposure| (exposure.unique_id.to_string(), exposure_json(exposure)))
         .collect();
     json!({
-        "nodes": nodes, "sources": sources, "exposures": exposures, "metrics": {},
-        "groups": groups_json(manifest), "semantic_models": {}, "saved_queries": {},
+        "nodes": nodes, "sources": sources, "exposures": exposures,
+        "metrics": all_of(manifest, ResourceType::Metric, 0.0),
+        "groups": groups_json(manifest),
+        "semantic_models": all_of(manifest, ResourceType::SemanticModel, 0.0),
+        "saved_queries": all_of(manifest, ResourceType::SavedQuery, 0.0),
     })
+}
+
+/// A node, source, exposure or another resource of the graph as `manifest.json` has it, without
+/// what only a run knows.
+pub fn resource_json(manifest: &Manifest, id: &UniqueId) -> Option<Value> {
+    if let Some(node) = manifest.nodes.get(id) {
+        return Some(match &node.unit_test {
+            Some(spec) => unit_test_json(manifest, node, spec),
+            None => node_json(node),
+        });
+    }
+    if let Some(source) = manifest.sources.get(id) {
+        return Some(source_json(source));
+    }
+    if let Some(node) = manifest.semantics.get(id) {
+        return Some(semantic_json(manifest, node));
+    }
+    manifest.exposures.get(id).map(exposure_json)
 }
 
 /// A node as templates (`model`, `graph.nodes`) and the manifest have it.
@@ -253,7 +282,7 @@ pub fn node_json(node: &Node) -> Value {
         "docs": {"show": true, "node_color": null},
         "patch_path": node.patch_path,
         "build_path": null,
-        "unrendered_config": {},
+        "unrendered_config": node.unrendered_config,
         "relation_name": relation_name,
         "raw_code": &*node.raw_code,
         "doc_blocks": [],
@@ -298,9 +327,10 @@ pub fn node_json(node: &Node) -> Value {
             set(&mut value, "constraints", json!(node.constraints));
             set(&mut value, "version", version_json(node.version.as_deref()));
             set(&mut value, "latest_version", version_json(node.latest_version.as_deref()));
+            let property = |key: &str| node.properties.get(key).cloned().unwrap_or_default();
             set(&mut value, "deprecation_date", node.deprecation_date.clone().into());
             set(&mut value, "primary_key", json!([]));
-            set(&mut value, "time_spine", Value::Null);
+            set(&mut value, "time_spine", property("time_spine"));
         }
         None => {}
     }
@@ -377,14 +407,16 @@ fn source_json(source: &SourceTable) -> Value {
         "original_file_path": source.original_file_path,
         "unique_id": source.unique_id,
         "fqn": source.fqn,
+        "unrendered_database": source.unrendered_database,
+        "unrendered_schema": source.unrendered_schema,
         "source_name": source.source_name,
         "source_description": source.source_description,
         "loader": source.loader,
         "identifier": source.identifier,
         "quoting": {"database": null, "schema": null, "identifier": null, "column": null},
         "loaded_at_field": source.loaded_at_field,
-        "loaded_at_query": null,
-        "freshness": source.freshness,
+        "loaded_at_query": source.loaded_at_query,
+        "freshness": freshness_json(source.freshness.as_ref()),
         "external": null,
         "description": source.description,
         "columns": columns_json(source.columns.values()),
@@ -393,7 +425,7 @@ fn source_json(source: &SourceTable) -> Value {
         "tags": source.tags,
         "config": source.config,
         "patch_path": null,
-        "unrendered_config": {},
+        "unrendered_config": source.unrendered_config,
         "relation_name": name,
         "doc_blocks": [],
     });
@@ -401,6 +433,19 @@ fn source_json(source: &SourceTable) -> Value {
         set(&mut value, "ingest", ingest_json(ingest));
     }
     value
+}
+
+/// Every field of a freshness, as dbt fills them in.
+pub(crate) fn freshness_json(freshness: Option<&Value>) -> Value {
+    let after = |key: &str| match freshness.and_then(|freshness| freshness.get(key)) {
+        Some(Value::Object(map)) => json!({"count": map.get("count"), "period": map.get("period")}),
+        _ => json!({"count": null, "period": null}),
+    };
+    json!({
+        "warn_after": after("warn_after"),
+        "error_after": after("error_after"),
+        "filter": freshness.and_then(|freshness| freshness.get("filter")),
+    })
 }
 
 fn ingest_json(ingest: &crate::manifest::Ingest) -> Value {
@@ -428,7 +473,7 @@ fn exposure_json(exposure: &Exposure) -> Value {
         "meta": exposure.meta,
         "tags": exposure.tags,
         "config": exposure.config,
-        "unrendered_config": {},
+        "unrendered_config": exposure.unrendered_config,
         "url": exposure.url,
         "depends_on": {"macros": [], "nodes": exposure.depends_on},
         "refs": exposure.refs.iter().map(ref_json).collect::<Value>(),
@@ -451,7 +496,7 @@ fn columns_json<'a>(columns: impl Iterator<Item = &'a Column>) -> Value {
                     "quote": column.quote,
                     "config": {"meta": column.meta, "tags": column.tags},
                     "tags": column.tags,
-                    "granularity": null,
+                    "granularity": column.granularity,
                     "doc_blocks": [],
                 }),
             )
@@ -460,7 +505,7 @@ fn columns_json<'a>(columns: impl Iterator<Item = &'a Column>) -> Value {
     Value::Object(map)
 }
 
-fn ref_json(call: &RefCall) -> Value {
+pub(crate) fn ref_json(call: &RefCall) -> Value {
     json!({"name": call.name, "package": call.package, "version": version_json(call.version.as_deref())})
 }
 
@@ -493,7 +538,7 @@ fn macros_json(manifest: &Manifest, created_at: f64) -> Value {
                     "original_file_path": node.original_file_path,
                     "unique_id": node.unique_id,
                     "macro_sql": node.macro_sql,
-                    "depends_on": {"macros": []},
+                    "depends_on": {"macros": node.depends_on},
                     "description": node.description,
                     "meta": node.meta,
                     "docs": {"show": true, "node_color": null},
@@ -537,18 +582,32 @@ fn groups_json(manifest: &Manifest) -> Value {
         .groups
         .iter()
         .map(|(name, group)| {
+            let package = group.get("package_name").and_then(Value::as_str).unwrap_or(package);
             let unique_id = format!("group.{package}.{name}");
             let value = json!({
                 "name": name,
                 "resource_type": "group",
                 "package_name": package,
+                "path": group.get("path"),
+                "original_file_path": group.get("original_file_path"),
                 "unique_id": unique_id,
                 "owner": group.get("owner"),
+                "description": group.get("description"),
+                "config": {"meta": group.get("config").and_then(|config| config.get("meta")).cloned().unwrap_or_else(|| json!({}))},
             });
             (unique_id, value)
         })
         .collect();
     Value::Object(map)
+}
+
+fn selectors_json(manifest: &Manifest) -> Value {
+    manifest
+        .selectors
+        .iter()
+        .map(|(name, selector)| (name.clone(), selector.written.clone()))
+        .collect::<Map<String, Value>>()
+        .into()
 }
 
 fn group_map(manifest: &Manifest) -> Value {
@@ -573,7 +632,7 @@ fn edges(manifest: &Manifest, map: &indexmap::IndexMap<UniqueId, Vec<UniqueId>>)
     Value::Object(map)
 }
 
-fn relation_name(node: &Node) -> String {
+pub(crate) fn relation_name(node: &Node) -> String {
     format!("{}.{}.{}", quoted(&node.database), quoted(&node.schema), quoted(&node.alias))
 }
 
@@ -598,7 +657,8 @@ fn created_at(text: &str) -> f64 {
     }
 }
 
-fn project_id(name: &str) -> String {
+/// The MD5 of a text, in hex.
+fn hash(name: &str) -> String {
     use md5::{Digest, Md5};
     use std::fmt::Write as _;
     let mut hex = String::new();

@@ -300,9 +300,12 @@ fn defaults(resource: ResourceType) -> Map<String, Value> {
             "store_failures_as":null,"where":null,"limit":null,"fail_calc":"count(*)",
             "warn_if":"!= 0","error_if":"!= 0"}"#
         }
-        ResourceType::Source | ResourceType::Exposure | ResourceType::UnitTest => {
-            r#"{"enabled":true,"tags":[],"meta":{}}"#
-        }
+        ResourceType::Source
+        | ResourceType::Exposure
+        | ResourceType::UnitTest
+        | ResourceType::Metric
+        | ResourceType::SemanticModel
+        | ResourceType::SavedQuery => r#"{"enabled":true,"tags":[],"meta":{}}"#,
         _ => {
             r#"{"enabled":true,"alias":null,"schema":null,"database":null,"tags":[],"meta":{},
             "group":null,"materialized":"view","incremental_strategy":null,"batch_size":null,

@@ -46,6 +46,7 @@ mod read;
 mod render;
 mod resolve;
 mod select;
+mod semantic;
 mod settings;
 mod snapshot_config;
 mod suggest;
@@ -54,7 +55,7 @@ mod unit_test;
 mod world;
 pub mod yaml;
 
-pub use artifact::{ManifestMeta, node_json, write_manifest};
+pub use artifact::{ManifestMeta, node_json, resource_json, write_manifest};
 pub use base::DBT_VERSION;
 pub use config::{Materialization, NodeConfig, OnSchemaChange, canonical};
 pub use contract::{Constraint, ConstraintKind, ContractColumn, ContractSpec};
@@ -67,9 +68,12 @@ pub use normalize::normalize_sql;
 pub use project::{LoadOptions, Project};
 pub use render::{
     CatalogColumn, Executed, Message, NoWarehouse, QueryRead, QueryTable, Reads, RelationType,
-    RenderState, Rendered, TestArguments, UnitTestState, Warehouse,
+    RenderState, Rendered, SampleWindow, TestArguments, UnitTestState, Warehouse,
 };
-pub use select::{IndirectSelection, Selection, select};
+pub use select::{
+    IndirectSelection, NamedSelector, OtherRelation, PreviousState, Selection, select,
+};
+pub use semantic::semantic_manifest;
 pub use settings::{Hook, ProjectSettings};
 pub use snapshot_config::{HardDeletes, SnapshotColumns, SnapshotConfig, SnapshotStrategy};
 pub use suggest::nearest;

@@ -10,6 +10,7 @@ use tidemill_core::{RelationName, Severity, SourcePosition, UniqueId};
 
 use crate::config::NodeConfig;
 use crate::contract::ContractSpec;
+use crate::select::NamedSelector;
 use crate::settings::{Hook, ProjectSettings};
 use crate::target::Target;
 use crate::unit_test::UnitTestSpec;
@@ -36,6 +37,12 @@ pub enum ResourceType {
     Operation,
     /// A test of a model's logic.
     UnitTest,
+    /// A measure of the semantic layer.
+    Metric,
+    /// The entities, dimensions and measures of a model.
+    SemanticModel,
+    /// A query of metrics.
+    SavedQuery,
 }
 
 impl ResourceType {
@@ -51,6 +58,9 @@ impl ResourceType {
             ResourceType::Exposure => "exposure",
             ResourceType::Operation => "operation",
             ResourceType::UnitTest => "unit_test",
+            ResourceType::Metric => "metric",
+            ResourceType::SemanticModel => "semantic_model",
+            ResourceType::SavedQuery => "saved_query",
         }
     }
 
@@ -66,6 +76,9 @@ impl ResourceType {
             ResourceType::Exposure,
             ResourceType::Operation,
             ResourceType::UnitTest,
+            ResourceType::Metric,
+            ResourceType::SemanticModel,
+            ResourceType::SavedQuery,
         ]
         .into_iter()
         .find(|kind| kind.as_str() == text)
@@ -95,6 +108,8 @@ pub struct Column {
     pub quote: Option<bool>,
     /// Declared constraints, as written.
     pub constraints: Vec<Value>,
+    /// The granularity of a time column.
+    pub granularity: Option<String>,
 }
 
 /// A call of `ref()` that the parse pass found.
@@ -155,6 +170,9 @@ pub struct Node {
     pub checksum: String,
     /// The effective configuration.
     pub config: NodeConfig,
+    /// The configuration as it was written, levels laid over each other, `dbt_project.yml` with its
+    /// Jinja: what `state:modified` compares.
+    pub unrendered_config: Map<String, Value>,
     /// Its labels: of the config, then of property YAML.
     pub tags: Vec<String>,
     /// Free data about it.
@@ -171,6 +189,8 @@ pub struct Node {
     pub depends_on: Vec<UniqueId>,
     /// The macros that it names (unique ids), as far as the parse pass knows them.
     pub macros: Vec<String>,
+    /// What property YAML says about it beside all that: `time_spine`.
+    pub properties: Map<String, Value>,
     /// The YAML file that describes it: `PACKAGE://models/schema.yml`.
     pub patch_path: Option<String>,
     /// What the test is, when it is one.
@@ -328,6 +348,10 @@ pub struct SourceTable {
     pub database: String,
     /// The schema that it stands in.
     pub schema: String,
+    /// The database as it was written, with its Jinja.
+    pub unrendered_database: Option<String>,
+    /// The schema as it was written, with its Jinja.
+    pub unrendered_schema: Option<String>,
     /// The name that it stands under.
     pub identifier: String,
     /// The YAML file, relative to the project.
@@ -350,10 +374,14 @@ pub struct SourceTable {
     pub columns: IndexMap<String, Column>,
     /// Effective configuration, as merged.
     pub config: Map<String, Value>,
+    /// The configuration as it was written.
+    pub unrendered_config: Map<String, Value>,
     /// Declared freshness, as merged.
     pub freshness: Option<Value>,
     /// The column or expression that freshness looks at.
     pub loaded_at_field: Option<String>,
+    /// A query for the time that freshness looks at instead, a template.
+    pub loaded_at_query: Option<String>,
     /// How Tidemill fills it: source-level `ingest:` overridden by the table's, Jinja rendered.
     /// `None`: others fill it.
     pub ingest: Option<Ingest>,
@@ -367,6 +395,16 @@ impl SourceTable {
     /// The relation that it is.
     pub fn relation(&self) -> RelationName {
         RelationName::new(&self.schema, &self.identifier)
+    }
+
+    /// Whether it says how fresh it has to be.
+    pub fn has_freshness(&self) -> bool {
+        let Some(freshness) = &self.freshness else { return false };
+        ["warn_after", "error_after"].into_iter().any(|key| {
+            freshness.get(key).is_some_and(|after| {
+                ["count", "period"].iter().all(|key| after.get(key).is_some_and(|x| !x.is_null()))
+            })
+        })
     }
 
     /// Declared types of columns that have one, for the ingest.
@@ -404,6 +442,8 @@ pub struct MacroNode {
     pub original_file_path: String,
     /// Its text.
     pub macro_sql: String,
+    /// The macros that it names (unique ids).
+    pub depends_on: Vec<String>,
     /// What it does, from property YAML.
     pub description: String,
     /// Its described arguments, as written.
@@ -460,12 +500,50 @@ pub struct Exposure {
     pub meta: Map<String, Value>,
     /// Effective configuration.
     pub config: Map<String, Value>,
+    /// The configuration as it was written.
+    pub unrendered_config: Map<String, Value>,
     /// Calls of `ref()`.
     pub refs: Vec<RefCall>,
     /// Calls of `source()`.
     pub sources: Vec<SourceCall>,
     /// What it reads.
     pub depends_on: Vec<UniqueId>,
+    /// Where it is declared.
+    pub position: SourcePosition,
+}
+
+/// A metric, semantic model or saved query: read, shown and selected; the engine runs none of
+/// them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SemanticNode {
+    /// dbt's id.
+    pub unique_id: UniqueId,
+    /// Which of the three it is.
+    pub resource_type: ResourceType,
+    /// Its name.
+    pub name: String,
+    /// The package that declares it.
+    pub package_name: String,
+    /// The YAML file, relative to the project.
+    pub original_file_path: String,
+    /// Package, folders and name.
+    pub fqn: Vec<String>,
+    /// Its labels.
+    pub tags: Vec<String>,
+    /// Free data about it.
+    pub meta: Map<String, Value>,
+    /// The group that owns it.
+    pub group: Option<String>,
+    /// Effective configuration.
+    pub config: Map<String, Value>,
+    /// The configuration as it was written.
+    pub unrendered_config: Map<String, Value>,
+    /// The model that a semantic model describes.
+    pub refs: Vec<RefCall>,
+    /// The node, semantic models or metrics that it is made of.
+    pub depends_on: Vec<UniqueId>,
+    /// Everything that was written about it.
+    pub values: Map<String, Value>,
     /// Where it is declared.
     pub position: SourcePosition,
 }
@@ -506,6 +584,10 @@ pub struct Manifest {
     pub sources: IndexMap<UniqueId, SourceTable>,
     /// Exposures.
     pub exposures: IndexMap<UniqueId, Exposure>,
+    /// Metrics, semantic models and saved queries.
+    pub semantics: IndexMap<UniqueId, SemanticNode>,
+    /// Selections by name, from `selectors.yml`.
+    pub selectors: IndexMap<String, NamedSelector>,
     /// Macros, by unique id.
     pub macros: IndexMap<String, MacroNode>,
     /// Docs blocks, by unique id.

@@ -33,6 +33,9 @@ pub struct LoadOptions {
     /// Reads `dbt_project.yml` and the profile alone: a project without nodes, for commands that
     /// need no model.
     pub settings_only: bool,
+    /// Flags as the command line, the environment and the project together say, under dbt's names
+    /// in lower case: what templates see as `flags`.
+    pub flags: serde_json::Map<String, serde_json::Value>,
     /// The environment; `None`: the process's own.
     pub env: Option<Environment>,
 }

@@ -49,8 +49,6 @@ pub struct ProjectSettings {
     pub flags: Map<String, Value>,
     /// The version of dbt that the project asks for, as written.
     pub require_dbt_version: Option<Value>,
-    /// Selectors of `selectors.yml`, as written.
-    pub selectors: IndexMap<String, Value>,
 }
 
 /// A statement that a project runs around its nodes: a template, rendered when it runs.

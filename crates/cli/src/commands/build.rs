@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
-use tidemill_core::{Maintenance, NodeOutcome, NodeStatus, TableStore, UniqueId};
+use tidemill_core::{
+    At, Maintenance, NodeOutcome, NodeStatus, RelationName, TableStore, UniqueId, VerdictStatus,
+};
 use tidemill_plan::{Batch, Scope, Work, WorkNode, work};
+use tidemill_project::SampleWindow;
 use tidemill_run::{Doers, PublishMode, RunOptions, RunSummary, execute};
 
 use crate::args::{Build, Publish, SelectionArgs, Test};
 use crate::artifacts::{self, LastRun};
+use crate::commands::clone::CopyRenderer;
+use crate::defer;
 use crate::loader::ProjectLoader;
 use crate::progress::Progress;
 use crate::renderer::ProjectRenderer;
@@ -39,42 +44,57 @@ pub(crate) struct Invocation<'a> {
     pub(crate) event_times: [Option<i64>; 2],
     /// Microbatch models of which only these batches are built (`retry`).
     pub(crate) batches: BTreeMap<UniqueId, Vec<Batch>>,
+    /// Read no rows.
+    pub(crate) empty: bool,
+    /// Read only rows of this span of time.
+    pub(crate) sample: Option<&'a str>,
+    /// `clone`: where each node is copied from.
+    pub(crate) sources: Option<Arc<BTreeMap<UniqueId, RelationName>>>,
 }
 
 impl<'a> Invocation<'a> {
-    /// From the flags of `build` and its relatives.
-    pub(crate) fn of_build(command: &'a str, scope: Scope, args: &'a Build) -> Self {
+    /// A command without further flags.
+    pub(crate) fn plain(command: &'a str, scope: Scope, selection: &'a SelectionArgs) -> Self {
         Invocation {
             command,
             scope,
-            selection: &args.selection,
+            selection,
             only: None,
+            full_refresh: false,
+            fail_fast: false,
+            no_reuse: false,
+            publish: Publish::Model,
+            store_failures: false,
+            adopt: false,
+            event_times: [None, None],
+            batches: BTreeMap::new(),
+            empty: false,
+            sample: None,
+            sources: None,
+        }
+    }
+
+    /// From the flags of `build` and its relatives.
+    pub(crate) fn of_build(command: &'a str, scope: Scope, args: &'a Build) -> Self {
+        Invocation {
             full_refresh: args.full_refresh,
-            fail_fast: args.fail_fast,
             no_reuse: args.no_reuse,
             publish: args.publish,
             store_failures: args.store_failures,
             adopt: args.adopt,
             event_times: [args.event_time_start, args.event_time_end],
-            batches: BTreeMap::new(),
+            empty: args.empty && !args.no_empty,
+            sample: args.sample.as_deref(),
+            ..Self::plain(command, scope, &args.selection)
         }
     }
 
     /// From the flags of `test`.
     pub(crate) fn of_test(args: &'a Test) -> Self {
         Invocation {
-            command: "test",
-            scope: Scope::TEST,
-            selection: &args.selection,
-            only: None,
-            full_refresh: false,
-            fail_fast: args.fail_fast,
             no_reuse: args.no_reuse,
-            publish: Publish::Model,
             store_failures: args.store_failures,
-            adopt: false,
-            event_times: [None, None],
-            batches: BTreeMap::new(),
+            ..Self::plain("test", Scope::TEST, &args.selection)
         }
     }
 
@@ -82,8 +102,10 @@ impl<'a> Invocation<'a> {
     fn to_json(&self) -> Value {
         json!({
             "which": self.command,
-            "select": self.selection.select,
+            "select": self.selection.all(),
             "exclude": self.selection.exclude,
+            "selector": self.selection.selector,
+            "exclude_resource_types": self.selection.exclude_resource_type,
             "resource_types": self.selection.resource_type,
             "full_refresh": self.full_refresh,
             "fail_fast": self.fail_fast,
@@ -93,6 +115,8 @@ impl<'a> Invocation<'a> {
             "adopt": self.adopt,
             "event_time_start": self.event_times[0],
             "event_time_end": self.event_times[1],
+            "empty": self.empty,
+            "sample": self.sample,
         })
     }
 }
@@ -146,38 +170,73 @@ pub(crate) async fn run_work(
             (node.unique_id.clone(), shown)
         })
         .collect();
+    let planned: Vec<UniqueId> = work.checks.keys().cloned().collect();
     let progress = Arc::new(Progress::new(session.output, names, checks, compiled));
-    let renderer = Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder.clone()));
+    let snapshot = stores.snapshot(At::Now).await?;
+    let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
+    let deferred = defer::deferred(session, &snapshot, &work.selected, &building)?;
+    let mut work = work;
+    for check in work.checks.values_mut() {
+        let owner = check.relation.as_ref().and_then(|relation| work.owners.get(relation));
+        if let Some(other) = owner.and_then(|owner| deferred.get(owner)) {
+            check.relation = Some(other.clone());
+        }
+    }
+    let renderer = Arc::new(
+        ProjectRenderer::new(session, stores.engine.clone(), folder.clone())
+            .deferring(deferred)
+            .selected(&work.selected)
+            .empty(invocation.empty)
+            .sampling(sample(session, invocation)?),
+    );
     let doers = Doers {
         engine: stores.engine.clone(),
         store: stores.lake.clone(),
-        renderer: renderer.clone(),
+        renderer: match &invocation.sources {
+            Some(sources) => Arc::new(CopyRenderer { sources: sources.clone() }),
+            None => renderer.clone(),
+        },
         loader: Arc::new(ProjectLoader::new(session, stores.lake.clone())),
         events: progress.clone(),
     };
-    let start = run_hooks::run(session, stores, &renderer, When::Start, Map::new()).await?;
+    // As in dbt, a clone runs no hooks.
+    let hooked = invocation.sources.is_none();
+    let start = if hooked {
+        run_hooks::run(session, stores, &renderer, When::Start, Map::new()).await?
+    } else {
+        Vec::new()
+    };
     let start_failed = start.iter().any(|hook| hook.status == NodeStatus::Error);
     let mut summary = if start_failed && skips_after_failed_start(session) {
         skipped(&work)
     } else {
         execute(work, doers, options(session, invocation, &folder), session.cancel.clone()).await?
     };
+    if session.rules.is_error("test-warning") {
+        // A verdict that is known from an earlier run was judged without the flag.
+        for check in &mut summary.checks {
+            if check.verdict.status == VerdictStatus::Warn {
+                check.verdict.status = VerdictStatus::Fail;
+            }
+        }
+    }
     progress.finish(summary.elapsed, summary.cancelled);
 
-    let arguments = invocation.to_json();
+    let arguments = session.arguments(&invocation.to_json());
     let invocation_id = session.run.to_string();
     let started = artifacts::timestamp(session.started);
     let results = |summary: &RunSummary| {
         artifacts::run_results(
             session.manifest(),
             summary,
+            &planned,
             &renderer.compiled(),
             &arguments,
             &invocation_id,
             &started,
         )
     };
-    let has_end = !session.manifest().on_run_end.is_empty();
+    let has_end = hooked && !session.manifest().on_run_end.is_empty();
     let end = if has_end && !summary.cancelled {
         let names = run_hooks::end_names(session, &summary, &results(&summary));
         run_hooks::run(session, stores, &renderer, When::End, names).await?
@@ -187,8 +246,10 @@ pub(crate) async fn run_work(
     summary.nodes.splice(0..0, start);
     summary.nodes.extend(end);
     let results = results(&summary);
-    artifacts::write(&folder, "run_results.json", &results)?;
-    session.write_manifest(&folder, renderer.compiled())?;
+    if session.global.flags.on("write_json") {
+        artifacts::write(&folder, "run_results.json", &results)?;
+        session.write_manifest(&folder, renderer.compiled())?;
+    }
 
     let published = summary.nodes.iter().any(|node| node.version.is_some());
     if published && !summary.cancelled {
@@ -219,6 +280,14 @@ fn skipped(work: &Work) -> RunSummary {
     RunSummary { nodes: nodes.collect(), ..RunSummary::default() }
 }
 
+/// What `--sample` says.
+pub(crate) fn sample(
+    session: &Session,
+    invocation: &Invocation<'_>,
+) -> Result<Option<SampleWindow>> {
+    invocation.sample.map(|text| crate::sample::parse(text, session.started)).transpose()
+}
+
 /// Compaction and vacuum by the default rule. What goes wrong is told and spoils nothing.
 async fn maintain(session: &Session, stores: &Stores) {
     let rule = Maintenance { budget: MAINTENANCE_BUDGET, ..Maintenance::default() };
@@ -241,7 +310,7 @@ fn options(session: &Session, invocation: &Invocation<'_>, folder: &std::path::P
     RunOptions {
         full_refresh: invocation.full_refresh,
         no_reuse: invocation.no_reuse,
-        fail_fast: invocation.fail_fast,
+        fail_fast: invocation.fail_fast || session.global.flags.on("fail_fast"),
         publish: match invocation.publish {
             Publish::Model => PublishMode::Model,
             Publish::Run => PublishMode::Run,

@@ -2,23 +2,57 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use tidemill_core::{At, QueryContext, UniqueId};
+use serde_json::json;
+use tidemill_core::{At, NodeOutcome, NodeStatus, QueryContext, UniqueId};
 use tidemill_project::ResourceType;
-use tidemill_run::{RenderRequest, Renderer};
+use tidemill_run::{RenderRequest, Renderer, RunSummary};
 
-use crate::args::Compile;
+use crate::args::{Compile, Format};
+use crate::artifacts;
 use crate::output::plural;
 use crate::renderer::ProjectRenderer;
 use crate::session::Session;
 
 pub(crate) async fn run(session: &Session, args: &Compile) -> Result<i32> {
+    run_only(session, args, None).await
+}
+
+/// Only these of the selected nodes (`retry`).
+pub(crate) async fn run_only(
+    session: &Session,
+    args: &Compile,
+    only: Option<BTreeSet<UniqueId>>,
+) -> Result<i32> {
+    let started = Instant::now();
     let stores = session.stores().await?;
     let snapshot = stores.snapshot(At::Now).await?;
     let folder = session.target_path();
-    let renderer = Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder.clone()));
+    let selected = if args.inline.is_some() {
+        BTreeSet::new()
+    } else {
+        let mut selected = session.select(&args.selection)?;
+        selected.retain(|id| only.as_ref().is_none_or(|only| only.contains(id)));
+        selected
+    };
+    let deferred = crate::defer::deferred(session, &snapshot, &selected, &BTreeSet::new())?;
+    let renderer = Arc::new(
+        ProjectRenderer::new(session, stores.engine.clone(), folder.clone())
+            .deferring(deferred)
+            .selected(&selected)
+            .empty(args.empty && !args.no_empty),
+    );
     let context = session.context(snapshot.clone());
+    let as_json = args.output == Some(Format::Json);
+    let show = |name: &str, sql: &str| {
+        session.output.data(if as_json {
+            json!({"node": name, "compiled": sql.trim()}).to_string()
+        } else {
+            sql.trim().to_owned()
+        });
+    };
     if let Some(text) = &args.inline {
         let request = RenderRequest {
             incremental: false,
@@ -31,26 +65,67 @@ pub(crate) async fn run(session: &Session, args: &Compile) -> Result<i32> {
         let (project, text) = (session.project.clone(), text.clone());
         let rendered =
             tokio::task::spawn_blocking(move || project.render_inline(&text, &state)).await??;
-        session.output.data(rendered.sql.trim());
+        show("inline_query", &rendered.sql);
         return Ok(0);
     }
-    let selected = session.select(&args.selection)?;
+    let manifest = session.manifest();
     let done = all(session, &renderer, &context, &selected, args.full_refresh).await?;
-    let (compiled, failed) = (done.compiled, done.failed);
+    let compiled = done.compiled;
+    let summary =
+        RunSummary { nodes: done.outcomes, elapsed: started.elapsed(), ..RunSummary::default() };
     let texts = renderer.compiled();
     // As in dbt, the SQL of one model is printed.
     if let [only] = compiled.as_slice()
         && let Some(text) = texts.get(only)
     {
-        session.output.data(text.trim());
+        let name = manifest.node(only).map(|node| node.name.as_str()).unwrap_or_default();
+        show(name, text);
     }
-    session.write_manifest(&folder, texts.clone())?;
+    if session.global.flags.on("write_json") {
+        let arguments = json!({
+            "which": "compile",
+            "select": args.selection.all(),
+            "exclude": args.selection.exclude,
+            "selector": args.selection.selector,
+            "full_refresh": args.full_refresh,
+        });
+        let results = artifacts::run_results(
+            manifest,
+            &summary,
+            &[],
+            &texts,
+            &session.arguments(&arguments),
+            &session.run.to_string(),
+            &artifacts::timestamp(session.started),
+        );
+        artifacts::write(&folder, "run_results.json", &results)?;
+        session.write_manifest(&folder, texts.clone())?;
+    }
     session.output.say(format!(
         "compiled {} to {}",
         plural(texts.len() as u64, "node", "nodes"),
         folder.join("compiled").display()
     ));
-    Ok(i32::from(failed > 0))
+    Ok(i32::from(summary.failed()))
+}
+
+fn outcome(
+    node: &tidemill_project::Node,
+    status: NodeStatus,
+    elapsed: Duration,
+    message: Option<String>,
+) -> NodeOutcome {
+    NodeOutcome {
+        node: node.unique_id.clone(),
+        name: node.name.clone(),
+        kind: node.resource_type.to_string(),
+        status,
+        elapsed,
+        rows: None,
+        version: None,
+        message,
+        batches: None,
+    }
 }
 
 /// What [`all`] has done.
@@ -59,6 +134,8 @@ pub(crate) struct Compiled {
     pub(crate) compiled: Vec<UniqueId>,
     /// How many could not be; each was told.
     pub(crate) failed: usize,
+    /// How each ended.
+    pub(crate) outcomes: Vec<NodeOutcome>,
 }
 
 /// Renders every model, snapshot, analysis and test that is selected; the renderer keeps their SQL.
@@ -70,7 +147,7 @@ pub(crate) async fn all(
     full_refresh: bool,
 ) -> Result<Compiled> {
     let manifest = session.manifest();
-    let mut done = Compiled { compiled: Vec::new(), failed: 0 };
+    let mut done = Compiled { compiled: Vec::new(), failed: 0, outcomes: Vec::new() };
     for id in manifest.topological() {
         let Some(node) = manifest.node(&id).filter(|_| selected.contains(&id)) else { continue };
         let request = RenderRequest {
@@ -84,6 +161,7 @@ pub(crate) async fn all(
         };
         let worker = renderer.clone();
         let (kind, id) = (node.resource_type, node.unique_id.clone());
+        let begun = Instant::now();
         let result = tokio::task::spawn_blocking(move || match kind {
             ResourceType::Model | ResourceType::Analysis | ResourceType::Snapshot => {
                 worker.render(&id, &request).map(drop)
@@ -93,13 +171,16 @@ pub(crate) async fn all(
             _ => Ok(()),
         })
         .await?;
-        match result {
-            Ok(()) => done.compiled.push(node.unique_id.clone()),
-            Err(error) => {
+        let message = result.as_ref().err().map(tidemill_core::Error::report);
+        let status = if result.is_ok() { NodeStatus::Ok } else { NodeStatus::Error };
+        match &message {
+            None => done.compiled.push(node.unique_id.clone()),
+            Some(message) => {
                 done.failed += 1;
-                session.output.err(format!("error: {}: {}", node.name, error.report()));
+                session.output.err(format!("error: {}: {message}", node.name));
             }
         }
+        done.outcomes.push(outcome(node, status, begun.elapsed(), message));
     }
     Ok(done)
 }

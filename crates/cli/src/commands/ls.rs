@@ -1,64 +1,73 @@
 //! `tidemill ls`: what a selection selects.
 
-use anyhow::Result;
-use serde_json::{Map, Value, json};
+use anyhow::{Result, bail};
+use serde_json::{Map, Value};
 use tidemill_core::UniqueId;
-use tidemill_project::Manifest;
+use tidemill_project::{Manifest, ResourceType, resource_json};
 
 use crate::args::{Format, Ls, LsOutput};
 use crate::session::Session;
 
 /// dbt's keys of `--output json`.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 11] = [
     "alias",
     "name",
     "package_name",
     "depends_on",
+    "direct_parents",
     "tags",
     "config",
     "resource_type",
+    "source_name",
     "original_file_path",
     "unique_id",
 ];
 
 pub(crate) fn run(session: &Session, args: &Ls) -> Result<i32> {
     let manifest = session.manifest();
-    let selected = session.select(&args.selection)?;
+    let mut selection = session.selection(&args.selection)?;
+    selection.with_empty = true;
+    if !args.selection.models.is_empty() {
+        // The older flag means models alone.
+        if !args.selection.select.is_empty() || !args.selection.resource_type.is_empty() {
+            bail!("--models goes neither with --select nor with --resource-type");
+        }
+        selection.resource_types = vec![ResourceType::Model];
+    } else if args.selection.resource_type.iter().all(|word| word == "default") {
+        selection.exclude_resource_types.push(ResourceType::Analysis);
+    }
+    let selected = session.select_with(selection)?;
     let json = args.output == LsOutput::Json || session.global.format == Some(Format::Json);
-    let mut lines: Vec<String> = selected
-        .iter()
-        .filter_map(|id| {
-            if json {
-                return Some(describe(manifest, id, &args.output_keys)?.to_string());
-            }
-            match args.output {
-                LsOutput::Name => name(manifest, id),
-                LsOutput::Path => path(manifest, id),
-                _ => selector(manifest, id),
-            }
-        })
-        .collect();
-    lines.sort();
-    if lines.is_empty() {
+    if selected.is_empty() {
         session.output.say("nothing is selected");
     }
-    for line in lines {
-        session.output.data(line);
+    // In the order of their ids, as in dbt.
+    for id in &selected {
+        let line = if json {
+            describe(manifest, id, &args.output_keys).map(|value| value.to_string())
+        } else {
+            match args.output {
+                LsOutput::Name => name(manifest, id),
+                LsOutput::Path => text(manifest, id, "original_file_path"),
+                _ => selector(manifest, id),
+            }
+        };
+        if let Some(line) = line {
+            session.output.data(line);
+        }
     }
     Ok(0)
 }
 
-fn name(manifest: &Manifest, id: &UniqueId) -> Option<String> {
-    match manifest.node(id) {
-        Some(node) => Some(node.name.clone()),
-        None => Some(manifest.source(id)?.name.clone()),
-    }
+fn text(manifest: &Manifest, id: &UniqueId, key: &str) -> Option<String> {
+    Some(resource_json(manifest, id)?.get(key)?.as_str()?.to_owned())
 }
 
-fn path(manifest: &Manifest, id: &UniqueId) -> Option<String> {
-    match manifest.node(id) {
-        Some(node) => Some(node.original_file_path.clone()),
-        None => Some(manifest.source(id)?.original_file_path.clone()),
+fn name(manifest: &Manifest, id: &UniqueId) -> Option<String> {
+    match (manifest.node(id), manifest.source(id)) {
+        (Some(node), _) => Some(node.search_name()),
+        (None, Some(source)) => Some(format!("{}.{}", source.source_name, source.name)),
+        _ => text(manifest, id, "name"),
     }
 }
 
@@ -70,60 +79,45 @@ fn selector(manifest: &Manifest, id: &UniqueId) -> Option<String> {
             let version = version.unwrap_or_default();
             Some(format!("unit_test:{}.{}{version}", node.package_name, node.name))
         }
+        (Some(node), _) if node.unit_test.is_some() => {
+            let version = node.version.as_ref().map(|version| format!("_v{version}"));
+            let version = version.unwrap_or_default();
+            Some(format!("unit_test:{}.{}{version}", node.package_name, node.name))
+        }
         (Some(node), _) => Some(node.fqn.join(".")),
         (None, Some(source)) => {
             Some(format!("source:{}.{}.{}", source.package_name, source.source_name, source.name))
         }
-        _ => manifest
-            .exposures
-            .get(id)
-            .map(|exposure| format!("exposure:{}", exposure.fqn.join("."))),
+        _ => {
+            let part = |key| text(manifest, id, key);
+            Some(format!("{}:{}.{}", part("resource_type")?, part("package_name")?, part("name")?))
+        }
     }
 }
 
 fn describe(manifest: &Manifest, id: &UniqueId, keys: &[String]) -> Option<Value> {
-    let all = match (manifest.node(id), manifest.source(id)) {
-        (Some(node), _) => json!({
-            "alias": node.alias,
-            "name": node.name,
-            "package_name": node.package_name,
-            "depends_on": {"nodes": node.depends_on, "macros": node.macros},
-            "tags": node.tags,
-            "config": node.config.all,
-            "resource_type": node.resource_type.as_str(),
-            "original_file_path": node.original_file_path,
-            "unique_id": node.unique_id,
-            "description": node.description,
-            "schema": node.schema,
-            "database": node.database,
-            "fqn": node.fqn,
-        }),
-        (None, Some(source)) => json!({
-            "name": source.name,
-            "source_name": source.source_name,
-            "package_name": source.package_name,
-            "tags": source.tags,
-            "config": source.config,
-            "resource_type": "source",
-            "original_file_path": source.original_file_path,
-            "unique_id": source.unique_id,
-            "description": source.description,
-            "schema": source.schema,
-            "database": source.database,
-            "fqn": source.fqn,
-        }),
-        _ => return None,
-    };
-    let Value::Object(all) = all else { return None };
-    let wanted: Vec<&str> = if keys.is_empty() {
-        KEYS.to_vec()
-    } else {
-        // `--output-keys "name tags"` as one word is dbt's older form.
-        keys.iter().flat_map(|key| key.split_whitespace()).collect()
-    };
-    let chosen: Map<String, Value> = wanted
-        .into_iter()
-        .filter_map(|key| Some((key.to_owned(), all.get(key)?.clone())))
-        .collect();
+    let Value::Object(mut all) = resource_json(manifest, id)? else { return None };
+    if id.as_str().starts_with("model.") {
+        let parents = manifest.parents_of(id);
+        all.insert("direct_parents".to_owned(), serde_json::json!(parents));
+    }
+    let mut chosen = Map::new();
+    if keys.is_empty() {
+        chosen.extend(all.into_iter().filter(|(key, _)| KEYS.contains(&key.as_str())));
+        return Some(Value::Object(chosen));
+    }
+    // `--output-keys "name tags"` as one word is dbt's older form.
+    for key in keys.iter().flat_map(|key| key.split_whitespace()) {
+        if let Some(value) = all.get(key) {
+            chosen.insert(key.to_owned(), value.clone());
+            continue;
+        }
+        let mut parts = key.split('.');
+        let first = parts.next().and_then(|part| all.get(part));
+        let found = parts.try_fold(first, |value, part| Some(value?.get(part))).flatten();
+        if let Some(value) = found.filter(|value| !value.is_null()) {
+            chosen.insert(key.to_owned(), value.clone());
+        }
+    }
     Some(Value::Object(chosen))
 }

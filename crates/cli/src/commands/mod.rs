@@ -2,10 +2,12 @@
 
 pub(crate) mod build;
 pub(crate) mod clean;
+pub(crate) mod clone;
 pub(crate) mod compile;
 pub(crate) mod debug;
 pub(crate) mod deps;
 pub(crate) mod docs;
+pub(crate) mod freshness;
 pub(crate) mod init;
 pub(crate) mod lake;
 pub(crate) mod ls;

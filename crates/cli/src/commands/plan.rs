@@ -96,11 +96,18 @@ async fn steps(
     work: &Work,
 ) -> Result<Vec<Step>> {
     let folder = session.target_path();
+    let snapshot = stores.lake.snapshot(tidemill_core::At::Now).await?;
+    let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
+    let deferred = crate::defer::deferred(session, &snapshot, &work.selected, &building)?;
     let renderer = Arc::new(
-        ProjectRenderer::new(session, stores.engine.clone(), folder.join("plan")).read_only(),
+        ProjectRenderer::new(session, stores.engine.clone(), folder.join("plan"))
+            .read_only()
+            .deferring(deferred)
+            .selected(&work.selected)
+            .empty(invocation.empty)
+            .sampling(crate::commands::build::sample(session, invocation)?),
     );
     let loader = ProjectLoader::new(session, stores.lake.clone());
-    let snapshot = stores.lake.snapshot(tidemill_core::At::Now).await?;
     let foreign: BTreeSet<RelationName> =
         stores.lake.foreign_heads(&snapshot).await?.into_iter().collect();
     let failed: BTreeSet<UniqueId> =

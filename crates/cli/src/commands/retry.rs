@@ -7,20 +7,25 @@ use serde_json::Value;
 use tidemill_core::UniqueId;
 use tidemill_plan::Scope;
 
-use crate::args::{Publish, Retry, SelectionArgs};
+use crate::args::{CloneArgs, Compile, Publish, Retry, SelectionArgs};
 use crate::artifacts::LastRun;
 use crate::commands::build::{self, Invocation};
+use crate::commands::{clone, compile};
 use crate::session::Session;
 
 pub(crate) async fn run(session: &Session, args: &Retry) -> Result<i32> {
-    let folder = session.target_path();
+    let folder = match session.global.flags.text("state") {
+        Some(state) => session.root.join(state),
+        None => session.target_path(),
+    };
     let Some(last) = LastRun::read(&folder) else {
         bail!(
             "there is no {}, so there is nothing to retry",
             folder.join("run_results.json").display()
         );
     };
-    let mut only: BTreeSet<UniqueId> = last.unfinished().cloned().collect();
+    let warnings = session.global.flags.on("warn_error");
+    let mut only: BTreeSet<UniqueId> = last.unfinished(warnings).cloned().collect();
     if only.is_empty() {
         session.output.say("nothing failed in the last command");
         return Ok(0);
@@ -38,15 +43,14 @@ pub(crate) async fn run(session: &Session, args: &Retry) -> Result<i32> {
     for id in only.clone() {
         only.extend(manifest.tests_of(&id).map(|test| test.unique_id.clone()));
     }
-    let text = |key: &str| -> Vec<String> {
-        last.arguments
-            .get(key)
-            .and_then(Value::as_array)
-            .map(|items| items.iter().filter_map(|item| Some(item.as_str()?.to_owned())).collect())
-            .unwrap_or_default()
+    let earlier = Earlier(&last.arguments);
+    let which = earlier.text("which").unwrap_or("build");
+    // What to do is known by name: selections are not asked again, as other states may be gone.
+    let everything = SelectionArgs {
+        select: ["fqn:*", "source:*"].map(str::to_owned).to_vec(),
+        ..SelectionArgs::default()
     };
-    let flag = |key: &str| last.arguments.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let which = last.arguments.get("which").and_then(Value::as_str).unwrap_or("build");
+    let full_refresh = args.full_refresh || earlier.flag("full_refresh");
     let scope = match which {
         "build" => Scope::BUILD,
         "run" => Scope::RUN,
@@ -54,32 +58,41 @@ pub(crate) async fn run(session: &Session, args: &Retry) -> Result<i32> {
         "seed" => Scope::SEED,
         "snapshot" => Scope::SNAPSHOT,
         "ingest" => Scope::INGEST,
+        "compile" => {
+            let again = Compile { selection: everything, full_refresh, ..Compile::default() };
+            return compile::run_only(session, &again, Some(only)).await;
+        }
+        "clone" => {
+            let again = CloneArgs { selection: everything, full_refresh };
+            return clone::run(session, &again, Some(only)).await;
+        }
         other => bail!("`{other}` cannot be retried"),
     };
-    let selection = SelectionArgs {
-        select: text("select"),
-        exclude: text("exclude"),
-        resource_type: text("resource_types"),
-        ..SelectionArgs::default()
-    };
     let invocation = Invocation {
-        command: which,
-        scope,
-        selection: &selection,
         only: Some(only),
-        full_refresh: args.full_refresh || flag("full_refresh"),
-        fail_fast: args.fail_fast || flag("fail_fast"),
-        no_reuse: flag("no_reuse"),
-        publish: if last.arguments.get("publish").and_then(Value::as_str) == Some("run") {
-            Publish::Run
-        } else {
-            Publish::Model
-        },
-        store_failures: flag("store_failures"),
-        adopt: flag("adopt"),
+        full_refresh,
+        fail_fast: earlier.flag("fail_fast"),
+        no_reuse: earlier.flag("no_reuse"),
+        publish: if earlier.text("publish") == Some("run") { Publish::Run } else { Publish::Model },
+        store_failures: earlier.flag("store_failures"),
+        adopt: earlier.flag("adopt"),
         event_times: ["event_time_start", "event_time_end"]
             .map(|key| last.arguments.get(key).and_then(Value::as_i64)),
         batches: last.failed_batches.clone(),
+        ..Invocation::plain(which, scope, &everything)
     };
     build::run(session, &invocation).await
+}
+
+/// The arguments of the last command.
+struct Earlier<'a>(&'a Value);
+
+impl<'a> Earlier<'a> {
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.0.get(key).and_then(Value::as_str)
+    }
+
+    fn flag(&self, key: &str) -> bool {
+        self.0.get(key).and_then(Value::as_bool).unwrap_or(false)
+    }
 }

@@ -62,6 +62,7 @@ pub(crate) async fn run(session: &Session, args: &RunOperation) -> Result<i32> {
     let results = artifacts::run_results(
         session.manifest(),
         &summary,
+        &[],
         &Default::default(),
         &json!({"which": "run-operation", "macro": args.macro_name, "args": arguments}),
         &session.run.to_string(),

@@ -8,7 +8,7 @@ use tidemill_core::At;
 use tidemill_project::ResourceType;
 use tidemill_run::{RenderRequest, Renderer};
 
-use crate::args::{Format, SelectionArgs, Show};
+use crate::args::{Format, Show};
 use crate::commands::sql::query;
 use crate::renderer::ProjectRenderer;
 use crate::session::Session;
@@ -16,8 +16,10 @@ use crate::session::Session;
 pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
     let stores = session.stores().await?;
     let snapshot = stores.snapshot(At::Now).await?;
-    let renderer =
-        Arc::new(ProjectRenderer::new(session, stores.engine.clone(), session.target_path()));
+    let renderer = ProjectRenderer::new(session, stores.engine.clone(), session.target_path());
+    let none = Default::default();
+    let deferred = crate::defer::deferred(session, &snapshot, &none, &none)?;
+    let renderer = Arc::new(renderer.deferring(deferred));
     let context = session.context(snapshot.clone());
     let request = RenderRequest {
         incremental: false,
@@ -34,11 +36,11 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
             tokio::task::spawn_blocking(move || project.render_inline(&text, &state)).await??;
         queries.push(("inline".to_owned(), rendered.sql));
     } else {
-        let selection = SelectionArgs { select: args.select.clone(), ..SelectionArgs::default() };
-        if args.select.is_empty() {
+        let asked = &args.selection;
+        if asked.select.is_empty() && asked.models.is_empty() && asked.selector.is_none() {
             bail!("name a model with --select, or give a query with --inline");
         }
-        for id in session.select(&selection)? {
+        for id in session.select(asked)? {
             let Some(node) = session.manifest().node(&id) else { continue };
             match node.resource_type {
                 ResourceType::Model | ResourceType::Snapshot => {

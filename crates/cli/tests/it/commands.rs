@@ -45,12 +45,13 @@ fn ls_selects_as_dbt_does() {
         all.extend_from_slice(arguments);
         shop.run(&all).ok().stdout.lines().map(str::to_owned).collect()
     };
-    assert_eq!(ls(&[]), ["codes", "not_null_out_n", "out", "stg"]);
+    // In the order of their ids, as dbt lists them.
+    assert_eq!(ls(&[]), ["out", "stg", "codes", "not_null_out_n"]);
     assert_eq!(ls(&["--resource-type", "model"]), ["out", "stg"]);
     assert_eq!(ls(&["--select", "tag:nightly"]), ["stg"]);
     assert_eq!(
         ls(&["--select", "+out", "--exclude", "stg", "--resource-type", "model", "seed"]),
-        ["codes", "out"]
+        ["out", "codes"]
     );
     assert_eq!(ls(&["--select", "models/staging"]), ["stg"]);
     assert_eq!(ls(&["--select", "codes+,config.materialized:view"]), ["stg"]);

@@ -95,6 +95,11 @@ impl Sandbox {
         outcome(&mut self.command(arguments))
     }
 
+    /// The same with environment variables.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Outcome {
+        outcome(self.command(arguments).envs(variables.iter().copied()))
+    }
+
     pub(crate) fn build(&self) -> Outcome {
         self.run(&["build"])
     }

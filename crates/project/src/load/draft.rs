@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use tidemill_core::{Diagnostic, Diagnostics, SourcePosition, UniqueId};
 use tidemill_jinja::{DefinitionKind, Options, Span, StaticCall, StaticCalls, Template, Value};
 
@@ -38,6 +38,30 @@ pub(super) struct Draft {
     pub(super) position: SourcePosition,
     pub(super) version: Option<String>,
     pub(super) latest_version: Option<String>,
+}
+
+impl Draft {
+    /// What its `config()` calls say, with the text of expressions instead of their values: what
+    /// another environment or another var changes is no change of the node.
+    pub(super) fn written_config(&self) -> Map<String, Json> {
+        let mut all = self.config.values.clone();
+        let template = self.template.as_ref();
+        let Some(template) =
+            template.filter(|_| !self.simple && self.kind != ResourceType::Snapshot)
+        else {
+            return all;
+        };
+        let calls = template.static_calls();
+        for call in calls.calls.iter().filter(|call| &*call.function == "config") {
+            for arg in call.args.iter().filter(|arg| arg.value.is_none()) {
+                if let Some(name) = &arg.name {
+                    let key = crate::config::canonical_key(name).to_owned();
+                    all.insert(key, arg.span.text().trim().into());
+                }
+            }
+        }
+        all
+    }
 }
 
 /// The nodes of a file.

@@ -20,8 +20,17 @@ impl Builder<'_> {
             for def in &said.properties.exposures {
                 self.exposure(said, def);
             }
+            for def in &said.properties.semantics {
+                self.semantic(said, def);
+            }
             for (name, group) in &said.properties.groups {
-                self.manifest.groups.insert(name.clone(), group.clone());
+                let mut group = group.clone();
+                if let Json::Object(map) = &mut group {
+                    map.insert("original_file_path".to_owned(), said.original.as_str().into());
+                    map.insert("path".to_owned(), said.relative.as_str().into());
+                    map.insert("package_name".to_owned(), said.package.name.as_str().into());
+                }
+                self.manifest.groups.insert(name.clone(), group);
             }
             for patch in &said.properties.macros {
                 let package = &said.package.name;
@@ -104,7 +113,7 @@ impl Builder<'_> {
             name: def.name.clone(),
             package_name: package.name.clone(),
             original_file_path: said.original.clone(),
-            fqn,
+            fqn: fqn.clone(),
             kind: text("type").unwrap_or_default(),
             description: text("description").unwrap_or_default(),
             label: text("label"),
@@ -117,6 +126,7 @@ impl Builder<'_> {
             tags: config.tags.clone(),
             meta: config.meta.clone(),
             config: config.all.clone(),
+            unrendered_config: self.unrendered("exposures", package, &fqn, [&def.config.values]),
             refs,
             sources,
             depends_on: Vec::new(),

@@ -51,6 +51,21 @@ pub(super) fn connect(
             resolver.resolve(&exposure.refs, &exposure.sources, diagnostics).unwrap_or_default();
         edges.insert(exposure.unique_id.clone(), depends_on);
     }
+    let mut semantic = super::semantics::edges(manifest);
+    for node in manifest.semantics.values() {
+        let resolver = Resolver {
+            manifest,
+            index,
+            all_read,
+            places: places.get(&node.unique_id).unwrap_or(&none),
+            package: &node.package_name,
+            what: format!("{} `{}`", node.resource_type.as_str().replace('_', " "), node.name),
+            is_test: false,
+        };
+        let mut depends_on = resolver.resolve(&node.refs, &[], diagnostics).unwrap_or_default();
+        depends_on.extend(semantic.remove(&node.unique_id).unwrap_or_default());
+        edges.insert(node.unique_id.clone(), depends_on);
+    }
     // Tests of what does not take part do not take part.
     for id in lost {
         if let Some(node) = manifest.nodes.shift_remove(&id) {
@@ -59,7 +74,12 @@ pub(super) fn connect(
     }
     let mut parents: IndexMap<UniqueId, Vec<UniqueId>> = IndexMap::new();
     let mut children: IndexMap<UniqueId, Vec<UniqueId>> = IndexMap::new();
-    let ids = manifest.nodes.keys().chain(manifest.sources.keys()).chain(manifest.exposures.keys());
+    let ids = manifest
+        .nodes
+        .keys()
+        .chain(manifest.sources.keys())
+        .chain(manifest.exposures.keys())
+        .chain(manifest.semantics.keys());
     for id in ids {
         parents.insert(id.clone(), edges.get(id).cloned().unwrap_or_default());
         children.insert(id.clone(), Vec::new());
@@ -76,6 +96,8 @@ pub(super) fn connect(
             node.depends_on = depends_on;
         } else if let Some(exposure) = manifest.exposures.get_mut(&id) {
             exposure.depends_on = depends_on;
+        } else if let Some(node) = manifest.semantics.get_mut(&id) {
+            node.depends_on = depends_on;
         }
     }
     manifest.parents = parents;

@@ -2,6 +2,7 @@
 //! together.
 
 mod access;
+mod calls;
 mod contracts;
 pub(crate) mod describe;
 mod draft;
@@ -10,6 +11,7 @@ mod files;
 mod graph;
 mod nodes;
 mod packages;
+mod semantics;
 mod sources;
 mod tests;
 mod tree;
@@ -123,6 +125,11 @@ fn assemble(
         macros: macro_nodes,
         docs,
         connections,
+        selectors: crate::select::read_selectors(
+            &root.root,
+            &setting.hosts[&root.name],
+            diagnostics,
+        ),
         on_run_start: hooks(&setting, |package| &package.on_run_start),
         on_run_end: hooks(&setting, |package| &package.on_run_end),
         ..Manifest::default()
@@ -259,6 +266,7 @@ fn macros(
                     package_name: package.clone(),
                     original_file_path: file.job.found.original.clone(),
                     macro_sql: definition.text().to_owned(),
+                    depends_on: Vec::new(),
                     description: String::new(),
                     arguments: Vec::new(),
                     meta: Default::default(),
@@ -267,6 +275,7 @@ fn macros(
             );
         }
     }
+    calls::note(&mut nodes, &root.name);
     (macros, nodes)
 }
 
@@ -326,9 +335,13 @@ fn settings(root: &Package, options: &LoadOptions, setting: &Setting) -> Project
         cli_vars: options.vars.clone(),
         quoting: root.quoting.clone(),
         dispatch: root.dispatch.clone(),
-        flags: root.flags.clone(),
+        flags: root
+            .flags
+            .iter()
+            .chain(&options.flags)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
         require_dbt_version: root.require_dbt_version.clone(),
-        selectors: IndexMap::new(),
     }
 }
 

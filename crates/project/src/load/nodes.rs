@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use tidemill_core::{Diagnostic, Diagnostics, SourcePosition, UniqueId};
 use tidemill_jinja::Template;
 
@@ -281,6 +281,25 @@ impl Builder<'_> {
         tree::layer(package.trees.get(key), fqn, &package.file, &mut Used::new())
     }
 
+    /// The configuration as it was written: each level replaces what stands below it.
+    pub(super) fn unrendered<'m>(
+        &self,
+        key: &'static str,
+        package: &Package,
+        fqn: &[String],
+        said: impl IntoIterator<Item = &'m Map<String, Json>>,
+    ) -> Map<String, Json> {
+        let mut all = tree::unrendered(package.raw_trees.get(key), fqn);
+        for level in said {
+            all.extend(level.clone());
+        }
+        let root = &self.packages[0];
+        if package.name != root.name {
+            all.extend(tree::unrendered(root.raw_trees.get(key), fqn));
+        }
+        all
+    }
+
     /// The settings that the root project has for another package's node; they win over all.
     pub(super) fn root_layer(
         &mut self,
@@ -311,6 +330,10 @@ impl Builder<'_> {
         }
         merged.apply(&draft.config);
         merged.apply(&self.root_layer(key, &draft.package, &draft.fqn));
+        let said = found.map(|found| &found.patch.config.values);
+        let written = draft.written_config();
+        let said = said.into_iter().chain([&written]);
+        let unrendered_config = self.unrendered(key, &draft.package, &draft.fqn, said);
         if draft.language == "python" && !merged.values.contains_key("materialized") {
             merged.set("materialized", "table".into(), None);
         }
@@ -385,6 +408,7 @@ impl Builder<'_> {
             sources,
             depends_on: Vec::new(),
             macros: draft.macros,
+            properties: found.map(|found| found.patch.properties.clone()).unwrap_or_default(),
             patch_path: found.map(|found| found.said.patch_path()),
             test,
             unit_test: None,
@@ -401,6 +425,7 @@ impl Builder<'_> {
             }),
             group: config.group.clone(),
             config,
+            unrendered_config,
             version: draft.version,
             latest_version: draft.latest_version,
             simple: draft.simple,
@@ -598,13 +623,16 @@ fn is_node_file(file: &ParsedFile) -> bool {
     !matches!(file.job.kind, FileKind::Macro | FileKind::Properties | FileKind::Docs)
 }
 
-fn tree_key(kind: ResourceType) -> &'static str {
+pub(super) fn tree_key(kind: ResourceType) -> &'static str {
     match kind {
         ResourceType::Seed => "seeds",
         ResourceType::Snapshot => "snapshots",
         ResourceType::Test => "data_tests",
         ResourceType::Source => "sources",
         ResourceType::Exposure => "exposures",
+        ResourceType::Metric => "metrics",
+        ResourceType::SemanticModel => "semantic-models",
+        ResourceType::SavedQuery => "saved-queries",
         _ => "models",
     }
 }

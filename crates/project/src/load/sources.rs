@@ -6,7 +6,7 @@ use tidemill_core::{Diagnostic, UniqueId};
 use super::nodes::{Builder, Said, columns};
 use crate::config;
 use crate::manifest::{Ingest, ResourceType, SourceTable};
-use crate::read::properties::SourceDef;
+use crate::read::properties::{SourceDef, merge_freshness};
 use crate::read::walk::folders;
 use crate::suggest::nearest;
 
@@ -28,7 +28,9 @@ impl Builder<'_> {
         fqn.extend(folders(&said.relative).map(str::to_owned));
         fqn.push(def.source.clone());
         fqn.push(def.name.clone());
-        let mut merged = self.tree_layer("sources", package, &fqn);
+        let tree = self.tree_layer("sources", package, &fqn);
+        let text = |key: &str| tree.values.get(key).and_then(Json::as_str).map(str::to_owned);
+        let mut merged = tree.clone();
         merged.apply(&def.config);
         merged.apply(&self.root_layer("sources", package, &fqn));
         let (config, problems) = config::typed(ResourceType::Source, &merged);
@@ -79,9 +81,11 @@ impl Builder<'_> {
             package_name: package.name.clone(),
             database: def.database.clone().unwrap_or_else(|| self.world.target.database.clone()),
             schema: def.schema.clone().unwrap_or_else(|| def.source.clone()),
+            unrendered_database: def.unrendered_database.clone(),
+            unrendered_schema: def.unrendered_schema.clone(),
             identifier: def.identifier.clone().unwrap_or_else(|| def.name.clone()),
             original_file_path: said.original.clone(),
-            fqn,
+            fqn: fqn.clone(),
             description: def.description.clone(),
             source_description: def.source_description.clone(),
             loader: def.loader.clone(),
@@ -90,8 +94,29 @@ impl Builder<'_> {
             source_meta: def.source_meta.clone(),
             columns: columns(&def.columns),
             config: config.all.clone(),
-            freshness: def.freshness.clone(),
-            loaded_at_field: def.loaded_at_field.clone(),
+            unrendered_config: {
+                let own = self.unrendered("sources", package, &fqn, [&def.config.values]);
+                let said = [
+                    ("freshness", def.said_freshness.clone()),
+                    ("loaded_at_field", def.loaded_at_field.clone().map(Json::from)),
+                    ("loaded_at_query", def.loaded_at_query.clone().map(Json::from)),
+                ];
+                let said =
+                    said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+                own.into_iter().chain(said).collect()
+            },
+            freshness: match tree.values.get("freshness") {
+                Some(lower) => merge_freshness(Some(lower.clone()), def.said_freshness.clone()),
+                None => def.freshness.clone(),
+            },
+            loaded_at_query: def
+                .loaded_at_query
+                .clone()
+                .or_else(|| text("loaded_at_query").filter(|_| def.loaded_at_field.is_none())),
+            loaded_at_field: def
+                .loaded_at_field
+                .clone()
+                .or_else(|| text("loaded_at_field").filter(|_| def.loaded_at_query.is_none())),
             ingest,
             enabled: config.enabled,
             position: def.position.clone(),

@@ -187,6 +187,7 @@ impl Builder<'_> {
             language: "sql",
             checksum: String::new(),
             config: Default::default(),
+            unrendered_config: Map::new(),
             tags: Vec::new(),
             meta: Map::new(),
             description: declared.description.clone(),
@@ -195,6 +196,7 @@ impl Builder<'_> {
             sources: Vec::new(),
             depends_on: Vec::new(),
             macros: Vec::new(),
+            properties: Map::new(),
             patch_path: None,
             test: None,
             contract: None,
@@ -212,11 +214,24 @@ impl Builder<'_> {
         let Some(said_by_macro) = self.note_test(&mut node, &generic, defined_by_project) else {
             return;
         };
+        if defined_by_project {
+            let packages = [declared.namespace.as_ref(), Some(&package.name)];
+            let root = &self.world.settings.name;
+            let test = packages
+                .into_iter()
+                .flatten()
+                .chain([root])
+                .map(|owner| format!("macro.{owner}.test_{}", declared.name))
+                .find(|id| self.manifest.macros.contains_key(id));
+            node.macros.extend(test.filter(|id| !node.macros.contains(id)));
+        }
         let mut merged = self.tree_layer("data_tests", package, &node.fqn);
         let mut written = said_by_macro;
         written.apply(&own);
         merged.apply(&written);
         merged.apply(&self.root_layer("data_tests", package, &node.fqn));
+        node.unrendered_config =
+            self.unrendered("data_tests", package, &node.fqn, [&written.values]);
         let (config, problems) = config::typed(ResourceType::Test, &merged);
         let what = format!("test `{}`", declared.full_name);
         self.config_problems(&what, &problems, &merged, &declared.position);

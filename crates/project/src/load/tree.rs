@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use serde_json::{Map, Value};
+
 use crate::config::Layer;
 use crate::file::SourceFile;
 use crate::yaml::Yaml;
@@ -41,6 +43,32 @@ fn of_level(level: &Yaml, file: &SourceFile) -> Layer {
         }
     }
     layer
+}
+
+/// The settings that apply to a node, as written: each level replaces what stands below it.
+pub(super) fn unrendered(tree: Option<&Yaml>, fqn: &[String]) -> Map<String, Value> {
+    let mut all = Map::new();
+    let Some(mut level) = tree else { return all };
+    let mut add = |level: &Yaml| {
+        for entry in level.entries() {
+            match entry.key.strip_prefix('+') {
+                Some(key) => {
+                    all.insert(key.trim().to_owned(), entry.value.to_json());
+                }
+                None if !entry.value.is_map() => {
+                    all.insert(entry.key.clone(), entry.value.to_json());
+                }
+                None => {}
+            }
+        }
+    };
+    add(level);
+    for part in fqn {
+        let Some(entry) = level.entry(part).filter(|entry| entry.value.is_map()) else { break };
+        level = &entry.value;
+        add(level);
+    }
+    all
 }
 
 /// Paths of a tree that apply to nothing, with the place of their last key.

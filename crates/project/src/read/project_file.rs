@@ -100,6 +100,8 @@ pub(crate) struct Package {
     pub(crate) on_run_end: Vec<Hook>,
     /// The config trees, rendered except hooks: resource key → tree.
     pub(crate) trees: IndexMap<&'static str, Yaml>,
+    /// The same as written.
+    pub(crate) raw_trees: IndexMap<&'static str, Yaml>,
 }
 
 impl Package {
@@ -195,6 +197,9 @@ const TREES: &[(&str, &[&str])] = &[
     ("sources", &["sources"]),
     ("exposures", &["exposures"]),
     ("unit_tests", &["unit_tests"]),
+    ("metrics", &["metrics"]),
+    ("semantic-models", &["semantic-models"]),
+    ("saved-queries", &["saved-queries"]),
 ];
 
 /// Renders and resolves the rest.
@@ -208,6 +213,7 @@ pub(crate) fn resolve(
     let RawProject { file, root, name } = raw;
     check_keys(&root, FILE_NAME, KNOWN, Unknown::Warn, &file, diagnostics);
     let options = Options::for_package(name.as_str());
+    let raw_trees = raw_trees(&root);
     let root = render_tree(&root, &file, host, &options, &is_late, diagnostics);
     let paths = |keys: &[&str], default: &[&str], diagnostics: &mut Diagnostics| {
         keys.iter()
@@ -253,11 +259,22 @@ pub(crate) fn resolve(
         on_run_start: hooks(&root, "on-run-start", &name, &file, diagnostics),
         on_run_end: hooks(&root, "on-run-end", &name, &file, diagnostics),
         trees,
+        raw_trees,
         name,
         root: Arc::from(folder),
         shown: shown.to_owned(),
         file,
     }
+}
+
+fn raw_trees(root: &Yaml) -> IndexMap<&'static str, Yaml> {
+    TREES
+        .iter()
+        .filter_map(|(key, spellings)| {
+            let tree = spellings.iter().find_map(|spelling| root.get(spelling))?;
+            Some((*key, tree.clone()))
+        })
+        .collect()
 }
 
 /// What is rendered when it is used and not now.

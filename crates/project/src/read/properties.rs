@@ -62,6 +62,8 @@ pub(crate) struct Patch {
     pub(crate) deprecation_date: Option<String>,
     /// What the model's rows must keep to, as written.
     pub(crate) constraints: Vec<Value>,
+    /// `time_spine`
+    pub(crate) properties: Map<String, Value>,
     /// The query of a snapshot that is declared in YAML.
     pub(crate) relation: Option<String>,
     pub(crate) position: SourcePosition,
@@ -74,6 +76,8 @@ pub(crate) struct SourceDef {
     pub(crate) name: String,
     pub(crate) schema: Option<String>,
     pub(crate) database: Option<String>,
+    pub(crate) unrendered_schema: Option<String>,
+    pub(crate) unrendered_database: Option<String>,
     pub(crate) identifier: Option<String>,
     pub(crate) description: String,
     pub(crate) source_description: String,
@@ -83,7 +87,10 @@ pub(crate) struct SourceDef {
     pub(crate) source_meta: Map<String, Value>,
     pub(crate) config: Layer,
     pub(crate) freshness: Option<Value>,
+    /// What was said about freshness, where `null` still stands for none.
+    pub(crate) said_freshness: Option<Value>,
     pub(crate) loaded_at_field: Option<String>,
+    pub(crate) loaded_at_query: Option<String>,
     pub(crate) ingest: Option<IngestDef>,
     pub(crate) columns: Vec<ColumnDef>,
     pub(crate) tests: Vec<TestDef>,
@@ -118,6 +125,18 @@ pub(crate) struct ExposureDef {
     pub(crate) position: SourcePosition,
 }
 
+/// A metric, semantic model or saved query as declared.
+#[derive(Debug, Clone)]
+pub(crate) struct SemanticDef {
+    pub(crate) kind: ResourceType,
+    pub(crate) name: String,
+    pub(crate) values: Map<String, Value>,
+    /// The `ref(...)` of a semantic model.
+    pub(crate) model: Option<(String, SourcePosition)>,
+    pub(crate) config: Layer,
+    pub(crate) position: SourcePosition,
+}
+
 /// Everything that one file says.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Properties {
@@ -125,6 +144,7 @@ pub(crate) struct Properties {
     pub(crate) patches: Vec<Patch>,
     pub(crate) macros: Vec<MacroPatch>,
     pub(crate) exposures: Vec<ExposureDef>,
+    pub(crate) semantics: Vec<SemanticDef>,
     pub(crate) groups: Vec<(String, Value)>,
     pub(crate) unit_tests: Vec<UnitTestDef>,
 }
@@ -278,6 +298,15 @@ pub(crate) fn read(
             properties.exposures.push(exposure);
         }
     }
+    for (key, kind) in [
+        ("semantic_models", ResourceType::SemanticModel),
+        ("metrics", ResourceType::Metric),
+        ("saved_queries", ResourceType::SavedQuery),
+    ] {
+        for item in reader.list(&root, key) {
+            properties.semantics.extend(reader.semantic(item, kind));
+        }
+    }
     for item in reader.list(&root, "groups") {
         if let Some((name, _)) = reader.name(item, "a group") {
             properties.groups.push((name, item.to_json()));
@@ -384,6 +413,10 @@ impl Reader<'_> {
             latest_version: text_of(&item, "latest_version", &what, self.file, self.diagnostics)
                 .or(newest),
             versions,
+            properties: ["time_spine"]
+                .into_iter()
+                .filter_map(|key| Some((key.to_owned(), item.get(key)?.to_json())))
+                .collect(),
             relation: text_of(&item, "relation", &what, self.file, self.diagnostics),
             constraints: listed(&item, "constraints"),
             deprecation_date: text_of(
@@ -545,6 +578,7 @@ impl Reader<'_> {
                     tags,
                     meta,
                     quote,
+                    granularity: text_of(item, "granularity", &of, self.file, self.diagnostics),
                     constraints: listed(item, "constraints"),
                 },
                 tests,
@@ -555,6 +589,9 @@ impl Reader<'_> {
 
     fn source(&mut self, item: &Yaml, found: &mut Vec<SourceDef>) {
         let Some((source, source_position)) = self.name(item, "a source") else { return };
+        let unrendered = |key: &str| item.get(key).and_then(Yaml::scalar_text);
+        let (unrendered_schema, unrendered_database) =
+            (unrendered("schema"), unrendered("database"));
         let item = self.render(item, &is_late_source);
         let what = format!("source `{source}`");
         check_keys(&item, &what, SOURCE, Unknown::Warn, self.file, self.diagnostics);
@@ -568,7 +605,7 @@ impl Reader<'_> {
         let mut source_config = Layer::default();
         self.config(&item, &mut source_config, &what);
         let source_freshness = self.freshness(&item);
-        let source_loaded_at = self.loaded_at(&item, &what);
+        let source_loaded_at = self.loaded_at(&item, &what, None);
         let source_ingest = self.ingest(&item, &what);
         let Some(tables) = item.get("tables").filter(|tables| tables.is_list()) else {
             self.diagnostics.push(
@@ -602,10 +639,13 @@ impl Reader<'_> {
                 (IngestSays::So(lower), IngestSays::So(upper)) => Some(lower.under(upper)),
                 (_, IngestSays::So(upper)) => Some(upper),
             };
+            let loaded_at = self.loaded_at(table, &of, Some(&source_loaded_at));
             found.push(SourceDef {
                 source: source.clone(),
                 schema: schema.clone(),
                 database: database.clone(),
+                unrendered_schema: unrendered_schema.clone(),
+                unrendered_database: unrendered_database.clone(),
                 identifier: text_of(table, "identifier", &of, self.file, self.diagnostics),
                 description: self.description(table, &of),
                 source_description: source_description.clone(),
@@ -617,7 +657,9 @@ impl Reader<'_> {
                 source_meta: source_meta.clone(),
                 config,
                 freshness: merge_freshness(source_freshness.clone(), self.freshness(table)),
-                loaded_at_field: self.loaded_at(table, &of).or_else(|| source_loaded_at.clone()),
+                said_freshness: self.freshness(table).or_else(|| source_freshness.clone()),
+                loaded_at_field: loaded_at.0,
+                loaded_at_query: loaded_at.1,
                 ingest,
                 columns: self.columns(table, &of),
                 tests: self.tests(table, &of),
@@ -631,11 +673,29 @@ impl Reader<'_> {
         item.get("freshness").or_else(|| item.get("config")?.get("freshness")).map(Yaml::to_json)
     }
 
-    fn loaded_at(&mut self, item: &Yaml, what: &str) -> Option<String> {
-        text_of(item, "loaded_at_field", what, self.file, self.diagnostics).or_else(|| {
-            let config = item.get("config")?;
-            text_of(config, "loaded_at_field", what, self.file, self.diagnostics)
-        })
+    /// The column and the query that freshness looks at: of a table, or what its source says when
+    /// it says nothing itself. Both at once contradict each other.
+    fn loaded_at(&mut self, item: &Yaml, what: &str, lower: Option<&LoadedAt>) -> LoadedAt {
+        let mut read = |key: &str| {
+            text_of(item, key, what, self.file, self.diagnostics)
+                .or_else(|| text_of(item.get("config")?, key, what, self.file, self.diagnostics))
+        };
+        let own = (read("loaded_at_field"), read("loaded_at_query"));
+        match (own, lower) {
+            ((Some(_), Some(_)), _) => {
+                self.diagnostics.push(
+                    Diagnostic::error(
+                        "loaded-at",
+                        format!("{what} has both `loaded_at_field` and `loaded_at_query`"),
+                    )
+                    .at(item.position(self.file))
+                    .hint("keep one of the two"),
+                );
+                (None, None)
+            }
+            ((None, None), Some(lower)) => lower.clone(),
+            (own, _) => own,
+        }
     }
 
     /// `ingest:`, `config.meta.ingest` or `meta.ingest`; the first of them counts.
@@ -713,6 +773,31 @@ impl Reader<'_> {
     }
 }
 
+impl Reader<'_> {
+    fn semantic(&mut self, item: &Yaml, kind: ResourceType) -> Option<SemanticDef> {
+        let article = format!("a {}", kind.as_str().replace('_', " "));
+        let (name, position) = self.name(item, &article)?;
+        let what = format!("{} `{name}`", kind.as_str().replace('_', " "));
+        // Filters are templates of the semantic layer's own language.
+        let rendered =
+            self.render(item, &|path| path.iter().any(|key| matches!(*key, "filter" | "where")));
+        let mut config = Layer::default();
+        for key in ["tags", "meta", "enabled", "group"] {
+            if let Some(value) = rendered.get(key).filter(|value| !value.is_null()) {
+                config.set(key, value.to_json(), Some(value.position(self.file)));
+            }
+        }
+        self.config(&rendered, &mut config, &what);
+        let model = rendered
+            .get("model")
+            .and_then(|model| Some((model.as_text()?.to_owned(), model.position(self.file))));
+        Some(SemanticDef { kind, name, values: rendered.to_map(), model, config, position })
+    }
+}
+
+/// `loaded_at_field` and `loaded_at_query`.
+type LoadedAt = (Option<String>, Option<String>);
+
 #[derive(Debug, Clone)]
 enum IngestSays {
     Nothing,
@@ -729,12 +814,20 @@ impl IngestDef {
     }
 }
 
-/// A table's freshness is laid over its source's; `null` takes it away.
-fn merge_freshness(lower: Option<Value>, upper: Option<Value>) -> Option<Value> {
+/// A table's freshness is laid over its source's, each limit with its count and period; `null` takes
+/// a limit, or all of it, away.
+pub(crate) fn merge_freshness(lower: Option<Value>, upper: Option<Value>) -> Option<Value> {
     match (lower, upper) {
         (_, Some(Value::Null)) => None,
         (Some(Value::Object(mut lower)), Some(Value::Object(upper))) => {
-            lower.extend(upper);
+            for (key, value) in upper {
+                match (lower.get_mut(&key), value) {
+                    (Some(Value::Object(below)), Value::Object(above)) => below.extend(above),
+                    (_, value) => {
+                        lower.insert(key, value);
+                    }
+                }
+            }
             Some(Value::Object(lower))
         }
         (lower, None) => lower.filter(|value| !value.is_null()),

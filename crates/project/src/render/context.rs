@@ -149,12 +149,14 @@ impl Context {
 
     /// Notes a read of `flags`.
     pub(crate) fn flag(&self, name: &str) -> Option<Json> {
+        let set = self.world.settings.flags.get(&name.to_ascii_lowercase());
         let value = match (name, self.run()) {
             ("FULL_REFRESH", run) => run.is_some_and(|run| run.state.full_refresh).into(),
             ("STORE_FAILURES", run) => run.is_some_and(|run| run.state.store_failures).into(),
             ("EMPTY", run) => run.is_some_and(|run| run.state.empty).into(),
             ("WHICH" | "RPC_METHOD", Some(run)) => run.state.command.as_str().into(),
             ("WHICH" | "RPC_METHOD", None) => "build".into(),
+            (_, _) if set.is_some_and(|value| !value.is_null()) => set.cloned().unwrap_or_default(),
             ("INTROSPECT" | "POPULATE_CACHE" | "PRINT" | "WRITE_JSON", _) => true.into(),
             (
                 "DEBUG"
@@ -170,7 +172,7 @@ impl Context {
             ) => false.into(),
             ("INDIRECT_SELECTION", _) => "eager".into(),
             ("LOG_FORMAT", _) => "default".into(),
-            (other, _) => self.world.settings.flags.get(&other.to_ascii_lowercase())?.clone(),
+            _ => set?.clone(),
         };
         self.record().reads.flags.insert(name.to_owned(), value.clone());
         Some(value)

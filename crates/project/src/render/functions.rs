@@ -236,12 +236,25 @@ fn reference(context: &Arc<Context>, args: &Args, state: &mut State<'_>) -> Resu
         }
         return Ok(Relation::cte(&node.database, &node.schema, &node.name).value());
     }
-    let mut relation = Relation::new(&node.database, &node.schema, &node.alias);
+    let mut relation = match run.state.deferred.get(&id) {
+        Some(other) => Relation::new(&node.database, other.schema(), other.name()),
+        None => Relation::new(&node.database, &node.schema, &node.alias),
+    };
     relation.limit = run.state.empty.then_some(0);
     if id != context.subject.unique_id {
         relation.filter = batch_filter(run, &relation, node.config.event_time.as_deref())?;
     }
+    let sampled = sampled(context, run, node.config.event_time.as_deref());
+    relation.filter = relation.filter.take().or(sampled);
     Ok(relation.value())
+}
+
+/// The condition of `--sample` on what a model or snapshot reads, when that says which column is its
+/// time.
+fn sampled(context: &Context, run: &Run, event_time: Option<&str>) -> Option<String> {
+    let id = context.subject.unique_id.as_str();
+    let reads = id.starts_with("model.") || id.starts_with("snapshot.");
+    Some(run.state.sample.filter(|_| reads)?.condition(event_time?))
 }
 
 fn source(context: &Arc<Context>, args: &Args, state: &mut State<'_>) -> Result<Value, Error> {
@@ -289,6 +302,8 @@ fn source(context: &Arc<Context>, args: &Args, state: &mut State<'_>) -> Result<
     relation.limit = run.state.empty.then_some(0);
     let event_time = table.config.get("event_time").and_then(Json::as_str);
     relation.filter = batch_filter(run, &relation, event_time)?;
+    let sampled = sampled(context, run, event_time);
+    relation.filter = relation.filter.take().or(sampled);
     Ok(relation.value())
 }
 

@@ -21,7 +21,7 @@ use tidemill_core::{Diagnostic, Diagnostics, RelationName, UniqueId};
 use tidemill_jinja::{Args, Options, Source, State, Template, Value};
 
 pub use reads::{QueryRead, Reads};
-pub use state::{Message, RenderState, Rendered, UnitTestState};
+pub use state::{Message, RenderState, Rendered, SampleWindow, UnitTestState};
 pub use warehouse::{CatalogColumn, Executed, NoWarehouse, QueryTable, RelationType, Warehouse};
 
 use crate::manifest::{GenericTest, Node, TestKind};
@@ -134,6 +134,25 @@ impl Project {
         let context = Arc::new(self.context_of(node, state));
         let name = format!("{} (rows of a unit test)", node.original_file_path);
         self.render_in(&context, Source::new(name, text), &described(node))
+    }
+
+    /// Renders the `loaded_at_query` of a source table: `this` and `model` are the table.
+    pub fn render_source_query(
+        &self,
+        id: &UniqueId,
+        sql: &str,
+        state: &RenderState,
+    ) -> Result<Rendered, Diagnostics> {
+        let Some(source) = self.manifest().source(id) else { return Ok(Rendered::default()) };
+        let mut context = self.loose_context(&source.package_name, state);
+        context.subject.relation =
+            Some(Relation::new(&source.database, &source.schema, &source.identifier));
+        if let Some(model) = crate::artifact::resource_json(self.manifest(), id) {
+            context.subject.model = Model::Draft(model);
+        }
+        let what = format!("`loaded_at_query` of source `{}.{}`", source.source_name, source.name);
+        let file = source.original_file_path.as_str();
+        self.render_in(&Arc::new(context), Source::new(file, sql), &what)
     }
 
     /// Calls a macro by its name (`generate`, `my_package.generate`) with these arguments; the

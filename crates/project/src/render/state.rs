@@ -1,16 +1,33 @@
 //! The state of the run that a render belongs to, and what a render gives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
-use tidemill_core::{Diagnostics, UniqueId};
+use tidemill_core::{Diagnostics, RelationName, UniqueId};
 
 use super::reads::Reads;
 use super::warehouse::{NoWarehouse, Warehouse};
 use crate::microbatch::{Batch, BatchSize};
 use crate::unit_test::UnitTestOverrides;
+
+/// The span of time whose rows `--sample` reads: from its start, up to but without its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SampleWindow {
+    /// The first moment.
+    pub start: DateTime<Utc>,
+    /// The moment after the last.
+    pub end: DateTime<Utc>,
+}
+
+impl SampleWindow {
+    /// The condition on a column that says when a row happened.
+    pub(crate) fn condition(&self, column: &str) -> String {
+        let text = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S%.f+00:00");
+        format!("{column} >= '{}' and {column} < '{}'", text(self.start), text(self.end))
+    }
+}
 
 /// The state of the run that a render belongs to. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +40,8 @@ pub struct RenderState {
     pub store_failures: bool,
     /// `--empty`
     pub empty: bool,
+    /// `--sample`
+    pub sample: Option<SampleWindow>,
     /// The command: `build`, `run`, `test`, `compile`, …
     pub command: String,
     /// The id of the run.
@@ -31,6 +50,8 @@ pub struct RenderState {
     pub run_started_at: DateTime<Utc>,
     /// What the clock of a template says.
     pub now: DateTime<Utc>,
+    /// Nodes that are read from another environment: where they are there.
+    pub deferred: Arc<BTreeMap<UniqueId, RelationName>>,
     /// The selected nodes (`selected_resources`).
     pub selected: Arc<[UniqueId]>,
     /// The batch of a microbatch model: what it reads is cut to it.
@@ -64,10 +85,12 @@ impl RenderState {
             full_refresh: false,
             store_failures: false,
             empty: false,
+            sample: None,
             command: command.to_owned(),
             invocation_id: invocation_id.to_owned(),
             run_started_at,
             now: run_started_at,
+            deferred: Arc::default(),
             selected: Arc::from([]),
             batch: None,
             unit_test: None,

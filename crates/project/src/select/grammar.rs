@@ -1,41 +1,53 @@
 //! One criterion: `@`, `2+`, `tag:nightly`, `+1`.
 
-/// The methods that are known.
+use serde_json::{Map, Value};
+
+use super::IndirectSelection;
+
+/// dbt's methods.
 pub(super) const METHODS: &[&str] = &[
     "fqn",
-    "path",
-    "file",
     "tag",
-    "source",
-    "config",
-    "resource_type",
-    "test_type",
-    "test_name",
-    "package",
     "group",
     "access",
+    "source",
+    "path",
+    "file",
+    "package",
+    "config",
+    "test_name",
+    "test_type",
+    "resource_type",
+    "state",
     "exposure",
+    "metric",
+    "result",
+    "source_status",
     "version",
+    "semantic_model",
+    "saved_query",
     "unit_test",
+    "selector",
 ];
 
-/// dbt's methods that need what is not there yet.
-const LATER: &[&str] =
-    &["state", "result", "source_status", "metric", "semantic_model", "saved_query", "selector"];
-
 /// A parsed criterion.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Criterion {
     pub(super) method: String,
     /// The parts after the method's dot: `config.meta.owner`.
     pub(super) arguments: Vec<String>,
+    /// The value as text.
     pub(super) value: String,
+    /// The value as it was written: YAML knows more than text.
+    pub(super) given: Value,
     /// `@`
     pub(super) childrens_parents: bool,
     /// `+x`, `2+x`: how many steps; `None` within: all.
     pub(super) parents: Option<Option<usize>>,
     /// `x+`, `x+2`
     pub(super) children: Option<Option<usize>>,
+    /// Which tests come along, when it says so itself.
+    pub(super) indirect: Option<IndirectSelection>,
 }
 
 /// Reads a criterion; else what is wrong with it.
@@ -60,9 +72,6 @@ pub(super) fn parse(text: &str) -> Result<Criterion, String> {
         children = Some(depth(&rest[before.len()..])?);
         rest = value;
     }
-    if childrens_parents && children.is_some() {
-        return Err("`@` in front and `+` behind do not go together".to_owned());
-    }
     let (method, value) = match rest.split_once(':') {
         Some((method, value)) if is_method(method) => (Some(method), value),
         _ => (None, rest),
@@ -71,29 +80,71 @@ pub(super) fn parse(text: &str) -> Result<Criterion, String> {
         return Err("there is no value to look for".to_owned());
     }
     let (method, arguments) = match method {
-        Some(method) => {
-            let mut parts = method.split('.').map(str::to_owned);
-            (parts.next().unwrap_or_default(), parts.collect())
-        }
+        Some(method) => split_method(method)?,
         None => (default_method(value).to_owned(), Vec::new()),
     };
-    if !METHODS.contains(&method.as_str()) {
-        return Err(if LATER.contains(&method.as_str()) {
-            format!("the method `{method}` is not supported yet")
-        } else {
-            match crate::suggest::nearest(&method, METHODS.iter().copied()) {
-                Some(near) => format!("`{method}` is not a method; did you mean `{near}`?"),
-                None => format!("`{method}` is not a method; known ones: {}", METHODS.join(", ")),
-            }
-        });
-    }
-    Ok(Criterion {
+    let criterion = Criterion {
         method,
         arguments,
         value: value.to_owned(),
+        given: Value::from(value),
         childrens_parents,
         parents,
         children,
+        indirect: None,
+    };
+    criterion.checked()
+}
+
+impl Criterion {
+    /// Refuses what cannot be meant.
+    pub(super) fn checked(self) -> Result<Self, String> {
+        if self.childrens_parents && self.children.is_some() {
+            return Err("`@` in front and `+` behind do not go together".to_owned());
+        }
+        Ok(self)
+    }
+
+    /// dbt's written-out form of a criterion, as the manifest keeps selectors.
+    pub(super) fn written_out(&self) -> Value {
+        let mut map = Map::new();
+        let mut set = |key: &str, value: Value| {
+            map.insert(key.to_owned(), value);
+        };
+        if self.childrens_parents {
+            set("childrens_parents", true.into());
+        }
+        if let Some(depth) = self.parents {
+            set("parents", true.into());
+            if let Some(depth) = depth {
+                set("parents_depth", depth.to_string().into());
+            }
+        }
+        let method: Vec<&str> = std::iter::once(self.method.as_str())
+            .chain(self.arguments.iter().map(String::as_str))
+            .collect();
+        set("method", method.join(".").into());
+        set("value", self.given.clone());
+        if let Some(depth) = self.children {
+            set("children", true.into());
+            if let Some(depth) = depth {
+                set("children_depth", depth.to_string().into());
+            }
+        }
+        Value::Object(map)
+    }
+}
+
+/// A method and the parts behind its dot; else that there is no such method.
+pub(super) fn split_method(text: &str) -> Result<(String, Vec<String>), String> {
+    let mut parts = text.split('.').map(str::to_owned);
+    let method = parts.next().unwrap_or_default();
+    if METHODS.contains(&method.as_str()) {
+        return Ok((method, parts.collect()));
+    }
+    Err(match crate::suggest::nearest(&method, METHODS.iter().copied()) {
+        Some(near) => format!("`{method}` is not a method; did you mean `{near}`?"),
+        None => format!("`{method}` is not a method; known ones: {}", METHODS.join(", ")),
     })
 }
 
@@ -129,9 +180,11 @@ mod tests {
             method: method.into(),
             arguments: Vec::new(),
             value: value.into(),
+            given: value.into(),
             childrens_parents: false,
             parents: None,
             children: None,
+            indirect: None,
         };
         for (text, expected) in [
             ("orders", plain("fqn", "orders")),
@@ -170,7 +223,7 @@ mod tests {
         for (text, expected) in [
             ("@orders+", "do not go together"),
             ("tags:x", "did you mean `tag`?"),
-            ("state:modified", "not supported yet"),
+            ("stat:modified", "did you mean `state`?"),
             ("+", "no value"),
             ("tag:", "no value"),
         ] {

@@ -188,7 +188,7 @@ fn criteria_that_match_nothing_warn_and_unknown_methods_are_errors() {
         ),
         (
             "resource_type:modle",
-            "error[selector]: `resource_type:modle`: there is no resource type `modle`\nhint: use model, seed, snapshot, test, unit_test, analysis, source or exposure",
+            "error[selector]: `resource_type:modle`: there is no resource type `modle`\nhint: use model, seed, snapshot, test, unit_test, analysis, source, exposure, metric, semantic_model or saved_query",
         ),
         (
             "source:a.b.c.d",
@@ -223,4 +223,60 @@ fn snapshots_are_selected_like_models() {
     let (project, _) = Project::load(&committed("shop"), &options()).unwrap();
     let (ids, said) = names(&project, &Selection::of(["orders_history"]));
     assert_eq!((ids, said.as_str()), (vec!["orders_history".to_owned()], ""));
+}
+
+/// `selection.expected.json` is what dbt-core 1.12 selects (`scripts/selection-oracle.py`).
+#[test]
+fn every_selection_is_dbts() {
+    let (project, _) = Project::load(&committed("selection"), &options()).unwrap();
+    let text = std::fs::read_to_string(committed("selection.expected.json")).unwrap();
+    let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut different = Vec::new();
+    let cases = expected["cases"].as_array().unwrap();
+    assert!(cases.len() > 200, "{}", cases.len());
+    for case in cases {
+        let texts = |key: &str| -> Vec<String> {
+            let items = case[key].as_array().into_iter().flatten();
+            items.map(|item| item.as_str().unwrap().to_owned()).collect()
+        };
+        let types = |key: &str| -> Vec<ResourceType> {
+            texts(key).iter().filter_map(|word| ResourceType::parse(word)).collect()
+        };
+        let mut selection = Selection {
+            select: texts("select"),
+            exclude: texts("exclude"),
+            selector: case["selector"].as_str().map(str::to_owned),
+            resource_types: types("resource_types"),
+            exclude_resource_types: types("exclude_resource_types"),
+            indirect: IndirectSelection::parse(case["indirect"].as_str().unwrap_or("eager"))
+                .unwrap(),
+            with_empty: true,
+            ..Selection::all()
+        };
+        // What `ls` lists by itself.
+        if selection.resource_types.is_empty() && !texts("resource_types").contains(&"all".into()) {
+            selection.exclude_resource_types.push(ResourceType::Analysis);
+        }
+        let (found, _) = select(project.manifest(), &selection).unwrap();
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let wanted = texts("selected");
+        if found != wanted {
+            let more: Vec<_> = found.iter().filter(|id| !wanted.contains(id)).collect();
+            let less: Vec<_> = wanted.iter().filter(|id| !found.contains(id)).collect();
+            let mut case = case.clone();
+            case.as_object_mut().unwrap().remove("selected");
+            different.push(format!("{case}\n  too many: {more:?}\n  missing: {less:?}"));
+        }
+    }
+    assert!(different.is_empty(), "{} differ:\n{}", different.len(), different.join("\n"));
+}
+
+#[test]
+fn selectors_are_written_out_as_dbt_writes_them() {
+    let (project, _) = Project::load(&committed("selection"), &options()).unwrap();
+    let text = std::fs::read_to_string(committed("selection.expected.json")).unwrap();
+    let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (name, wanted) in expected["selectors"].as_object().unwrap() {
+        assert_eq!(&project.manifest().selectors[name].written, wanted, "{name}");
+    }
 }

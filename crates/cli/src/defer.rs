@@ -1,0 +1,83 @@
+//! `--defer`: models that are not built here are read from another environment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow, bail};
+use tidemill_core::{RelationName, Snapshot, UniqueId};
+use tidemill_project::{Manifest, PreviousState};
+
+use crate::session::Session;
+
+/// Where nodes of this project are read from instead of their own relations.
+pub(crate) type Deferred = Arc<BTreeMap<UniqueId, RelationName>>;
+
+/// What `--defer` changes for a command. `selected` is what it was asked for, `building` what it
+/// will have built before others read it. Empty without the flag.
+///
+/// # Errors
+/// When no state is named, when it has no manifest, and when a model would have to be read from a
+/// lake that is not this one.
+pub(crate) fn deferred(
+    session: &Session,
+    snapshot: &Snapshot,
+    selected: &BTreeSet<UniqueId>,
+    building: &BTreeSet<UniqueId>,
+) -> Result<Deferred> {
+    let flags = &session.global.flags;
+    if !flags.on("defer") {
+        return Ok(Deferred::default());
+    }
+    let state = state(session)?;
+    let manifest = session.manifest();
+    let favor = flags.on("favor_state");
+    let mut found = BTreeMap::new();
+    for node in manifest.nodes.values().filter(|node| node.is_relational()) {
+        let own = node.relation();
+        let id = &node.unique_id;
+        if building.contains(id) {
+            continue;
+        }
+        let elsewhere = (favor && !selected.contains(id)) || snapshot.get(&own).is_none();
+        if elsewhere
+            && let Some(other) = other_relation(manifest, &state, id)?
+            && other != own
+        {
+            found.insert(id.clone(), other);
+        }
+    }
+    Ok(Arc::new(found))
+}
+
+/// The state that relations are taken from: `--defer-state`, else `--state`.
+pub(crate) fn state(session: &Session) -> Result<Arc<PreviousState>> {
+    let state = match session.previous("defer_state")? {
+        Some(state) => Some(state),
+        None => session.previous("state")?,
+    };
+    let Some(state) = state else {
+        bail!("name the other environment's artifacts with --state DIR or --defer-state DIR");
+    };
+    if !state.has_manifest() {
+        bail!("there is no manifest.json in `{}`", state.folder().display());
+    }
+    Ok(state)
+}
+
+/// Where the other environment has a node, in this lake.
+pub(crate) fn other_relation(
+    manifest: &Manifest,
+    state: &PreviousState,
+    id: &UniqueId,
+) -> Result<Option<RelationName>> {
+    let Some(other) = state.relation(id) else { return Ok(None) };
+    let own = &manifest.target.database;
+    match &other.database {
+        Some(database) if !database.eq_ignore_ascii_case(own) => Err(anyhow!(
+            "`{id}` is in the database `{database}` in `{}`, and this project is in `{own}`: only schemas \
+             of the same lake can be read from here",
+            state.folder().display()
+        )),
+        _ => Ok(Some(RelationName::new(&other.schema, &other.alias))),
+    }
+}

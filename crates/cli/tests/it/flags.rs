@@ -1,0 +1,99 @@
+//! Flags from everywhere, warnings as errors, and the log.
+
+use crate::sandbox::Sandbox;
+
+fn shop() -> Sandbox {
+    Sandbox::new(&[
+        ("models/a.sql", "{{ config(materialized='table') }}\nselect 1 as x"),
+        ("models/b.sql", "select * from {{ ref('a') }}"),
+        (
+            "models/p.yml",
+            "models:\n  - name: a\n    columns: [{name: x, data_tests: [{accepted_values: \
+             {arguments: {values: [2], quote: false}, config: {severity: warn}}}]}]\n",
+        ),
+    ])
+}
+
+#[test]
+fn warnings_can_be_errors() {
+    let shop = shop();
+    shop.build().ok().says("warn");
+    // A verdict that is known already counts too.
+    shop.run(&["build", "--warn-error"]).fails_with(1);
+    shop.run(&["ls", "--select", "nothing"]).ok().says("does not match");
+    shop.run(&["ls", "--select", "nothing", "--warn-error"])
+        .fails_with(2)
+        .says("error[selects-nothing]");
+    let options =
+        |text: &str| shop.run(&["ls", "--select", "nothing", "--warn-error-options", text]);
+    options("{error: all}").fails_with(2);
+    options("{error: [NoNodesForSelectionCriteria]}").fails_with(2);
+    options("{error: all, warn: [selects-nothing]}").ok().says("warning[selects-nothing]");
+    options("{silence: [NoNodesForSelectionCriteria]}").ok().does_not_say("selects-nothing");
+    options("{errors: all}").fails_with(2).says("use error, warn and silence");
+    shop.write(
+        "dbt_project.yml",
+        "name: shop\nversion: '1.0'\nflags: {warn_error_options: {error: [selects-nothing]}}\n",
+    );
+    shop.run(&["ls", "--select", "nothing"]).fails_with(2);
+    shop.run(&["ls", "--select", "a"]).ok();
+}
+
+#[test]
+fn a_flag_comes_from_the_command_line_the_environment_or_the_project() {
+    let shop = shop();
+    let compiled = |variables: &[(&str, &str)], arguments: &[&str]| -> String {
+        shop.write(
+            "models/b.sql",
+            "select {{ flags.FULL_REFRESH }} as f, '{{ flags.STATE }}' as s",
+        );
+        let mut all = vec!["compile", "--select", "b", "-q"];
+        all.extend_from_slice(arguments);
+        shop.run_with(variables, &all).ok().stdout.trim().to_owned()
+    };
+    assert_eq!(compiled(&[], &[]), "select False as f, 'None' as s");
+    assert_eq!(compiled(&[("DBT_FULL_REFRESH", "1")], &[]), "select True as f, 'None' as s");
+    assert_eq!(
+        compiled(&[("DBT_ENGINE_FULL_REFRESH", "yes")], &[]),
+        "select True as f, 'None' as s"
+    );
+    std::fs::create_dir(shop.path("here")).unwrap();
+    std::fs::create_dir(shop.path("there")).unwrap();
+    let state = [("DBT_STATE", "here")];
+    assert_eq!(compiled(&state, &[]), "select False as f, 'here' as s");
+    assert_eq!(compiled(&state, &["--state", "there"]), "select False as f, 'there' as s");
+    shop.run(&["ls", "--fail-fst"]).fails_with(2).says("--fail-fast");
+    // Flags that change nothing are taken, in either place.
+    shop.run(&["--no-partial-parse", "ls", "--static-parser", "--cache-selected-only"]).ok();
+    shop.run(&["ls", "--printer-width", "120", "--no-version-check"]).ok();
+}
+
+#[test]
+fn empty_reads_no_rows_and_no_artifacts_are_written_when_asked() {
+    let shop = shop();
+    shop.write("models/b.sql", "{{ config(materialized='table') }}\nselect * from {{ ref('a') }}");
+    shop.run(&["build", "--no-write-json"]).ok();
+    assert!(!shop.path("target/run_results.json").exists());
+    assert_eq!(shop.rows("select count(*) as n from b"), ["1"]);
+    shop.run(&["run", "--select", "b", "--empty"]).ok();
+    assert_eq!(shop.rows("select count(*) as n from b"), ["0"]);
+    shop.run(&["run", "--select", "b", "--empty", "--no-empty"]).ok();
+    assert_eq!(shop.rows("select count(*) as n from b"), ["1"]);
+    shop.run(&["parse"]).ok();
+    assert!(shop.path("target/manifest.json").is_file());
+}
+
+#[test]
+fn what_is_said_is_logged_too() {
+    let shop = shop();
+    shop.build().ok().says("built");
+    shop.run(&["ls", "--select", "nothing", "-q"]).ok().does_not_say("does not match");
+    let log = std::fs::read_to_string(shop.path("logs/dbt.log")).unwrap();
+    assert!(log.contains("[info ]") && log.contains("built"), "{log}");
+    assert!(log.contains("does not match"), "{log}");
+    shop.run(&["ls", "--log-path", "elsewhere", "--log-format-file", "json"]).ok();
+    let log = std::fs::read_to_string(shop.path("elsewhere/dbt.log")).unwrap();
+    assert!(log.contains("====="), "{log}");
+    shop.run(&["build", "--log-path", "none", "--log-level-file", "none"]).ok();
+    assert!(!shop.path("none").exists());
+}

@@ -1,0 +1,208 @@
+//! Selecting by state, reading from another environment, cloning, retrying.
+
+use crate::sandbox::Sandbox;
+
+/// Two targets in one lake; `prod` is built and its artifacts are in `prod_state`.
+fn shop() -> Sandbox {
+    let shop = Sandbox::new(&[
+        (
+            "profiles.yml",
+            "shop:\n  target: dev\n  outputs:\n    dev: {type: tidemill, lake: lake, schema: dev}\n    \
+             prod: {type: tidemill, lake: lake, schema: prod}\n",
+        ),
+        ("dbt_project.yml", "name: shop\nversion: '1.0'\nprofile: shop\n"),
+        ("seeds/codes.csv", "id,name\n1,one\n2,two\n"),
+        (
+            "models/stg.sql",
+            "{{ config(materialized='table') }}\nselect id, name from {{ ref('codes') }}",
+        ),
+        ("models/view.sql", "select {{ shout('name') }} as name from {{ ref('stg') }}"),
+        (
+            "models/out.sql",
+            "{{ config(materialized='table') }}\nselect count(*) as n from {{ ref('view') }}",
+        ),
+        ("macros/shout.sql", "{% macro shout(x) %}upper({{ x }}){% endmacro %}"),
+        (
+            "models/p.yml",
+            "models:\n  - name: out\n    columns: [{name: n, data_tests: [not_null]}]\n",
+        ),
+    ]);
+    shop.run(&["build", "--target", "prod"]).ok();
+    std::fs::rename(shop.path("target"), shop.path("prod_state")).unwrap();
+    shop
+}
+
+fn ls(shop: &Sandbox, arguments: &[&str]) -> Vec<String> {
+    let mut all = vec!["ls", "--output", "name", "--state", "prod_state", "--select"];
+    all.extend_from_slice(arguments);
+    shop.run(&all).ok().stdout.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_changed_is_selected_by_what_changed() {
+    let shop = shop();
+    assert_eq!(ls(&shop, &["state:modified"]), [""; 0]);
+    assert_eq!(ls(&shop, &["state:new"]), [""; 0]);
+    assert_eq!(ls(&shop, &["state:old", "--resource-type", "model"]), ["out", "stg", "view"]);
+    // Another target is no change of what was written.
+    assert_eq!(
+        ls(&shop, &["state:modified", "--target", "prod"]),
+        [""; 0],
+        "names in the lake do not count"
+    );
+
+    shop.write("models/new.sql", "select 1 as x");
+    shop.write("seeds/codes.csv", "id,name\n1,one\n");
+    assert_eq!(ls(&shop, &["state:new"]), ["new"]);
+    assert_eq!(ls(&shop, &["state:modified"]), ["new", "codes"]);
+    assert_eq!(ls(&shop, &["state:modified.body"]), ["new", "codes"]);
+    assert_eq!(
+        ls(&shop, &["state:modified+", "--resource-type", "model"]),
+        ["new", "out", "stg", "view"]
+    );
+    assert_eq!(
+        ls(&shop, &["state:unmodified", "--resource-type", "model"]),
+        ["out", "stg", "view"]
+    );
+
+    shop.write("macros/shout.sql", "{% macro shout(x) %}lower({{ x }}){% endmacro %}");
+    assert_eq!(ls(&shop, &["state:modified.macros"]), ["view"]);
+    assert_eq!(ls(&shop, &["state:modified", "--resource-type", "model"]), ["new", "view"]);
+
+    shop.write(
+        "models/out.sql",
+        "{{ config(materialized='view', alias='other') }}\nselect count(*) as n from {{ ref('view') }}",
+    );
+    assert_eq!(ls(&shop, &["state:modified.configs", "--resource-type", "model"]), ["new", "out"]);
+    assert_eq!(ls(&shop, &["state:modified.relation", "--resource-type", "model"]), ["new", "out"]);
+    assert_eq!(
+        ls(&shop, &["state:modified.persisted_descriptions", "--resource-type", "model"]),
+        ["new"]
+    );
+    shop.run(&["ls", "--select", "state:modifyed", "--state", "prod_state"])
+        .fails_with(2)
+        .says("did you mean `state:modified`?");
+    shop.run(&["ls", "--select", "state:modified"]).fails_with(2).says("--state DIR");
+    shop.run(&["ls", "--select", "state:modified", "--state", "nowhere"])
+        .fails_with(2)
+        .says("there is no folder");
+}
+
+#[test]
+fn results_of_the_last_command_are_selected_by_status() {
+    let shop = shop();
+    shop.write(
+        "models/out.sql",
+        "{{ config(materialized='table') }}\nselect cast('x' as int) as n",
+    );
+    shop.run(&["build"]).fails_with(1);
+    let ls = |criterion: &str| -> Vec<String> {
+        let arguments = ["ls", "--output", "name", "--state", "target", "--select", criterion];
+        shop.run(&arguments).ok().stdout.lines().map(str::to_owned).collect()
+    };
+    assert_eq!(ls("result:error"), ["out", "not_null_out_n"]);
+    assert_eq!(ls("result:skipped"), ["not_null_out_n"]);
+    assert_eq!(ls("result:success,resource_type:seed"), ["codes"]);
+    assert_eq!(ls("result:error+"), ["out", "not_null_out_n"]);
+}
+
+#[test]
+fn what_is_not_built_here_is_read_from_the_other_environment() {
+    let shop = shop();
+    // Without it, there is nothing to read.
+    shop.run(&["run", "--select", "view"]).fails_with(1);
+    shop.run(&["run", "--select", "view", "--defer"]).fails_with(2).says("--state DIR");
+    shop.run(&["run", "--select", "view", "--defer", "--state", "prod_state"]).ok();
+    assert_eq!(shop.rows("select name from dev.view order by 1"), ["ONE", "TWO"]);
+    // Its own relation is read once it is there, unless the other is favoured.
+    shop.write("seeds/codes.csv", "id,name\n1,own\n");
+    shop.run(&["build", "--select", "codes", "stg"]).ok();
+    let defer = ["run", "--select", "view", "--defer", "--state", "prod_state"];
+    shop.run(&defer).ok();
+    assert_eq!(shop.rows("select name from dev.view"), ["OWN"]);
+    let mut favor = defer.to_vec();
+    favor.push("--favor-state");
+    shop.run(&favor).ok();
+    assert_eq!(shop.rows("select name from dev.view order by 1"), ["ONE", "TWO"]);
+    // In `compile`, tests and `show` too.
+    let compile = ["compile", "--select", "out", "--indirect-selection", "empty"];
+    shop.run(&[&compile[..], &["--defer", "--defer-state", "prod_state"]].concat())
+        .ok()
+        .says("\"dev\".\"view\"");
+    shop.run(&["test", "--select", "out", "--defer", "--state", "prod_state"])
+        .ok()
+        .says("1 passed");
+    shop.run(&["show", "--select", "out", "--defer", "--state", "prod_state"]).ok();
+    // Another database is refused, not looked for in this lake.
+    let manifest = std::fs::read_to_string(shop.path("prod_state/manifest.json")).unwrap();
+    let manifest = manifest.replace("\"database\":\"tidemill\"", "\"database\":\"elsewhere\"");
+    shop.write("prod_state/manifest.json", &manifest);
+    shop.run(&["run", "--select", "out", "--defer", "--favor-state", "--state", "prod_state"])
+        .fails_with(2)
+        .says("the database `elsewhere`");
+}
+
+#[test]
+fn a_clone_copies_tables_and_refers_to_views() {
+    let shop = shop();
+    shop.run(&["clone"]).fails_with(2).says("--state DIR");
+    shop.run(&["clone", "--state", "prod_state"]).ok().says("4 built");
+    assert_eq!(shop.rows("select n from dev.out"), ["2"]);
+    assert_eq!(shop.rows("select name from dev.view order by 1"), ["ONE", "TWO"]);
+    shop.run(&["clone", "--state", "prod_state"]).ok().says("nothing to clone");
+    shop.run(&["clone", "--state", "prod_state", "--full-refresh", "--select", "out"])
+        .ok()
+        .says("came out the same");
+    // What was cloned is built like anything else.
+    shop.write("models/out.sql", "{{ config(materialized='table') }}\nselect 7 as n");
+    shop.run(&["build"]).ok();
+    assert_eq!(shop.rows("select n from dev.out"), ["7"]);
+    assert_eq!(shop.rows("select n from prod.out"), ["2"]);
+}
+
+#[test]
+fn selectors_have_names_and_one_may_be_the_default() {
+    let shop = shop();
+    let ls = |arguments: &[&str]| -> Vec<String> {
+        let mut all = vec!["ls", "--output", "name"];
+        all.extend_from_slice(arguments);
+        shop.run(&all).ok().stdout.lines().map(str::to_owned).collect()
+    };
+    shop.write(
+        "selectors.yml",
+        "selectors:\n  - name: marts\n    default: true\n    definition: {union: [out, {exclude: [resource_type:test]}]}\n  \
+         - name: up\n    definition: {method: fqn, value: out, parents: true, parents_depth: 1, indirect_selection: empty}\n",
+    );
+    assert_eq!(ls(&[]), ["out"]);
+    assert_eq!(ls(&["--selector", "up"]), ["out", "view"]);
+    assert_eq!(ls(&["--select", "stg"]), ["stg"]);
+    assert_eq!(ls(&["--select", "selector:up,view"]), ["view"]);
+    assert_eq!(ls(&["--exclude", "resource_type:test", "--resource-type", "seed"]), ["codes"]);
+    shop.run(&["ls", "--selector", "upp"]).fails_with(2).says("did you mean `up`?");
+    shop.run(&["build", "--selector", "up"]).fails_with(1);
+    for (text, said) in [
+        ("selectors: [{name: a, definition: [x]}]", "is a list"),
+        ("selectors: [{name: a, definition: {tags: x}}]", "did you mean `tag`?"),
+        (
+            "selectors: [{name: a, default: true, definition: x}, {name: b, default: true, definition: x}]",
+            "both the default",
+        ),
+        ("selectors: [{name: a, definition: {method: selector, value: a}}]", "refers to itself"),
+    ] {
+        shop.write("selectors.yml", text);
+        shop.run(&["ls", "--selector", "a"]).fails_with(2).says(said);
+    }
+}
+
+#[test]
+fn compile_and_clone_are_retried_too() {
+    let shop = shop();
+    shop.write(
+        "models/out.sql",
+        "{% if execute %}{{ exceptions.raise_compiler_error('no') }}{% endif %}",
+    );
+    shop.run(&["compile"]).fails_with(1);
+    shop.write("models/out.sql", "{{ config(materialized='table') }}\nselect 7 as n");
+    shop.run(&["retry"]).ok().says("compiled");
+    shop.run(&["retry"]).ok().says("nothing failed");
+}
