@@ -55,6 +55,7 @@ mod output;
 mod parse;
 mod pivot;
 mod planner;
+mod precedence;
 mod prepared;
 mod protect;
 mod rewrite;

@@ -17,6 +17,7 @@ use crate::cte::separate_names;
 use crate::literals::{count_from_one, rewrite_interval, rewrite_like, rewrite_number, similar_to};
 use crate::names::Names;
 use crate::pivot::turn_tables;
+use crate::precedence::settle_precedence;
 use crate::scopes::{order_by_inputs, tell_casts_apart, unnest_series};
 use crate::subqueries::{settle_subqueries, value_of};
 use crate::syntax::{
@@ -27,6 +28,7 @@ use crate::using::merge_columns;
 
 /// Rewrites a whole statement in place.
 pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
+    settle_precedence(statement);
     settle_clauses(statement)?;
     turn_tables(statement)?;
     // Nothing is refused by giving names.
