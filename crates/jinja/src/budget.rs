@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Steps of evaluation: each statement and expression is one, bulk work (long strings,
-    /// sorting, repetition) costs in proportion to its size.
+    /// sorting, repetition) costs in proportion to its size. The default is half a second or so.
     pub steps: u64,
     /// Macro calls within one another.
     pub recursion: usize,
@@ -14,6 +14,6 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { steps: 20_000_000, recursion: 400, output_bytes: 256 << 20 }
+        Self { steps: 8_000_000, recursion: 400, output_bytes: 256 << 20 }
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn find(
                 format!("{wanted} of the project's packages are not installed"),
             )
             .in_file("packages.yml")
-            .hint("run `dbt deps`; the most used macros of dbt_utils work without"),
+            .hint("run `tidemill deps`; the most used macros of dbt_utils work without"),
         );
     }
     found
