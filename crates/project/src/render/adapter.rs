@@ -148,11 +148,12 @@ impl Adapter {
                 Ok(Value::list(schemas.iter().map(|schema| Value::from(schema.as_str()))))
             }
             "standardize_grants_dict" => Ok(grants(args.get(0, "grants_table"))),
-            "render_raw_columns_constraints" | "render_raw_model_constraints" => {
-                Ok(Value::list([]))
-            }
-            "get_hard_deletes_behavior" => Ok(Value::from("ignore")),
-            "convert_type" => Ok(Value::from("text")),
+            // An answer that is always the same would be a wrong one for somebody.
+            "render_raw_columns_constraints"
+            | "render_raw_model_constraints"
+            | "get_hard_deletes_behavior"
+            | "convert_type" => Err(Error::user(format!("`adapter.{name}` is not there yet"))
+                .with_hint("contracts, constraints and snapshots work without it")),
             "parse_index" => Ok(Value::None),
             "get_incremental_strategy_macro" => {
                 let strategy = args.get(1, "strategy").map(Value::to_string).unwrap_or_default();
