@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
-use tidemill_core::{At, NodeOutcome, NodeStatus, TableStore, UniqueId};
+use tidemill_core::{NodeOutcome, NodeStatus, UniqueId};
 use tidemill_project::Hook;
-use tidemill_run::{RenderRequest, RunSummary, StatementSession};
+use tidemill_run::{RenderRequest, RunSummary};
 
 use crate::output::{Mood, Output, seconds};
 use crate::renderer::ProjectRenderer;
@@ -49,19 +49,7 @@ pub(crate) async fn run(
     if hooks.is_empty() {
         return Ok(Vec::new());
     }
-    let context = session.context(stores.lake.snapshot(At::Now).await?);
-    let statements = Arc::new(StatementSession::new(
-        stores.engine.clone(),
-        stores.lake.clone(),
-        context.clone(),
-    ));
-    let request = RenderRequest {
-        incremental: false,
-        full_refresh: false,
-        context,
-        batch: None,
-        statements: Some(statements.clone()),
-    };
+    let (statements, request) = session.writing(stores).await?;
     let names = Arc::new(names);
     let mut outcomes = Vec::new();
     let mut failed = false;

@@ -14,6 +14,7 @@ use tidemill_lake::{Lake, LakeOptions};
 use tidemill_project::{
     IndirectSelection, LoadOptions, Manifest, Node, PreviousState, Project, ResourceType, Selection,
 };
+use tidemill_run::{RenderRequest, StatementSession};
 
 use crate::args::{Global, SelectionArgs};
 use crate::output::Output;
@@ -147,6 +148,27 @@ impl Session {
     /// Milliseconds since 1970 do not do: microseconds.
     pub(crate) fn now(&self) -> i64 {
         self.started.timestamp_micros()
+    }
+
+    /// What macros need that may write: a session for their statements, over the newest state.
+    pub(crate) async fn writing(
+        &self,
+        stores: &Stores,
+    ) -> Result<(Arc<StatementSession>, RenderRequest)> {
+        let context = self.context(stores.lake.snapshot(At::Now).await?);
+        let statements = Arc::new(StatementSession::new(
+            stores.engine.clone(),
+            stores.lake.clone(),
+            context.clone(),
+        ));
+        let request = RenderRequest {
+            incremental: false,
+            full_refresh: false,
+            context,
+            batch: None,
+            statements: Some(statements.clone()),
+        };
+        Ok((statements, request))
     }
 
     /// A context for a query of the owner over this state.

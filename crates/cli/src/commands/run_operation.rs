@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
-use tidemill_core::{At, NodeOutcome, NodeStatus, TableStore, UniqueId};
-use tidemill_run::{RenderRequest, RunSummary, StatementSession};
+use tidemill_core::{NodeOutcome, NodeStatus, UniqueId};
+use tidemill_run::RunSummary;
 
 use crate::args::RunOperation;
 use crate::artifacts;
@@ -19,19 +19,7 @@ pub(crate) async fn run(session: &Session, args: &RunOperation) -> Result<i32> {
     let folder = session.target_path();
     let renderer =
         Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder.clone()).read_only());
-    let context = session.context(stores.lake.snapshot(At::Now).await?);
-    let statements = Arc::new(StatementSession::new(
-        stores.engine.clone(),
-        stores.lake.clone(),
-        context.clone(),
-    ));
-    let request = RenderRequest {
-        incremental: false,
-        full_refresh: false,
-        context,
-        batch: None,
-        statements: Some(statements.clone()),
-    };
+    let (statements, request) = session.writing(&stores).await?;
     let began = Instant::now();
     let name = args.macro_name.clone();
     let given = arguments.clone();

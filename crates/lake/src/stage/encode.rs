@@ -21,7 +21,7 @@ use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
 };
 use parquet::basic::{Compression as ParquetCompression, Encoding, ZstdLevel};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use tidemill_core::{Error, ErrorKind, Result};
@@ -460,17 +460,8 @@ impl TableWriter {
         let _ = self.runtime.block_on(self.storage.delete_all(started));
     }
 
-    fn base_properties(&self) -> parquet::file::properties::WriterPropertiesBuilder {
-        let compression = match self.settings.compression {
-            Compression::None => ParquetCompression::UNCOMPRESSED,
-            Compression::Snappy => ParquetCompression::SNAPPY,
-            Compression::Zstd(level) => {
-                ParquetCompression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default())
-            }
-        };
-        WriterProperties::builder()
-            .set_created_by(concat!("tidemill version ", env!("CARGO_PKG_VERSION")).to_owned())
-            .set_compression(compression)
+    fn base_properties(&self) -> WriterPropertiesBuilder {
+        writer_properties(self.settings.compression)
             .set_statistics_enabled(EnabledStatistics::Page)
             .set_max_row_group_row_count(None)
     }
@@ -498,6 +489,20 @@ impl TableWriter {
         }
         builder.build()
     }
+}
+
+/// What every data file says and how it is compressed.
+pub(super) fn writer_properties(compression: Compression) -> WriterPropertiesBuilder {
+    let compression = match compression {
+        Compression::None => ParquetCompression::UNCOMPRESSED,
+        Compression::Snappy => ParquetCompression::SNAPPY,
+        Compression::Zstd(level) => {
+            ParquetCompression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default())
+        }
+    };
+    WriterProperties::builder()
+        .set_created_by(concat!("tidemill version ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(compression)
 }
 
 /// Whether the values take more bytes than this.

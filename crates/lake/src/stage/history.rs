@@ -22,7 +22,7 @@ use super::keys::{KeyCollector, Repeated};
 use super::patch::Patch;
 use super::rewrite::{Matches, Replacement, Rewrite};
 use super::sink::{Done, feed};
-use super::{Change, Kind, Plan, hash};
+use super::{Plan, Went, hash};
 use crate::delta::LiveFile;
 use crate::lake::{Inner, lock};
 
@@ -177,25 +177,14 @@ impl Plan {
         let mut files = done.files.clone();
         match self.end(inner, &history, ends, &mut done, &mut files).await {
             Ok((removed, rows_changed, hash)) => {
-                let hash = match (done.hash, base_hash, hash) {
-                    (Some(new), Some(base), Some(change)) => {
-                        Some(base.wrapping_add(new).wrapping_add(change))
-                    }
-                    _ => None,
-                };
-                self.staged(Change {
-                    kind: if removed.is_empty() { Kind::Append } else { Kind::Exact },
-                    operation: "upsert",
-                    parameters: json!({"key": history.key.join(", "), "until": history.until}),
-                    added: done.written.into_iter().map(|written| written.add).collect(),
-                    removed,
+                let went = Went { files: removed, rows: rows_changed, hash };
+                self.staged_change(
+                    "upsert",
+                    json!({"key": history.key.join(", "), "until": history.until}),
+                    done,
+                    went,
                     files,
-                    rows_written: done.rows,
-                    rows_changed,
-                    null_keys: 0,
-                    hash,
-                    observed: done.observed,
-                })
+                )
             }
             Err(error) => {
                 let _ = inner.storage.delete_all(files).await;

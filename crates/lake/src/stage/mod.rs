@@ -414,6 +414,37 @@ impl Plan {
     }
 
     /// Puts a stage together.
+    /// New rows beside files that went, some of whose rows stay.
+    pub(crate) fn staged_change(
+        self,
+        operation: &'static str,
+        parameters: Value,
+        done: sink::Done,
+        went: Went,
+        files: Vec<Path>,
+    ) -> Result<Staged> {
+        let base_hash = self.base.hash.as_deref().and_then(hash::from_text);
+        let hash = match (done.hash, base_hash, went.hash) {
+            (Some(new), Some(base), Some(change)) => {
+                Some(base.wrapping_add(new).wrapping_add(change))
+            }
+            _ => None,
+        };
+        self.staged(Change {
+            kind: if went.files.is_empty() { Kind::Append } else { Kind::Exact },
+            operation,
+            parameters,
+            added: done.written.into_iter().map(|written| written.add).collect(),
+            removed: went.files,
+            files,
+            rows_written: done.rows,
+            rows_changed: went.rows,
+            null_keys: 0,
+            hash,
+            observed: done.observed,
+        })
+    }
+
     pub(crate) fn staged(self, change: Change) -> Result<Staged> {
         let preview = self.preview(&change)?;
         let schema: SchemaRef = preview.schema.clone();
@@ -465,6 +496,16 @@ impl Plan {
             None => TableState::created(self.base.location.clone(), actions),
         }
     }
+}
+
+/// What a change takes away.
+pub(crate) struct Went {
+    /// Paths of files that go.
+    pub files: Vec<String>,
+    /// Rows that are not there any more, or have changed.
+    pub rows: u64,
+    /// By how much the hash of the table changes, where it is known.
+    pub hash: Option<u128>,
 }
 
 /// What was written, and what goes.

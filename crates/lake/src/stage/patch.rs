@@ -13,18 +13,17 @@ use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_writer::ArrowWriter;
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
-use parquet::basic::{Compression as ParquetCompression, ZstdLevel};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::SerializedFileWriter;
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
 
 use super::Plan;
 use super::columns::conform_array;
-use super::encode::{Compression, Ordinals, Sink, Written, put_parts};
+use super::encode::{Ordinals, Sink, Written, put_parts, writer_properties};
 use crate::delta::{Add, FileStatistics, LiveFile, OURS};
 use crate::lake::Inner;
 use crate::reader::ObjectReader;
@@ -248,15 +247,5 @@ fn encoded(
 }
 
 fn properties(inner: &Inner) -> WriterPropertiesBuilder {
-    let compression = match inner.options.compression {
-        Compression::None => ParquetCompression::UNCOMPRESSED,
-        Compression::Snappy => ParquetCompression::SNAPPY,
-        Compression::Zstd(level) => {
-            ParquetCompression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default())
-        }
-    };
-    WriterProperties::builder()
-        .set_created_by(concat!("tidemill version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(compression)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
+    writer_properties(inner.options.compression).set_statistics_enabled(EnabledStatistics::Chunk)
 }

@@ -17,7 +17,7 @@ use tidemill_core::{Error, ErrorKind, Result, ResultExt, StageRequest, Staged};
 
 use super::rewrite::{Rewrite, open_file};
 use super::sink::{Done, feed};
-use super::{Change, Kind, Plan, hash};
+use super::{Plan, Went, hash};
 use crate::delta::{LiveFile, TableState};
 use crate::lake::{Inner, lock};
 
@@ -77,25 +77,14 @@ impl Plan {
         let mut files = done.files.clone();
         match self.drop_ranges(inner, &table, &ranges, &mut done, &mut files).await {
             Ok((removed, rows_changed, change)) => {
-                let hash = match (done.hash, base_hash, change) {
-                    (Some(new), Some(base), Some(change)) => {
-                        Some(base.wrapping_add(new).wrapping_add(change))
-                    }
-                    _ => None,
-                };
-                self.staged(Change {
-                    kind: if removed.is_empty() { Kind::Append } else { Kind::Exact },
-                    operation: "replace ranges",
-                    parameters: json!({"column": ranges.column}),
-                    added: done.written.into_iter().map(|written| written.add).collect(),
-                    removed,
+                let went = Went { files: removed, rows: rows_changed, hash: change };
+                self.staged_change(
+                    "replace ranges",
+                    json!({"column": ranges.column}),
+                    done,
+                    went,
                     files,
-                    rows_written: done.rows,
-                    rows_changed,
-                    null_keys: 0,
-                    hash,
-                    observed: done.observed,
-                })
+                )
             }
             Err(error) => {
                 let _ = inner.storage.delete_all(files).await;

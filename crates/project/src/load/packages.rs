@@ -8,8 +8,10 @@ use tidemill_jinja::{Host, Options};
 
 use crate::base::{Vars, YamlHost};
 use crate::environment::Environment;
+use crate::file::SourceFile;
 use crate::read::project_file::{self, FILE_NAME, Package};
 use crate::read::{read_file, read_mapping};
+use crate::yaml::Yaml;
 use crate::yaml::render::render_tree;
 
 /// Folders of packages with the paths that messages show, sorted.
@@ -31,21 +33,7 @@ pub(super) fn find(
     }
     found.sort();
     let mut wanted = 0;
-    for name in ["packages.yml", "dependencies.yml"] {
-        let path = root.root.join(name);
-        if !path.is_file() {
-            continue;
-        }
-        let file = match read_file(&path, Path::new(name)) {
-            Ok(file) => file,
-            Err(diagnostic) => {
-                diagnostics.push(*diagnostic);
-                continue;
-            }
-        };
-        let Some(yaml) = read_mapping(&file, diagnostics) else { continue };
-        let rendered =
-            render_tree(&yaml, &file, host, &Options::default(), &|_| false, diagnostics);
+    for PackageFile { file, rendered, .. } in package_files(&root.root, host, diagnostics) {
         let Some(list) = rendered.get("packages") else { continue };
         for item in list.items() {
             let Some(local) = item.get("local").and_then(|local| local.as_text()) else {
@@ -138,21 +126,7 @@ fn read_named(
         file: None,
         entries: Vec::new(),
     };
-    for name in ["packages.yml", "dependencies.yml"] {
-        let path = folder.join(name);
-        if !path.is_file() {
-            continue;
-        }
-        let file = match read_file(&path, Path::new(name)) {
-            Ok(file) => file,
-            Err(diagnostic) => {
-                diagnostics.push(*diagnostic);
-                continue;
-            }
-        };
-        let Some(yaml) = read_mapping(&file, diagnostics) else { continue };
-        let rendered =
-            render_tree(&yaml, &file, &host, &Options::default(), &|_| false, diagnostics);
+    for PackageFile { name, file, yaml, rendered } in package_files(folder, &host, diagnostics) {
         let lists = (rendered.get("packages"), yaml.get("packages"));
         let (Some(rendered), Some(written)) = lists else { continue };
         if named.file.is_some() && !rendered.items().is_empty() {
@@ -175,6 +149,43 @@ fn read_named(
         }
     }
     Some(named)
+}
+
+/// A file that may name packages.
+struct PackageFile {
+    name: &'static str,
+    file: SourceFile,
+    /// As it is written,
+    yaml: Yaml,
+    /// and with its templates rendered.
+    rendered: Yaml,
+}
+
+/// Those of a folder that can be read.
+fn package_files(
+    folder: &Path,
+    host: &dyn Host,
+    diagnostics: &mut Diagnostics,
+) -> Vec<PackageFile> {
+    let mut found = Vec::new();
+    for name in ["packages.yml", "dependencies.yml"] {
+        let path = folder.join(name);
+        if !path.is_file() {
+            continue;
+        }
+        let file = match read_file(&path, Path::new(name)) {
+            Ok(file) => file,
+            Err(diagnostic) => {
+                diagnostics.push(*diagnostic);
+                continue;
+            }
+        };
+        let Some(yaml) = read_mapping(&file, diagnostics) else { continue };
+        let rendered =
+            render_tree(&yaml, &file, host, &Options::default(), &|_| false, diagnostics);
+        found.push(PackageFile { name, file, yaml, rendered });
+    }
+    found
 }
 
 fn same(a: &Path, b: &Path) -> bool {
