@@ -17,7 +17,7 @@ use tidemill_core::{
 use tidemill_plan::{Fingerprint, SEMANTICS};
 use tidemill_project::{
     CatalogColumn, Executed, Hook, Message, Node, Project, QueryTable, RelationType, RenderState,
-    ResourceType, SampleWindow, TestKind, Warehouse, normalize_sql,
+    ResourceType, SampleWindow, SnapshotConfig, TestKind, Warehouse, normalize_sql,
 };
 use tidemill_run::{
     Contracted, HookTime, RenderRequest, Rendered, Renderer, StatementSession, UnitTestCase,
@@ -415,6 +415,22 @@ impl Renderer for ProjectRenderer {
             .map_err(|error| failed("the incremental strategy failed", error))?;
         self.tell(id.as_str(), &rendered);
         Ok(rendered.sql)
+    }
+
+    fn snapshot_strategy(
+        &self,
+        id: &UniqueId,
+        strategy: &str,
+        sql: &str,
+        exists: bool,
+        request: &RenderRequest,
+    ) -> Result<SnapshotConfig> {
+        let (config, rendered) = self
+            .project
+            .snapshot_strategy(id, strategy, sql, exists, &self.state(request))
+            .map_err(|error| failed("the snapshot strategy failed", error))?;
+        self.tell(id.as_str(), &rendered);
+        Ok(config)
     }
 
     fn check(&self, id: &CheckId, request: &RenderRequest) -> Result<Box<dyn Check>> {

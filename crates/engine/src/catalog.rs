@@ -25,6 +25,7 @@ pub(crate) fn information_table(
         "views" => views(&visible, catalog),
         "columns" => columns(&visible, catalog),
         "schemata" => schemata(&visible, catalog),
+        "role_table_grants" | "table_privileges" => grants(context, catalog),
         _ => return Ok(None),
     };
     let table = batch
@@ -154,5 +155,30 @@ fn schemata(visible: &[Visible], catalog: &str) -> Batch {
     RecordBatch::try_from_iter([
         ("catalog_name", text(names.iter().map(|_| catalog))),
         ("schema_name", text(names.iter().copied())),
+    ])
+}
+
+/// Who may do what with a relation, as `grant` and the config `grants` have recorded it.
+fn grants(context: &QueryContext, catalog: &str) -> Batch {
+    let mut rows: Vec<(&RelationName, &str, String)> = Vec::new();
+    for relation in context.snapshot.relations.values() {
+        let recorded = relation.record.as_deref().and_then(|record| record.get("grants"));
+        for (privilege, names) in
+            recorded.and_then(|grants| grants.as_object()).into_iter().flatten()
+        {
+            for name in names.as_array().into_iter().flatten().filter_map(|name| name.as_str()) {
+                rows.push((&relation.name, name, privilege.to_uppercase()));
+            }
+        }
+    }
+    RecordBatch::try_from_iter([
+        ("grantor", text(rows.iter().map(|_| "tidemill"))),
+        ("grantee", text(rows.iter().map(|(_, grantee, _)| *grantee))),
+        ("table_catalog", text(rows.iter().map(|_| catalog))),
+        ("table_schema", text(rows.iter().map(|(name, ..)| name.schema()))),
+        ("table_name", text(rows.iter().map(|(name, ..)| name.name()))),
+        ("privilege_type", text(rows.iter().map(|(.., privilege)| privilege.as_str()))),
+        ("is_grantable", text(rows.iter().map(|_| "NO"))),
+        ("with_hierarchy", text(rows.iter().map(|_| "NO"))),
     ])
 }

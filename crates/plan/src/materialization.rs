@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::{Error, ErrorKind, NullKeys, Result};
-use tidemill_project::{MicrobatchConfig, SnapshotConfig};
+use tidemill_project::{MicrobatchConfig, SnapshotConfig, SnapshotStrategy};
 
 /// What a model asks for, as its configuration has it.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +27,8 @@ pub struct MaterializationConfig {
     pub microbatch: Option<Box<MicrobatchConfig>>,
     /// How a snapshot is kept.
     pub snapshot: Option<Box<SnapshotConfig>>,
+    /// The macro of the snapshot's strategy, by its id.
+    pub snapshot_macro: Option<String>,
     /// The materialization is written in Jinja.
     pub custom: bool,
     /// The macro of the incremental strategy, when the project has one of its own.
@@ -123,6 +125,26 @@ impl MaterializationConfig {
             "view" => Ok(WritePlan::View),
             "table" => Ok(WritePlan::Replace),
             "snapshot" => match &self.snapshot {
+                Some(config)
+                    if self.snapshot_macro.is_none()
+                        && let SnapshotStrategy::Macro { name } = &config.strategy =>
+                {
+                    let (package, name) = name.split_once('.').unwrap_or(("", name));
+                    let place = match package {
+                        "" => String::new(),
+                        package => format!(" in the package `{package}`"),
+                    };
+                    Err(Error::new(
+                        ErrorKind::Config,
+                        format!("the snapshot strategy `{name}` is not known"),
+                    )
+                    .with(
+                        "hint",
+                        format!(
+                            "use `timestamp` or `check`, or write a macro `snapshot_{name}_strategy`{place}"
+                        ),
+                    ))
+                }
                 Some(config) => Ok(WritePlan::Snapshot(config.clone())),
                 None => Err(Error::new(ErrorKind::Internal, "a snapshot without its settings")),
             },

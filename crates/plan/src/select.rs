@@ -181,6 +181,7 @@ fn work_node(manifest: &Manifest, node: &Node) -> WorkNode {
             null_keys: config.null_keys(),
             microbatch: config.microbatch.clone().map(Box::new),
             snapshot: config.snapshot.clone().map(Box::new),
+            snapshot_macro: manifest.snapshot_macro(node),
             custom,
             strategy_macro: manifest.strategy_macro(node).map(str::to_owned),
             on_schema_change: Some(
@@ -217,6 +218,8 @@ fn work_node(manifest: &Manifest, node: &Node) -> WorkNode {
             Some("`meta.reuse` is false".to_owned())
         } else if custom && config.reuse_override() != Some(true) {
             Some("its materialization is a macro".to_owned())
+        } else if manifest.snapshot_macro(node).is_some() {
+            Some("its strategy is a macro".to_owned())
         } else {
             config
                 .pre_hooks

@@ -7,7 +7,7 @@
 
 use tidemill_core::arrow_schema::Schema;
 use tidemill_core::{Error, ErrorKind, Result, history};
-use tidemill_project::{HardDeletes, SnapshotConfig, SnapshotStrategy};
+use tidemill_project::{HardDeletes, SnapshotConfig, SnapshotExpressions, SnapshotStrategy};
 
 /// The time of a change for which the source has none, as dbt writes it.
 const NOW: &str = "cast(now() as timestamp)";
@@ -47,6 +47,16 @@ fn updated_at(config: &SnapshotConfig) -> &str {
     match &config.strategy {
         SnapshotStrategy::Timestamp { updated_at } => updated_at,
         SnapshotStrategy::Check { updated_at, .. } => updated_at.as_deref().unwrap_or(NOW),
+        SnapshotStrategy::Expressions(said) => &said.updated_at,
+        SnapshotStrategy::Macro { .. } => NOW,
+    }
+}
+
+/// What a macro said of the strategy, if one did.
+fn said(config: &SnapshotConfig) -> Option<&SnapshotExpressions> {
+    match &config.strategy {
+        SnapshotStrategy::Expressions(said) => Some(said),
+        _ => None,
     }
 }
 
@@ -87,6 +97,7 @@ pub fn first_query(config: &SnapshotConfig, query: &str, source: &Schema) -> Res
     let time = updated_at(config);
     let mut identity = config.unique_key.clone();
     identity.push(time.to_owned());
+    let scd_id = said(config).map_or_else(|| hash(&identity), |said| said.scd_id.clone());
     let columns = &config.columns;
     let deleted = match config.hard_deletes {
         HardDeletes::NewRecord => format!(", 'False' as {}", quoted(&columns.is_deleted)),
@@ -94,7 +105,7 @@ pub fn first_query(config: &SnapshotConfig, query: &str, source: &Schema) -> Res
     };
     Ok(format!(
         "with __tidemill_source as (\n{query}\n)\nselect *, {} as {}, {time} as {}, {time} as {}, {} as {}{deleted}\nfrom __tidemill_source",
-        hash(&identity),
+        scd_id,
         quoted(&columns.scd_id),
         quoted(&columns.updated_at),
         quoted(&columns.valid_from),
@@ -145,6 +156,7 @@ pub fn change_query(
     let [scd_id, valid_to, is_deleted] =
         [&columns.scd_id, &columns.valid_to, &columns.is_deleted].map(|name| quoted(name));
     let (time, key_count) = (updated_at(config), config.unique_key.len());
+    let now = said(config).map_or(NOW, |said| &said.now);
 
     // The keys of both sides under names of ours, so that an expression may be one.
     let keys: Vec<String> = config
@@ -154,56 +166,88 @@ pub fn change_query(
         .map(|(number, key)| format!("{key} as __tidemill_k{number}"))
         .collect();
     let keys = keys.join(", ");
+    // The names under which a macro's expressions know the two sides, as in dbt.
+    let (for_macros, kept_for_macros) = match said(config) {
+        None => (String::new(), String::new()),
+        Some(said) => {
+            let several = key_count > 1;
+            let mut keys = String::new();
+            for (number, key) in (1..).zip(&config.unique_key) {
+                keys.push_str(&match several {
+                    true => format!(", {key} as dbt_unique_key_{number}"),
+                    false => format!(", {key} as dbt_unique_key"),
+                });
+            }
+            let mut own = format!(", {} as __tidemill_scd_id{keys}", said.scd_id);
+            for name in [&columns.updated_at, &columns.valid_from, &columns.valid_to] {
+                own.push_str(&format!(", {time} as {}", quoted(name)));
+            }
+            own.push_str(&format!(", {} as {}", said.scd_id, quoted(&columns.scd_id)));
+            (own, keys)
+        }
+    };
     let open = match &config.valid_to_current {
         Some(current) => format!("({valid_to} = {current} or {valid_to} is null)"),
         None => format!("{valid_to} is null"),
     };
     let on: Vec<String> = (0..key_count)
-        .map(|number| format!("t.__tidemill_k{number} = s.__tidemill_k{number}"))
+        .map(|number| {
+            format!("snapshotted_data.__tidemill_k{number} = source_data.__tidemill_k{number}")
+        })
         .collect();
     // Rows that meet have no NULL in their keys, so a mark of the table's side alone tells them all
     // apart.
-    let in_both_or_table = "t.__tidemill_there is not null".to_owned();
-    let source_here = "(t.__tidemill_there is null or s.__tidemill_k0 is not null)".to_owned();
+    let in_both_or_table = "snapshotted_data.__tidemill_there is not null".to_owned();
+    let source_here =
+        "(snapshotted_data.__tidemill_there is null or source_data.__tidemill_k0 is not null)"
+            .to_owned();
 
     let changed = changed(config, source, table)?;
     let changed = match new_record {
-        true => format!("({changed} or t.{is_deleted} = 'True')"),
+        true => format!("({changed} or snapshotted_data.{is_deleted} = 'True')"),
         false => changed,
     };
-    let mut wanted = format!("({source_here} and (t.__tidemill_there is null or {changed}))");
+    let mut wanted =
+        format!("({source_here} and (snapshotted_data.__tidemill_there is null or {changed}))");
     if delete {
         let not_yet = match new_record {
-            true => format!(" and not coalesce(t.{is_deleted} = 'True', false)"),
+            true => format!(" and not coalesce(snapshotted_data.{is_deleted} = 'True', false)"),
             false => String::new(),
         };
         wanted = format!("{wanted} or (not {source_here}{not_yet})");
     }
 
-    let updated = "s.__tidemill_time";
+    let updated = "source_data.__tidemill_time";
     let either = |from_source: String, from_table: String| match new_record {
         true => format!("case when {source_here} then {from_source} else {from_table} end"),
         false => from_source,
     };
     let mut identity: Vec<String> =
-        (0..key_count).map(|number| format!("s.__tidemill_k{number}")).collect();
+        (0..key_count).map(|number| format!("source_data.__tidemill_k{number}")).collect();
     identity.push(updated.to_owned());
     let value = |name: &str| -> String {
         if name == columns.scd_id {
-            let of_deletion = hash(&[format!("t.{scd_id}"), NOW.to_owned()]);
-            either(hash(&identity), of_deletion)
+            match said(config) {
+                Some(said) => {
+                    either("source_data.__tidemill_scd_id".to_owned(), said.deletion_id.clone())
+                }
+                None => {
+                    let kept = format!("snapshotted_data.{scd_id}");
+                    either(hash(&identity), hash(&[kept, NOW.to_owned()]))
+                }
+            }
         } else if name == columns.updated_at || name == columns.valid_from {
-            either(updated.to_owned(), NOW.to_owned())
+            either(updated.to_owned(), now.to_owned())
         } else if name == columns.valid_to {
-            either(still(config, updated), format!("t.{valid_to}"))
+            either(still(config, updated), format!("snapshotted_data.{valid_to}"))
         } else if name == columns.is_deleted && new_record {
             either("'False'".to_owned(), "'True'".to_owned())
         } else if source.field_with_name(name).is_ok() {
             let name_in_table = match in_table(name) {
-                true => format!("t.{}", quoted(name)),
+                true => format!("snapshotted_data.{}", quoted(name)),
                 false => "null".to_owned(),
             };
-            either(format!("s.{}", quoted(name)), name_in_table)
+            either(format!("source_data.{}", quoted(name)), name_in_table)
         } else {
             "null".to_owned()
         }
@@ -261,17 +305,17 @@ pub fn change_query(
     selected.push(format!("{adds} as {}", history::ADDS));
     selected.push(format!("{in_both_or_table} as {}", history::ENDS));
     let until = match delete {
-        true => format!("case when {source_here} then {updated} else {NOW} end"),
+        true => format!("case when {source_here} then {updated} else {now} end"),
         false => updated.to_owned(),
     };
     selected.push(format!("{} as {}", typed(until, &columns.valid_to), history::UNTIL));
     for (number, name) in key.iter().enumerate() {
-        selected.push(format!("t.{} as {}", quoted(name), history::key(number)));
+        selected.push(format!("snapshotted_data.{} as {}", quoted(name), history::key(number)));
     }
 
     let join = if delete { "full join" } else { "right join" };
     let sql = format!(
-        "with __tidemill_source as (\n{query}\n), __tidemill_now as (\nselect *, {keys}, {time} as __tidemill_time from __tidemill_source\n), __tidemill_open as (\nselect *, {keys}, true as __tidemill_there from {relation} where {open}\n)\nselect\n  {}\nfrom __tidemill_open as t\n{join} __tidemill_now as s on {}\nwhere {wanted}",
+        "with __tidemill_source as (\n{query}\n), __tidemill_now as (\nselect *, {keys}, {time} as __tidemill_time{for_macros} from __tidemill_source\n), __tidemill_open as (\nselect *, {keys}, true as __tidemill_there{kept_for_macros} from {relation} where {open}\n)\nselect\n  {}\nfrom __tidemill_open as snapshotted_data\n{join} __tidemill_now as source_data on {}\nwhere {wanted}",
         selected.join(",\n  "),
         on.join(" and "),
     );
@@ -283,7 +327,12 @@ fn changed(config: &SnapshotConfig, source: &Schema, table: &Schema) -> Result<S
     let names: Vec<String> = match &config.strategy {
         SnapshotStrategy::Timestamp { .. } => {
             let from = quoted(&config.columns.valid_from);
-            return Ok(format!("t.{from} < s.__tidemill_time"));
+            return Ok(format!("snapshotted_data.{from} < source_data.__tidemill_time"));
+        }
+        SnapshotStrategy::Expressions(said) => return Ok(format!("({})", said.row_changed)),
+        SnapshotStrategy::Macro { name } => {
+            return Err(Error::new(ErrorKind::Internal, "a strategy that was not asked for")
+                .with("strategy", name));
         }
         SnapshotStrategy::Check { columns: None, .. } => source
             .fields()
@@ -319,7 +368,12 @@ fn changed(config: &SnapshotConfig, source: &Schema, table: &Schema) -> Result<S
     }
     let compared: Vec<String> = names
         .iter()
-        .map(|name| format!("(t.{name} is distinct from s.{name})", name = quoted(name)))
+        .map(|name| {
+            format!(
+                "(snapshotted_data.{name} is distinct from source_data.{name})",
+                name = quoted(name)
+            )
+        })
         .collect();
     Ok(format!("({})", compared.join(" or ")))
 }

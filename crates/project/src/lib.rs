@@ -75,7 +75,9 @@ pub use select::{
 };
 pub use semantic::semantic_manifest;
 pub use settings::{Hook, ProjectSettings};
-pub use snapshot_config::{HardDeletes, SnapshotColumns, SnapshotConfig, SnapshotStrategy};
+pub use snapshot_config::{
+    HardDeletes, SnapshotColumns, SnapshotConfig, SnapshotExpressions, SnapshotStrategy,
+};
 pub use suggest::nearest;
 pub use target::Target;
 pub use unit_test::{FixtureRows, UnitTestInput, UnitTestOverrides, UnitTestSpec};

@@ -666,6 +666,34 @@ impl Manifest {
         })
     }
 
+    /// The macro of a snapshot's strategy (`snapshot_NAME_strategy`), by its id: one that the project
+    /// has, or dbt's own where the project has its own hash or time for it.
+    pub fn snapshot_macro(&self, node: &Node) -> Option<String> {
+        let strategy = node.config.all.get("strategy").and_then(Value::as_str)?;
+        if node.resource_type != ResourceType::Snapshot {
+            return None;
+        }
+        let of = |package: &str, name: &str| {
+            let id = format!("macro.{package}.{name}");
+            self.macros.contains_key(&id).then_some(id)
+        };
+        if let Some((package, name)) = strategy.split_once('.') {
+            return of(package, &format!("snapshot_{name}_strategy"));
+        }
+        let packages = [node.package_name.as_str(), self.settings.name.as_str()];
+        let own = |name: &str| packages.iter().find_map(|package| of(package, name));
+        if let Some(id) = own(&format!("snapshot_{strategy}_strategy")) {
+            return Some(id);
+        }
+        let parts = ["snapshot_hash_arguments", "snapshot_get_time"];
+        let replaced = parts.iter().any(|part| {
+            let prefixes = ["", "tidemill__", "postgres__", "default__"];
+            prefixes.iter().any(|prefix| own(&format!("{prefix}{part}")).is_some())
+        });
+        let known = matches!(strategy, "timestamp" | "check");
+        (replaced && known).then(|| format!("macro.dbt.snapshot_{strategy}_strategy"))
+    }
+
     /// What this reads; empty for an id that does not exist.
     pub fn parents_of(&self, id: &UniqueId) -> &[UniqueId] {
         self.parents.get(id).map_or(&[], Vec::as_slice)

@@ -34,6 +34,29 @@ pub enum SnapshotStrategy {
         /// The SQL expression of the time of a change; `None`: the time of the run.
         updated_at: Option<String>,
     },
+    /// A macro of the project says how (`snapshot_NAME_strategy`).
+    Macro {
+        /// The name that the configuration has, which may begin with a package: `mine`, `pack.mine`.
+        name: String,
+    },
+    /// What a macro said.
+    Expressions(SnapshotExpressions),
+}
+
+/// A snapshot strategy as SQL expressions, as macros of strategies give it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotExpressions {
+    /// The time of a row of the source, over the columns of the query.
+    pub updated_at: String,
+    /// Whether the row of the source, `source_data`, differs from the one that is kept,
+    /// `snapshotted_data`.
+    pub row_changed: String,
+    /// The id of a state of a row, over the columns of the query.
+    pub scd_id: String,
+    /// The time of the run.
+    pub now: String,
+    /// The id of a row that stands for a deletion, over the columns of the snapshot.
+    pub deletion_id: String,
 }
 
 /// What happens when a row is gone from the source.
@@ -102,7 +125,9 @@ pub(crate) fn read(
             Some("take the setting out"),
         );
     }
-    if unique_key.is_empty() && given("unique_key").is_none() {
+    // A macro may know the key by itself.
+    let by_macro = text("strategy").is_some_and(|name| name != "timestamp" && name != "check");
+    if unique_key.is_empty() && given("unique_key").is_none() && !by_macro {
         wrong(
             "unique_key",
             "a snapshot needs `unique_key`".to_owned(),
@@ -149,19 +174,13 @@ pub(crate) fn read(
             }
             columns.map(|columns| SnapshotStrategy::Check { columns, updated_at })
         }
-        Some(other) => {
-            wrong(
-                "strategy",
-                format!("the snapshot strategy `{other}` is not supported"),
-                Some("use `timestamp` or `check`"),
-            );
-            None
-        }
+        // Whether there is such a macro is known when the project is read.
+        Some(other) => Some(SnapshotStrategy::Macro { name: other.to_owned() }),
         None => {
             wrong(
                 "strategy",
                 "a snapshot needs `strategy`".to_owned(),
-                Some("use `timestamp` or `check`"),
+                Some("use `timestamp`, `check` or a macro `snapshot_NAME_strategy`"),
             );
             None
         }
@@ -280,7 +299,7 @@ mod tests {
                 json!({"unique_key": "id", "strategy": "timestamp", "updated_at": "t", "check_cols": "all"}),
                 "belongs to the strategy `check`",
             ),
-            (json!({"unique_key": "id", "strategy": "mine"}), "`mine` is not supported"),
+            (json!({"unique_key": "id", "strategy": "mine"}), ""),
             (
                 json!({"unique_key": "id", "strategy": "check", "check_cols": "all",
                        "hard_deletes": "ignore", "invalidate_hard_deletes": true}),

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use tidemill_core::{OverlayEntry, RelationName, Result};
+use tidemill_core::arrow_schema::Schema;
+use tidemill_core::{Description, OverlayEntry, QueryContext, RelationName, Result};
 use tidemill_plan::{Decision, Fingerprint, Record, WorkNode};
 
 use crate::executor::Shared;
-use crate::model::{Built, input_versions};
+use crate::model::{Built, input_versions, under_contract};
 use crate::unit::Product;
-use crate::{RenderRequest, Rendered, StatementSession};
+use crate::{RenderRequest, Rendered, Rule, StatementSession};
 
 /// Calls the macro of a node's materialization.
 pub(crate) async fn materialize(
@@ -24,8 +25,7 @@ pub(crate) async fn materialize(
     statements: &Arc<StatementSession>,
 ) -> Result<Built> {
     let context = statements.context();
-    // What it is written for need not be a query.
-    let description = shared.doers.engine.describe(&rendered.sql, &context).await.ok();
+    let (rendered, description, rules) = contracted(shared, node, rendered, &context).await?;
     let reads: Vec<RelationName> = description
         .iter()
         .flat_map(|description| &description.relations)
@@ -56,7 +56,68 @@ pub(crate) async fn materialize(
         product?.discard(&*shared.doers.store).await;
         return Err(error);
     }
-    Ok(Built { product: product?, decision, rows: None, reads, batches: None })
+    let product = kept_to(shared, node, product?, &rules, statements).await?;
+    Ok(Built { product, decision, rows: None, reads, batches: None, rules })
+}
+
+/// The query, as the contract of the node wants it. What a materialization is written for need not
+/// be a query, but under a contract it has to be one.
+async fn contracted(
+    shared: &Shared,
+    node: &WorkNode,
+    rendered: &Rendered,
+    context: &QueryContext,
+) -> Result<(Rendered, Option<Description>, Vec<Rule>)> {
+    let error = match shared.doers.engine.describe(&rendered.sql, context).await {
+        Ok(description) => {
+            let rendered = rendered.clone();
+            let found = under_contract(shared, node, rendered, description, context).await?;
+            return Ok((found.0, Some(found.1), found.2));
+        }
+        Err(error) => error,
+    };
+    let request = RenderRequest {
+        incremental: false,
+        full_refresh: false,
+        context: context.clone(),
+        batch: None,
+        statements: None,
+    };
+    let nothing = Schema::empty();
+    match shared.doers.renderer.contract(&node.id, &rendered.sql, &nothing, &request) {
+        Ok(None) => Ok((rendered.clone(), None, Vec::new())),
+        _ => Err(error),
+    }
+}
+
+/// Measures the constraints on what a macro made. A relation that it renamed to the node's is
+/// published already; then the node fails all the same.
+async fn kept_to(
+    shared: &Shared,
+    node: &WorkNode,
+    product: Product,
+    rules: &[Rule],
+    statements: &StatementSession,
+) -> Result<Product> {
+    let context = statements.context();
+    let kept = match &product {
+        Product::Table { staged, .. } => shared.keep_to(node, rules, Some(staged), &context).await,
+        Product::Same { record: Some(_), .. } => {
+            shared.keep_to(node, rules, None, &context).await.map_err(|error| {
+                error.with(
+                    "hint",
+                    "the materialization has published these rows by itself; one that writes to \
+                     `this` is held back until they are checked",
+                )
+            })
+        }
+        _ => Ok(()),
+    };
+    if let Err(error) = kept {
+        product.discard(&*shared.doers.store).await;
+        return Err(error);
+    }
+    Ok(product)
 }
 
 /// Hands the new rows to the macro of a strategy.
@@ -66,6 +127,7 @@ pub(crate) async fn increment(
     strategy: &str,
     rendered: &Rendered,
     record: impl Fn(Fingerprint) -> Record,
+    rules: &[Rule],
     statements: &Arc<StatementSession>,
 ) -> Result<Product> {
     let relation = &node.relation;
@@ -93,7 +155,7 @@ pub(crate) async fn increment(
         product?.discard(&*shared.doers.store).await;
         return Err(error);
     }
-    product
+    kept_to(shared, node, product?, rules, statements).await
 }
 
 /// What the statements made of the node's own relation.

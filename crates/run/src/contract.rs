@@ -112,7 +112,7 @@ impl RuleKind {
 const SHOWN: usize = 3;
 
 impl Shared {
-    /// Measures the rules on the state that a stage would make.
+    /// Measures the rules on the state that a stage would make, or on the one that is there.
     ///
     /// # Errors
     /// `Data` with each broken rule, how many rows (or values) break it, and the first of them.
@@ -120,14 +120,18 @@ impl Shared {
         &self,
         node: &WorkNode,
         rules: &[Rule],
-        staged: &Arc<Staged>,
+        staged: Option<&Arc<Staged>>,
         context: &QueryContext,
     ) -> Result<()> {
         if rules.is_empty() {
             return Ok(());
         }
-        let overlay =
-            context.overlay.with(node.relation.clone(), OverlayEntry::Staged(staged.clone()));
+        let overlay = match staged {
+            Some(staged) => {
+                context.overlay.with(node.relation.clone(), OverlayEntry::Staged(staged.clone()))
+            }
+            None => context.overlay.clone(),
+        };
         let context = QueryContext { overlay, ..context.clone() };
         let relation = node.relation.quoted();
         let measures: Vec<Measure> =

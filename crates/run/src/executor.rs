@@ -635,7 +635,7 @@ async fn build_node(shared: &Arc<Shared>, node: &WorkNode, unit: &Unit) -> Resul
     let built = async {
         let mut built = build_kind(shared, node, unit, &statements).await?;
         if built.decision != Decision::Reuse {
-            hooks::after(shared, node, &mut built.product, &statements).await?;
+            hooks::after(shared, node, &mut built, &statements).await?;
         }
         Ok(built)
     }
@@ -674,6 +674,7 @@ async fn build_kind(
             rows: None,
             reads: Vec::new(),
             batches: None,
+            rules: Vec::new(),
         }),
     }
 }
@@ -715,6 +716,7 @@ async fn load(shared: &Shared, node: &WorkNode, snapshot: &Snapshot) -> Result<B
             rows: None,
             reads: Vec::new(),
             batches: None,
+            rules: Vec::new(),
         });
     };
     let reason = loaded.summary.unwrap_or_else(|| "new data".to_owned());
@@ -729,6 +731,7 @@ async fn load(shared: &Shared, node: &WorkNode, snapshot: &Snapshot) -> Result<B
         decision: Decision::Build { reason },
         reads: Vec::new(),
         batches: None,
+        rules: Vec::new(),
     })
 }
 
@@ -748,6 +751,7 @@ async fn adopt(shared: &Shared, node: &WorkNode, unit: &Unit) -> Result<()> {
         rows: None,
         reads: Vec::new(),
         batches: None,
+        rules: Vec::new(),
     };
     let checked = shared.run_checks(node, unit, &mut built, false).await;
     unit.hide(&node.relation);

@@ -10,6 +10,7 @@ use tidemill_core::{OverlayEntry, Result};
 use tidemill_plan::WorkNode;
 
 use crate::executor::Shared;
+use crate::model::Built;
 use crate::unit::Product;
 use crate::{HookTime, RenderRequest, StatementSession};
 
@@ -40,16 +41,18 @@ impl Shared {
     }
 }
 
-/// The hooks that work on what is staged. The product is then what they made of it.
+/// The hooks that work on what is staged. The product is then what they made of it, which keeps to
+/// the constraints of its contract like what they began with.
 pub(crate) async fn after(
     shared: &Shared,
     node: &WorkNode,
-    product: &mut Product,
+    built: &mut Built,
     statements: &Arc<StatementSession>,
 ) -> Result<()> {
     if !node.hooks.after {
         return Ok(());
     }
+    let Built { product, rules, .. } = built;
     match product {
         Product::Table { staged, .. } => {
             statements.hold(&node.relation, OverlayEntry::Staged(staged.clone()));
@@ -59,12 +62,17 @@ pub(crate) async fn after(
         }
         Product::Same { .. } => {}
     }
-    let outcome = shared.run_hooks(node, HookTime::After, statements);
+    let mut outcome = shared.run_hooks(node, HookTime::After, statements);
     // The session discards what it replaces: the last of it is the product now.
     if let (Some(OverlayEntry::Staged(made)), Product::Table { staged, .. }) =
         (statements.release(), &mut *product)
     {
+        let changed = !Arc::ptr_eq(staged, &made);
         *staged = made;
+        if outcome.is_ok() && changed {
+            let context = statements.context();
+            outcome = shared.keep_to(node, rules, Some(staged), &context).await;
+        }
     }
     if outcome.is_err() {
         product.discard(&*shared.doers.store).await;

@@ -66,7 +66,14 @@ pub(crate) async fn build(
             .map(|record| record.inputs.into_keys().collect())
             .unwrap_or_default();
         let product = Product::Same { record: None, unchanged: false, position: None };
-        return Ok(Built { product, decision, rows: None, reads, batches: None });
+        return Ok(Built {
+            product,
+            decision,
+            rows: None,
+            reads,
+            batches: None,
+            rules: Vec::new(),
+        });
     }
 
     let alone = batches.len() == 1;
@@ -241,7 +248,7 @@ async fn together(
     };
     let staged = Arc::new(staged);
     let rules = done.first().map(|done| done.rules.as_slice()).unwrap_or_default();
-    if let Err(error) = shared.keep_to(node, rules, &staged, context).await {
+    if let Err(error) = shared.keep_to(node, rules, Some(&staged), context).await {
         if let Err(error) = shared.doers.store.discard(&staged).await {
             tracing::warn!(relation = %node.relation, error = %error, "discard failed");
         }
@@ -277,5 +284,6 @@ async fn together(
         }
     }
     record.inputs = input_versions(&reads, context, false);
-    Ok(finish(shared, staged, published, record, decision, reads).await)
+    let built = finish(shared, staged, published, record, decision, reads).await;
+    Ok(Built { rules: rules.to_vec(), ..built })
 }

@@ -28,6 +28,8 @@ pub(crate) struct Built {
     pub(crate) reads: Vec<RelationName>,
     /// How the batches of a microbatch model ended.
     pub(crate) batches: Option<BatchResults>,
+    /// What its rows must keep to, also after its hooks.
+    pub(crate) rules: Vec<Rule>,
 }
 
 /// Decides about a model and, if it has to be, builds it up to staged data.
@@ -70,7 +72,14 @@ pub(crate) async fn build(
             .map(|record| record.inputs.into_keys().collect())
             .unwrap_or_default();
         let product = Product::Same { record: None, unchanged: false, position: None };
-        return Ok(Built { product, decision, rows: None, reads, batches: None });
+        return Ok(Built {
+            product,
+            decision,
+            rows: None,
+            reads,
+            batches: None,
+            rules: Vec::new(),
+        });
     }
 
     shared.run_hooks(node, HookTime::Before, statements)?;
@@ -115,13 +124,20 @@ pub(crate) async fn build(
         } else {
             Product::View { sql: rendered.sql.clone(), schema: description.schema, record }
         };
-        return Ok(Built { product, decision, rows: None, reads, batches: None });
+        return Ok(Built {
+            product,
+            decision,
+            rows: None,
+            reads,
+            batches: None,
+            rules: Vec::new(),
+        });
     }
 
     if let WritePlan::Increment(Increment::Macro { name }) = &plan {
         let product =
-            by_macro::increment(shared, node, name, &rendered, record, statements).await?;
-        return Ok(Built { product, decision, rows: None, reads, batches: None });
+            by_macro::increment(shared, node, name, &rendered, record, &rules, statements).await?;
+        return Ok(Built { product, decision, rows: None, reads, batches: None, rules });
     }
     let staged = match &plan {
         WritePlan::Increment(increment) => {
@@ -140,12 +156,13 @@ pub(crate) async fn build(
             )
             .await?
         }
-        WritePlan::Snapshot(config) => {
+        WritePlan::Snapshot(kept) => {
             let published = published.map(|published| &**published);
             crate::snapshot::stage(
                 shared,
                 node,
-                config,
+                kept,
+                config.snapshot_macro.as_deref(),
                 &rendered,
                 &description,
                 published,
@@ -160,7 +177,7 @@ pub(crate) async fn build(
     };
 
     let staged = Arc::new(staged);
-    if let Err(error) = shared.keep_to(node, &rules, &staged, &context).await {
+    if let Err(error) = shared.keep_to(node, &rules, Some(&staged), &context).await {
         if let Err(error) = shared.doers.store.discard(&staged).await {
             tracing::warn!(relation = %node.relation, error = %error, "discard failed");
         }
@@ -181,19 +198,12 @@ pub(crate) async fn build(
             statements: None,
         };
         let next = shared.render(&node.id, &request).map(|next| next.fingerprint);
-        return Ok(finish(
-            shared,
-            staged,
-            published,
-            record(next.unwrap_or_default()),
-            decision,
-            reads,
-        )
-        .await);
+        next.unwrap_or_default()
     } else {
         rendered.fingerprint.clone()
     };
-    Ok(finish(shared, staged, published, record(fingerprint), decision, reads).await)
+    let built = finish(shared, staged, published, record(fingerprint), decision, reads).await;
+    Ok(Built { rules, ..built })
 }
 
 /// Brings a query to the columns and types of its node's contract.
@@ -258,7 +268,7 @@ pub(crate) async fn finish(
     } else {
         product
     };
-    Built { product, decision, rows, reads, batches: None }
+    Built { product, decision, rows, reads, batches: None, rules: Vec::new() }
 }
 
 pub(crate) fn decide_model(

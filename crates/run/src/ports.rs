@@ -8,7 +8,7 @@ use tidemill_core::{
     Check, CheckId, Engine, Error, ErrorKind, EventSink, Notice, Overlay, Position, QueryContext,
     RelationName, Result, Snapshot, Staged, TableStore, UniqueId,
 };
-use tidemill_plan::{Batch, Fingerprint};
+use tidemill_plan::{Batch, Fingerprint, SnapshotConfig};
 
 use crate::{Contracted, StatementSession};
 
@@ -48,6 +48,22 @@ pub trait Renderer: Send + Sync {
     ) -> Result<String> {
         let _ = (rows, request);
         Err(Error::new(ErrorKind::Unsupported, "macros cannot say how rows are added here")
+            .with("node", node)
+            .with("strategy", strategy))
+    }
+
+    /// Asks the macro of a snapshot's strategy (by its id) what it says of the query; `exists`: the
+    /// snapshot is there. Gives the snapshot's settings with its expressions in them.
+    fn snapshot_strategy(
+        &self,
+        node: &UniqueId,
+        strategy: &str,
+        sql: &str,
+        exists: bool,
+        request: &RenderRequest,
+    ) -> Result<SnapshotConfig> {
+        let _ = (sql, exists, request);
+        Err(Error::new(ErrorKind::Unsupported, "macros cannot say how a snapshot is kept here")
             .with("node", node)
             .with("strategy", strategy))
     }

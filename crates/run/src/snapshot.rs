@@ -6,14 +6,15 @@ use tidemill_core::{
 };
 use tidemill_plan::{SnapshotConfig, WorkNode, change_query, first_query};
 
-use crate::Rendered;
-use crate::executor::Shared;
+use crate::executor::{Shared, in_place};
+use crate::{RenderRequest, Rendered};
 
 /// Stages the first state of a snapshot, or what a further run changes of it.
 pub(crate) async fn stage(
     shared: &Shared,
     node: &WorkNode,
     config: &SnapshotConfig,
+    strategy: Option<&str>,
     rendered: &Rendered,
     description: &Description,
     published: Option<&PublishedRelation>,
@@ -21,6 +22,24 @@ pub(crate) async fn stage(
 ) -> Result<Staged> {
     let engine = &shared.doers.engine;
     let base = &context.snapshot;
+    let said = match strategy {
+        None => None,
+        Some(strategy) => {
+            let request = RenderRequest {
+                incremental: false,
+                full_refresh: false,
+                context: context.clone(),
+                batch: None,
+                statements: None,
+            };
+            let exists = published.is_some();
+            Some(in_place(|| {
+                let renderer = &shared.doers.renderer;
+                renderer.snapshot_strategy(&node.id, strategy, &rendered.sql, exists, &request)
+            })?)
+        }
+    };
+    let config = said.as_ref().unwrap_or(config);
     let Some(published) = published else {
         let sql = first_query(config, &rendered.sql, &description.schema)?;
         let rows = engine.query(&sql, context).await?;

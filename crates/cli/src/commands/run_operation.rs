@@ -10,6 +10,7 @@ use tidemill_run::RunSummary;
 
 use crate::args::RunOperation;
 use crate::artifacts;
+use crate::failure;
 use crate::renderer::ProjectRenderer;
 use crate::session::Session;
 
@@ -58,8 +59,14 @@ pub(crate) async fn run(session: &Session, args: &RunOperation) -> Result<i32> {
     );
     artifacts::write(&folder, "run_results.json", &results)?;
     session.write_manifest(&folder, Default::default())?;
-    outcome?;
-    Ok(0)
+    // As in dbt, an operation that fails is a failure, whatever the reason.
+    match outcome {
+        Ok(_) => Ok(0),
+        Err(error) => {
+            session.output.err(failure::text(&error.into()));
+            Ok(1)
+        }
+    }
 }
 
 /// The macro's arguments, as YAML or JSON.

@@ -1,6 +1,7 @@
 //! The binary on small real projects.
 
 mod access;
+mod adapter;
 mod builds;
 mod checks;
 mod commands;

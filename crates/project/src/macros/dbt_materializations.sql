@@ -15,6 +15,11 @@
     {{ return(adapter.dispatch('create_table_as', 'dbt')(temporary, relation, compiled_code)) }}
 {%- endmacro %}
 {% macro default__create_table_as(temporary, relation, sql) -%}
+    {%- set contract = config.get('contract') -%}
+    {%- if contract and contract.enforced and not temporary -%}
+        {{ get_assert_columns_equivalent(sql) }}
+        {%- set sql = get_select_subquery(sql) -%}
+    {%- endif -%}
     create or replace {% if temporary %}temporary {% endif %}table {{ relation }} as (
         {{ sql }}
     )
@@ -55,24 +60,22 @@
 {% macro truncate_relation(relation) %}{% do adapter.truncate_relation(relation) %}{% endmacro %}
 {% macro drop_schema(relation) %}{% do adapter.drop_schema(relation) %}{% endmacro %}
 
-{# There are no indexes. #}
-{% macro create_indexes(relation) %}{% endmacro %}
-
-{% macro should_revoke(existing_relation, full_refresh_mode=true) %}
-    {% do return(existing_relation is not none) %}
-{% endmacro %}
-{% macro apply_grants(relation, grant_config, should_revoke=true) %}
-    {% if execute and grant_config %}
-        {% for privilege, grantees in grant_config.items() %}
-            {% set names = [grantees] if grantees is string else grantees %}
-            {% if names %}
-                {% set quoted = [] %}
-                {% for name in names %}{% do quoted.append(adapter.quote(name)) %}{% endfor %}
-                {% do run_query('grant ' ~ privilege ~ ' on ' ~ relation ~ ' to ' ~ (quoted | join(', '))) %}
-            {% endif %}
-        {% endfor %}
-    {% endif %}
-{% endmacro %}
+{# There are no indexes: a project that has its own `get_create_index_sql` says what is done. #}
+{% macro get_create_index_sql(relation, index_dict) -%}
+    {{ return(adapter.dispatch('get_create_index_sql', 'dbt')(relation, index_dict)) }}
+{%- endmacro %}
+{% macro default__get_create_index_sql(relation, index_dict) -%}
+    {% do return(none) %}
+{%- endmacro %}
+{% macro create_indexes(relation) -%}
+    {{ adapter.dispatch('create_indexes', 'dbt')(relation) }}
+{%- endmacro %}
+{% macro default__create_indexes(relation) -%}
+    {%- for entry in config.get('indexes', default=[]) %}
+        {%- set statement_sql = get_create_index_sql(relation, entry) -%}
+        {%- if statement_sql %}{% do run_query(statement_sql) %}{% endif -%}
+    {%- endfor -%}
+{%- endmacro %}
 
 {% macro persist_docs(relation, model, for_relation=true, for_columns=true) %}
     {% set object = 'view' if relation.is_view else 'table' %}
@@ -231,4 +234,39 @@
 
 {% macro get_empty_subquery_sql(select_sql, select_sql_header=none) -%}
     select * from ({{ select_sql }}) as __dbt_sbq where false limit 0
+{%- endmacro %}
+{% macro get_assert_columns_equivalent(sql) -%}
+    {{ return(adapter.dispatch('get_assert_columns_equivalent', 'dbt')(sql)) }}
+{%- endmacro %}
+{# The query that a materialization is given has the columns of the contract, or it is not called. #}
+{% macro default__get_assert_columns_equivalent(sql) -%}
+    {% do return('') %}
+{%- endmacro %}
+
+{% macro get_select_subquery(sql) -%}
+    {{ return(adapter.dispatch('get_select_subquery', 'dbt')(sql)) }}
+{%- endmacro %}
+{% macro default__get_select_subquery(sql) -%}
+    {%- set names = [] -%}
+    {%- for column in model['columns'].values() -%}
+        {%- do names.append(adapter.quote(column['name']) if column.get('quote') else column['name']) -%}
+    {%- endfor -%}
+    select {{ names | join(', ') }}
+    from (
+        {{ sql }}
+    ) as model_subq
+{%- endmacro %}
+
+{% macro get_table_columns_and_constraints() -%}
+    {{ return(adapter.dispatch('get_table_columns_and_constraints', 'dbt')()) }}
+{%- endmacro %}
+{% macro default__get_table_columns_and_constraints() -%}
+    {{ return(table_columns_and_constraints()) }}
+{%- endmacro %}
+{% macro table_columns_and_constraints() -%}
+    {%- set columns = adapter.render_raw_columns_constraints(raw_columns=model['columns']) -%}
+    {%- set rest = adapter.render_raw_model_constraints(raw_constraints=model['constraints']) -%}
+    (
+    {{ (columns + rest) | join(',\n    ') }}
+    )
 {%- endmacro %}

@@ -8,7 +8,7 @@ use tidemill_jinja::{Args, Error, Object, State, Value};
 use super::context::{Context, note_macro};
 use super::functions::{carried, execute, relation_type};
 use super::relation::{ColumnObject, Relation, quoted};
-use super::table::pairs_of;
+use super::table::{pairs_of, sql_type};
 use super::warehouse::{Executed, RelationType};
 use crate::base::text_argument;
 use crate::world::adapter_type;
@@ -52,6 +52,7 @@ const METHODS: &[&str] = &[
     "cache_renamed",
     "expand_target_column_types",
     "valid_snapshot_target",
+    "assert_valid_snapshot_target_given_strategy",
     "verify_database",
     "standardize_grants_dict",
     "convert_type",
@@ -96,14 +97,12 @@ impl Adapter {
         match name {
             "type" => Ok(Value::from(adapter_type(&self.0.world.target))),
             "dispatch" => self.dispatch(args, state),
-            "quote" | "quote_seed_column" => {
-                let [name] = [args.get(0, "identifier").or_else(|| args.get(0, "column"))];
-                Ok(Value::from(quoted(&name.map(Value::to_string).unwrap_or_default())))
-            }
-            "quote_as_configured" => {
+            "quote" => {
                 let name = args.get(0, "identifier").map(Value::to_string).unwrap_or_default();
                 Ok(Value::from(quoted(&name)))
             }
+            "quote_seed_column" => quote_seed_column(args),
+            "quote_as_configured" => self.quote_as_configured(args),
             "execute" | "run_sql_for_tests" => self.execute(args),
             "get_relation" | "load_relation" => self.get_relation(args),
             "get_columns_in_relation" => self.columns(args.get(0, "relation")),
@@ -148,13 +147,26 @@ impl Adapter {
                 Ok(Value::list(schemas.iter().map(|schema| Value::from(schema.as_str()))))
             }
             "standardize_grants_dict" => Ok(grants(args.get(0, "grants_table"))),
-            // An answer that is always the same would be a wrong one for somebody.
-            "render_raw_columns_constraints"
-            | "render_raw_model_constraints"
-            | "get_hard_deletes_behavior"
-            | "convert_type" => Err(Error::user(format!("`adapter.{name}` is not there yet"))
-                .with_hint("contracts, constraints and snapshots work without it")),
-            "parse_index" => Ok(Value::None),
+            "render_raw_columns_constraints" => super::constraints::of_columns(args),
+            "render_raw_model_constraints" => super::constraints::of_model(args),
+            "get_hard_deletes_behavior" => hard_deletes(args, state),
+            "convert_type" => {
+                let [table, index] = args.bind("convert_type", ["agate_table", "col_idx"], 2)?;
+                let index = index.as_ref().and_then(Value::as_i64).unwrap_or(-1);
+                table
+                    .as_ref()
+                    .and_then(|table| sql_type(table, usize::try_from(index).ok()?))
+                    .map(Value::from)
+                    .ok_or_else(|| {
+                        Error::type_error(
+                            "adapter.convert_type needs a table and the number of a column of it",
+                        )
+                    })
+            }
+            "parse_index" => super::index::parse(args),
+            "valid_snapshot_target" => self.snapshot_target(args, false),
+            "assert_valid_snapshot_target_given_strategy" => self.snapshot_target(args, true),
+            "verify_database" => self.verify_database(args),
             "get_incremental_strategy_macro" => {
                 let strategy = args.get(1, "strategy").map(Value::to_string).unwrap_or_default();
                 let name = format!("get_incremental_{}_sql", strategy.replace('+', "_"));
@@ -191,6 +203,68 @@ impl Adapter {
             "nice_connection_name" => Ok(Value::from("master")),
             // Nothing to be done: schemas come with their tables, and there is no cache.
             _ => Ok(Value::from("")),
+        }
+    }
+
+    /// Quotes a name where `quoting:` of the project says so for names of this kind.
+    fn quote_as_configured(&self, args: &Args) -> Result<Value, Error> {
+        let [name, key] = args.bind("quote_as_configured", ["identifier", "quote_key"], 2)?;
+        let [name, key] = [name, key].map(|value| value.unwrap_or(Value::None).to_string());
+        if !matches!(key.as_str(), "database" | "schema" | "identifier") {
+            return Ok(Value::from(name));
+        }
+        let configured = self.0.world.settings.quoting.get(&key);
+        Ok(Value::from(match configured.and_then(serde_json::Value::as_bool) {
+            Some(false) => name,
+            _ => quoted(&name),
+        }))
+    }
+
+    /// Refuses a table that lacks the columns of a snapshot.
+    fn snapshot_target(&self, args: &Args, with_strategy: bool) -> Result<Value, Error> {
+        if self.0.run().is_none() {
+            return Ok(Value::None);
+        }
+        let relation = relation_argument("valid_snapshot_target", args.get(0, "relation"))?;
+        let names = args.get(1, "column_names");
+        let known: Vec<String> = self
+            .columns(Some(&relation.value()))?
+            .items()?
+            .iter()
+            .filter_map(|column| Some(column.downcast::<ColumnObject>()?.name().to_lowercase()))
+            .collect();
+        let mut wanted = vec!["dbt_scd_id", "dbt_valid_from", "dbt_valid_to"];
+        let strategy = args.get(2, "strategy").filter(|_| with_strategy);
+        let hard_deletes =
+            strategy.and_then(Value::as_dict).and_then(|strategy| strategy.get_str("hard_deletes"));
+        if hard_deletes.is_some_and(|value| value.as_str() == Some("new_record")) {
+            wanted.push("dbt_is_deleted");
+        }
+        let missing: Vec<String> = wanted
+            .into_iter()
+            .map(|name| {
+                let own = names.and_then(Value::as_dict).and_then(|names| names.get_str(name));
+                own.map_or_else(|| name.to_owned(), |own| own.to_string())
+            })
+            .filter(|name| !name.is_empty() && !known.contains(&name.to_lowercase()))
+            .collect();
+        if missing.is_empty() {
+            return Ok(Value::None);
+        }
+        Err(Error::user(format!(
+            "the table is not a snapshot: it lacks {}",
+            missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        )))
+    }
+
+    fn verify_database(&self, args: &Args) -> Result<Value, Error> {
+        let name = args.get(0, "database").map(Value::to_string).unwrap_or_default();
+        let expected = &self.0.world.target.database;
+        match name.trim_matches('"').eq_ignore_ascii_case(expected) {
+            true => Ok(Value::from("")),
+            false => Err(Error::user(format!(
+                "the database `{name}` cannot be reached from here: this target is `{expected}`"
+            ))),
         }
     }
 
@@ -434,6 +508,48 @@ impl Object for Response {
 
     fn to_json(&self) -> Option<Value> {
         Some(self.dict())
+    }
+}
+
+/// Quotes a seed's column unless `quote_columns` says no.
+fn quote_seed_column(args: &Args) -> Result<Value, Error> {
+    let [column, quote] = args.bind("quote_seed_column", ["column", "quote_config"], 1)?;
+    let column = column.unwrap_or(Value::None).to_string();
+    match quote {
+        None | Some(Value::None | Value::Bool(true)) => Ok(Value::from(quoted(&column))),
+        Some(Value::Bool(false)) => Ok(Value::from(column)),
+        Some(other) => Err(Error::type_error(format!(
+            "`quote_columns` must be true or false, not {}",
+            other.repr()
+        ))),
+    }
+}
+
+/// What a snapshot's configuration says about rows that are gone, in its new or its old word.
+fn hard_deletes(args: &Args, state: &mut State<'_>) -> Result<Value, Error> {
+    let [config] = args.bind("get_hard_deletes_behavior", ["config"], 1)?;
+    let config = config.unwrap_or(Value::None);
+    let mut get = |key: &str| {
+        config
+            .call_method("get", &Args::new(vec![Value::from(key), Value::None], []), state)
+            .map(|value| Some(value).filter(|value| !value.is_none()))
+    };
+    let (old, new) = (get("invalidate_hard_deletes")?, get("hard_deletes")?);
+    if old.is_some() && new.is_some() {
+        return Err(Error::user(
+            "`hard_deletes` and `invalidate_hard_deletes` cannot be set together",
+        )
+        .with_hint("keep `hard_deletes`"));
+    }
+    if old.is_some_and(|old| old.is_true()) {
+        return Ok(Value::from("invalidate"));
+    }
+    match new.as_ref().map_or("ignore", |new| new.as_str().unwrap_or_default()) {
+        known @ ("ignore" | "invalidate" | "new_record") => Ok(Value::from(known)),
+        _ => {
+            Err(Error::user(format!("`hard_deletes: {}` is not known", new.unwrap_or(Value::None)))
+                .with_hint("use `ignore`, `invalidate` or `new_record`"))
+        }
     }
 }
 

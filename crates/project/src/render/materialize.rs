@@ -12,6 +12,7 @@ use super::relation::{ColumnObject, Relation};
 use super::{described, errors, finish};
 use crate::manifest::Node;
 use crate::project::Project;
+use crate::snapshot_config::{HardDeletes, SnapshotConfig, SnapshotExpressions, SnapshotStrategy};
 use crate::{RelationType, RenderState, Rendered};
 
 impl Project {
@@ -77,6 +78,91 @@ impl Project {
             .unwrap_or_default();
         let (value, rendered) = self.call_for(node, &found, "", vec![arguments], state)?;
         Ok(Rendered { sql: value.to_string(), ..rendered })
+    }
+
+    /// What a snapshot's strategy says, which is a macro (by its id): the snapshot's settings with
+    /// its expressions in them.
+    pub fn snapshot_strategy(
+        &self,
+        id: &UniqueId,
+        found: &str,
+        sql: &str,
+        exists: bool,
+        state: &RenderState,
+    ) -> Result<(SnapshotConfig, Rendered), Diagnostics> {
+        let node = self.find(id)?;
+        let wrong = |message: String| {
+            Diagnostics::from_iter([Diagnostic::error("snapshot-strategy", message)])
+        };
+        let Some(config) = &node.config.snapshot else {
+            return Err(wrong(format!("{} is not a snapshot", described(node))));
+        };
+        let arguments = vec![
+            locals(node, sql).remove("model").unwrap_or(Value::None),
+            Value::from("snapshotted_data"),
+            Value::from("source_data"),
+            Value::from(&Json::Object(node.config.all.clone())),
+            Value::from(exists),
+        ];
+        let (value, rendered) = self.call_for(node, found, sql, arguments, state)?;
+        let Some(strategy) = value.as_dict() else {
+            return Err(wrong(format!(
+                "the macro of the strategy must return a mapping, not {}",
+                value.type_name()
+            ))
+            .into_iter()
+            .map(|diagnostic| {
+                diagnostic.hint(
+                    "`{% do return({'unique_key': …, 'updated_at': …, 'row_changed': …, 'scd_id': …}) %}`",
+                )
+            })
+            .collect());
+        };
+        let given = |key: &str| strategy.get_str(key).filter(|value| !value.is_none());
+        let expression = |key: &str| {
+            let text = given(key).map(|value| value.to_string().trim().to_owned());
+            text.filter(|text| !text.is_empty())
+                .ok_or_else(|| wrong(format!("the macro of the strategy gives no `{key}`")))
+        };
+        let unique_key = match given("unique_key") {
+            Some(key) => match key.to_items() {
+                Some(keys) => keys.iter().map(ToString::to_string).collect(),
+                None => vec![key.to_string()],
+            },
+            None => config.unique_key.clone(),
+        };
+        if unique_key.is_empty() {
+            return Err(wrong("the macro of the strategy gives no `unique_key`".to_owned()));
+        }
+        let hard_deletes = match given("hard_deletes").as_ref().and_then(Value::as_str) {
+            Some("new_record") => HardDeletes::NewRecord,
+            Some("invalidate") => HardDeletes::Invalidate,
+            Some(_) => HardDeletes::Ignore,
+            None => match given("invalidate_hard_deletes").is_some_and(|value| value.is_true()) {
+                true => HardDeletes::Invalidate,
+                false => HardDeletes::Ignore,
+            },
+        };
+        let text = |name: &str, arguments: Vec<Value>| {
+            let macros = &self.world().macros;
+            let found = macros.by_name(name, &node.package_name, &node.package_name);
+            let found = found.ok_or_else(|| wrong(format!("there is no macro `{name}`")))?;
+            let id = format!("macro.{}.{}", found.package(), found.name());
+            let (value, _) = self.call_for(node, &id, sql, arguments, state)?;
+            Ok(value.to_string().trim().to_owned())
+        };
+        let now = text("snapshot_get_time", Vec::new())?;
+        let kept = format!("snapshotted_data.{}", super::relation::quoted(&config.columns.scd_id));
+        let parts = Value::list([Value::from(kept), Value::from(now.as_str())]);
+        let expressions = SnapshotExpressions {
+            updated_at: expression("updated_at")?,
+            row_changed: expression("row_changed")?,
+            scd_id: expression("scd_id")?,
+            deletion_id: text("snapshot_hash_arguments", vec![parts])?,
+            now,
+        };
+        let strategy = SnapshotStrategy::Expressions(expressions);
+        Ok((SnapshotConfig { strategy, unique_key, hard_deletes, ..config.clone() }, rendered))
     }
 
     /// Calls a macro, by its id, in the context of a node.

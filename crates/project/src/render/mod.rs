@@ -1,9 +1,11 @@
 //! Rendering: from a node of the manifest to SQL, with a record of everything that was read.
 
 mod adapter;
+mod constraints;
 pub(crate) mod context;
 pub(crate) mod errors;
 mod functions;
+mod index;
 pub(crate) mod inject;
 mod materialize;
 mod reads;

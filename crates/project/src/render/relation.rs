@@ -173,6 +173,14 @@ impl Relation {
     }
 }
 
+/// What a snapshot's id is made of: its key and the time.
+fn scd_args(args: &Args) -> Value {
+    let key = args.get(0, "primary_key").cloned().unwrap_or(Value::None);
+    let mut parts = key.to_items().unwrap_or_else(|| vec![key]);
+    parts.extend(args.get(1, "updated_at").cloned());
+    Value::list(parts)
+}
+
 /// A name in double quotes.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -286,13 +294,7 @@ impl Object for Relation {
                 })
             }
             "render" | "render_limited" => Ok(Value::from(self.sql())),
-            // What a snapshot's id is made of.
-            "scd_args" => {
-                let key = args.get(0, "primary_key").cloned().unwrap_or(Value::None);
-                let mut parts = key.to_items().unwrap_or_else(|| vec![key]);
-                parts.extend(args.get(1, "updated_at").cloned());
-                Ok(Value::list(parts))
-            }
+            "scd_args" => Ok(scd_args(args)),
             // A relation of dbt is a mapping of its fields, too.
             "get" => {
                 let key = args.get(0, "key").map(Value::to_string).unwrap_or_default();
@@ -589,6 +591,7 @@ impl Object for Api {
     ) -> Option<Result<Value, Error>> {
         match (self, name) {
             (Api::Relation(database), "create") => Some(Relation::create(args, database)),
+            (Api::Relation(_), "scd_args") => Some(Ok(scd_args(args))),
             (Api::Relation(_), "add_ephemeral_prefix") => Some(Ok(Value::from(format!(
                 "__dbt__cte__{}",
                 args.get(0, "name").cloned().unwrap_or(Value::None)
@@ -609,7 +612,7 @@ impl Object for Api {
     fn methods(&self) -> &'static [&'static str] {
         match self {
             Api::Root(_) => &[],
-            Api::Relation(_) => &["create", "add_ephemeral_prefix"],
+            Api::Relation(_) => &["create", "add_ephemeral_prefix", "scd_args"],
             Api::Column => &["translate_type", "string_type", "create"],
         }
     }

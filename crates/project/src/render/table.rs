@@ -11,6 +11,7 @@ use super::warehouse::QueryTable;
 #[derive(Debug)]
 pub(crate) struct Table {
     names: Vec<Arc<str>>,
+    kinds: Vec<Kind>,
     rows: Vec<Arc<[Value]>>,
 }
 
@@ -30,6 +31,30 @@ impl Table {
                         .collect()
                 })
                 .collect(),
+            kinds,
+        })
+    }
+
+    /// The SQL type that dbt's adapters give a column: by its kind and, for numbers and for nothing
+    /// but NULL, by its values.
+    fn sql_type(&self, index: usize) -> Option<&'static str> {
+        let kind = *self.kinds.get(index)?;
+        let mut values = self.rows.iter().map(|row| &row[index]).filter(|cell| !cell.is_none());
+        let mut values = values.by_ref().peekable();
+        if values.peek().is_none() {
+            return Some("integer");
+        }
+        Some(match kind {
+            Kind::Integer => "integer",
+            Kind::Decimal | Kind::Double => {
+                let whole = |cell: &Value| cell.as_f64().is_none_or(|number| number.fract() == 0.0);
+                if values.all(whole) { "integer" } else { "float8" }
+            }
+            Kind::Boolean => "boolean",
+            Kind::Timestamp => "timestamp without time zone",
+            Kind::Date => "date",
+            Kind::Time => "time",
+            Kind::Other => "text",
         })
     }
 
@@ -71,9 +96,14 @@ fn wrap(index: i64, length: usize) -> Option<usize> {
     usize::try_from(index).ok().filter(|index| *index < length)
 }
 
+#[derive(Debug, Clone, Copy)]
 enum Kind {
+    Integer,
+    Double,
+    Boolean,
     Date,
     Timestamp,
+    Time,
     Decimal,
     Other,
 }
@@ -88,7 +118,13 @@ impl Kind {
         } else if lower.starts_with("numeric") || lower.starts_with("decimal") {
             Kind::Decimal
         } else {
-            Kind::Other
+            match lower.as_str() {
+                "smallint" | "integer" | "bigint" => Kind::Integer,
+                "real" | "double precision" => Kind::Double,
+                "boolean" => Kind::Boolean,
+                "time" | "time without time zone" => Kind::Time,
+                _ => Kind::Other,
+            }
         }
     }
 
@@ -171,7 +207,8 @@ impl Object for TableObject {
                         }
                     }
                 }
-                Arc::new(Table { names, rows: table.rows.clone() }).value()
+                Arc::new(Table { names, kinds: table.kinds.clone(), rows: table.rows.clone() })
+                    .value()
             }
             "select" => {
                 let wanted: Vec<usize> = args
@@ -183,6 +220,7 @@ impl Object for TableObject {
                     .collect();
                 Arc::new(Table {
                     names: wanted.iter().map(|&index| table.names[index].clone()).collect(),
+                    kinds: wanted.iter().map(|&index| table.kinds[index]).collect(),
                     rows: table
                         .rows
                         .iter()
@@ -196,6 +234,7 @@ impl Object for TableObject {
                 let count = usize::try_from(count).unwrap_or(0);
                 Arc::new(Table {
                     names: table.names.clone(),
+                    kinds: table.kinds.clone(),
                     rows: table.rows.iter().take(count).cloned().collect(),
                 })
                 .value()
@@ -467,6 +506,11 @@ pub(super) fn pairs_of(value: &Value, columns: [&str; 2]) -> Vec<[String; 2]> {
         return Vec::new();
     };
     table.rows.iter().map(|row| [row[left].to_string(), row[right].to_string()]).collect()
+}
+
+/// The SQL type of a column of a table value, as dbt's adapters convert types of agate.
+pub(super) fn sql_type(value: &Value, index: usize) -> Option<&'static str> {
+    value.downcast::<TableObject>()?.0.sql_type(index)
 }
 
 /// The rows of a table value as tuples; an empty list for anything else.
