@@ -13,6 +13,7 @@ mod loader;
 mod log;
 mod output;
 mod processor;
+mod programs;
 mod progress;
 mod renderer;
 mod repl;

@@ -243,8 +243,13 @@ impl ProjectRenderer {
             "merge_exclude_columns": config.merge_exclude_columns,
             "partition_by": config.partition_by,
         });
+        // White space and what looks like a comment in SQL means something in a program.
+        let code = match node.language {
+            "sql" => normalize_sql(&rendered.sql),
+            _ => rendered.sql.clone(),
+        };
         let mut fingerprint = Fingerprint::new()
-            .with("SQL", &normalize_sql(&rendered.sql))
+            .with("SQL", &code)
             .with("configuration", &relevant.to_string())
             .with("semantics", &SEMANTICS.to_string())
             .with("timezone", &self.project.manifest().settings.timezone);

@@ -393,9 +393,6 @@ fn unsupported(node: &Node) -> Option<String> {
     ) {
         return None;
     }
-    if node.language != "sql" {
-        return Some(format!("{place}: models in {}", node.language));
-    }
     if !node.config.incremental_predicates.is_empty() {
         return Some(format!("{place}: incremental_predicates"));
     }

@@ -27,6 +27,13 @@ impl ProjectRenderer {
     ) -> Result<UnitTestCase> {
         let manifest = self.project.manifest();
         let model = self.node(&spec.model)?;
+        if model.language != "sql" {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "a unit test cannot test a Python model, whose code would read the lake itself",
+            )
+            .with("model", &model.name));
+        }
         let state = RenderState {
             unit_test: Some(Arc::new(UnitTestState {
                 name: node.name.clone(),

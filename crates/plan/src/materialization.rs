@@ -31,6 +31,8 @@ pub struct MaterializationConfig {
     pub snapshot_macro: Option<String>,
     /// The materialization is written in Jinja.
     pub custom: bool,
+    /// Its rows come from a program (a Python model), not from a query.
+    pub program: bool,
     /// The macro of the incremental strategy, when the project has one of its own.
     pub strategy_macro: Option<String>,
 }

@@ -183,6 +183,7 @@ fn work_node(manifest: &Manifest, node: &Node) -> WorkNode {
             snapshot: config.snapshot.clone().map(Box::new),
             snapshot_macro: manifest.snapshot_macro(node),
             custom,
+            program: node.language != "sql",
             strategy_macro: manifest.strategy_macro(node).map(str::to_owned),
             on_schema_change: Some(
                 match config.on_schema_change {
@@ -220,6 +221,8 @@ fn work_node(manifest: &Manifest, node: &Node) -> WorkNode {
             Some("its materialization is a macro".to_owned())
         } else if manifest.snapshot_macro(node).is_some() {
             Some("its strategy is a macro".to_owned())
+        } else if node.language != "sql" && config.reuse_override() != Some(true) {
+            Some("it is a Python model, which may read anything".to_owned())
         } else {
             config
                 .pre_hooks

@@ -340,11 +340,17 @@ fn defaults(resource: ResourceType) -> Map<String, Value> {
 
 /// Keys that are ours or an adapter's, used by Tidemill although dbt's core does not list them.
 const FURTHER_KEYS: &[&str] = &[
+    "dataframe",
+    "merge_insert_condition",
+    "merge_update_condition",
+    "merge_update_set_expressions",
     "merge_update_columns",
     "merge_exclude_columns",
     "incremental_predicates",
     "predicates",
     "partition_by",
+    "python",
+    "timeout",
     "sql_header",
     "latest_version_pointer",
     "static_analysis",

@@ -27,6 +27,7 @@ mod microbatch;
 mod model;
 mod options;
 mod ports;
+mod program;
 mod publisher;
 mod rows;
 mod snapshot;
@@ -38,6 +39,7 @@ pub use contract::{Contracted, Rule, RuleKind};
 pub use executor::execute;
 pub use options::{CheckOutcome, PublishMode, RunOptions, RunSummary};
 pub use ports::{
-    Doers, HookTime, LoadRequest, Loaded, Loader, RenderRequest, Rendered, Renderer, UnitTestCase,
+    Doers, HookTime, LoadRequest, Loaded, Loader, NoPrograms, Program, ProgramOutput, Programs,
+    RenderRequest, Rendered, Renderer, UnitTestCase,
 };
 pub use statements::{PublishListener, StatementSession, WriteLocks, split_statements};

@@ -14,10 +14,10 @@ use tidemill_plan::{
     OnSchemaChange, Record, ReuseOptions, WorkNode, WritePlan, decide,
 };
 
-use crate::by_macro;
 use crate::executor::{Shared, in_place};
 use crate::unit::{Product, Unit};
 use crate::{HookTime, RenderRequest, Rendered, Rule, StatementSession};
+use crate::{by_macro, program};
 
 /// What building a model came to.
 pub(crate) struct Built {
@@ -84,17 +84,45 @@ pub(crate) async fn build(
 
     shared.run_hooks(node, HookTime::Before, statements)?;
     let context = statements.context();
-    let snapshot = &context.snapshot;
-    let published = snapshot.get(&node.relation);
-
     if plan == WritePlan::Macro {
         return by_macro::materialize(shared, node, full_refresh, &rendered, decision, statements)
             .await;
+    }
+    if config.program {
+        return program::build(shared, node, config, plan, rendered, decision, statements).await;
     }
     let description = shared.doers.engine.describe(&rendered.sql, &context).await?;
     shared.refuse_unbuilt(node, &description)?;
     let (rendered, description, rules) =
         under_contract(shared, node, rendered, description, &context).await?;
+    let query = Query { rendered, description, rules, context };
+    write(shared, node, config, plan, query, decision, statements).await
+}
+
+/// A query of which everything is known that writing its rows asks for.
+pub(crate) struct Query {
+    pub(crate) rendered: Rendered,
+    pub(crate) description: Description,
+    /// What its contract asks of the rows.
+    pub(crate) rules: Vec<Rule>,
+    /// What it reads.
+    pub(crate) context: QueryContext,
+}
+
+/// Runs a model's query and stages its rows as the plan says.
+pub(crate) async fn write(
+    shared: &Shared,
+    node: &WorkNode,
+    config: &MaterializationConfig,
+    plan: WritePlan,
+    query: Query,
+    decision: Decision,
+    statements: &Arc<StatementSession>,
+) -> Result<Built> {
+    let Query { rendered, description, rules, context } = query;
+    let snapshot = &context.snapshot;
+    let published = snapshot.get(&node.relation);
+    let incremental = config.keeps_history();
     let is_view = plan == WritePlan::View;
     let reads: Vec<RelationName> =
         description.relations.iter().filter(|name| **name != node.relation).cloned().collect();
@@ -184,26 +212,33 @@ pub(crate) async fn build(
         return Err(error);
     }
 
-    // An incremental template reads its own table: what it will render to next time is known only
-    // now that the new state of that table is.
     let fingerprint = if incremental {
-        let overlay =
-            context.overlay.with(node.relation.clone(), OverlayEntry::Staged(staged.clone()));
-        let context = QueryContext { overlay, ..context.clone() };
-        let request = RenderRequest {
-            incremental: config.materialized == "incremental",
-            full_refresh: false,
-            context,
-            batch: None,
-            statements: None,
-        };
-        let next = shared.render(&node.id, &request).map(|next| next.fingerprint);
-        next.unwrap_or_default()
+        next_fingerprint(shared, node, config, &context, &staged)
     } else {
         rendered.fingerprint.clone()
     };
     let built = finish(shared, staged, published, record(fingerprint), decision, reads).await;
     Ok(Built { rules, ..built })
+}
+
+/// An incremental template reads its own table: what it will render to next time is known only when
+/// the new state of that table is.
+pub(crate) fn next_fingerprint(
+    shared: &Shared,
+    node: &WorkNode,
+    config: &MaterializationConfig,
+    context: &QueryContext,
+    staged: &Arc<Staged>,
+) -> Fingerprint {
+    let overlay = context.overlay.with(node.relation.clone(), OverlayEntry::Staged(staged.clone()));
+    let request = RenderRequest {
+        incremental: config.materialized == "incremental",
+        full_refresh: false,
+        context: QueryContext { overlay, ..context.clone() },
+        batch: None,
+        statements: None,
+    };
+    shared.render(&node.id, &request).map(|next| next.fingerprint).unwrap_or_default()
 }
 
 /// Brings a query to the columns and types of its node's contract.

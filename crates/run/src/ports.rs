@@ -1,12 +1,12 @@
 //! What the executor needs done by others.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tidemill_core::arrow_schema::Schema;
 use tidemill_core::{
-    Check, CheckId, Engine, Error, ErrorKind, EventSink, Notice, Overlay, Position, QueryContext,
-    RelationName, Result, Snapshot, Staged, TableStore, UniqueId,
+    BatchStream, Check, CheckId, Description, Engine, Error, ErrorKind, EventSink, Notice, Overlay,
+    Position, QueryContext, RelationName, Result, Snapshot, Staged, TableStore, UniqueId,
 };
 use tidemill_plan::{Batch, Fingerprint, SnapshotConfig};
 
@@ -180,6 +180,44 @@ pub struct Loaded {
     pub summary: Option<String>,
 }
 
+/// Runs the programs of models that are no queries (Python models).
+#[async_trait]
+pub trait Programs: Send + Sync {
+    /// Starts the program of a node; its queries see the context. It runs while its rows are read,
+    /// and ends when they are dropped.
+    ///
+    /// # Errors
+    /// `Config` when it cannot be started or fails before its first row; later failures are in the
+    /// rows.
+    async fn run(&self, node: &UniqueId, code: &str, context: &QueryContext) -> Result<Program>;
+}
+
+/// A program that runs.
+pub struct Program {
+    /// What it gives.
+    pub output: ProgramOutput,
+    /// Every query that it has asked so far; complete when its rows have ended.
+    pub asked: Arc<Mutex<Vec<Description>>>,
+}
+
+/// What a program gives.
+pub enum ProgramOutput {
+    /// The rows of this query.
+    Query(String),
+    /// Rows of its own.
+    Rows(BatchStream),
+}
+
+/// No programs: there are none in this project.
+pub struct NoPrograms;
+
+#[async_trait]
+impl Programs for NoPrograms {
+    async fn run(&self, node: &UniqueId, _: &str, _: &QueryContext) -> Result<Program> {
+        Err(Error::new(ErrorKind::Unsupported, "programs cannot be run here").with("node", node))
+    }
+}
+
 /// Everybody who does something for the executor.
 #[derive(Clone)]
 pub struct Doers {
@@ -191,6 +229,8 @@ pub struct Doers {
     pub renderer: Arc<dyn Renderer>,
     /// Loads.
     pub loader: Arc<dyn Loader>,
+    /// Runs programs.
+    pub programs: Arc<dyn Programs>,
     /// Listens.
     pub events: Arc<dyn EventSink>,
 }

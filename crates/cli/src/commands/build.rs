@@ -18,6 +18,7 @@ use crate::artifacts::{self, LastRun};
 use crate::commands::clone::CopyRenderer;
 use crate::defer;
 use crate::loader::ProjectLoader;
+use crate::programs::PythonPrograms;
 use crate::progress::Progress;
 use crate::renderer::ProjectRenderer;
 use crate::run_hooks::{self, When};
@@ -197,6 +198,7 @@ pub(crate) async fn run_work(
             None => renderer.clone(),
         },
         loader: Arc::new(ProjectLoader::new(session, stores.lake.clone())),
+        programs: Arc::new(PythonPrograms::new(session, stores.engine.clone())),
         events: progress.clone(),
     };
     // As in dbt, a clone runs no hooks.

@@ -4,12 +4,14 @@ use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use tidemill_core::At;
+use futures::StreamExt;
+use tidemill_core::{At, BatchStream};
 use tidemill_project::ResourceType;
-use tidemill_run::{RenderRequest, Renderer};
+use tidemill_run::{ProgramOutput, Programs, RenderRequest, Renderer};
 
 use crate::args::{Format, Show};
-use crate::commands::sql::query;
+use crate::commands::sql::{query, write_rows};
+use crate::programs::PythonPrograms;
 use crate::renderer::ProjectRenderer;
 use crate::session::Session;
 
@@ -28,13 +30,13 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
         batch: None,
         statements: None,
     };
-    let mut queries: Vec<(String, String)> = Vec::new();
+    let mut queries: Vec<(String, Shown)> = Vec::new();
     if let Some(text) = &args.inline {
         let state = renderer.state(&request);
         let (project, text) = (session.project.clone(), text.clone());
         let rendered =
             tokio::task::spawn_blocking(move || project.render_inline(&text, &state)).await??;
-        queries.push(("inline".to_owned(), rendered.sql));
+        queries.push(("inline".to_owned(), Shown::Query(rendered.sql)));
     } else {
         let asked = &args.selection;
         if asked.select.is_empty() && asked.models.is_empty() && asked.selector.is_none() {
@@ -47,11 +49,22 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
                     let (worker, request) = (renderer.clone(), request.clone());
                     let rendered =
                         tokio::task::spawn_blocking(move || worker.render(&id, &request)).await??;
-                    queries.push((node.name.clone(), rendered.sql));
+                    let shown = match node.language {
+                        "sql" => Shown::Query(rendered.sql),
+                        _ => {
+                            let programs = PythonPrograms::new(session, stores.engine.clone());
+                            let run = programs.run(&node.unique_id, &rendered.sql, &context);
+                            match run.await?.output {
+                                ProgramOutput::Query(sql) => Shown::Query(sql),
+                                ProgramOutput::Rows(rows) => Shown::Rows(rows),
+                            }
+                        }
+                    };
+                    queries.push((node.name.clone(), shown));
                 }
                 ResourceType::Seed => {
                     let sql = format!("select * from {}", node.relation().quoted());
-                    queries.push((node.name.clone(), sql));
+                    queries.push((node.name.clone(), Shown::Query(sql)));
                 }
                 _ => {}
             }
@@ -61,20 +74,59 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
         }
     }
     let format = args.output.or(session.global.format).unwrap_or(Format::Text);
-    for (name, sql) in queries {
+    for (name, shown) in queries {
         if format == Format::Text {
             session.output.say(format!("{name}:"));
         }
-        let sql = match u64::try_from(args.limit) {
-            Ok(limit) => format!(
-                "select * from (\n{}\n) as shown limit {limit}",
-                sql.trim().trim_end_matches(';')
-            ),
-            Err(_) => sql,
-        };
+        let limit = u64::try_from(args.limit).ok();
         let mut out = std::io::BufWriter::new(std::io::stdout());
-        query(&stores, &sql, &context, format, &mut out).await?;
+        match shown {
+            Shown::Query(sql) => {
+                let sql = match limit {
+                    Some(limit) => format!(
+                        "select * from (\n{}\n) as shown limit {limit}",
+                        sql.trim().trim_end_matches(';')
+                    ),
+                    None => sql,
+                };
+                query(&stores, &sql, &context, format, &mut out).await?;
+            }
+            Shown::Rows(rows) => {
+                let rows = match limit {
+                    Some(limit) => first(rows, limit),
+                    None => rows,
+                };
+                write_rows(rows, &context.cancel, format, &mut out).await?;
+            }
+        }
         out.flush()?;
     }
     Ok(0)
+}
+
+/// What is shown of a node.
+enum Shown {
+    /// The rows of its query.
+    Query(String),
+    /// The rows that its program gives.
+    Rows(BatchStream),
+}
+
+/// The first rows alone.
+fn first(rows: BatchStream, limit: u64) -> BatchStream {
+    let left = usize::try_from(limit).unwrap_or(usize::MAX);
+    let state = (rows.batches, left);
+    let batches = futures::stream::unfold(state, |(mut batches, left)| async move {
+        if left == 0 {
+            return None;
+        }
+        let batch = match batches.next().await? {
+            Ok(batch) => batch,
+            Err(error) => return Some((Err(error), (batches, 0))),
+        };
+        let batch = batch.slice(0, left.min(batch.num_rows()));
+        let left = left - batch.num_rows();
+        Some((Ok(batch), (batches, left)))
+    });
+    BatchStream::new(rows.schema, batches)
 }

@@ -156,7 +156,7 @@ impl Runner {
     }
 }
 
-async fn write_rows(
+pub(crate) async fn write_rows(
     rows: BatchStream,
     cancel: &Cancellation,
     format: Format,

@@ -15,6 +15,7 @@ mod incremental;
 mod loads;
 mod microbatch;
 mod mistakes;
+mod python_models;
 mod sandbox;
 mod snapshots;
 mod state;

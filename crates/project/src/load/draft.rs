@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
-use tidemill_core::{Diagnostic, Diagnostics, SourcePosition, UniqueId};
+use tidemill_core::{Diagnostics, SourcePosition, UniqueId};
 use tidemill_jinja::{DefinitionKind, Options, Span, StaticCall, StaticCalls, Template, Value};
 
 use super::files::{FileKind, ParsedFile};
@@ -142,14 +142,17 @@ pub(super) fn drafts(
             vec![draft]
         }
         FileKind::PythonModel => {
-            diagnostics.push(
-                Diagnostic::warning(
-                    "unsupported",
-                    format!("the Python model `{name}` is not carried out yet"),
-                )
-                .in_file(&file.file.path),
-            );
-            Vec::new()
+            let Some(model) = super::python::read(&file.file, diagnostics) else {
+                return Vec::new();
+            };
+            let mut draft = draft;
+            draft.fqn.push(name);
+            draft.refs = model.refs.into_iter().map(|(call, place)| (call, Some(place))).collect();
+            draft.sources =
+                model.sources.into_iter().map(|(call, place)| (call, Some(place))).collect();
+            draft.config = model.config;
+            draft.position = file.file.position(model.function.0, model.function.1);
+            vec![draft]
         }
         _ => {
             let mut draft = draft;

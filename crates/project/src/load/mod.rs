@@ -11,6 +11,7 @@ mod files;
 mod graph;
 mod nodes;
 mod packages;
+mod python;
 mod semantics;
 mod sources;
 mod tests;

@@ -328,15 +328,18 @@ impl Builder<'_> {
                 merged.apply(&version.config);
             }
         }
+        // As in dbt, the settings of dbt_project.yml do not reach past this.
+        if draft.language == "python"
+            && !found.is_some_and(|found| found.patch.config.values.contains_key("materialized"))
+        {
+            merged.set("materialized", "table".into(), None);
+        }
         merged.apply(&draft.config);
         merged.apply(&self.root_layer(key, &draft.package, &draft.fqn));
         let said = found.map(|found| &found.patch.config.values);
         let written = draft.written_config();
         let said = said.into_iter().chain([&written]);
         let unrendered_config = self.unrendered(key, &draft.package, &draft.fqn, said);
-        if draft.language == "python" && !merged.values.contains_key("materialized") {
-            merged.set("materialized", "table".into(), None);
-        }
         let (config, problems) = config::typed(draft.kind, &merged);
         let what = format!("{} `{}`", draft.kind, draft.name);
         self.config_problems(&what, &problems, &merged, &draft.position);
@@ -345,6 +348,9 @@ impl Builder<'_> {
             && config.enabled
         {
             self.unknown_materialization(&what, name, &merged, &draft);
+        }
+        if draft.language == "python" && config.enabled {
+            self.python_materialization(&what, &config, &merged, &draft.position);
         }
         let unique_id = match &draft.version {
             Some(version) => {
@@ -465,6 +471,31 @@ impl Builder<'_> {
                 self.diagnostics.push(diagnostic);
             }
         }
+    }
+
+    /// The rows of a Python model are there once it has run: it is built as a table.
+    fn python_materialization(
+        &mut self,
+        what: &str,
+        config: &config::NodeConfig,
+        merged: &Layer,
+        fallback: &SourcePosition,
+    ) {
+        let refused = match &config.materialized {
+            Materialization::Table | Materialization::Incremental
+                if config.microbatch.is_some() =>
+            {
+                "a Python model cannot have the strategy microbatch".to_owned()
+            }
+            Materialization::Table | Materialization::Incremental => return,
+            other => format!("a Python model cannot be materialized as `{}`", other.as_str()),
+        };
+        let place = merged.positions.get("materialized").unwrap_or(fallback);
+        self.diagnostics.push(
+            Diagnostic::error("python-materialization", format!("{what}: {refused}"))
+                .at(place.clone())
+                .hint("use table or incremental"),
+        );
     }
 
     fn unknown_materialization(&mut self, what: &str, name: &str, merged: &Layer, draft: &Draft) {

@@ -19,6 +19,7 @@ const FILES: &[(&str, &str, &str)] = &[
     (INTERNAL, "<dbt>/materializations.sql", include_str!("dbt_materializations.sql")),
     (INTERNAL, "<dbt>/snapshots.sql", include_str!("dbt_snapshots.sql")),
     (INTERNAL, "<dbt>/grants.sql", include_str!("dbt_grants.sql")),
+    (INTERNAL, "<dbt>/python.sql", include_str!("dbt_python.sql")),
     ("dbt_utils", "<dbt_utils>/tests.sql", include_str!("dbt_utils_tests.sql")),
     ("dbt_utils", "<dbt_utils>/sql.sql", include_str!("dbt_utils_sql.sql")),
     (

@@ -261,8 +261,37 @@ impl Project {
     }
 
     fn render_text(&self, node: &Node, state: &RenderState) -> Result<Rendered, Diagnostics> {
+        if node.language == "python" {
+            return self.render_python(node, state);
+        }
         let context = Arc::new(self.context_of(node, state));
         self.render_with(&context, self.parsed(node), &described(node))
+    }
+
+    /// The code of a Python model with what its macros put below it. Ephemeral models that it reads
+    /// stand in it as queries.
+    fn render_python(&self, node: &Node, state: &RenderState) -> Result<Rendered, Diagnostics> {
+        let context = Arc::new(self.context_of(node, state));
+        let source = Source::new("<dbt>/python.sql", "{{ py_script_postfix(model) }}");
+        let host = ContextHost { context: context.clone() };
+        let options = Options::for_package(context.subject.package.clone());
+        let mut below = Template::parse(&source)
+            .and_then(|template| template.render(&host, &options))
+            .map_err(|error| errors::diagnostics(&error, &described(node)))?;
+        let record = context.take_record();
+        let direct = record.inlined.clone();
+        let mut rendered = finish(record, String::new());
+        for id in direct {
+            let name = format!("__dbt__cte__{}", self.find(&id)?.name);
+            context.record().inlined.push(id);
+            let query = self.complete(&context, format!("select * from {name}"))?;
+            let whole = Json::String(format!("(\n{}\n) as {name}", query.sql));
+            below = below.replace(&format!("\"{name}\""), &whole.to_string());
+            rendered.reads.merge(query.reads);
+            rendered.inlined.extend(query.inlined);
+        }
+        rendered.sql = format!("{}\n\n{below}", node.raw_code);
+        Ok(rendered)
     }
 
     /// The template of a node.
