@@ -10,6 +10,7 @@ use crate::executor::{Shared, in_place};
 use crate::{RenderRequest, Rendered};
 
 /// Stages the first state of a snapshot, or what a further run changes of it.
+#[expect(clippy::too_many_arguments, reason = "everything that one snapshot is made of")]
 pub(crate) async fn stage(
     shared: &Shared,
     node: &WorkNode,
