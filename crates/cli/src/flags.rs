@@ -103,7 +103,11 @@ const FLAGS: &[Flag] = &[
     accepted("hints-enabled", Kind::Switch(true)),
     accepted("log-cache-events", Kind::Switch(false)),
     accepted("macro-debugging", Kind::Switch(false)),
-    accepted("maximum-seed-size-mib", Kind::Number(1)),
+    shown(
+        "maximum-seed-size-mib",
+        Kind::Number(1),
+        "Larger seeds are compared with --state by their path; 0: none is",
+    ),
     accepted("partial-parse", Kind::Switch(true)),
     accepted("partial-parse-file-diff", Kind::Switch(true)),
     accepted("partial-parse-file-path", Kind::Text("FILE")),
@@ -112,7 +116,7 @@ const FLAGS: &[Flag] = &[
     accepted("send-anonymous-usage-stats", Kind::Switch(false)),
     accepted("show-all-deprecations", Kind::Switch(false)),
     accepted("show-resource-report", Kind::Switch(false)),
-    accepted("single-threaded", Kind::Switch(false)),
+    shown("single-threaded", Kind::Switch(false), "Work on one node at a time"),
     accepted("snowflake-projects-otel", Kind::Switch(false)),
     accepted("sqlparse", Kind::Text("YAML")),
     accepted("static-parser", Kind::Switch(true)),
@@ -150,6 +154,30 @@ impl Flags {
     /// A value that may be a mapping: `warn_error_options` of the project.
     pub(crate) fn value(&self, name: &str) -> Option<&Value> {
         self.values.get(name).filter(|value| !value.is_null())
+    }
+
+    /// The same flags, but for those that another command had otherwise. Those that say where
+    /// something is stay.
+    pub(crate) fn with_earlier(&self, earlier: &Map<String, Value>) -> Flags {
+        const STAY: [&str; 10] = [
+            "log_path",
+            "log_level",
+            "log_level_file",
+            "log_format",
+            "log_format_file",
+            "defer_state",
+            "warn_error",
+            "quiet",
+            "debug",
+            "use_colors",
+        ];
+        let mut values = self.values.clone();
+        for (name, value) in &mut values {
+            if let Some(before) = earlier.get(name).filter(|_| !STAY.contains(&name.as_str())) {
+                *value = before.clone();
+            }
+        }
+        Flags { values }
     }
 
     /// All of them.

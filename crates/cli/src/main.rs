@@ -84,7 +84,10 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
         Command::Ls(args) => return commands::ls::run(&open()?, args),
         Command::Parse => {
             let session = open()?;
-            session.write_manifest(&session.target_path(), std::collections::BTreeMap::new())?;
+            if session.global.flags.on("write_json") {
+                session
+                    .write_manifest(&session.target_path(), std::collections::BTreeMap::new())?;
+            }
             return Ok(0);
         }
         Command::Clean => return commands::clean::run(&open()?),

@@ -20,6 +20,12 @@ pub(crate) fn parse(text: &str, now: DateTime<Utc>) -> Result<SampleWindow> {
     }
 }
 
+/// A span in the form that [`parse`] reads.
+pub(crate) fn text(window: &SampleWindow) -> String {
+    let time = |time: DateTime<Utc>| time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    format!("{{start: '{}', end: '{}'}}", time(window.start), time(window.end))
+}
+
 fn back_from(text: &str, end: DateTime<Utc>) -> Option<SampleWindow> {
     let (number, unit) = text.trim().split_once(' ')?;
     let number: u32 = number.parse().ok()?;
@@ -69,6 +75,8 @@ mod tests {
         ] {
             let window = parse(text, now).unwrap();
             assert_eq!((Some(window.start), Some(window.end)), (time(start), time(end)), "{text}");
+            let again = parse(&super::text(&window), now).unwrap();
+            assert_eq!((again.start, again.end), (window.start, window.end));
         }
         for text in [
             "3",

@@ -88,7 +88,7 @@ impl Session {
             profile: global.profile.clone(),
             target: global.target.clone(),
             vars,
-            threads: global.threads,
+            threads: if global.flags.on("single_threaded") { Some(1) } else { global.threads },
             target_lake: global.target_lake.clone(),
             target_path: global.target_path.as_ref().map(|path| path.display().to_string()),
             settings_only,
@@ -243,9 +243,10 @@ impl Session {
         let mut all: serde_json::Map<String, serde_json::Value> =
             self.global.flags.all().map(|(name, value)| (name.clone(), value.clone())).collect();
         all.insert("vars".to_owned(), self.manifest().settings.cli_vars.clone().into());
-        all.insert("target".to_owned(), self.manifest().target.name.as_str().into());
+        all.insert("target".to_owned(), self.global.target.clone().into());
         all.insert("profile".to_owned(), self.global.profile.clone().into());
         all.insert("threads".to_owned(), self.global.threads.into());
+        all.insert("target_lake".to_owned(), self.global.target_lake.clone().into());
         let text: Vec<String> = std::env::args().skip(1).collect();
         all.insert("invocation_command".to_owned(), format!("tidemill {}", text.join(" ")).into());
         if let serde_json::Value::Object(own) = own {

@@ -102,7 +102,7 @@ pub fn write_manifest(
 
 /// A node as the written manifest has it.
 fn written_node(manifest: &Manifest, node: &Node, meta: &ManifestMeta, created_at: f64) -> Value {
-    let mut value = node_json(node);
+    let mut value = linked_json(manifest, node);
     complete(&mut value, manifest, node, meta, created_at);
     value
 }
@@ -219,7 +219,7 @@ pub(crate) fn graph_json(manifest: &Manifest) -> Value {
         .nodes
         .values()
         .filter(|node| node.unit_test.is_none())
-        .map(|node| (node.unique_id.to_string(), node_json(node)))
+        .map(|node| (node.unique_id.to_string(), linked_json(manifest, node)))
         .collect();
     let sources: Map<String, Value> = manifest
         .sources
@@ -246,7 +246,7 @@ pub fn resource_json(manifest: &Manifest, id: &UniqueId) -> Option<Value> {
     if let Some(node) = manifest.nodes.get(id) {
         return Some(match &node.unit_test {
             Some(spec) => unit_test_json(manifest, node, spec),
-            None => node_json(node),
+            None => linked_json(manifest, node),
         });
     }
     if let Some(source) = manifest.sources.get(id) {
@@ -256,6 +256,15 @@ pub fn resource_json(manifest: &Manifest, id: &UniqueId) -> Option<Value> {
         return Some(semantic_json(manifest, node));
     }
     manifest.exposures.get(id).map(exposure_json)
+}
+
+/// A node with what others say about it.
+fn linked_json(manifest: &Manifest, node: &Node) -> Value {
+    let mut value = node_json(node);
+    if node.resource_type == ResourceType::Model {
+        set(&mut value, "primary_key", json!(crate::primary_key::of(manifest, node)));
+    }
+    value
 }
 
 /// A node as templates (`model`, `graph.nodes`) and the manifest have it.
@@ -272,7 +281,7 @@ pub fn node_json(node: &Node) -> Value {
         "unique_id": node.unique_id,
         "fqn": node.fqn,
         "alias": node.alias,
-        "checksum": {"name": if node.checksum.is_empty() { "none" } else { "sha256" }, "checksum": node.checksum},
+        "checksum": {"name": checksum_name(&node.checksum), "checksum": node.checksum},
         "config": Value::Object(node.config.all.clone()),
         "tags": node.tags,
         "description": node.description,
@@ -284,7 +293,11 @@ pub fn node_json(node: &Node) -> Value {
         "build_path": null,
         "unrendered_config": node.unrendered_config,
         "relation_name": relation_name,
-        "raw_code": &*node.raw_code,
+        // dbt keeps what stands between the tags of a block, and files without white space around.
+        "raw_code": match node.resource_type {
+            ResourceType::Snapshot => &*node.raw_code,
+            _ => node.raw_code.trim(),
+        },
         "doc_blocks": [],
     });
     if node.resource_type == ResourceType::Seed {
@@ -330,11 +343,25 @@ pub fn node_json(node: &Node) -> Value {
             let property = |key: &str| node.properties.get(key).cloned().unwrap_or_default();
             set(&mut value, "deprecation_date", node.deprecation_date.clone().into());
             set(&mut value, "primary_key", json!([]));
-            set(&mut value, "time_spine", property("time_spine"));
+            let mut time_spine = property("time_spine");
+            if let Value::Object(spine) = &mut time_spine {
+                spine.entry("custom_granularities").or_insert_with(|| json!([]));
+            }
+            set(&mut value, "time_spine", time_spine);
         }
         None => {}
     }
     value
+}
+
+/// What a checksum is of: a large seed has its path for one.
+fn checksum_name(checksum: &str) -> &'static str {
+    let is_hex = checksum.len() == 64 && checksum.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match (checksum.is_empty(), is_hex) {
+        (true, _) => "none",
+        (false, true) => "sha256",
+        (false, false) => "path",
+    }
 }
 
 fn test_metadata(generic: &GenericTest) -> Value {
@@ -397,7 +424,7 @@ fn source_json(source: &SourceTable) -> Value {
         quoted(&source.schema),
         quoted(&source.identifier)
     );
-    let mut value = json!({
+    json!({
         "database": source.database,
         "schema": source.schema,
         "name": source.name,
@@ -423,16 +450,33 @@ fn source_json(source: &SourceTable) -> Value {
         "meta": source.meta,
         "source_meta": source.source_meta,
         "tags": source.tags,
-        "config": source.config,
+        "config": source_config(source),
         "patch_path": null,
         "unrendered_config": source.unrendered_config,
         "relation_name": name,
         "doc_blocks": [],
-    });
-    if let Some(ingest) = &source.ingest {
-        set(&mut value, "ingest", ingest_json(ingest));
+    })
+}
+
+/// The configuration of a source with everything that dbt takes for a part of it. How it is loaded is
+/// in `ingest`.
+fn source_config(source: &SourceTable) -> Value {
+    let mut config = source.config.clone();
+    let fields = [
+        ("freshness", freshness_json(source.freshness.as_ref())),
+        ("loaded_at_field", source.loaded_at_field.clone().into()),
+        ("loaded_at_query", source.loaded_at_query.clone().into()),
+        ("meta", json!(source.meta)),
+        ("tags", json!(source.tags)),
+    ];
+    config.extend(fields.map(|(key, value)| (key.to_owned(), value)));
+    for key in ["event_time", "static_analysis"] {
+        config.entry(key).or_insert(Value::Null);
     }
-    value
+    if let Some(ingest) = &source.ingest {
+        config.insert("ingest".to_owned(), ingest_json(ingest));
+    }
+    Value::Object(config)
 }
 
 /// Every field of a freshness, as dbt fills them in.
@@ -461,7 +505,7 @@ fn exposure_json(exposure: &Exposure) -> Value {
         "name": exposure.name,
         "resource_type": "exposure",
         "package_name": exposure.package_name,
-        "path": exposure.original_file_path,
+        "path": in_its_folder(&exposure.original_file_path),
         "original_file_path": exposure.original_file_path,
         "unique_id": exposure.unique_id,
         "fqn": exposure.fqn,
@@ -482,6 +526,11 @@ fn exposure_json(exposure: &Exposure) -> Value {
     })
 }
 
+/// A path from the folder (`models`) that it is in.
+fn in_its_folder(path: &str) -> &str {
+    path.split_once('/').map_or(path, |(_, rest)| rest)
+}
+
 fn columns_json<'a>(columns: impl Iterator<Item = &'a Column>) -> Value {
     let map: Map<String, Value> = columns
         .map(|column| {
@@ -497,6 +546,8 @@ fn columns_json<'a>(columns: impl Iterator<Item = &'a Column>) -> Value {
                     "config": {"meta": column.meta, "tags": column.tags},
                     "tags": column.tags,
                     "granularity": column.granularity,
+                    "dimension": column.dimension,
+                    "entity": column.entity,
                     "doc_blocks": [],
                 }),
             )
@@ -527,6 +578,7 @@ fn macros_json(manifest: &Manifest, created_at: f64) -> Value {
     let map: Map<String, Value> = manifest
         .macros
         .values()
+        .chain(crate::macros::built_in_nodes(manifest))
         .map(|node| {
             (
                 node.unique_id.clone(),
@@ -555,6 +607,15 @@ fn macros_json(manifest: &Manifest, created_at: f64) -> Value {
 }
 
 fn docs_json(manifest: &Manifest) -> Value {
+    let overview = json!({
+        "name": "__overview__",
+        "resource_type": "doc",
+        "package_name": "dbt",
+        "path": "overview.md",
+        "original_file_path": "docs/overview.md",
+        "unique_id": "doc.dbt.__overview__",
+        "block_contents": "",
+    });
     let map: Map<String, Value> = manifest
         .docs
         .values()
@@ -572,6 +633,7 @@ fn docs_json(manifest: &Manifest) -> Value {
                 }),
             )
         })
+        .chain([("doc.dbt.__overview__".to_owned(), overview)])
         .collect();
     Value::Object(map)
 }

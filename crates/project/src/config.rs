@@ -1,7 +1,7 @@
 //! The configuration of a node: merging layers as dbt does, then typing what Tidemill uses.
 
 use indexmap::IndexMap;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tidemill_core::SourcePosition;
 
 use crate::manifest::ResourceType;
@@ -298,7 +298,7 @@ fn defaults(resource: ResourceType) -> Map<String, Value> {
             r#"{"enabled":true,"alias":null,"schema":"dbt_test__audit","database":null,"tags":[],
             "meta":{},"group":null,"materialized":"test","severity":"ERROR","store_failures":null,
             "store_failures_as":null,"where":null,"limit":null,"fail_calc":"count(*)",
-            "warn_if":"!= 0","error_if":"!= 0"}"#
+            "warn_if":"!= 0","error_if":"!= 0","sql_header":null,"static_analysis":null}"#
         }
         ResourceType::Source
         | ResourceType::Exposure
@@ -314,27 +314,42 @@ fn defaults(resource: ResourceType) -> Map<String, Value> {
             "on_configuration_change":"apply","grants":{},"packages":[],
             "docs":{"show":true,"node_color":null},
             "contract":{"enforced":false,"alias_types":true},"event_time":null,
-            "concurrent_batches":null,"access":"protected","freshness":null}"#
+            "concurrent_batches":null,"static_analysis":null}"#
         }
     };
     // A constant of this file.
     let mut map: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
-    match resource {
-        ResourceType::Seed => {
-            map.insert("materialized".into(), "seed".into());
-            map.insert("delimiter".into(), ",".into());
-            map.insert("quote_columns".into(), Value::Null);
-            map.shift_remove("access");
-        }
-        ResourceType::Snapshot => {
-            map.insert("materialized".into(), "snapshot".into());
-            map.shift_remove("access");
-        }
-        ResourceType::Model => {}
-        _ => {
-            map.shift_remove("access");
-        }
-    }
+    let further: &[(&str, Value)] = match resource {
+        ResourceType::Seed => &[
+            ("materialized", "seed".into()),
+            ("delimiter", ",".into()),
+            ("quote_columns", Value::Null),
+        ],
+        ResourceType::Snapshot => &[
+            ("materialized", "snapshot".into()),
+            ("strategy", Value::Null),
+            ("target_schema", Value::Null),
+            ("target_database", Value::Null),
+            ("updated_at", Value::Null),
+            ("check_cols", Value::Null),
+            ("dbt_valid_to_current", Value::Null),
+            (
+                "snapshot_meta_column_names",
+                json!({
+                    "dbt_valid_to": null, "dbt_valid_from": null, "dbt_scd_id": null,
+                    "dbt_updated_at": null, "dbt_is_deleted": null,
+                }),
+            ),
+        ],
+        ResourceType::Model => &[
+            ("access", "protected".into()),
+            ("freshness", Value::Null),
+            ("on_error", Value::Null),
+            ("latest_version_pointer", json!({"enabled": null, "alias": null})),
+        ],
+        _ => &[],
+    };
+    map.extend(further.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
     map
 }
 

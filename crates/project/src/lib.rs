@@ -41,6 +41,7 @@ mod naming;
 mod normalize;
 mod operation;
 mod parallel;
+mod primary_key;
 mod project;
 mod read;
 mod render;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tidemill_core::{RelationName, Severity, SourcePosition, UniqueId};
+use tidemill_jinja::Definition;
 
 use crate::config::NodeConfig;
 use crate::contract::ContractSpec;
@@ -110,6 +111,10 @@ pub struct Column {
     pub constraints: Vec<Value>,
     /// The granularity of a time column.
     pub granularity: Option<String>,
+    /// What it is as a dimension of the semantic layer, as written.
+    pub dimension: Option<Value>,
+    /// What it is as an entity of the semantic layer, as written.
+    pub entity: Option<Value>,
 }
 
 /// A call of `ref()` that the parse pass found.
@@ -446,12 +451,32 @@ pub struct MacroNode {
     pub depends_on: Vec<String>,
     /// What it does, from property YAML.
     pub description: String,
-    /// Its described arguments, as written.
+    /// Its arguments: as described, else as its tag names them.
     pub arguments: Vec<Value>,
     /// Free data about it.
     pub meta: Map<String, Value>,
     /// The YAML file that describes it.
     pub patch_path: Option<String>,
+}
+
+impl MacroNode {
+    /// A macro as its file defines it. What it calls is found later.
+    pub(crate) fn of(definition: &Definition, package: &str, file: &str) -> Self {
+        let argument = |name: &str| json!({"name": name, "type": null, "description": ""});
+        let parameters = definition.parameters.iter();
+        MacroNode {
+            unique_id: format!("macro.{package}.{}", definition.full_name),
+            name: definition.full_name.to_string(),
+            package_name: package.to_owned(),
+            original_file_path: file.to_owned(),
+            macro_sql: definition.text().to_owned(),
+            depends_on: Vec::new(),
+            description: String::new(),
+            arguments: parameters.map(|parameter| argument(&parameter.name)).collect(),
+            meta: Map::default(),
+            patch_path: None,
+        }
+    }
 }
 
 /// A `{% docs %}` block.

@@ -224,7 +224,11 @@ pub(crate) async fn run_work(
     }
     progress.finish(summary.elapsed, summary.cancelled);
 
-    let arguments = session.arguments(&invocation.to_json());
+    let mut arguments = session.arguments(&invocation.to_json());
+    if let Some(window) = sample(session, invocation)? {
+        // What it was, not what it would be in a later command.
+        arguments["sample"] = crate::sample::text(&window).into();
+    }
     let invocation_id = session.run.to_string();
     let started = artifacts::timestamp(session.started);
     let results = |summary: &RunSummary| {

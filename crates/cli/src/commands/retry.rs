@@ -7,10 +7,10 @@ use serde_json::Value;
 use tidemill_core::UniqueId;
 use tidemill_plan::Scope;
 
-use crate::args::{CloneArgs, Compile, Publish, Retry, SelectionArgs};
+use crate::args::{CloneArgs, Compile, Publish, Retry, RunOperation, SelectionArgs};
 use crate::artifacts::LastRun;
 use crate::commands::build::{self, Invocation};
-use crate::commands::{clone, compile};
+use crate::commands::{clone, compile, run_operation};
 use crate::session::Session;
 
 pub(crate) async fn run(session: &Session, args: &Retry) -> Result<i32> {
@@ -24,6 +24,42 @@ pub(crate) async fn run(session: &Session, args: &Retry) -> Result<i32> {
             folder.join("run_results.json").display()
         );
     };
+    let Some(again) = as_before(session, &last)? else {
+        return repeat(session, args, &last).await;
+    };
+    let code = repeat(&again, args, &last).await;
+    // The process ends: to give the parts of a large project back one by one is lost time.
+    std::mem::forget(again);
+    code
+}
+
+/// The project as the last command saw it, with its vars, target and flags; none when this command
+/// sees it so, too. What is said here about vars, target and threads counts.
+fn as_before(session: &Session, last: &LastRun) -> Result<Option<Session>> {
+    let Value::Object(earlier) = &last.arguments else { return Ok(None) };
+    let text = |key: &str| earlier.get(key).and_then(Value::as_str).map(str::to_owned);
+    let mut global = session.global.clone();
+    global.flags = std::sync::Arc::new(session.global.flags.with_earlier(earlier));
+    if global.vars.is_none() {
+        global.vars = match earlier.get("vars") {
+            Some(Value::Object(vars)) if !vars.is_empty() => {
+                Some(Value::Object(vars.clone()).to_string())
+            }
+            _ => None,
+        };
+    }
+    global.target = global.target.or_else(|| text("target"));
+    global.profile = global.profile.or_else(|| text("profile"));
+    global.target_lake = global.target_lake.or_else(|| text("target_lake"));
+    if global.threads.is_none() {
+        let threads = earlier.get("threads").and_then(Value::as_u64);
+        global.threads = threads.and_then(|threads| usize::try_from(threads).ok());
+    }
+    let which = text("which").unwrap_or_else(|| "build".to_owned());
+    Session::open(&global, &which, session.output, session.cancel.clone()).map(Some)
+}
+
+async fn repeat(session: &Session, args: &Retry, last: &LastRun) -> Result<i32> {
     let warnings = session.global.flags.on("warn_error");
     let mut only: BTreeSet<UniqueId> = last.unfinished(warnings).cloned().collect();
     if only.is_empty() {
@@ -44,6 +80,13 @@ pub(crate) async fn run(session: &Session, args: &Retry) -> Result<i32> {
         only.extend(manifest.tests_of(&id).map(|test| test.unique_id.clone()));
     }
     let earlier = Earlier(&last.arguments);
+    if earlier.text("which") == Some("run-operation") {
+        let again = RunOperation {
+            macro_name: earlier.text("macro").unwrap_or_default().to_owned(),
+            args: last.arguments.get("args").map(Value::to_string),
+        };
+        return run_operation::run(session, &again).await;
+    }
     let which = earlier.text("which").unwrap_or("build");
     // What to do is known by name: selections are not asked again, as other states may be gone.
     let everything = SelectionArgs {
@@ -79,6 +122,8 @@ pub(crate) async fn run(session: &Session, args: &Retry) -> Result<i32> {
         event_times: ["event_time_start", "event_time_end"]
             .map(|key| last.arguments.get(key).and_then(Value::as_i64)),
         batches: last.failed_batches.clone(),
+        empty: earlier.flag("empty"),
+        sample: earlier.text("sample"),
         ..Invocation::plain(which, scope, &everything)
     };
     build::run(session, &invocation).await

@@ -48,17 +48,20 @@ pub(crate) async fn run(session: &Session, args: &RunOperation) -> Result<i32> {
         elapsed: began.elapsed(),
         ..RunSummary::default()
     };
-    let results = artifacts::run_results(
-        session.manifest(),
-        &summary,
-        &[],
-        &Default::default(),
-        &json!({"which": "run-operation", "macro": args.macro_name, "args": arguments}),
-        &session.run.to_string(),
-        &artifacts::timestamp(session.started),
-    );
-    artifacts::write(&folder, "run_results.json", &results)?;
-    session.write_manifest(&folder, Default::default())?;
+    if session.global.flags.on("write_json") {
+        let own = json!({"which": "run-operation", "macro": args.macro_name, "args": arguments});
+        let results = artifacts::run_results(
+            session.manifest(),
+            &summary,
+            &[],
+            &Default::default(),
+            &session.arguments(&own),
+            &session.run.to_string(),
+            &artifacts::timestamp(session.started),
+        );
+        artifacts::write(&folder, "run_results.json", &results)?;
+        session.write_manifest(&folder, Default::default())?;
+    }
     // As in dbt, an operation that fails is a failure, whatever the reason.
     match outcome {
         Ok(_) => Ok(0),

@@ -206,3 +206,109 @@ fn compile_and_clone_are_retried_too() {
     shop.run(&["retry"]).ok().says("compiled");
     shop.run(&["retry"]).ok().says("nothing failed");
 }
+
+#[test]
+fn retry_repeats_the_command_as_it_was() {
+    let sandbox = Sandbox::new(&[
+        ("models/a.sql", "{{ config(materialized='table') }} select {{ var('n') }} as n"),
+        (
+            "models/b.sql",
+            "{{ config(materialized='table') }} select cast('x' as int) as n from {{ ref('a') }}",
+        ),
+        (
+            "macros/op.sql",
+            "{% macro count_rows(name) %}{{ print('rows: ' ~ run_query('select count(*) from ' ~ name).columns[0].values()[0]) }}{% endmacro %}",
+        ),
+    ]);
+    sandbox.run(&["build", "--vars", "n: 7", "--empty"]).fails_with(1);
+    sandbox.write(
+        "models/b.sql",
+        "{{ config(materialized='table') }} select {{ var('n') }} as n, count(*) as rows from {{ ref('a') }}",
+    );
+    sandbox.run(&["retry"]).ok().says("1 built");
+    assert_eq!(sandbox.rows("select * from b"), ["7,0"]);
+    sandbox.run(&["retry"]).ok().says("nothing failed");
+    // What is said now about vars counts.
+    sandbox
+        .write("models/b.sql", "{{ config(materialized='table') }} select cast('x' as int) as n");
+    sandbox.run(&["run", "--select", "b", "--vars", "n: 8"]).fails_with(1);
+    sandbox.write("models/b.sql", "{{ config(materialized='table') }} select {{ var('n') }} as n");
+    sandbox.run(&["retry", "--vars", "n: 9"]).ok();
+    assert_eq!(sandbox.value("select n from b"), "9");
+    // An operation is called again with its arguments.
+    sandbox.run(&["run-operation", "count_rows", "--args", "{name: later}"]).fails_with(1);
+    sandbox.run(&["sql", "create table later as select 1 as x union all select 2"]).ok();
+    sandbox.run(&["retry"]).ok().says("rows: 2");
+}
+
+#[test]
+fn no_write_json_writes_no_artifact() {
+    let sandbox = Sandbox::new(&[
+        ("models/a.sql", "select 1 as n"),
+        ("macros/op.sql", "{% macro op() %}{% endmacro %}"),
+    ]);
+    for command in [&["parse"][..], &["build"], &["compile"], &["run-operation", "op"]] {
+        let arguments: Vec<&str> = command.iter().copied().chain(["--no-write-json"]).collect();
+        sandbox.run(&arguments).ok();
+        for name in ["manifest.json", "run_results.json"] {
+            assert!(!sandbox.path("target").join(name).exists(), "{command:?} wrote {name}");
+        }
+    }
+}
+
+/// What dbt-core 1.12 writes into the manifest of the same project.
+#[test]
+fn the_manifest_has_what_dbt_infers() {
+    let sandbox = Sandbox::new(&[
+        ("models/by_tests.sql", "select 1 as id, 2 as other"),
+        ("models/by_constraint.sql", "{{ config(materialized='table') }} select 1::bigint as id"),
+        ("models/by_combination.sql", "select 1 as a, 2 as b"),
+        (
+            "macros/own.sql",
+            "{% macro own(x, y=1) %}{{ dbt.type_string() }}{{ run_query('select 1') }}{% endmacro %}",
+        ),
+        (
+            "models/m.yml",
+            "models:\n\
+             \x20 - name: by_tests\n\
+             \x20   columns:\n\
+             \x20     - {name: id, tests: [unique, not_null]}\n\
+             \x20     - {name: other, tests: [unique]}\n\
+             \x20 - name: by_constraint\n\
+             \x20   config: {contract: {enforced: true}}\n\
+             \x20   columns: [{name: id, data_type: bigint, constraints: [{type: primary_key}]}]\n\
+             \x20 - name: by_combination\n\
+             \x20   tests: [{dbt_utils.unique_combination_of_columns: {combination_of_columns: [b, a]}}]\n\
+             sources: [{name: s, meta: {a: 1}, tags: [x], tables: [{name: t, tags: [z]}]}]\n",
+        ),
+    ]);
+    sandbox.run(&["parse"]).ok();
+    let text = std::fs::read(sandbox.path("target/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let model = |name: &str| &manifest["nodes"][format!("model.shop.{name}")];
+    assert_eq!(model("by_tests")["primary_key"], serde_json::json!(["id"]));
+    assert_eq!(model("by_constraint")["primary_key"], serde_json::json!(["id"]));
+    assert_eq!(model("by_combination")["primary_key"], serde_json::json!(["a", "b"]));
+    let pointer = serde_json::json!({"enabled": null, "alias": null});
+    assert_eq!(model("by_tests")["config"]["latest_version_pointer"], pointer);
+    let macros = &manifest["macros"];
+    assert_eq!(macros["macro.shop.own"]["arguments"][1]["name"], "y");
+    let called = macros["macro.shop.own"]["depends_on"]["macros"].as_array().unwrap();
+    assert_eq!(called, &["macro.dbt.run_query", "macro.dbt.type_string"]);
+    // Every macro that something depends on is there.
+    for part in ["nodes", "macros"] {
+        for (id, node) in manifest[part].as_object().unwrap() {
+            for called in node["depends_on"]["macros"].as_array().into_iter().flatten() {
+                let called = called.as_str().unwrap();
+                assert!(macros.get(called).is_some(), "{id} depends on {called}");
+            }
+        }
+    }
+    let test = manifest["nodes"].as_object().unwrap().iter();
+    let (_, test) = test.into_iter().find(|(id, _)| id.contains("unique_by_tests_id")).unwrap();
+    assert_eq!(test["depends_on"]["macros"], serde_json::json!(["macro.dbt.test_unique"]));
+    let source = &manifest["sources"]["source.shop.s.t"];
+    assert_eq!(source["config"]["tags"], serde_json::json!(["x", "z"]));
+    assert_eq!(source["config"]["freshness"]["warn_after"]["count"], serde_json::Value::Null);
+    assert_eq!(source["source_meta"], serde_json::json!({"a": 1}));
+}

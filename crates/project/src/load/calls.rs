@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 
+use crate::macros::INTERNAL;
 use crate::manifest::MacroNode;
 
 /// Fills in the macros that each macro names, as far as their text tells: calls by name, calls with
 /// a package, and what `adapter.dispatch('name')` may lead to.
-pub(super) fn note(nodes: &mut IndexMap<String, MacroNode>, root: &str) {
+pub(crate) fn note(nodes: &mut IndexMap<String, MacroNode>, built_in: &[MacroNode], root: &str) {
     let mut by_name: HashMap<String, Vec<(String, String)>> = HashMap::new();
-    for node in nodes.values() {
+    for node in nodes.values().chain(built_in) {
         let place = (node.package_name.clone(), node.unique_id.clone());
         by_name.entry(node.name.clone()).or_default().push(place.clone());
         // `default__name` and `postgres__name` are what a dispatch of `name` leads to.
@@ -32,6 +33,7 @@ pub(super) fn note(nodes: &mut IndexMap<String, MacroNode>, root: &str) {
                 None => {
                     let of = |package: &str| places.iter().find(|(owner, _)| owner == package);
                     let place = of(&node.package_name).or_else(|| of(root));
+                    let place = place.or_else(|| of(INTERNAL));
                     found.extend(place.map(|(_, id)| id.clone()));
                 }
             }

@@ -44,7 +44,13 @@ impl Draft {
     /// What its `config()` calls say, with the text of expressions instead of their values: what
     /// another environment or another var changes is no change of the node.
     pub(super) fn written_config(&self) -> Map<String, Json> {
-        let mut all = self.config.values.clone();
+        // What is no text is written as Python writes it.
+        let text = |value: &Json| match value {
+            Json::String(_) => value.clone(),
+            other => tidemill_jinja::Value::from(other).to_string().into(),
+        };
+        let mut all: Map<String, Json> =
+            self.config.values.iter().map(|(key, value)| (key.clone(), text(value))).collect();
         let template = self.template.as_ref();
         let Some(template) =
             template.filter(|_| !self.simple && self.kind != ResourceType::Snapshot)

@@ -41,7 +41,9 @@ impl Builder<'_> {
                 match found {
                     Some(node) => {
                         node.description = patch.description.clone();
-                        node.arguments = patch.arguments.clone();
+                        if !patch.arguments.is_empty() {
+                            node.arguments = patch.arguments.clone();
+                        }
                         node.meta = patch.meta.clone();
                         node.patch_path = Some(said.patch_path());
                     }

@@ -100,8 +100,9 @@ fn dedup(found: &mut Vec<Found>) {
     found.retain(|found| seen.insert(found.path.clone()));
 }
 
-/// Reads a file and parses it, as far as that needs no other file.
-pub(crate) fn parse(job: &Job) -> ParsedFile {
+/// Reads a file and parses it, as far as that needs no other file. Seeds above so many bytes are known
+/// by their path.
+pub(crate) fn parse(job: &Job, largest_seed: u64) -> ParsedFile {
     let shown = job.package.shown_path(&job.found.original);
     let mut diagnostics = Diagnostics::new();
     let mut parsed = ParsedFile {
@@ -114,7 +115,7 @@ pub(crate) fn parse(job: &Job) -> ParsedFile {
         diagnostics: Diagnostics::new(),
     };
     if job.kind == FileKind::Seed {
-        match seed_checksum(job) {
+        match seed_checksum(job, largest_seed) {
             Ok(checksum) => parsed.checksum = checksum,
             Err(error) => diagnostics.push(
                 Diagnostic::error(
@@ -135,8 +136,7 @@ pub(crate) fn parse(job: &Job) -> ParsedFile {
             return parsed;
         }
     };
-    // dbt leaves white space at both ends out of its checksums.
-    parsed.checksum = sha256(file.text.trim().as_bytes());
+    parsed.checksum = text_checksum(&file.text);
     let source = || Source::new(crate::file::shown(&file.path), file.text.clone());
     let what = format!("`{}`", file.shown());
     match job.kind {
@@ -164,12 +164,24 @@ pub(crate) fn parse(job: &Job) -> ParsedFile {
     parsed
 }
 
-/// The checksum of a seed: of its content, or of its path when it is larger than 1 MiB (the
-/// content counts when it is loaded).
-fn seed_checksum(job: &Job) -> std::io::Result<String> {
+/// The checksum of a file of text: as in dbt, any white space is one blank and that at both ends is none.
+fn text_checksum(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        if !plain.is_empty() {
+            plain.push(' ');
+        }
+        plain.push_str(word);
+    }
+    sha256(plain.as_bytes())
+}
+
+/// The checksum of a seed: of its content, or, as in dbt, its path alone when it is larger (the
+/// content is then compared by what was loaded).
+fn seed_checksum(job: &Job, largest: u64) -> std::io::Result<String> {
     let size = std::fs::metadata(&job.found.path)?.len();
-    if size > 1 << 20 {
-        return Ok(sha256(job.found.original.as_bytes()));
+    if size > largest {
+        return Ok(job.found.original.clone());
     }
     let bytes = std::fs::read(&job.found.path)?;
     Ok(match std::str::from_utf8(&bytes) {

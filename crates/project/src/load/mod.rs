@@ -2,7 +2,7 @@
 //! together.
 
 mod access;
-mod calls;
+pub(crate) mod calls;
 mod contracts;
 pub(crate) mod describe;
 mod draft;
@@ -74,7 +74,14 @@ fn assemble(
     } else {
         setting.packages.iter().flat_map(files::jobs).collect()
     };
-    let mut parsed = parallel::map(&jobs, setting.threads, files::parse);
+    let largest_seed = match options.flags.get("maximum_seed_size_mib").and_then(|mib| mib.as_u64())
+    {
+        Some(0) => u64::MAX,
+        Some(mib) => mib << 20,
+        None => 1 << 20,
+    };
+    let parse = |job: &files::Job| files::parse(job, largest_seed);
+    let mut parsed = parallel::map(&jobs, setting.threads, parse);
     for file in &mut parsed {
         diagnostics.append(std::mem::take(&mut file.diagnostics));
     }
@@ -258,25 +265,11 @@ fn macros(
             if matches!(definition.kind, DefinitionKind::Snapshot | DefinitionKind::Docs) {
                 continue;
             }
-            let unique_id = format!("macro.{package}.{}", definition.full_name);
-            nodes.insert(
-                unique_id.clone(),
-                MacroNode {
-                    unique_id,
-                    name: definition.full_name.to_string(),
-                    package_name: package.clone(),
-                    original_file_path: file.job.found.original.clone(),
-                    macro_sql: definition.text().to_owned(),
-                    depends_on: Vec::new(),
-                    description: String::new(),
-                    arguments: Vec::new(),
-                    meta: Default::default(),
-                    patch_path: None,
-                },
-            );
+            let node = MacroNode::of(definition, package, &file.job.found.original);
+            nodes.insert(node.unique_id.clone(), node);
         }
     }
-    calls::note(&mut nodes, &root.name);
+    calls::note(&mut nodes, crate::macros::built_in(), &root.name);
     (macros, nodes)
 }
 

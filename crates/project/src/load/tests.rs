@@ -8,6 +8,7 @@ use tidemill_core::{Diagnostic, UniqueId};
 use super::nodes::{Builder, Places, Said};
 use crate::config;
 use crate::data_test::{self, Declared, Place, looks_like_call};
+use crate::macros::INTERNAL;
 use crate::manifest::{GenericTest, Node, RefCall, ResourceType, SourceCall, TestKind, TestTarget};
 use crate::read::properties::{ColumnDef, Patch, TestDef};
 use crate::read::walk::folders;
@@ -224,6 +225,13 @@ impl Builder<'_> {
                 .map(|owner| format!("macro.{owner}.test_{}", declared.name))
                 .find(|id| self.manifest.macros.contains_key(id));
             node.macros.extend(test.filter(|id| !node.macros.contains(id)));
+        } else {
+            let owner = declared.namespace.as_deref().unwrap_or(INTERNAL);
+            node.macros.push(format!("macro.{owner}.test_{}", declared.name));
+            // As in dbt, which does not render the two that need nothing.
+            if !matches!(declared.name.as_str(), "unique" | "not_null") {
+                node.macros.push(format!("macro.{INTERNAL}.get_where_subquery"));
+            }
         }
         let mut merged = self.tree_layer("data_tests", package, &node.fqn);
         let mut written = said_by_macro;
@@ -315,19 +323,6 @@ impl Builder<'_> {
         defined_by_project: bool,
     ) -> Option<config::Layer> {
         let mut places = Places::default();
-        match &generic.target {
-            TestTarget::Ref { name, version } => node.refs.push(RefCall {
-                package: None,
-                name: name.clone(),
-                version: version.clone(),
-                span: None,
-            }),
-            TestTarget::Source { source, table } => node.sources.push(SourceCall {
-                source: source.clone(),
-                table: table.clone(),
-                span: None,
-            }),
-        }
         let mut layer = config::Layer::default();
         let asks = generic.arguments.values().any(asks_something);
         if asks || defined_by_project {
@@ -383,6 +378,26 @@ impl Builder<'_> {
                 layer.apply(&said);
             }
             node.macros = record.macros.into_iter().collect();
+        }
+        // dbt renders the arguments in their order, and the model is the last of them.
+        match &generic.target {
+            TestTarget::Ref { name, version } => {
+                node.refs.retain(|call| call.package.is_some() || call.name != *name);
+                node.refs.push(RefCall {
+                    package: None,
+                    name: name.clone(),
+                    version: version.clone(),
+                    span: None,
+                });
+            }
+            TestTarget::Source { source, table } => {
+                node.sources.retain(|call| call.source != *source || call.table != *table);
+                node.sources.push(SourceCall {
+                    source: source.clone(),
+                    table: table.clone(),
+                    span: None,
+                });
+            }
         }
         places.refs = node.refs.iter().map(|_| Some(node.position.clone())).collect();
         places.sources = node.sources.iter().map(|_| Some(node.position.clone())).collect();

@@ -4,9 +4,11 @@
 
 use std::sync::OnceLock;
 
+use indexmap::IndexMap;
 use tidemill_jinja::{Source, Template};
 
 use super::{INTERNAL, PackageMacros};
+use crate::manifest::MacroNode;
 
 /// Packages with built-in macros.
 pub(super) const PACKAGES: &[&str] = &[INTERNAL, "dbt_utils", "dbt_expectations"];
@@ -36,34 +38,60 @@ pub(crate) fn is_builtin_file(name: &str) -> bool {
 
 /// The macros of dbt itself.
 pub(super) fn dbt() -> &'static PackageMacros {
-    static MACROS: OnceLock<PackageMacros> = OnceLock::new();
-    MACROS.get_or_init(|| parse(INTERNAL))
+    &brought(&DBT, INTERNAL).macros
 }
 
 /// The built-in macros of a package.
 pub(super) fn package(name: &str) -> Option<&'static PackageMacros> {
-    static UTILS: OnceLock<PackageMacros> = OnceLock::new();
-    static EXPECTATIONS: OnceLock<PackageMacros> = OnceLock::new();
+    found(name).map(|package| &package.macros)
+}
+
+/// The same, as the manifest has them.
+pub(super) fn nodes(name: &str) -> &'static [MacroNode] {
+    found(name).map_or(&[], |package| &package.nodes)
+}
+
+/// A package that comes with Tidemill.
+struct Brought {
+    macros: PackageMacros,
+    nodes: Vec<MacroNode>,
+}
+
+static DBT: OnceLock<Brought> = OnceLock::new();
+
+fn found(name: &str) -> Option<&'static Brought> {
+    static UTILS: OnceLock<Brought> = OnceLock::new();
+    static EXPECTATIONS: OnceLock<Brought> = OnceLock::new();
     match name {
-        INTERNAL => Some(dbt()),
-        "dbt_utils" => Some(UTILS.get_or_init(|| parse("dbt_utils"))),
-        "dbt_expectations" => Some(EXPECTATIONS.get_or_init(|| parse("dbt_expectations"))),
+        INTERNAL => Some(brought(&DBT, INTERNAL)),
+        "dbt_utils" => Some(brought(&UTILS, "dbt_utils")),
+        "dbt_expectations" => Some(brought(&EXPECTATIONS, "dbt_expectations")),
         _ => None,
     }
 }
 
-fn parse(package: &str) -> PackageMacros {
+fn brought(place: &'static OnceLock<Brought>, package: &str) -> &'static Brought {
+    place.get_or_init(|| parse(package))
+}
+
+fn parse(package: &str) -> Brought {
     let mut macros = PackageMacros::new();
+    let mut nodes = IndexMap::new();
     for (_, name, text) in FILES.iter().filter(|(owner, _, _)| *owner == package) {
         // A test parses them all: a mistake in one cannot be shipped.
         let Ok(template) = Template::parse(&Source::new(*name, *text)) else { continue };
+        let file = name.rsplit('/').next().unwrap_or(name);
         for definition in template.definitions() {
             if let Some(found) = definition.to_macro(package) {
                 macros.insert(definition.full_name.clone(), found);
             }
+            let node = MacroNode::of(&definition, package, &format!("macros/{file}"));
+            nodes.insert(node.unique_id.clone(), node);
         }
     }
-    macros
+    let dbt: &[MacroNode] = if package == INTERNAL { &[] } else { &brought(&DBT, INTERNAL).nodes };
+    crate::load::calls::note(&mut nodes, dbt, package);
+    Brought { macros, nodes: nodes.into_values().collect() }
 }
 
 #[cfg(test)]

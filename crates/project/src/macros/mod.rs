@@ -10,8 +10,32 @@ use tidemill_jinja::{Definition, DefinitionKind, Macro, Value};
 
 pub(crate) use builtin::is_builtin_file;
 
+use crate::manifest::{MacroNode, Manifest};
+
 /// The package of the macros that dbt itself brings.
 pub(crate) const INTERNAL: &str = "dbt";
+
+/// dbt's own macros as the manifest has them.
+pub(crate) fn built_in() -> &'static [MacroNode] {
+    builtin::nodes(INTERNAL)
+}
+
+/// The built-in macros that belong into the manifest of a project: dbt's own, and those of packages
+/// that it uses without having them.
+pub(crate) fn built_in_nodes(manifest: &Manifest) -> Vec<&'static MacroNode> {
+    let has = |package: &str| manifest.macros.values().any(|node| node.package_name == package);
+    let mut found: Vec<&MacroNode> = built_in().iter().collect();
+    for package in builtin::PACKAGES.iter().filter(|package| **package != INTERNAL) {
+        let start = format!("macro.{package}.");
+        let of = |ids: &[String]| ids.iter().any(|id| id.starts_with(&start));
+        let used = manifest.nodes.values().any(|node| of(&node.macros))
+            || manifest.macros.values().any(|node| of(&node.depends_on));
+        if used && !has(package) {
+            found.extend(builtin::nodes(package));
+        }
+    }
+    found
+}
 
 /// Adapter prefixes that `adapter.dispatch` tries, in order; where a lake stands in for another
 /// system, that system's comes last.

@@ -580,6 +580,8 @@ impl Reader<'_> {
                     quote,
                     granularity: text_of(item, "granularity", &of, self.file, self.diagnostics),
                     constraints: listed(item, "constraints"),
+                    dimension: item.get("dimension").map(Yaml::to_json),
+                    entity: item.get("entity").map(Yaml::to_json),
                 },
                 tests,
             });
@@ -600,7 +602,9 @@ impl Reader<'_> {
         let loader = text_of(&item, "loader", &what, self.file, self.diagnostics);
         let source_tags =
             texts_of(&item, "tags", &what, self.file, self.diagnostics).unwrap_or_default();
-        let source_meta = item.get("meta").map(Yaml::to_map).unwrap_or_default();
+        let mut source_meta = item.get("meta").map(Yaml::to_map).unwrap_or_default();
+        let configured = item.get("config").and_then(|config| config.get("meta"));
+        source_meta.extend(configured.map(Yaml::to_map).unwrap_or_default());
         let source_description = self.description(&item, &what);
         let mut source_config = Layer::default();
         self.config(&item, &mut source_config, &what);
