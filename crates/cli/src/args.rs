@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::connection::{ConnectionArgs, ConnectionCommand};
+use crate::commands::ingest_init::Ingest;
+
 /// The data engineer's whole job in one binary: load, model, check and publish, on an open lakehouse.
 #[derive(Debug, Parser)]
 #[command(name = "tidemill", version, propagate_version = true, max_term_width = 100)]
@@ -83,8 +86,10 @@ pub(crate) enum Command {
     Seed(Build),
     /// Keep the history of tables: what has changed in the source ends or begins
     Snapshot(Build),
-    /// Load sources
-    Ingest(Build),
+    /// Load sources, or write the YAML of one (init)
+    Ingest(Ingest),
+    /// The external systems of the project: list, test, add, discover, preview
+    Connection(ConnectionArgs),
     /// Read the project and write its manifest
     Parse,
     /// Write the SQL of models to the target folder without running it
@@ -130,6 +135,12 @@ impl Command {
                 | Command::Lake(_)
                 | Command::Clean
                 | Command::Deps(_)
+                | Command::Connection(ConnectionArgs {
+                    command: ConnectionCommand::Test { .. }
+                        | ConnectionCommand::Add { .. }
+                        | ConnectionCommand::Discover { .. }
+                        | ConnectionCommand::Preview { .. },
+                })
                 | Command::Docs(Docs { command: DocsCommand::Serve(_) })
         )
     }
@@ -143,6 +154,7 @@ impl Command {
                 | Command::Lake(_)
                 | Command::Clean
                 | Command::Debug
+                | Command::Connection(_)
                 | Command::Docs(Docs { command: DocsCommand::Serve(_) })
         )
     }
@@ -157,6 +169,7 @@ impl Command {
             Command::Seed(_) => "seed",
             Command::Snapshot(_) => "snapshot",
             Command::Ingest(_) => "ingest",
+            Command::Connection(_) => "connection",
             Command::Parse => "parse",
             Command::Compile(_) => "compile",
             Command::Ls(_) => "list",

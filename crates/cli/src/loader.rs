@@ -1,7 +1,7 @@
 //! The executor's loader: sources and seeds through the connectors and the ingest loop.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
-use tidemill_connect::files::{FilesConfig, FilesConnector, TableSettings};
+use tidemill_connect::Kind;
 use tidemill_core::{
-    Change, Connector, Diagnostic, Diagnostics, Error, ErrorKind, Event, Position, ReadRequest,
-    ReadScope, Result, Source, TableStore, UniqueId, Until,
+    Change, ConnectContext, Diagnostic, Diagnostics, Error, ErrorKind, Event, Position,
+    ReadRequest, ReadScope, Result, Source, TableStore, UniqueId, Until,
 };
 use tidemill_ingest::{LoadMode, LoadSettings, LoadSpec};
 use tidemill_plan::Fingerprint;
-use tidemill_project::{Manifest, Node, Project};
+use tidemill_project::{Connection, Ingest, Manifest, Node, Project};
 use tidemill_run::{LoadRequest, Loaded, Loader};
 
 use crate::session::Session;
@@ -32,6 +32,8 @@ pub(crate) struct ProjectLoader {
 /// One table to load, resolved.
 struct Target {
     relation: tidemill_core::RelationName,
+    /// What the source calls it.
+    name: String,
     settings: LoadSettings,
     source_settings: Value,
     declared: Vec<Field>,
@@ -50,34 +52,8 @@ impl ProjectLoader {
             .source(id)
             .and_then(|source| source.ingest.as_ref())
             .and_then(|ingest| ingest.connection.as_ref());
-        let Some(name) = connection else {
-            return FilesConnector::connect(FilesConfig::default(), self.root.clone());
-        };
-        let Some(connection) = manifest.connections.get(name) else {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("there is no connection `{name}` in connections.yml"),
-            )
-            .with("source", id));
-        };
-        match connection.kind.as_str() {
-            FilesConnector::KIND => {
-                let config: FilesConfig = serde_json::from_value(Value::Object(
-                    connection.settings.clone(),
-                ))
-                .map_err(|error| {
-                    Error::new(ErrorKind::Config, "the connection's settings are wrong")
-                        .with("connection", name)
-                        .because(error)
-                })?;
-                FilesConnector::connect(config, self.root.clone())
-            }
-            other => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("connections of type `{other}` cannot be read yet; known: files"),
-            )
-            .with("connection", name)),
-        }
+        open(manifest, connection.map(String::as_str), &self.root)
+            .map_err(|error| error.with("source", id))
     }
 
     fn target(&self, id: &UniqueId) -> Result<Target> {
@@ -95,11 +71,11 @@ impl ProjectLoader {
                 Error::new(ErrorKind::Internal, "the source is not loaded by us").with("node", id)
             );
         };
-        let (settings, source_settings) =
-            LoadSettings::parse(&Value::Object(ingest.settings.clone()))
-                .map_err(|error| error.with("file", &source.original_file_path))?;
+        let (settings, source_settings) = parse(manifest, ingest)
+            .map_err(|error| error.with("file", &source.original_file_path))?;
         Ok(Target {
             relation: source.relation(),
+            name: source.identifier.clone(),
             settings,
             source_settings,
             declared: declared(&source.declared_types(), id)?,
@@ -124,12 +100,19 @@ impl ProjectLoader {
         let whole = target.settings.mode == LoadMode::Full;
         let read = ReadRequest {
             settings: target.source_settings,
+            name: target.name,
+            cursor: target.settings.cursor.clone(),
+            primary_key: target.settings.primary_key.clone(),
             declared: target.declared,
             known: published.filter(|_| !whole).map(|published| published.schema.clone()),
             position: published
                 .filter(|_| !request.full)
                 .and_then(|published| published.position.clone()),
-            scope: if whole { ReadScope::Whole } else { ReadScope::New },
+            scope: match target.settings.mode {
+                LoadMode::Full => ReadScope::Whole,
+                LoadMode::Merge => ReadScope::Changed,
+                LoadMode::Append => ReadScope::New,
+            },
             until: Until::CaughtUp,
             parallelism: 1,
             cancel: request.context.cancel.child(),
@@ -160,13 +143,7 @@ pub(crate) fn validate(
     let mut diagnostics = Diagnostics::new();
     for source in selected.iter().filter_map(|id| manifest.source(id)) {
         let Some(ingest) = &source.ingest else { continue };
-        let parsed = LoadSettings::parse(&Value::Object(ingest.settings.clone())).and_then(
-            |(_, settings)| match &ingest.connection {
-                None => TableSettings::parse(&settings).map(drop),
-                Some(_) => Ok(()),
-            },
-        );
-        let Err(error) = parsed else { continue };
+        let Err(error) = check(manifest, ingest) else { continue };
         let text = error.report();
         // The message names the key in backticks.
         let key = ingest.positions.iter().find(|(key, _)| text.contains(&format!("`{key}`")));
@@ -181,6 +158,53 @@ pub(crate) fn validate(
         );
     }
     if diagnostics.has_errors() { Err(diagnostics) } else { Ok(()) }
+}
+
+/// The kind of a connection, and its settings; files of the project where none is named.
+fn connection<'a>(
+    manifest: &'a Manifest,
+    name: Option<&str>,
+) -> Result<(&'static dyn Kind, Option<&'a Connection>)> {
+    let Some(name) = name else { return Ok((tidemill_connect::kind("files")?, None)) };
+    let Some(connection) = manifest.connections.get(name) else {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("there is no connection `{name}` in connections.yml"),
+        ));
+    };
+    let kind =
+        tidemill_connect::kind(&connection.kind).map_err(|error| error.with("connection", name))?;
+    Ok((kind, Some(connection)))
+}
+
+/// The source that a connection is; files of the project where none is named.
+pub(crate) fn open(
+    manifest: &Manifest,
+    name: Option<&str>,
+    root: &Path,
+) -> Result<Arc<dyn Source>> {
+    let (kind, connection) = connection(manifest, name)?;
+    let settings = connection.map(|connection| connection.settings.clone()).unwrap_or_default();
+    let name = name.unwrap_or_default().to_owned();
+    kind.connect(settings, ConnectContext { project: root.to_owned(), name })
+}
+
+/// The settings of a load, and those of its source.
+fn parse(manifest: &Manifest, ingest: &Ingest) -> Result<(LoadSettings, Value)> {
+    let (kind, _) = connection(manifest, ingest.connection.as_deref())?;
+    LoadSettings::parse(&Value::Object(ingest.settings.clone()), kind.default_scope())
+}
+
+/// Whether what is written of a load is right, as far as can be said without asking anybody.
+fn check(manifest: &Manifest, ingest: &Ingest) -> Result<()> {
+    let (kind, connection) = connection(manifest, ingest.connection.as_deref())?;
+    let (_, settings) =
+        LoadSettings::parse(&Value::Object(ingest.settings.clone()), kind.default_scope())?;
+    if let Some(connection) = connection {
+        kind.check(connection.settings.clone())
+            .map_err(|error| error.with("connection", &connection.name))?;
+    }
+    kind.check_table(&settings)
 }
 
 /// A seed is a CSV file with dbt's rules: only the empty text and `null` are NULL.
@@ -200,9 +224,10 @@ fn seed_target(node: &Node, root: &std::path::Path) -> Result<Target> {
     if let Some(delimiter) = &node.config.delimiter {
         written.insert("delimiter".to_owned(), json!(delimiter));
     }
-    let (settings, source_settings) = LoadSettings::parse(&Value::Object(written))?;
+    let (settings, source_settings) = LoadSettings::parse(&Value::Object(written), ReadScope::New)?;
     Ok(Target {
         relation: node.relation(),
+        name: node.name.clone(),
         settings,
         source_settings,
         declared: declared(&node.config.column_types, &node.unique_id)?,
@@ -252,6 +277,7 @@ impl Loader for ProjectLoader {
         let (events, node) = (request.events.clone(), id.clone());
         let spec = LoadSpec {
             relation: target.relation,
+            name: target.name,
             settings: target.settings,
             source_settings: target.source_settings,
             declared: target.declared,

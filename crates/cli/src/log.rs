@@ -137,6 +137,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for FileLayer {
             let time = chrono::Local::now().format("%H:%M:%S%.6f");
             format!("{time} [{level:<5}] [{}]: {message}\n", thread())
         };
+        let line = tidemill_core::scrub(&line);
         self.file.lock().unwrap_or_else(PoisonError::into_inner).write(&line);
     }
 }

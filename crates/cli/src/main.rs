@@ -34,6 +34,7 @@ use tidemill_plan::Scope;
 
 use crate::args::{Cli, Command, Docs, DocsCommand, Format};
 use crate::commands::build::Invocation;
+use crate::commands::ingest_init::IngestCommand;
 use crate::output::Output;
 use crate::session::Session;
 
@@ -140,7 +141,8 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
 
 async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
     use commands::{
-        build, clone, compile, debug, docs, freshness, lake, plan, retry, run_operation, show, sql,
+        build, clone, compile, connection, debug, docs, freshness, ingest_init, lake, plan, retry,
+        run_operation, show, sql,
     };
     let of = Invocation::of_build;
     match command {
@@ -150,7 +152,11 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         Command::Snapshot(args) => {
             build::run(session, &of("snapshot", Scope::SNAPSHOT, args)).await
         }
-        Command::Ingest(args) => build::run(session, &of("ingest", Scope::INGEST, args)).await,
+        Command::Ingest(args) => match &args.command {
+            Some(IngestCommand::Init(init)) => ingest_init::run(session, init).await,
+            None => build::run(session, &of("ingest", Scope::INGEST, &args.build)).await,
+        },
+        Command::Connection(args) => connection::run(session, args).await,
         Command::Test(args) => build::run(session, &Invocation::of_test(args)).await,
         Command::Plan(args) => plan::run(session, &of("build", Scope::BUILD, args)).await,
         Command::Clone(args) => clone::run(session, args, None).await,

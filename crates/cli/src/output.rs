@@ -1,10 +1,11 @@
 //! The one place that writes to standard output and standard error. Standard output is data,
-//! everything else is talk.
+//! everything else is talk. No secret leaves through it.
 
 use std::fmt;
 use std::io::{IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
+use tidemill_core::scrub;
 
 /// How to talk.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +51,8 @@ impl Output {
     #[expect(clippy::unused_self, reason = "so that nobody writes without it")]
     pub(crate) fn err(&self, line: impl fmt::Display) {
         tracing::info!(target: crate::log::SAID, "{line}");
-        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        let line = line.to_string();
+        let _ = writeln!(std::io::stderr().lock(), "{}", scrub(&line));
     }
 
     /// A line on standard output. A reader that has gone away ends the process quietly.
@@ -60,7 +62,8 @@ impl Output {
         reason = "nobody writes without it; and when nobody reads any more there is nobody to tell"
     )]
     pub(crate) fn data(&self, line: impl fmt::Display) {
-        if writeln!(std::io::stdout().lock(), "{line}").is_err() {
+        let line = line.to_string();
+        if writeln!(std::io::stdout().lock(), "{}", scrub(&line)).is_err() {
             std::process::exit(0);
         }
     }

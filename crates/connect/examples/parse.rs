@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use tidemill_connect::files::{FilesConfig, FilesConnector};
-use tidemill_core::{Cancellation, Change, Connector, ReadRequest, ReadScope, Until};
+use tidemill_core::{
+    Cancellation, Change, ConnectContext, Connector, ReadRequest, ReadScope, Until,
+};
 
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 fn main() -> ExitCode {
@@ -39,11 +41,17 @@ fn main() -> ExitCode {
 #[allow(clippy::print_stdout)]
 async fn parse(location: &str, threads: usize) -> tidemill_core::Result<()> {
     let project = std::env::current_dir().unwrap_or_default();
-    let source = FilesConnector::connect(FilesConfig::default(), project)?;
+    let source = FilesConnector::connect(
+        FilesConfig::default(),
+        ConnectContext { project, name: String::new() },
+    )?;
     let started = Instant::now();
     let mut changes = source
         .read(ReadRequest {
             settings: serde_json::json!({ "location": location }),
+            name: String::new(),
+            cursor: None,
+            primary_key: Vec::new(),
             declared: Vec::new(),
             known: None,
             position: None,

@@ -6,12 +6,23 @@
 //! left out silently, and that memory does not grow with the size of what is read.
 //!
 //! ```
-//! use tidemill_connect::files::{FilesConfig, FilesConnector};
-//! use tidemill_core::Connector;
+//! use serde_json::json;
+//! use tidemill_core::ConnectContext;
 //!
-//! let source = FilesConnector::connect(FilesConfig::default(), "my_project".into())?;
-//! // source.read(request) gives the rows of the files that the request's settings name.
+//! let settings = json!({"path": "shop.db"}).as_object().cloned().unwrap_or_default();
+//! let sqlite = tidemill_connect::kind("sqlite")?;
+//! let source = sqlite.connect(settings, ConnectContext::default())?;
+//! // source.read(request) gives the rows of the table that the request's settings name.
 //! # Ok::<(), tidemill_core::Error>(())
 //! ```
 
 pub mod files;
+mod json_rows;
+mod registry;
+pub mod singer;
+pub mod sqlite;
+mod stream;
+pub mod tables;
+
+pub use files::column_names;
+pub use registry::{KINDS, Kind, kind};

@@ -44,11 +44,11 @@ pub use engine::{BatchStream, Description, Engine, Observer, StatementOutcome};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use event::{BatchResults, Event, EventSink, NodeOutcome, NodeStatus};
 pub use name::{ColumnName, CommitId, EntryNumber, RelationName, RunId, TableVersion, UniqueId};
-pub use secret::Secret;
+pub use secret::{Secret, SecretRef, is_secret_key, scrub};
 pub use snapshot::{At, PublishedRelation, RelationKind, Snapshot};
 pub use source::{
-    Change, ChangeStream, Connector, Notice, Position, ReadRequest, ReadScope, Source,
-    TableDescription, Until,
+    Change, ChangeStream, ConnectContext, Connector, Notice, Position, ReadRequest, ReadScope,
+    Source, TableDescription, Until,
 };
 pub use statement::Statement;
 pub use table_store::{

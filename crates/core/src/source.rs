@@ -24,9 +24,31 @@ pub trait Connector: Send + Sync + 'static {
     /// Its settings. Unknown keys are refused by the derive of its author.
     type Config: DeserializeOwned + Send;
 
-    /// Makes the source. `project` is the folder that relative paths start at. Nothing remote is
-    /// touched before the first read.
-    fn connect(config: Self::Config, project: PathBuf) -> Result<Arc<dyn Source>>;
+    /// What a table is loaded with when its settings say no `mode`: of files and streams what is
+    /// new ([`ReadScope::New`]), of tables that change in place all of it ([`ReadScope::Whole`]).
+    const DEFAULT_SCOPE: ReadScope;
+
+    /// The setting of a table that names what is read: `location`, `table`, ….
+    const OBJECT: &'static str;
+
+    /// Makes the source. Nothing remote is touched, and no secret is fetched, before it is used.
+    fn connect(config: Self::Config, context: ConnectContext) -> Result<Arc<dyn Source>>;
+
+    /// Whether the settings of a table are right, as far as that can be said without asking the
+    /// system.
+    ///
+    /// # Errors
+    /// Kind `Config`; the message names the setting in backticks.
+    fn check_table(settings: &serde_json::Value) -> Result<()>;
+}
+
+/// What a connector is told about where it is used.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectContext {
+    /// The folder that relative paths start at: the project's.
+    pub project: PathBuf,
+    /// The connection's name, for messages.
+    pub name: String,
 }
 
 /// How far a stream of a source was read: which files (with their content), which offset, which
@@ -71,6 +93,13 @@ pub enum ReadScope {
 pub struct ReadRequest {
     /// The table's settings as written under `ingest:` (the source knows their type).
     pub settings: serde_json::Value,
+    /// The name of the table as the project has it: what is read where the settings name nothing.
+    pub name: String,
+    /// The column whose value grows with every change, as declared by the project. What is new is
+    /// what has a value there that is not smaller than the largest one read so far.
+    pub cursor: Option<String>,
+    /// The columns that tell rows apart, as declared by the project; may be empty.
+    pub primary_key: Vec<String>,
     /// Types that the project declares for columns (name and Arrow type), in the project's order.
     /// A declared type is never widened: a value that does not fit is a rejected row.
     pub declared: Vec<arrow::datatypes::Field>,
@@ -147,6 +176,8 @@ pub struct TableDescription {
     pub schema: Option<SchemaRef>,
     /// Rows, where cheaply known.
     pub rows: Option<u64>,
+    /// The columns that tell rows apart, where the source declares them.
+    pub primary_key: Vec<String>,
 }
 
 /// An external system that rows can be read from.

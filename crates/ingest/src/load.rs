@@ -26,6 +26,8 @@ pub type ObserverFactory = Arc<dyn Fn(&SchemaRef) -> Result<Vec<Box<dyn Observer
 pub struct LoadSpec {
     /// The target.
     pub relation: RelationName,
+    /// What the project calls the table in the source.
+    pub name: String,
     /// The load's settings.
     pub settings: LoadSettings,
     /// The source's settings.
@@ -151,6 +153,9 @@ impl<'a> LoadLoop<'a> {
         let published = spec.base.get(&spec.relation);
         ReadRequest {
             settings: spec.source_settings.clone(),
+            name: spec.name.clone(),
+            cursor: spec.settings.cursor.clone(),
+            primary_key: spec.settings.primary_key.clone(),
             declared,
             known: self.table.clone(),
             position: published

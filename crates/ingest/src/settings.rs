@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tidemill_core::{Error, ErrorKind, Result};
+use tidemill_core::{Error, ErrorKind, ReadScope, Result};
 
 /// How the rows of a load meet what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -73,14 +73,22 @@ pub struct LoadSettings {
 
 impl LoadSettings {
     /// Takes the load's settings out of what is written under `ingest:`; the rest is the source's.
-    /// `connection` is looked at by whoever chose the source.
-    pub fn parse(written: &Value) -> Result<(LoadSettings, Value)> {
+    /// `connection` is looked at by whoever chose the source, whose `default` says what is loaded
+    /// where no mode is written.
+    pub fn parse(written: &Value, default: ReadScope) -> Result<(LoadSettings, Value)> {
         let Some(object) = written.as_object() else {
             return Err(Error::new(ErrorKind::Config, "`ingest` must be a mapping"));
         };
         let mut rest = object.clone();
         rest.remove("connection");
-        let mut settings = LoadSettings::default();
+        let mut settings = LoadSettings {
+            mode: match default {
+                ReadScope::New => LoadMode::Append,
+                ReadScope::Changed => LoadMode::Merge,
+                ReadScope::Whole => LoadMode::Full,
+            },
+            ..LoadSettings::default()
+        };
         if let Some(mode) = take(&mut rest, "mode", "`append`, `full` or `merge`")? {
             settings.mode = mode;
         }
@@ -159,7 +167,7 @@ mod tests {
             "connection": "drops", "location": "a.csv", "mode": "merge", "primary_key": "id",
             "cursor": "updated_at", "schema_contract": "freeze", "max_rejects": "0.5%",
         });
-        let (settings, rest) = LoadSettings::parse(&written).unwrap();
+        let (settings, rest) = LoadSettings::parse(&written, ReadScope::New).unwrap();
         assert_eq!(settings.mode, LoadMode::Merge);
         assert_eq!(settings.primary_key, ["id"]);
         assert_eq!(settings.cursor.as_deref(), Some("updated_at"));
@@ -178,7 +186,7 @@ mod tests {
             (json!({"schema_contract": "melt"}), "`schema_contract`"),
             (json!("a.csv"), "`ingest`"),
         ] {
-            let error = LoadSettings::parse(&written).unwrap_err();
+            let error = LoadSettings::parse(&written, ReadScope::New).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.message().contains(name), "{error}");
         }

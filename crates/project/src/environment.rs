@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use tidemill_core::{Diagnostic, Diagnostics};
+use tidemill_core::{Diagnostic, Diagnostics, Secret};
 
 use crate::file::SourceFile;
 use crate::yaml;
@@ -22,7 +22,12 @@ impl Environment {
         Environment(
             std::env::vars_os()
                 .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                    let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+                    if name.starts_with(SECRET_PREFIX) {
+                        // Wherever it gets to from here, it is not shown.
+                        drop(Secret::new(value.as_str()));
+                    }
+                    Some((name, value))
                 })
                 .collect(),
         )

@@ -720,14 +720,24 @@ async fn load(shared: &Shared, node: &WorkNode, snapshot: &Snapshot) -> Result<B
         });
     };
     let reason = loaded.summary.unwrap_or_else(|| "new data".to_owned());
+    let extra: Vec<_> = staged.collect();
+    let published = snapshot.get(&node.relation);
+    let unchanged = extra.is_empty()
+        && published.is_some_and(|published| model::is_same(&main, published, false));
+    let mut product =
+        Product::Table { staged: main, extra, position: loaded.position.clone(), record };
+    if unchanged {
+        // A whole table was read again and is what it was: readers keep their version.
+        product.discard(&*shared.doers.store).await;
+        let checks = recorded.map(|record| record.checks).unwrap_or_default();
+        if let Product::Table { record, position, .. } = product {
+            let record = Some(Record { unchanged: true, checks, ..record });
+            product = Product::Same { record, unchanged: true, position };
+        }
+    }
     Ok(Built {
         rows: Some(loaded.rows),
-        product: Product::Table {
-            staged: main,
-            extra: staged.collect(),
-            position: loaded.position,
-            record,
-        },
+        product,
         decision: Decision::Build { reason },
         reads: Vec::new(),
         batches: None,

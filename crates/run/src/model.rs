@@ -281,13 +281,7 @@ pub(crate) async fn finish(
 ) -> Built {
     // A stage of a history that neither ends nor adds a row changes nothing.
     let history = matches!(decision, Decision::Increment { .. });
-    let unchanged = published.is_some_and(|published| {
-        let same_rows = staged.hash.is_some() && staged.hash == published.hash;
-        staged.column_changes.is_empty()
-            && same_columns(&published.schema, &staged.schema)
-            && (same_rows || (history && staged.rows_written == 0 && staged.rows_changed == 0))
-            && staged.rows == published.rows
-    });
+    let unchanged = published.is_some_and(|published| is_same(&staged, published, history));
     let rows = Some(staged.rows_written + staged.rows_changed);
     let product = Product::Table { staged, extra: Vec::new(), position: None, record };
     let product = if unchanged {
@@ -304,6 +298,15 @@ pub(crate) async fn finish(
         product
     };
     Built { product, decision, rows, reads, batches: None, rules: Vec::new() }
+}
+
+/// Whether staged data is what is published.
+pub(crate) fn is_same(staged: &Staged, published: &PublishedRelation, history: bool) -> bool {
+    let same_rows = staged.hash.is_some() && staged.hash == published.hash;
+    staged.column_changes.is_empty()
+        && same_columns(&published.schema, &staged.schema)
+        && (same_rows || (history && staged.rows_written == 0 && staged.rows_changed == 0))
+        && staged.rows == published.rows
 }
 
 pub(crate) fn decide_model(

@@ -5,6 +5,7 @@ mod adapter;
 mod builds;
 mod checks;
 mod commands;
+mod connections;
 mod contracts;
 mod crashes;
 mod docs;

@@ -57,7 +57,7 @@ pub(crate) fn snake_case(header: &str, position: usize) -> String {
 }
 
 /// The names of a file's headers, each once.
-pub(crate) fn column_names<S: AsRef<str>>(headers: &[S]) -> Vec<String> {
+pub fn column_names<S: AsRef<str>>(headers: &[S]) -> Vec<String> {
     let mut taken = HashSet::new();
     headers
         .iter()

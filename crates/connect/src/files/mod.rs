@@ -21,7 +21,7 @@ mod read;
 mod settings;
 mod target;
 mod types;
-mod value;
+pub(crate) mod value;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,12 +30,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use serde::Deserialize;
 use tidemill_core::{
-    Change, ChangeStream, Connector, Error, ErrorKind, Position, ReadRequest, ReadScope, Result,
-    Source, TableDescription,
+    Change, ChangeStream, ConnectContext, Connector, Error, ErrorKind, Position, ReadRequest,
+    ReadScope, Result, Source, TableDescription,
 };
 use tokio::sync::mpsc;
 
 pub use header::ORIGINAL_NAME;
+pub use header::column_names;
 pub use read::rejected_schema;
 pub use settings::{
     CompressionSetting, Deduplicate, FileFormat, Locations, NameOrOff, OnChange, SizeText,
@@ -50,8 +51,7 @@ use read::{FileTask, Load};
 use settings::Resolved;
 use types::{Shape, Types};
 
-/// How many changes may wait for the one who listens. Each may be a batch of some megabytes.
-const WAITING_CHANGES: usize = 1;
+use crate::stream::{WAITING_CHANGES, of_task};
 
 /// The connector for local files; its kind is `files`.
 #[derive(Debug)]
@@ -70,12 +70,19 @@ impl Connector for FilesConnector {
     const KIND: &'static str = "files";
     type Config = FilesConfig;
 
-    fn connect(config: FilesConfig, project: PathBuf) -> Result<Arc<dyn Source>> {
+    const DEFAULT_SCOPE: ReadScope = ReadScope::New;
+    const OBJECT: &'static str = "location";
+
+    fn connect(config: FilesConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
         let root = match config.root {
-            Some(root) => project.join(root),
-            None => project,
+            Some(root) => context.project.join(root),
+            None => context.project,
         };
         Ok(Arc::new(FilesSource { root }))
+    }
+
+    fn check_table(settings: &serde_json::Value) -> Result<()> {
+        TableSettings::parse(settings).map(drop)
     }
 }
 
@@ -112,16 +119,20 @@ impl Source for FilesSource {
             .files
             .into_iter()
             .filter(|file| FileFormat::of_name(&file.name).is_some())
-            .map(|file| TableDescription { name: file.name, schema: None, rows: None })
+            .map(|file| TableDescription {
+                name: file.name,
+                schema: None,
+                rows: None,
+                primary_key: Vec::new(),
+            })
             .collect())
     }
 
     async fn read(&self, request: ReadRequest) -> Result<ChangeStream> {
         let settings = TableSettings::parse(&request.settings)?.resolve()?;
         let source = self.clone();
-        let (sender, mut receiver) = mpsc::channel(WAITING_CHANGES);
-        // The thread ends by itself when the stream is dropped: then it can send no more.
-        let mut reader = Some(tokio::task::spawn_blocking(move || {
+        let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
+        let reader = tokio::task::spawn_blocking(move || {
             let mut emit = |change: Change| {
                 sender
                     .blocking_send(Ok(change))
@@ -130,26 +141,8 @@ impl Source for FilesSource {
             if let Err(error) = source.run(settings, request, &mut emit) {
                 let _ = sender.blocking_send(Err(error));
             }
-        }));
-        Ok(Box::pin(futures::stream::poll_fn(move |context| {
-            use std::future::Future;
-            use std::task::Poll;
-            match receiver.poll_recv(context) {
-                Poll::Ready(None) => {}
-                other => return other,
-            }
-            // A panic must not look like the end.
-            let Some(task) = &mut reader else { return Poll::Ready(None) };
-            match std::pin::Pin::new(task).poll(context) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(ended) => {
-                    reader = None;
-                    Poll::Ready(ended.err().map(|error| {
-                        Err(Error::new(ErrorKind::Internal, "the reader failed").because(error))
-                    }))
-                }
-            }
-        })))
+        });
+        Ok(of_task(receiver, reader))
     }
 
     async fn acknowledge(&self, _position: &Position) -> Result<()> {

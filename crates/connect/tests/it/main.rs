@@ -1,4 +1,4 @@
-//! What a read of files delivers.
+//! What reads deliver.
 
 mod csv;
 mod exactly_once;
@@ -6,3 +6,5 @@ mod json;
 mod parquet;
 mod property;
 mod reading;
+mod singer;
+mod sqlite;

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidemill_connect::files::{FilesConfig, FilesConnector};
 use tidemill_core::{
-    Cancellation, Change, Connector, Notice, Position, ReadRequest, ReadScope, Result, Until,
+    Cancellation, Change, ConnectContext, Connector, Notice, Position, ReadRequest, ReadScope,
+    Result, Source, Until,
 };
 
 /// A rejected row: file, line, reason, raw text.
@@ -180,59 +181,109 @@ impl Project {
             Value::String(location) => json!({ "location": location }),
             settings => settings,
         };
-        let source = FilesConnector::connect(FilesConfig::default(), self.path().into()).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let mut changes = source
-                .read(ReadRequest {
-                    settings,
-                    declared: options.declared,
-                    known: options.known,
-                    position: options.position,
-                    scope: options.scope,
-                    until: Until::CaughtUp,
-                    parallelism: options.parallelism,
-                    cancel: Cancellation::new(),
-                })
-                .await?;
-            let mut outcome = Outcome::default();
-            let mut batches = Vec::new();
-            while let Some(change) = changes.next().await {
-                let change = change?;
-                watch(&change);
-                match change {
-                    Change::Schema(schema) => outcome.schema = Some(schema),
-                    Change::Restart(schema) => {
-                        outcome.schema = Some(schema);
-                        outcome.restarts += 1;
-                        outcome.rejected.clear();
-                        outcome.replaces = None;
-                        batches.clear();
-                    }
-                    Change::Rows(batch) => batches.push(batch),
-                    Change::Rejected(batch) => {
-                        let text = |at: usize, row| {
-                            batch.column(at).as_string::<i32>().value(row).to_owned()
-                        };
-                        let lines = batch.column(1).as_primitive::<Int64Type>();
-                        for row in 0..batch.num_rows() {
-                            let line = lines.value(row);
-                            outcome.rejected.push((text(0, row), line, text(2, row), text(3, row)));
-                        }
-                    }
-                    Change::Replaces { column, values } => {
-                        outcome.replaces = Some((column, values));
-                    }
-                    Change::Position(position) => outcome.position = Some(position),
-                    Change::Notice(notice) => outcome.notices.push(notice),
-                }
-            }
-            if let Some(schema) = &outcome.schema {
-                outcome.rows = Some(concat_batches(schema, &batches).unwrap());
-            }
-            Ok(outcome)
-        })
+        let context = ConnectContext { project: self.path().into(), name: String::new() };
+        let source = FilesConnector::connect(FilesConfig::default(), context).unwrap();
+        let request = Request {
+            declared: options.declared,
+            known: options.known,
+            position: options.position,
+            parallelism: options.parallelism,
+            ..Request::of(settings, options.scope)
+        };
+        drain_and(source.as_ref(), request, &mut watch)
     }
+}
+
+/// What is asked of a source.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) settings: Value,
+    pub(crate) cursor: Option<String>,
+    pub(crate) primary_key: Vec<String>,
+    pub(crate) declared: Vec<Field>,
+    pub(crate) known: Option<SchemaRef>,
+    pub(crate) position: Option<Position>,
+    pub(crate) scope: ReadScope,
+    pub(crate) parallelism: usize,
+}
+
+impl Request {
+    pub(crate) fn of(settings: Value, scope: ReadScope) -> Self {
+        Request {
+            settings,
+            cursor: None,
+            primary_key: Vec::new(),
+            declared: Vec::new(),
+            known: None,
+            position: None,
+            scope,
+            parallelism: 1,
+        }
+    }
+}
+
+/// Reads everything.
+pub(crate) fn drain(source: &dyn Source, request: Request) -> Result<Outcome> {
+    drain_and(source, request, |_| {})
+}
+
+/// Reads everything; `watch` sees each change before it is taken.
+pub(crate) fn drain_and(
+    source: &dyn Source,
+    request: Request,
+    mut watch: impl FnMut(&Change),
+) -> Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut changes = source
+            .read(ReadRequest {
+                settings: request.settings,
+                name: String::new(),
+                cursor: request.cursor,
+                primary_key: request.primary_key,
+                declared: request.declared,
+                known: request.known,
+                position: request.position,
+                scope: request.scope,
+                until: Until::CaughtUp,
+                parallelism: request.parallelism,
+                cancel: Cancellation::new(),
+            })
+            .await?;
+        let mut outcome = Outcome::default();
+        let mut batches = Vec::new();
+        while let Some(change) = changes.next().await {
+            let change = change?;
+            watch(&change);
+            match change {
+                Change::Schema(schema) => outcome.schema = Some(schema),
+                Change::Restart(schema) => {
+                    outcome.schema = Some(schema);
+                    outcome.restarts += 1;
+                    outcome.rejected.clear();
+                    outcome.replaces = None;
+                    batches.clear();
+                }
+                Change::Rows(batch) => batches.push(batch),
+                Change::Rejected(batch) => {
+                    let text =
+                        |at: usize, row| batch.column(at).as_string::<i32>().value(row).to_owned();
+                    let lines = batch.column(1).as_primitive::<Int64Type>();
+                    for row in 0..batch.num_rows() {
+                        let line = lines.value(row);
+                        outcome.rejected.push((text(0, row), line, text(2, row), text(3, row)));
+                    }
+                }
+                Change::Replaces { column, values } => outcome.replaces = Some((column, values)),
+                Change::Position(position) => outcome.position = Some(position),
+                Change::Notice(notice) => outcome.notices.push(notice),
+            }
+        }
+        if let Some(schema) = &outcome.schema {
+            outcome.rows = Some(concat_batches(schema, &batches).unwrap());
+        }
+        Ok(outcome)
+    })
 }
 
 /// One CSV file's rows.

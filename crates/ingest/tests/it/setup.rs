@@ -9,8 +9,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tidemill_connect::files::{FilesConfig, FilesConnector};
 use tidemill_core::{
-    At, Cancellation, Connector, PublishChange, PublishMeta, RelationName, Result, RunId, Source,
-    TableStore,
+    At, Cancellation, ConnectContext, Connector, PublishChange, PublishMeta, ReadScope,
+    RelationName, Result, RunId, Source, TableStore,
 };
 use tidemill_ingest::{LoadSettings, LoadSpec, Loaded, load};
 use tidemill_testkit::MemoryStore;
@@ -26,7 +26,8 @@ pub(crate) struct Setup {
 impl Setup {
     pub(crate) fn new(files: &[(&str, &str)]) -> Setup {
         let folder = tempfile::tempdir().unwrap();
-        let source = FilesConnector::connect(FilesConfig::default(), folder.path().into()).unwrap();
+        let context = ConnectContext { project: folder.path().into(), name: String::new() };
+        let source = FilesConnector::connect(FilesConfig::default(), context).unwrap();
         let setup = Setup {
             folder,
             store: MemoryStore::new(),
@@ -53,9 +54,10 @@ impl Setup {
     }
 
     pub(crate) fn spec(&self, settings: &Value) -> Result<LoadSpec> {
-        let (settings, source_settings) = LoadSettings::parse(settings)?;
+        let (settings, source_settings) = LoadSettings::parse(settings, ReadScope::New)?;
         Ok(LoadSpec {
             relation: Self::relation(),
+            name: "t".to_owned(),
             settings,
             source_settings,
             declared: self.declared.clone(),

@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use indexmap::IndexMap;
-use tidemill_core::{Diagnostic, Diagnostics};
+use tidemill_core::{Diagnostic, Diagnostics, Secret, is_secret_key};
 use tidemill_jinja::{Host, Options};
 
 use super::{Unknown, check_keys, read_file, read_mapping, wrong_shape};
+use crate::file::SourceFile;
 use crate::manifest::Connection;
-use crate::yaml::render::render_tree;
+use crate::yaml::render::{has_jinja, render_tree};
+use crate::yaml::{Kind, Yaml};
 
 const FILE_NAME: &str = "connections.yml";
 
@@ -38,6 +40,7 @@ pub(crate) fn read(
         wrong_shape(list, "`connections` must be a mapping of names", &file, diagnostics);
     }
     for entry in list.entries() {
+        refuse_secrets(&entry.key, &entry.value, &file, diagnostics);
         let rendered =
             render_tree(&entry.value, &file, host, &Options::default(), &|_| false, diagnostics);
         if !rendered.is_map() {
@@ -73,4 +76,56 @@ pub(crate) fn read(
         }
     }
     connections
+}
+
+/// A secret is not part of a project: what is written in the file itself is refused.
+fn refuse_secrets(
+    connection: &str,
+    settings: &Yaml,
+    file: &SourceFile,
+    diagnostics: &mut Diagnostics,
+) {
+    for entry in settings.entries() {
+        let secret = match &entry.value.kind {
+            Kind::Text(text) if has_jinja(text) || text.is_empty() => None,
+            Kind::Text(text) if !is_secret_key(&entry.key) => password(text).map(str::to_owned),
+            Kind::Text(_) | Kind::Int(_) | Kind::Float(_) if is_secret_key(&entry.key) => {
+                entry.value.scalar_text()
+            }
+            _ => None,
+        };
+        if let Some(secret) = secret {
+            // The message shows the line, and not the secret.
+            drop(Secret::new(secret));
+            let variable: String = format!("{connection}_{}", entry.key)
+                .chars()
+                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
+                .collect();
+            diagnostics.push(
+                Diagnostic::error(
+                    "secret-in-file",
+                    format!(
+                        "`{}` of the connection `{connection}` has its secret written in the file",
+                        entry.key
+                    ),
+                )
+                .at(entry.position(file))
+                .hint(format!(
+                    "refer to it: `{}: {{env: {variable}}}`, `{{file: PATH}}`, `{{command: \"...\"}}` or \
+                     \"{{{{ env_var('{variable}') }}}}\"",
+                    entry.key
+                )),
+            );
+        } else if !is_secret_key(&entry.key) {
+            refuse_secrets(connection, &entry.value, file, diagnostics);
+        }
+    }
+}
+
+/// The password of an address such as `postgres://user:password@host`.
+fn password(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    let (user, _) = host.rsplit_once('@')?;
+    user.split_once(':').map(|(_, password)| password).filter(|password| !password.is_empty())
 }

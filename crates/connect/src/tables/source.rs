@@ -1,0 +1,476 @@
+//! The read of a table: which query, which columns, what of it is new.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use futures::StreamExt;
+use tidemill_core::{
+    Change, ChangeStream, Error, ErrorKind, Notice, Position, ReadRequest, ReadScope, Result,
+    ResultExt, Source, TableDescription,
+};
+
+use super::convert::{convert, declared_field, rejected};
+use super::cursor::{CursorValue, Order, TablePosition, Ties, Tracker, Values};
+use super::{Column, Database, Part, Session, TableSettings};
+use crate::files::ORIGINAL_NAME;
+use crate::files::column_names;
+use crate::stream::{Sink, of_work};
+
+/// The name under which the cursor is asked for a second time, as the database compares it.
+const CURSOR: &str = "_tidemill_cursor";
+
+/// A database as a source.
+pub(crate) struct DatabaseSource<D> {
+    database: Arc<D>,
+    /// The connection's name, for messages.
+    name: String,
+}
+
+impl<D: Database> DatabaseSource<D> {
+    pub(crate) fn new(database: D, name: String) -> Self {
+        DatabaseSource { database: Arc::new(database), name }
+    }
+}
+
+#[async_trait]
+impl<D: Database> Source for DatabaseSource<D> {
+    async fn ping(&self) -> Result<()> {
+        self.database.ping().await.map_err(|error| error.with("connection", &self.name))
+    }
+
+    async fn tables(&self) -> Result<Vec<TableDescription>> {
+        self.database.tables().await.map_err(|error| error.with("connection", &self.name))
+    }
+
+    async fn read(&self, request: ReadRequest) -> Result<ChangeStream> {
+        let settings = TableSettings::parse(&request.settings)?;
+        let position = match request.scope {
+            ReadScope::Whole => TablePosition::default(),
+            ReadScope::New | ReadScope::Changed => TablePosition::parse(request.position.as_ref())?,
+        };
+        let plan = Plan::new(&*self.database, settings, &request, position)?;
+        let (database, name) = (self.database.clone(), self.name.clone());
+        Ok(of_work(move |sink| async move {
+            let read = Read { plan, request, sink };
+            read.run(&*database).await.map_err(|error| error.with("connection", name))
+        }))
+    }
+
+    async fn acknowledge(&self, _position: &Position) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What is asked for.
+struct Plan {
+    settings: TableSettings,
+    /// What stands behind `from`.
+    from: String,
+    /// How the table is called in messages and positions.
+    table: String,
+    position: TablePosition,
+    cursor: Option<String>,
+}
+
+impl Plan {
+    fn new<D: Database>(
+        database: &D,
+        settings: TableSettings,
+        request: &ReadRequest,
+        position: TablePosition,
+    ) -> Result<Plan> {
+        let (from, table) = match (&settings.table, &settings.query) {
+            (Some(table), _) => (database.table(table), table.clone()),
+            (None, Some(query)) => {
+                let query = query.trim().trim_end_matches(';');
+                (format!("({query}\n) as {}", database.quote("t")), query.to_owned())
+            }
+            (None, None) => (database.quote(&request.name), request.name.clone()),
+        };
+        let cursor = request.cursor.clone().filter(|_| request.scope != ReadScope::Whole);
+        if cursor.is_none() && request.scope == ReadScope::New {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "`mode: append` of a table needs a `cursor`, the column that tells what is new (an \
+                 id that grows, the time of the change); without one use `mode: full`, or `merge` \
+                 with a `primary_key`",
+            ));
+        }
+        if settings.lookback.is_some() {
+            if cursor.is_none() {
+                let message = "`lookback` needs a `cursor` and `mode: merge`";
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+            if request.scope == ReadScope::New {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "`lookback` reads rows again, which `mode: append` would double; use `mode: \
+                     merge` with a `primary_key`",
+                ));
+            }
+        }
+        if position.value.is_some() && position.from != table {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the last load read another table or query, so that its position says nothing about \
+                 this one; load it again with --full-refresh",
+            )
+            .with("last", &position.from)
+            .with("now", &table));
+        }
+        Ok(Plan { settings, from, table, position, cursor })
+    }
+
+    /// The conditions of the read, with `where`.
+    fn conditions<D: Database>(&self, database: &D, request: &ReadRequest) -> Result<String> {
+        let mut conditions = Vec::new();
+        if let Some(condition) = &self.settings.condition {
+            conditions.push(format!("({condition}\n)"));
+        }
+        if let (Some(cursor), Some(value)) = (&self.position.column, &self.position.value) {
+            let value = match self.settings.lookback {
+                Some(lookback) => value.behind(lookback)?,
+                None => value.clone(),
+            };
+            let column = database.quote(cursor);
+            let newer = format!("{column} >= {}", database.literal(&value));
+            conditions.push(match request.scope {
+                // Rows without a value are never newer: a merge takes them each time, an append
+                // refuses them.
+                ReadScope::Changed | ReadScope::New => format!("({newer} or {column} is null)"),
+                ReadScope::Whole => newer,
+            });
+        }
+        Ok(match conditions.is_empty() {
+            true => String::new(),
+            false => format!(" where {}", conditions.join(" and ")),
+        })
+    }
+
+    /// The columns that are wanted of those that there are.
+    fn choose(&self, columns: &[Column], request: &ReadRequest) -> Result<Vec<Column>> {
+        let names = Names::new(columns);
+        let known = |setting: &str, name: &str| {
+            names.find(name).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Config,
+                    format!("`{setting}` names `{name}`, which the table does not have"),
+                )
+                .with("table", &self.table)
+                .with("columns", names.written.join(", "))
+            })
+        };
+        let all = |setting: &str, written: &[String]| {
+            written.iter().map(|name| known(setting, name)).collect::<Result<Vec<usize>>>()
+        };
+        let excluded = all("exclude", &self.settings.exclude)?;
+        let chosen = match &self.settings.columns {
+            Some(written) => all("columns", written)?,
+            None => (0..columns.len()).filter(|at| !excluded.contains(at)).collect(),
+        };
+        let cursor = all("cursor", self.cursor.as_slice())?;
+        let key = all("primary_key", &request.primary_key)?;
+        if let Some(at) = cursor.iter().chain(&key).find(|at| !chosen.contains(at)) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "`{}` is in the key or the cursor of the load and must be among its `columns`",
+                    columns[*at].name
+                ),
+            ));
+        }
+        if chosen.is_empty() {
+            return Err(Error::new(ErrorKind::Config, "no column is left of the table")
+                .with("table", &self.table));
+        }
+        Ok(chosen.into_iter().map(|at| columns[at].clone()).collect())
+    }
+
+    /// The cursor's column among these.
+    fn cursor_column(&self, columns: &[Column]) -> Result<Option<Column>> {
+        let Some(written) = &self.cursor else { return Ok(None) };
+        let column = Names::new(columns).find(written).map(|at| columns[at].clone());
+        let last = self.position.column.as_deref();
+        if self.position.value.is_some() && last != column.as_ref().map(|c| c.name.as_str()) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the last load had another `cursor`, so that its position says nothing about this \
+                 one; load the table again with --full-refresh",
+            )
+            .with("last", last.unwrap_or("none"))
+            .with("now", written));
+        }
+        Ok(column)
+    }
+}
+
+/// Columns by the database's name, or by ours.
+struct Names<'a> {
+    written: Vec<&'a str>,
+    ours: Vec<String>,
+}
+
+impl<'a> Names<'a> {
+    fn new(columns: &'a [Column]) -> Self {
+        let written: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        Names { ours: column_names(&written), written }
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        let written = self.written.iter().position(|written| *written == name);
+        written.or_else(|| self.ours.iter().position(|ours| ours == name))
+    }
+}
+
+/// One read.
+struct Read {
+    plan: Plan,
+    request: ReadRequest,
+    sink: Sink,
+}
+
+impl Read {
+    async fn run<D: Database>(self, database: &D) -> Result<()> {
+        let Read { plan, request, sink } = &self;
+        let mut session = database.session(&request.cancel).await?;
+        let conditions = plan.conditions(database, request)?;
+        let described =
+            session.columns(&format!("select * from {}{conditions}", plan.from)).await?;
+        let mut columns = plan.choose(&described, request)?;
+        let cursor = match plan.cursor_column(&columns)? {
+            Some(column) => {
+                Some(self.cursor(database, session.as_mut(), column, &conditions).await?)
+            }
+            None => None,
+        };
+        let mut list: Vec<String> =
+            columns.iter().map(|column| database.quote(&column.name)).collect();
+        if let Some(cursor) = &cursor
+            && cursor.order == Order::Database
+        {
+            list.push(format!("{} as {}", database.quote(&cursor.name), database.quote(CURSOR)));
+            columns.push(Column {
+                name: CURSOR.to_owned(),
+                data_type: arrow::datatypes::DataType::Utf8,
+                order: Order::Database,
+            });
+        }
+        let sql = format!("select {} from {}{conditions}", list.join(", "), plan.from);
+        let mut shape = Shape::new(&columns, cursor.as_ref(), &self)?;
+        sink.send(Change::Schema(shape.schema.clone())).await?;
+        let mut parts = session.rows(&sql, &columns, plan.settings.batch_rows).await?;
+        let (mut row, mut without_cursor) = (1, 0u64);
+        while let Some(part) = parts.next().await {
+            request.cancel.check()?;
+            match part? {
+                Part::Restart(columns) => {
+                    (row, without_cursor) = (1, 0);
+                    shape = Shape::new(&columns, cursor.as_ref(), &self)?;
+                    sink.send(Change::Restart(shape.schema.clone())).await?;
+                }
+                Part::Rows(batch) => {
+                    let rows = batch.num_rows();
+                    let taken = shape.take(batch, row, &self)?;
+                    row += i64::try_from(rows).unwrap_or(i64::MAX);
+                    without_cursor += taken.without_cursor;
+                    for rejected in taken.rejected {
+                        sink.send(Change::Rejected(rejected)).await?;
+                    }
+                    if taken.rows.num_rows() > 0 {
+                        sink.send(Change::Rows(taken.rows)).await?;
+                    }
+                }
+            }
+        }
+        if without_cursor > 0 && request.scope == ReadScope::Changed {
+            let name = plan.cursor.as_deref().unwrap_or_default();
+            sink.send(Change::Notice(Notice {
+                code: "null-cursor".to_owned(),
+                message: format!(
+                    "{without_cursor} rows have no value in the cursor `{name}`; they are read with \
+                     every load"
+                ),
+                object: Some(plan.table.clone()),
+            }))
+            .await?;
+        }
+        let position = match shape.tracker {
+            Some(tracker) => tracker.finish(),
+            None => TablePosition { from: plan.table.clone(), ..TablePosition::default() },
+        };
+        sink.send(Change::Position(position.to_position()?)).await
+    }
+
+    /// The cursor's column, and its largest value where only the database can say it.
+    async fn cursor<D: Database>(
+        &self,
+        database: &D,
+        session: &mut dyn Session,
+        column: Column,
+        conditions: &str,
+    ) -> Result<Cursor> {
+        let Column { name, order, .. } = column;
+        let largest = match order {
+            Order::Value => None,
+            Order::Database => {
+                let column = database.quote(&name);
+                let sql = format!("select max({column}) from {}{conditions}", self.plan.from);
+                session.value(&sql).await?.map(CursorValue::Text)
+            }
+        };
+        let before = self.plan.position.value.as_ref();
+        let moved = match order {
+            Order::Value => matches!(before, Some(CursorValue::Text(_))),
+            Order::Database => before.is_some_and(|value| !matches!(value, CursorValue::Text(_))),
+        };
+        if moved {
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!(
+                    "the values of the cursor `{name}` are of another kind than in the last load, and \
+                     cannot be compared with its position; load the table again with --full-refresh"
+                ),
+            )
+            .with("table", &self.plan.table));
+        }
+        // Nothing is newer: the position stays.
+        let largest = match (order, largest) {
+            (Order::Database, None) => self.plan.position.value.clone(),
+            (_, largest) => largest,
+        };
+        Ok(Cursor { name, order, largest })
+    }
+}
+
+/// The cursor of a read.
+struct Cursor {
+    name: String,
+    order: Order,
+    largest: Option<CursorValue>,
+}
+
+/// How the database's batches become ours.
+struct Shape {
+    /// Names as we write them, and types as declared.
+    schema: SchemaRef,
+    /// The same with the types of the database.
+    raw: SchemaRef,
+    /// Where the cursor's values stand, and how they compare.
+    cursor: Option<(usize, Order, String)>,
+    /// Whether the last column is the cursor a second time.
+    extra: bool,
+    tracker: Option<Tracker>,
+}
+
+/// What came of a batch.
+struct Taken {
+    rows: RecordBatch,
+    rejected: Vec<RecordBatch>,
+    without_cursor: u64,
+}
+
+impl Shape {
+    fn new(columns: &[Column], cursor: Option<&Cursor>, read: &Read) -> Result<Shape> {
+        let extra = columns.last().is_some_and(|column| column.name == CURSOR);
+        let ours = &columns[..columns.len() - usize::from(extra)];
+        let written: Vec<&str> = ours.iter().map(|column| column.name.as_str()).collect();
+        let names = column_names(&written);
+        let mut raw = Vec::with_capacity(ours.len());
+        let mut declared = Vec::with_capacity(ours.len());
+        for (column, name) in ours.iter().zip(&names) {
+            let mut field = Field::new(name, column.data_type.clone(), true);
+            if *name != column.name {
+                field
+                    .set_metadata(HashMap::from([(ORIGINAL_NAME.to_owned(), column.name.clone())]));
+            }
+            declared.push(declared_field(&field, &read.request.declared)?);
+            raw.push(field);
+        }
+        let (plan, request) = (&read.plan, &read.request);
+        let cursor_at = cursor.map(|cursor| {
+            let at = match extra {
+                true => ours.len(),
+                false => written.iter().position(|name| *name == cursor.name).unwrap_or(0),
+            };
+            (at, cursor.order, cursor.name.clone())
+        });
+        let tracker = cursor.map(|cursor| {
+            let ties = match request.scope {
+                ReadScope::New => Ties::Exact,
+                _ if plan.settings.lookback.is_some() => Ties::Forgotten,
+                _ => Ties::Saving,
+            };
+            // A key tells rows apart; that nothing of a row changed only all of its columns do.
+            let key: &[String] = if ties == Ties::Exact { &request.primary_key } else { &[] };
+            Tracker::new(
+                plan.position.clone(),
+                &plan.table,
+                &cursor.name,
+                &names,
+                key,
+                ties,
+                cursor.largest.clone(),
+            )
+        });
+        Ok(Shape {
+            schema: Arc::new(Schema::new(declared)),
+            raw: Arc::new(Schema::new(raw)),
+            cursor: cursor_at,
+            extra,
+            tracker,
+        })
+    }
+
+    fn take(&mut self, batch: RecordBatch, first_row: i64, read: &Read) -> Result<Taken> {
+        let values = match &self.cursor {
+            Some((at, order, name)) => Some(Values::new(batch.column(*at), *order, name)?),
+            None => None,
+        };
+        let ours = batch.num_columns() - usize::from(self.extra);
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(
+            self.raw.clone(),
+            batch.columns()[..ours].to_vec(),
+            &options,
+        )
+        .or_error(ErrorKind::Internal, "a batch does not have the columns that were described")?;
+        let mut refused = Vec::new();
+        let mut without_cursor = 0;
+        let mut kept = batch;
+        if let (Some(values), Some(tracker)) = (&values, &mut self.tracker) {
+            without_cursor = values.array().null_count() as u64;
+            let all = kept.clone();
+            kept = tracker.take(kept, values)?;
+            if let Some((_, _, name)) = &self.cursor
+                && without_cursor > 0
+                && read.request.scope == ReadScope::New
+            {
+                let bad: Vec<(usize, String)> = (0..all.num_rows())
+                    .filter(|row| values.array().is_null(*row))
+                    .map(|row| (row, format!("the cursor `{name}` is NULL")))
+                    .collect();
+                refused.push(rejected(&all, &bad, &read.plan.table, first_row)?);
+                kept = without_nulls(&kept, name)?;
+            }
+        }
+        let (rows, bad) = convert(&kept, &self.schema, &read.plan.table, first_row)?;
+        refused.extend(bad);
+        Ok(Taken { rows, rejected: refused, without_cursor })
+    }
+}
+
+/// The rows whose cursor is not NULL.
+fn without_nulls(batch: &RecordBatch, cursor: &str) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let at = schema
+        .fields()
+        .iter()
+        .position(|field| field.metadata().get(ORIGINAL_NAME).unwrap_or(field.name()) == cursor)
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "the cursor is not among the columns"))?;
+    arrow::compute::is_not_null(batch.column(at))
+        .and_then(|keep| arrow::compute::filter_record_batch(batch, &keep))
+        .or_error(ErrorKind::Internal, "rows without a cursor could not be left out")
+}
