@@ -15,6 +15,7 @@ mod output;
 mod processor;
 mod programs;
 mod progress;
+mod query_files;
 mod renderer;
 mod repl;
 mod run_hooks;

@@ -466,6 +466,7 @@ impl Renderer for ProjectRenderer {
         let attached = native.and_then(|generic| generic.attached.as_ref());
         let relation = attached
             .filter(|id| !manifest.node(id).is_some_and(Node::is_ephemeral))
+            .filter(|id| manifest.source(id).is_none_or(|it| it.external_location().is_none()))
             .and_then(|id| match self.deferred.get(id) {
                 Some(other) => Some(other.clone()),
                 None => manifest.relation_of(id),

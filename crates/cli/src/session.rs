@@ -18,6 +18,7 @@ use tidemill_run::{RenderRequest, StatementSession};
 
 use crate::args::{Global, SelectionArgs};
 use crate::output::Output;
+use crate::query_files::QueryFiles;
 use crate::warnings::WarningRules;
 
 /// A loaded project and what the user asked for.
@@ -44,6 +45,8 @@ pub(crate) struct Session {
 pub(crate) struct Stores {
     pub(crate) lake: Arc<Lake>,
     pub(crate) engine: Arc<EmbeddedEngine>,
+    /// What queries read of files; to be closed in the end.
+    pub(crate) files: Arc<QueryFiles>,
 }
 
 impl Session {
@@ -136,13 +139,14 @@ impl Session {
         let engine = EmbeddedEngine::new(EngineOptions {
             memory_limit: memory,
             timezone: self.manifest().settings.timezone.clone(),
-            databases: vec![target.database.clone(), "tidemill".to_owned(), "lake".to_owned()],
+            databases: databases(self.manifest()),
             ..EngineOptions::default()
         })?;
         let lake = Lake::open(&target.lake, LakeOptions::new(engine.runtime())).await?;
         let lake = Arc::new(lake);
-        let engine = Arc::new(engine.with_tables(lake.clone()));
-        Ok(Stores { lake, engine })
+        let files = Arc::new(QueryFiles::new(lake.clone(), self.root.clone()));
+        let engine = Arc::new(engine.with_tables(lake.clone()).with_files(files.clone()));
+        Ok(Stores { lake, engine, files })
     }
 
     /// Milliseconds since 1970 do not do: microseconds.
@@ -398,4 +402,17 @@ fn unsupported(node: &Node) -> Option<String> {
         return Some(format!("{place}: incremental_predicates"));
     }
     None
+}
+
+/// The names by which the lake may be called: the target's first, then those that nodes and sources
+/// name.
+fn databases(manifest: &tidemill_project::Manifest) -> Vec<String> {
+    let mut names = vec![manifest.target.database.clone(), "tidemill".into(), "lake".into()];
+    let nodes = manifest.nodes.values().map(|node| &node.database);
+    for name in nodes.chain(manifest.sources.values().map(|source| &source.database)) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
 }

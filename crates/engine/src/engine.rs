@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 use crate::EngineOptions;
 use crate::describe::moving;
 use crate::error::from_datafusion;
+use crate::files::FileTables;
 use crate::guard::CountWindows;
 use crate::meaning::Meaning;
 use crate::output::plain_schema;
@@ -82,6 +83,7 @@ impl Drop for Core {
 
 struct Tables {
     providers: Arc<dyn TableProviders>,
+    files: Option<Arc<dyn FileTables>>,
     open: Mutex<HashMap<Opened, Arc<dyn TableProvider>>>,
 }
 
@@ -120,6 +122,17 @@ impl EmbeddedEngine {
         EmbeddedEngine {
             core: self.core.clone(),
             tables: Arc::new(Tables::new(tables)),
+            prepared: Arc::default(),
+        }
+    }
+
+    /// The same engine, whose queries may name files.
+    #[must_use]
+    pub fn with_files(&self, files: Arc<dyn FileTables>) -> Self {
+        let providers = self.tables.providers.clone();
+        EmbeddedEngine {
+            core: self.core.clone(),
+            tables: Arc::new(Tables { providers, files: Some(files), open: Mutex::default() }),
             prepared: Arc::default(),
         }
     }
@@ -180,9 +193,10 @@ impl EmbeddedEngine {
         let databases = &self.core.options.databases;
         let mut planner = Planner::new(state, context, &*self.tables, databases);
         let plan = planner.plan(sql).await?;
-        let Planner { relations, direct, .. } = planner;
+        let Planner { relations, direct, files, .. } = planner;
         Ok(Planned {
             plan,
+            files: files.into_iter().collect(),
             relations: relations.into_iter().collect(),
             direct: direct.into_iter().collect(),
         })
@@ -203,7 +217,8 @@ impl EmbeddedEngine {
             schema,
             relations: planned.relations,
             direct_relations: planned.direct,
-            volatile_functions: moving.volatile.into_iter().collect(),
+            // What a file holds has no version.
+            volatile_functions: moving.volatile.into_iter().chain(planned.files).collect(),
             current_date: moving.current_date,
         })
     }
@@ -297,6 +312,8 @@ pub(crate) struct Planned {
     pub(crate) plan: LogicalPlan,
     pub(crate) relations: Vec<RelationName>,
     pub(crate) direct: Vec<RelationName>,
+    /// Files that it reads.
+    pub(crate) files: Vec<String>,
 }
 
 struct Started {
@@ -376,7 +393,7 @@ impl<T> Drop for AbortOnDrop<T> {
 
 impl Tables {
     fn new(providers: Arc<dyn TableProviders>) -> Self {
-        Tables { providers, open: Mutex::default() }
+        Tables { providers, files: None, open: Mutex::default() }
     }
 }
 
@@ -385,6 +402,14 @@ impl OpenTable for Tables {
     async fn open(&self, table: Table<'_>) -> Result<Arc<dyn TableProvider>> {
         let relation = match table {
             Table::Staged(staged) => return self.providers.staged(staged).await,
+            Table::Files(request, context) => {
+                let Some(files) = &self.files else {
+                    return Err(Error::new(ErrorKind::Unsupported, "files cannot be read here")
+                        .with("files", &request.text));
+                };
+                let staged = files.open(request, context).await?;
+                return self.providers.staged(&staged).await;
+            }
             Table::Published(relation) => relation,
         };
         let tidemill_core::RelationKind::Table { location, version } = &relation.kind else {

@@ -34,14 +34,17 @@ use tidemill_core::{
 use crate::aliases::{Missing, use_result};
 use crate::catalog::{INFORMATION_SCHEMA, information_table};
 use crate::error::{again, from_datafusion, nearest};
+use crate::files::{FileRequest, take_files};
 use crate::functions::read_interval;
 use crate::parse::parse_query;
 use crate::rewrite::rewrite;
+use crate::spelling::respell;
 use crate::types::Types;
 
 /// How deeply views may read views.
 const VIEW_DEPTH: usize = 64;
-/// How many names of one text may stand for columns of the result of their own select.
+/// How many names of one text may be settled by a turn each: columns of the result of their own
+/// select, and columns that are spelled in another case.
 const LATERAL_NAMES: usize = 1_000;
 
 /// Opens tables; the engine puts a cache in front of the lake.
@@ -54,6 +57,7 @@ pub(crate) trait OpenTable: Send + Sync {
 pub(crate) enum Table<'a> {
     Published(&'a tidemill_core::PublishedRelation),
     Staged(&'a tidemill_core::Staged),
+    Files(&'a FileRequest, &'a QueryContext),
 }
 
 /// The planning of one query.
@@ -71,6 +75,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) relations: BTreeSet<RelationName>,
     /// Those that the outermost text names.
     pub(crate) direct: BTreeSet<RelationName>,
+    /// Files that are read, as the texts name them.
+    pub(crate) files: BTreeSet<String>,
 }
 
 enum Target {
@@ -96,6 +102,7 @@ impl<'a> Planner<'a> {
             within: Vec::new(),
             relations: BTreeSet::new(),
             direct: BTreeSet::new(),
+            files: BTreeSet::new(),
         }
     }
 
@@ -118,11 +125,21 @@ impl<'a> Planner<'a> {
                 statement = parse_query(&self.describe_table(table_name, schemas)?)?;
             }
             rewrite(&mut statement)?;
+            let mut files = HashMap::new();
+            for (name, request) in take_files(&mut statement)? {
+                let table = self.tables.open(Table::Files(&request, self.context)).await?;
+                self.files.insert(request.text);
+                files.insert(name, provider_as_source(table));
+            }
             let planned = PlannedStatement::Statement(Box::new(statement.clone()));
             let fail = |error| from_datafusion(error, None);
             let (references, _) = resolve_table_references(&planned, true).map_err(fail)?;
             let mut found = HashMap::with_capacity(references.len());
             for reference in references {
+                if let Some(file) = files.get(reference.table()) {
+                    found.insert(reference, Ok(file.clone()));
+                    continue;
+                }
                 // A name that is not found may be that of a subquery elsewhere in the text: the
                 // error is raised only if the planner asks for it.
                 let source = self.source(&reference, schemas).await;
@@ -139,7 +156,8 @@ impl<'a> Planner<'a> {
             // Each turn settles one name of one select.
             for _ in 0..LATERAL_NAMES {
                 let Err(error) = &result else { break };
-                let used = Missing::of(error).is_some_and(|name| use_result(&mut statement, &name));
+                let used = respell(&mut statement, error)
+                    || Missing::of(error).is_some_and(|name| use_result(&mut statement, &name));
                 if !used {
                     break;
                 }
@@ -243,7 +261,9 @@ impl<'a> Planner<'a> {
             }
             TableReference::Partial { schema, table } => vec![target(schema, table)],
             TableReference::Full { catalog, schema, table } => {
-                let known = self.databases.iter().any(|name| name.eq_ignore_ascii_case(catalog));
+                // A view may come from a project whose target called the lake otherwise.
+                let known = !self.within.is_empty()
+                    || self.databases.iter().any(|name| name.eq_ignore_ascii_case(catalog));
                 if known { vec![target(schema, table)] } else { Vec::new() }
             }
         }

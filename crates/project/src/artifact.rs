@@ -337,11 +337,13 @@ pub fn node_json(node: &Node) -> Value {
         }
         None if node.resource_type == ResourceType::Model => {
             set(&mut value, "access", node.access.clone().into());
-            set(&mut value, "constraints", json!(node.constraints));
+            let constraints = node.constraints.iter();
+            set(&mut value, "constraints", constraints.map(|one| constraint(one, true)).collect());
             set(&mut value, "version", version_json(node.version.as_deref()));
             set(&mut value, "latest_version", version_json(node.latest_version.as_deref()));
             let property = |key: &str| node.properties.get(key).cloned().unwrap_or_default();
-            set(&mut value, "deprecation_date", node.deprecation_date.clone().into());
+            let date = node.deprecation_date.as_deref().map(with_time);
+            set(&mut value, "deprecation_date", date.into());
             set(&mut value, "primary_key", json!([]));
             let mut time_spine = property("time_spine");
             if let Value::Object(spine) = &mut time_spine {
@@ -541,7 +543,7 @@ fn columns_json<'a>(columns: impl Iterator<Item = &'a Column>) -> Value {
                     "description": column.description,
                     "meta": column.meta,
                     "data_type": column.data_type,
-                    "constraints": column.constraints,
+                    "constraints": column.constraints.iter().map(|one| constraint(one, false)).collect::<Value>(),
                     "quote": column.quote,
                     "config": {"meta": column.meta, "tags": column.tags},
                     "tags": column.tags,
@@ -554,6 +556,29 @@ fn columns_json<'a>(columns: impl Iterator<Item = &'a Column>) -> Value {
         })
         .collect();
     Value::Object(map)
+}
+
+/// A constraint with every field that dbt fills in.
+fn constraint(written: &Value, of_model: bool) -> Value {
+    let mut value = json!({
+        "type": null, "name": null, "expression": null, "warn_unenforced": true,
+        "warn_unsupported": true, "to": null, "to_columns": [],
+    });
+    if of_model {
+        set(&mut value, "columns", json!([]));
+    }
+    for (key, field) in written.as_object().into_iter().flatten() {
+        set(&mut value, key, field.clone());
+    }
+    value
+}
+
+/// A date as the moment that dbt makes of it.
+fn with_time(date: &str) -> String {
+    match chrono::NaiveDate::parse_from_str(date, "%Y-%m-%d") {
+        Ok(date) => format!("{date}T00:00:00+00:00"),
+        Err(_) => date.to_owned(),
+    }
 }
 
 pub(crate) fn ref_json(call: &RefCall) -> Value {

@@ -397,6 +397,29 @@ pub struct SourceTable {
 }
 
 impl SourceTable {
+    /// The files that stand for it, as SQL: dbt-duckdb's `external_location`, of the table or of its
+    /// source, with the table's names filled in. A table that is loaded has none.
+    pub fn external_location(&self) -> Option<String> {
+        if self.ingest.is_some() {
+            return None;
+        }
+        let of_config = self.config.get("meta").and_then(Value::as_object);
+        let metas = of_config.into_iter().chain([&self.meta, &self.source_meta]);
+        let text = |key: &str| metas.clone().find_map(|meta| meta.get(key)).and_then(Value::as_str);
+        let mut location = text("external_location")?.to_owned();
+        for (name, value) in
+            [("name", &self.name), ("identifier", &self.identifier), ("schema", &self.schema)]
+        {
+            // `{name}`, and `${name}` of the formatter `template`.
+            location = location.replace(&format!("${{{name}}}"), value);
+            location = location.replace(&format!("{{{name}}}"), value);
+        }
+        Some(match location.contains('(') || location.starts_with('\'') {
+            true => location,
+            false => format!("'{}'", location.replace('\'', "''")),
+        })
+    }
+
     /// The relation that it is.
     pub fn relation(&self) -> RelationName {
         RelationName::new(&self.schema, &self.identifier)

@@ -1,6 +1,6 @@
 //! What all renders of a project share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) versions: IndexMap<String, Option<String>>,
     /// Whether a macro of the project decides about database, schema and alias.
     pub(crate) names_overridden: [bool; 3],
+    /// `graph` and its hash, once a template has asked for it.
+    pub(crate) graph: OnceLock<(serde_json::Value, String)>,
 }
 
 impl World {

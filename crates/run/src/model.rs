@@ -472,31 +472,39 @@ pub(crate) async fn stage_increment(
         format!("select {} from (\n{}\n) as increment", columns.join(", "), rendered.sql)
     };
 
+    // As the columns are spelled, whatever the case in the configuration.
+    let spelled = |names: &[String]| -> Vec<String> {
+        names.iter().map(|name| spelling(name, &found)).collect()
+    };
     let mode = match increment {
         Increment::Append => WriteMode::Append,
         Increment::Merge { key, update, exclude, null_keys } => {
+            let key = spelled(key);
             let update = match (update, exclude.is_empty()) {
-                (Some(update), _) => Some(update.clone()),
+                (Some(update), _) => Some(spelled(update)),
                 (None, true) => None,
                 (None, false) => Some(
                     found
                         .iter()
                         .filter(|name| {
-                            !exclude.iter().chain(key).any(|other| other.eq_ignore_ascii_case(name))
+                            !exclude
+                                .iter()
+                                .chain(&key)
+                                .any(|other| other.eq_ignore_ascii_case(name))
                         })
                         .cloned()
                         .collect(),
                 ),
             };
             WriteMode::Upsert {
-                key: key.clone(),
+                key,
                 update,
                 duplicates: tidemill_core::Duplicates::Fail,
                 null_keys: *null_keys,
             }
         }
         Increment::DeleteInsert { key, null_keys } => {
-            WriteMode::DeleteInsert { key: key.clone(), null_keys: *null_keys }
+            WriteMode::DeleteInsert { key: spelled(key), null_keys: *null_keys }
         }
         Increment::ReplaceRanges { column, ranges } => {
             WriteMode::ReplaceRanges { column: column.clone(), ranges: ranges.clone() }
@@ -506,7 +514,7 @@ pub(crate) async fn stage_increment(
                 .with("macro", name));
         }
         Increment::ReplacePartitions { columns } => {
-            WriteMode::ReplaceWhere { columns: columns.clone() }
+            WriteMode::ReplaceWhere { columns: spelled(columns) }
         }
     };
     let context = QueryContext { snapshot: base.clone(), ..context.clone() };
@@ -525,6 +533,15 @@ pub(crate) async fn stage_increment(
         });
     }
     Ok(staged)
+}
+
+/// The column that a name of the configuration means, in quotes or not: the one that is spelled so,
+/// else one that differs by case alone.
+fn spelling(name: &str, columns: &[String]) -> String {
+    let bare = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name);
+    let same = columns.iter().find(|column| column.as_str() == bare);
+    let alike = || columns.iter().find(|column| column.eq_ignore_ascii_case(bare));
+    same.or_else(alike).cloned().unwrap_or_else(|| name.to_owned())
 }
 
 impl Shared {

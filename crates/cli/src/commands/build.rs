@@ -141,8 +141,9 @@ pub(crate) async fn run(session: &Session, invocation: &Invocation<'_>) -> Resul
         return Ok(0);
     }
     let stores = session.stores().await?;
-    let summary = run_work(session, &stores, invocation, work).await?;
-    Ok(i32::from(summary.failed()))
+    let summary = run_work(session, &stores, invocation, work).await;
+    stores.files.close().await;
+    Ok(i32::from(summary?.failed()))
 }
 
 /// Runs the work on open stores.

@@ -65,9 +65,14 @@ pub(crate) async fn run(session: &Session, args: &Sql) -> Result<i32> {
                 }
             }
             runner.session.close().await;
+            stores.files.close().await;
             outcome.map(|()| 0)
         }
-        None => prompt(session, &stores, at, args.timing).await,
+        None => {
+            let outcome = prompt(session, &stores, at, args.timing).await;
+            stores.files.close().await;
+            outcome
+        }
     }
 }
 

@@ -88,7 +88,7 @@ fn a_hook_that_fails_keeps_its_model_from_being_published() {
         ),
         (
             "models/b.sql",
-            "{{ config(materialized='table', post_hook='drop table {{ this }}') }} select 1 as id",
+            "{{ config(materialized='table', post_hook='update {{ this }} set nothing = 1') }} select 1 as id",
         ),
         ("models/c.sql", "select * from {{ ref('a') }}"),
     ]);

@@ -17,6 +17,7 @@ mod loads;
 mod microbatch;
 mod mistakes;
 mod python_models;
+mod packages_of_others;
 mod sandbox;
 mod snapshots;
 mod state;

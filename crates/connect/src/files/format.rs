@@ -9,7 +9,7 @@ use super::input::Input;
 use super::json::{self, DocumentSplitter};
 use super::listing::FileEntry;
 use super::read::{FileTask, Load, Memory, Parsed, Piece};
-use super::settings::{FileFormat, Resolved, ShortRows};
+use super::settings::{FileFormat, NameStyle, Resolved, ShortRows};
 use super::target::Target;
 use super::types::Types;
 
@@ -33,10 +33,15 @@ pub(crate) struct CsvFile {
 }
 
 /// Memory of one worker.
-#[derive(Default)]
 pub(crate) struct Scratch {
     csv: csv::Scratch,
     json: json::Scratch,
+}
+
+impl Scratch {
+    pub(crate) fn new(names: NameStyle) -> Self {
+        Scratch { csv: csv::Scratch::default(), json: json::Scratch::new(names) }
+    }
 }
 
 /// What reading a file gives.
@@ -77,7 +82,8 @@ impl Format {
             FileFormat::Ndjson => sample_ndjson(entry, settings, context),
             FileFormat::Json => sample_json(entry, settings, context),
             FileFormat::Parquet => {
-                let (file, types) = super::parquet::ParquetFile::open(entry)?;
+                let (file, types) =
+                    super::parquet::ParquetFile::open(entry, settings.written.names)?;
                 Ok((Format::Parquet(file), types))
             }
         }
@@ -233,7 +239,7 @@ fn sample_ndjson(
         head.truncate(settings.sample_bytes);
         head.truncate(memchr::memrchr(b'\n', &head).map_or(0, |end| end + 1));
     }
-    let mut scratch = json::Scratch::default();
+    let mut scratch = json::Scratch::new(settings.written.names);
     let (mut types, _) = json::survey(&mut head, &context.formats, &mut scratch);
     if !ended && input.is_direct() && entry.stamp.size > 16 * PROBE as u64 {
         for part in 1..=4u64 {
@@ -266,7 +272,8 @@ fn sample_json(
     let mut types = Types::default();
     let piece = splitter.next(&mut memory).map_err(|error| error.with("file", &entry.name))?;
     if let Some(Piece::Block(mut block)) = piece {
-        types = json::survey(&mut block, &context.formats, &mut json::Scratch::default()).0;
+        let mut scratch = json::Scratch::new(settings.written.names);
+        types = json::survey(&mut block, &context.formats, &mut scratch).0;
     }
     Ok((Format::Json, types))
 }
@@ -352,7 +359,11 @@ fn sample_csv(
     };
     let (names, originals) = if settings.header {
         at += end;
-        (super::header::column_names(&fields), fields)
+        let names = match settings.written.names {
+            NameStyle::SnakeCase => super::header::column_names(&fields),
+            NameStyle::AsWritten => super::header::written_names(&fields),
+        };
+        (names, fields)
     } else if declared.len() == fields.len() {
         let names: Vec<String> = declared.iter().map(|field| field.name().clone()).collect();
         (names.clone(), names)

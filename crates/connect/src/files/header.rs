@@ -9,6 +9,9 @@
 //! 6. An empty header is `column_<n>`, counted from 1.
 //! 7. The second column with a name gets `_2`, the third `_3`.
 //!
+//! `names: as_written` is dbt's rule for seeds instead: the header as it is, a letter for an empty
+//! one, and rule 7.
+//!
 //! The header as it was written stays in the field's metadata under [`ORIGINAL_NAME`].
 
 use std::collections::HashSet;
@@ -56,14 +59,32 @@ pub(crate) fn snake_case(header: &str, position: usize) -> String {
     name
 }
 
-/// The names of a file's headers, each once.
+/// The names of a file's headers by the written rule, each once.
 pub fn column_names<S: AsRef<str>>(headers: &[S]) -> Vec<String> {
+    unique(headers, |header, index| snake_case(header, index + 1))
+}
+
+/// The names of a file's headers as they are written, each once.
+pub(crate) fn written_names<S: AsRef<str>>(headers: &[S]) -> Vec<String> {
+    unique(headers, |header, index| match header {
+        "" => letters(index),
+        header => header.to_owned(),
+    })
+}
+
+/// `a` to `z`, then `aa` to `zz`, and so on.
+fn letters(index: usize) -> String {
+    let letter = char::from(b'a' + (index % 26) as u8);
+    std::iter::repeat_n(letter, index / 26 + 1).collect()
+}
+
+fn unique<S: AsRef<str>>(headers: &[S], name: impl Fn(&str, usize) -> String) -> Vec<String> {
     let mut taken = HashSet::new();
     headers
         .iter()
         .enumerate()
         .map(|(index, header)| {
-            let name = snake_case(header.as_ref(), index + 1);
+            let name = name(header.as_ref(), index);
             let mut unique = name.clone();
             let mut count = 1;
             while !taken.insert(unique.clone()) {
@@ -100,6 +121,15 @@ mod tests {
         for (header, name) in cases {
             assert_eq!(snake_case(header, 1), name, "{header}");
         }
+    }
+
+    #[test]
+    fn names_as_written() {
+        assert_eq!(
+            written_names(&["Customer_Id", " a, b", "", "x", "x", "X"]),
+            ["Customer_Id", " a, b", "c", "x", "x_2", "X"]
+        );
+        assert_eq!(letters(27), "bb");
     }
 
     #[test]

@@ -12,10 +12,11 @@ use parquet::file::metadata::ParquetMetaData;
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
 
 use super::format::Cut;
-use super::header::column_names;
+use super::header::{column_names, written_names};
 use super::input::hash_file;
 use super::listing::FileEntry;
 use super::read::{Parsed, Reject};
+use super::settings::NameStyle;
 use super::target::Target;
 use super::types::Types;
 
@@ -36,14 +37,17 @@ pub(crate) struct ParquetFile {
 
 impl ParquetFile {
     /// Reads the footer.
-    pub(crate) fn open(entry: &FileEntry) -> Result<(ParquetFile, Types)> {
+    pub(crate) fn open(entry: &FileEntry, style: NameStyle) -> Result<(ParquetFile, Types)> {
         let file = open(entry)?;
         let metadata = ArrowReaderMetadata::load(&file, Default::default())
             .map_err(|error| unreadable(entry, error))?;
         let schema = Arc::clone(metadata.schema());
         let headers: Vec<&str> =
             schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let names = column_names(&headers);
+        let names = match style {
+            NameStyle::SnakeCase => column_names(&headers),
+            NameStyle::AsWritten => written_names(&headers),
+        };
         let root = metadata.metadata().file_metadata().schema();
         let uuids: Vec<bool> = root
             .get_fields()

@@ -421,13 +421,17 @@ impl Load {
         Ok(Pass::Done(coordinator.results))
     }
 
+    fn scratch(&self) -> Scratch {
+        Scratch::new(self.settings.written.names)
+    }
+
     fn pass_alone(
         &self,
         target: &Target,
         coordinator: &mut Coordinator<'_>,
         emit: &mut Emit<'_>,
     ) -> Result<Option<usize>> {
-        let mut scratch = Scratch::default();
+        let mut scratch = self.scratch();
         let spare = std::cell::RefCell::new(Vec::new());
         let mut outcome = Ok(None);
         self.read_files(target, &mut || spare.take(), &mut |item| {
@@ -468,7 +472,7 @@ impl Load {
                 let take_work = Arc::clone(&take_work);
                 let give_event = give_event.clone();
                 scope.spawn(move || {
-                    let mut scratch = Scratch::default();
+                    let mut scratch = self.scratch();
                     while let Some((number, file, mut data)) = receive(&take_work) {
                         let event = self.work(file, &mut data, target, &mut scratch, surveying);
                         if give_event.send((number, event, Some(data))).is_err() {

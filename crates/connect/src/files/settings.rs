@@ -30,6 +30,9 @@ pub struct TableSettings {
     /// CSV: whether the first row holds the names. Default true. Without it the columns are the
     /// declared ones if there are as many, else `column_1`, `column_2`, ….
     pub header: Option<bool>,
+    /// CSV: `snake_case` (the default, see `header`) or `as_written`: the names of the header as they
+    /// are, `a`, `b`, `c`, … where one is empty and `x_2` for the second `x`, as dbt names them.
+    pub names: NameStyle,
     /// CSV: lines before the header (or the first row) that are left out.
     pub skip_rows: usize,
     /// CSV: lines that start with this character are left out.
@@ -76,7 +79,7 @@ pub struct TableSettings {
 const LOAD_KEYS: [&str; 6] =
     ["connection", "mode", "primary_key", "cursor", "schema_contract", "max_rejects"];
 
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 24] = [
     "location",
     "format",
     "compression",
@@ -84,6 +87,7 @@ const KEYS: [&str; 23] = [
     "quote",
     "escape",
     "header",
+    "names",
     "skip_rows",
     "comment",
     "short_rows",
@@ -197,6 +201,17 @@ pub enum ShortRows {
     Reject,
     /// A row whose last values are NULL.
     Null,
+}
+
+/// How columns are named after a header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NameStyle {
+    /// By the written rule of `header`.
+    #[default]
+    SnakeCase,
+    /// As the header has them.
+    AsWritten,
 }
 
 /// What makes two files the same.

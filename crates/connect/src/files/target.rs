@@ -80,7 +80,10 @@ impl Target {
 /// A type that inference must not touch: a declared one, or one that a table has and inference
 /// never gives.
 fn fixed_type(name: &str, seen: Seen, load: &Load) -> Result<Option<DataType>> {
-    if let Some(declared) = load.declared.iter().find(|field| field.name() == name) {
+    let same = |field: &&Field| field.name() == name;
+    let alike = |field: &&Field| field.name().eq_ignore_ascii_case(name);
+    let declared = &load.declared;
+    if let Some(declared) = declared.iter().find(same).or_else(|| declared.iter().find(alike)) {
         return Ok(Some(declared.data_type().clone()));
     }
     let known = load.known.as_ref().and_then(|known| known.field_with_name(name).ok());

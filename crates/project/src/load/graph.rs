@@ -184,7 +184,11 @@ impl Resolver<'_> {
             Some((name, rest)) => format!("{} refers to {name}`, which {rest}", self.what),
             None => format!("{} refers to {message}", self.what),
         };
-        let mut diagnostic = Diagnostic::error(code, text);
+        // As in dbt: a test of what is not there is left out.
+        let mut diagnostic = match self.is_test {
+            true => Diagnostic::warning(code, format!("{text}; it is left out")),
+            false => Diagnostic::error(code, text),
+        };
         if let Some(place) = place {
             diagnostic = diagnostic.at(place.clone()).label(label);
         }

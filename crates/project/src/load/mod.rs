@@ -98,6 +98,7 @@ fn assemble(
         target: setting.target.clone(),
         environment: setting.environment.clone(),
         macros,
+        graph: std::sync::OnceLock::new(),
         vars: setting.vars.clone(),
         versions: setting
             .packages

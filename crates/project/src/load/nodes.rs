@@ -1,6 +1,6 @@
 //! Nodes from files and from what property YAML says about them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -70,6 +70,8 @@ impl Builder<'_> {
         }
         let mut patches = self.patches(said);
         self.snapshots_in_yaml(said, &mut drafts);
+        patches.files =
+            drafts.iter().map(|draft| (draft.package.name.clone(), draft.name.clone())).collect();
         let mut seen: HashMap<UniqueId, SourcePosition> = HashMap::new();
         for mut draft in drafts {
             let found = take_patch(&mut patches, &mut draft);
@@ -340,14 +342,19 @@ impl Builder<'_> {
         let written = draft.written_config();
         let said = said.into_iter().chain([&written]);
         let unrendered_config = self.unrendered(key, &draft.package, &draft.fqn, said);
-        let (config, problems) = config::typed(draft.kind, &merged);
+        let (mut config, problems) = config::typed(draft.kind, &merged);
         let what = format!("{} `{}`", draft.kind, draft.name);
         self.config_problems(&what, &problems, &merged, &draft.position);
         if draft.kind == ResourceType::Model
             && let Materialization::Other(name) = &config.materialized
             && config.enabled
         {
-            self.unknown_materialization(&what, name, &merged, &draft);
+            if name == "external" && !self.has_materialization(name) {
+                self.external(&what, &merged, &draft);
+                config.materialized = Materialization::Table;
+            } else {
+                self.unknown_materialization(&what, name, &merged, &draft);
+            }
         }
         if draft.language == "python" && config.enabled {
             self.python_materialization(&what, &config, &merged, &draft.position);
@@ -498,12 +505,34 @@ impl Builder<'_> {
         );
     }
 
-    fn unknown_materialization(&mut self, what: &str, name: &str, merged: &Layer, draft: &Draft) {
-        let custom = ["tidemill", "postgres", "default"].iter().any(|adapter| {
+    /// Whether a macro of the project carries out a materialization.
+    fn has_materialization(&self, name: &str) -> bool {
+        ["tidemill", "postgres", "default"].iter().any(|adapter| {
             let full = format!("materialization_{name}_{adapter}");
             self.world.macros.all().any(|(_, found)| **found.name() == *full)
-        });
-        if custom {
+        })
+    }
+
+    /// dbt-duckdb's `external`: a file and a view of it.
+    fn external(&mut self, what: &str, merged: &Layer, draft: &Draft) {
+        let place = merged.positions.get("materialized").unwrap_or(&draft.position);
+        let diagnostic = Diagnostic::warning(
+            "external-model",
+            format!("{what} is `external`: it is built as a table of the lake, without its file"),
+        )
+        .at(place.clone())
+        .hint("write the file with `tidemill sql 'select * from …' --format parquet -o FILE`");
+        let known = self
+            .diagnostics
+            .iter()
+            .any(|other| other.position == diagnostic.position && other.code == diagnostic.code);
+        if !known {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    fn unknown_materialization(&mut self, what: &str, name: &str, merged: &Layer, draft: &Draft) {
+        if self.has_materialization(name) {
             return;
         }
         let known = ["view", "table", "incremental", "ephemeral"];
@@ -624,6 +653,8 @@ struct Patches<'s> {
     by_name: IndexMap<PatchKey, Found<'s>>,
     /// Files of versioned models: package and file → patch and version.
     versions: HashMap<(String, String), (PatchKey, String)>,
+    /// What there is a file of: package and name.
+    files: HashSet<(String, String)>,
 }
 
 /// The patch of a draft; a versioned model takes its name and version from it.
@@ -632,10 +663,25 @@ fn take_patch<'s>(patches: &mut Patches<'s>, draft: &mut Draft) -> Option<Found<
     let mut key = (package.clone(), draft.kind, draft.name.clone());
     let mut version = None;
     if draft.kind == ResourceType::Model
-        && let Some((patch_key, found)) = patches.versions.get(&(package, draft.name.clone()))
+        && let Some((patch_key, found)) =
+            patches.versions.get(&(package.clone(), draft.name.clone()))
     {
         key = patch_key.clone();
         version = Some(found.clone());
+    }
+    // The latest version may stand in the file without a suffix.
+    if version.is_none()
+        && draft.kind == ResourceType::Model
+        && let Some(found) = patches.by_name.get(&key)
+        && let Some(latest) = latest_without_file(&package, found.patch, &patches.files)
+    {
+        version = Some(latest);
+    }
+    // A package may describe what another has; of two nodes of a name, one is disabled.
+    if !patches.by_name.contains_key(&key) {
+        let (kind, name) = (draft.kind, &draft.name);
+        let mut all = patches.by_name.keys();
+        key = all.find(|(_, of_kind, of_name)| *of_kind == kind && of_name == name)?.clone();
     }
     let found = patches.by_name.get_mut(&key)?;
     found.used = true;
@@ -648,6 +694,30 @@ fn take_patch<'s>(patches: &mut Patches<'s>, draft: &mut Draft) -> Option<Found<
         draft.version = Some(version.clone());
     }
     Some(Found { said: found.said, patch: found.patch, used: true })
+}
+
+/// The latest version of a model that has no file with a suffix.
+fn latest_without_file(
+    package: &str,
+    patch: &Patch,
+    files: &HashSet<(String, String)>,
+) -> Option<String> {
+    let number = |text: &str| text.parse::<f64>().ok();
+    let latest = match &patch.latest_version {
+        Some(latest) => patch.versions.iter().find(|version| version.version == *latest)?,
+        None => patch.versions.iter().max_by(|a, b| {
+            let numbers = number(&a.version).zip(number(&b.version));
+            match numbers {
+                Some((a, b)) => a.total_cmp(&b),
+                None => a.version.cmp(&b.version),
+            }
+        })?,
+    };
+    let file = match &latest.defined_in {
+        Some(file) => file.clone(),
+        None => format!("{}_v{}", patch.name, latest.version),
+    };
+    (!files.contains(&(package.to_owned(), file))).then(|| latest.version.clone())
 }
 
 fn is_node_file(file: &ParsedFile) -> bool {

@@ -45,15 +45,16 @@
 {% endmacro %}
 
 {% macro make_temp_relation(base_relation, suffix='__dbt_tmp') %}
-    {% do return(base_relation.incorporate(path={'identifier': base_relation.identifier ~ suffix})) %}
+    {% do return(base_relation.incorporate(path={
+        'identifier': base_relation.identifier ~ suffix, 'schema': none, 'database': none})) %}
 {% endmacro %}
 
 {% macro make_intermediate_relation(base_relation, suffix='__dbt_tmp') %}
-    {% do return(make_temp_relation(base_relation, suffix)) %}
+    {% do return(base_relation.incorporate(path={'identifier': base_relation.identifier ~ suffix})) %}
 {% endmacro %}
 
 {% macro make_backup_relation(base_relation, backup_relation_type, suffix='__dbt_backup') %}
-    {% do return(make_temp_relation(base_relation, suffix)) %}
+    {% do return(base_relation.incorporate(path={'identifier': base_relation.identifier ~ suffix})) %}
 {% endmacro %}
 
 {% macro should_full_refresh() %}

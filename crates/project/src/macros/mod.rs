@@ -38,7 +38,7 @@ pub(crate) fn built_in_nodes(manifest: &Manifest) -> Vec<&'static MacroNode> {
 }
 
 /// Adapter prefixes that `adapter.dispatch` tries, in order; where a lake stands in for another
-/// system, that system's comes last.
+/// system, that system's comes last (DuckDB's before `default`).
 const PREFIXES: [&str; 3] = ["tidemill", "postgres", "default"];
 
 /// One package's macros by the name they are found by.
@@ -158,7 +158,14 @@ impl Macros {
             },
         };
         let foreign = self.stands_in_for.as_deref().filter(|prefix| !PREFIXES.contains(prefix));
-        for prefixes in [&PREFIXES[..], foreign.as_slice()] {
+        // DuckDB speaks PostgreSQL's dialect, so what is written for it is nearer than what is
+        // written for nobody.
+        let near = ["tidemill", "postgres", "duckdb", "default"];
+        let all: [&[&str]; 2] = match foreign {
+            Some("duckdb") => [&near, &[]],
+            _ => [&PREFIXES, foreign.as_slice()],
+        };
+        for prefixes in all {
             for package in &packages {
                 for prefix in prefixes {
                     let full = format!("{prefix}__{name}");

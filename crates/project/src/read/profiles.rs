@@ -221,7 +221,7 @@ fn output(
                 .at(at.position(file))
                 .label("models do not run inside of other systems yet")
                 .hint(
-                    "name a lake with `--target-lake ./lake` to run this project on the embedded \
+                    "name a lake with `--target-lake=./lake` to run this project on the embedded \
                      engine, or add an output of `type: tidemill`",
                 ),
             );
@@ -269,6 +269,7 @@ fn output(
         lake: lake_path(project_dir, &lake),
         database: text_of(&rendered, "database", &what, file, diagnostics)
             .or_else(|| text_of(&rendered, "dbname", &what, file, diagnostics))
+            .or_else(|| database_of(kind.as_deref(), &rendered))
             .unwrap_or_else(|| "tidemill".to_owned()),
         schema: text_of(&rendered, "schema", &what, file, diagnostics)
             .unwrap_or_else(|| "main".to_owned()),
@@ -277,6 +278,24 @@ fn output(
         memory,
         extra: without_secrets(rendered.to_map()),
     })
+}
+
+/// The database of systems that name it otherwise: DuckDB's is its file without the ending, and
+/// `memory` without a file; BigQuery's is the project.
+fn database_of(kind: Option<&str>, output: &Yaml) -> Option<String> {
+    let text = |key: &str| output.get(key).and_then(Yaml::scalar_text);
+    match kind? {
+        "duckdb" => {
+            let path = text("path").unwrap_or_else(|| ":memory:".to_owned());
+            let file = path.rsplit(['/', '\\']).next().unwrap_or(&path);
+            let stem = file.split(['.', '?']).next().unwrap_or(file);
+            let stem = stem.strip_prefix("md:").unwrap_or(stem);
+            Some(if path == ":memory:" { "memory" } else { stem }.to_owned())
+                .filter(|name| !name.is_empty())
+        }
+        "bigquery" => text("project"),
+        _ => None,
+    }
 }
 
 /// What templates may see of an output.

@@ -97,6 +97,8 @@ pub(crate) struct Record {
     pub(crate) inlined: Vec<UniqueId>,
     /// Nodes that the parse pass did not see.
     pub(crate) late: Vec<UniqueId>,
+    /// `graph`, once the template has asked for it.
+    pub(crate) graph: Option<Value>,
 }
 
 /// One render: shared by everything that its template calls.

@@ -299,6 +299,7 @@ fn source(context: &Arc<Context>, args: &Args, state: &mut State<'_>) -> Result<
         }
     }
     let mut relation = Relation::new(&table.database, &table.schema, &table.identifier);
+    relation.files = table.external_location();
     relation.limit = run.state.empty.then_some(0);
     let event_time = table.config.get("event_time").and_then(Json::as_str);
     relation.filter = batch_filter(run, &relation, event_time)?;
@@ -503,10 +504,15 @@ fn config_value(context: &Context, key: &str) -> Value {
 fn graph(context: &Context) -> Value {
     let graph = match context.run() {
         Some(run) => {
-            let graph = crate::artifact::graph_json(&run.manifest);
-            let hash = blake3::hash(graph.to_string().as_bytes()).to_hex().to_string();
-            context.record().reads.graph = Some(hash);
-            graph
+            let (graph, hash) = &*context.world.graph.get_or_init(|| {
+                let graph = crate::artifact::graph_json(&run.manifest);
+                let hash = blake3::hash(graph.to_string().as_bytes()).to_hex().to_string();
+                (graph, hash)
+            });
+            let mut record = context.record();
+            record.reads.graph = Some(hash.clone());
+            // One template changes its own, as in dbt, and looks it up often.
+            return record.graph.get_or_insert_with(|| Value::from(graph)).clone();
         }
         None => serde_json::json!({
             "nodes": {}, "sources": {}, "exposures": {}, "metrics": {}, "groups": {},

@@ -26,7 +26,12 @@ pub(crate) struct Relation {
     pub(crate) limit: Option<u64>,
     /// Only rows for which this SQL condition holds.
     pub(crate) filter: Option<String>,
+    /// Files that are read in place of a relation, as SQL.
+    pub(crate) files: Option<String>,
 }
+
+/// The database of a lake that stands in for no other system.
+const LAKE: &str = "tidemill";
 
 const PARTS: [&str; 3] = ["database", "schema", "identifier"];
 
@@ -43,11 +48,14 @@ impl Relation {
             identifier: given(identifier),
             kind: None,
             is_cte: false,
-            include: [false, true, true],
+            // The lake's own name says nothing; that of another system is part of the text that
+            // packages make of a relation.
+            include: [!database.is_empty() && database != LAKE, true, true],
             quote: [true; 3],
             information_schema: None,
             limit: None,
             filter: None,
+            files: None,
         }
     }
 
@@ -61,7 +69,7 @@ impl Relation {
 
     /// Its name in the lake, when it has schema and identifier.
     pub(crate) fn name(&self) -> Option<RelationName> {
-        if self.is_cte || self.information_schema.is_some() {
+        if self.is_cte || self.information_schema.is_some() || self.files.is_some() {
             return None;
         }
         Some(RelationName::new(self.schema.clone()?, self.identifier.clone()?))
@@ -90,6 +98,9 @@ impl Relation {
             } else {
                 text.push_str(part);
             }
+        }
+        if let Some(files) = &self.files {
+            text = files.clone();
         }
         if let Some(view) = &self.information_schema {
             text = if view.is_empty() {

@@ -374,6 +374,7 @@ impl Object for ColumnOf {
         Some(match name {
             "name" => Value::from(self.table.names[self.index].clone()),
             "index" => Value::from(self.index),
+            "data_type" => Value::object(DataTypeOf),
             _ => return None,
         })
     }
@@ -518,5 +519,36 @@ pub(super) fn data_of(value: &Value) -> Value {
     match value.downcast::<TableObject>() {
         Some(table) => table.0.data(),
         None => Value::list([]),
+    }
+}
+
+/// agate's type of a column: as much of it as turns values into what JSON has.
+#[derive(Debug)]
+struct DataTypeOf;
+
+impl Object for DataTypeOf {
+    fn type_name(&self) -> &str {
+        "DataType"
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        args: &Args,
+        _state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        let value = match args.get(0, "d").cloned() {
+            Some(Value::Object(object)) => {
+                let text = Value::Object(object).to_string();
+                Value::from(text.replacen(' ', "T", 1))
+            }
+            Some(value) => value,
+            None => Value::None,
+        };
+        (name == "jsonify").then_some(Ok(value))
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["jsonify"]
     }
 }

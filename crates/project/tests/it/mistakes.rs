@@ -288,7 +288,7 @@ fn profiles_are_chosen_or_refused() {
    |
  4 |     dev: {type: postgres, host: x, schema: dev, threads: 3}
    |                 ^^^^^^^^ models do not run inside of other systems yet
-hint: name a lake with `--target-lake ./lake` to run this project on the embedded engine, or add an output of `type: tidemill`"
+hint: name a lake with `--target-lake=./lake` to run this project on the embedded engine, or add an output of `type: tidemill`"
     );
     let (project, _) = load(&|options| options.target_lake = Some("there".into())).unwrap();
     let target = &project.manifest().target;

@@ -511,7 +511,10 @@ impl StatementSession {
         let mut changes = Vec::new();
         for relation in relations {
             if self.is_own(&relation) {
-                self.refuse_held(&relation, "dropped")?;
+                // It is published first, and its checks see it.
+                let tag = tag.clone();
+                self.state().later.push(Statement::Drop { tag, relations: vec![relation] });
+                continue;
             }
             let temporary = self.state().temporary.remove(&relation);
             if !temporary {

@@ -10,10 +10,13 @@ mod cursor;
 mod document;
 mod nodes;
 
+use std::collections::HashMap;
+
 use tidemill_core::Result;
 
 use super::infer::{Formats, Seen};
 use super::read::{Parsed, Reject, raw_text};
+use super::settings::NameStyle;
 use super::target::Target;
 use super::types::{Shape, Types};
 use cursor::{Cursor, Problem, Value};
@@ -21,24 +24,36 @@ pub(crate) use document::DocumentSplitter;
 use nodes::Root;
 
 /// Memory of one worker.
-#[derive(Default)]
 pub(crate) struct Scratch {
     text: Vec<u8>,
     names: NameCache,
 }
 
+impl Scratch {
+    /// For keys that become names in this way.
+    pub(crate) fn new(style: NameStyle) -> Self {
+        Scratch { text: Vec::new(), names: NameCache { style, known: HashMap::new() } }
+    }
+}
+
 /// The column name of each key that was met.
 #[derive(Default)]
-struct NameCache(std::collections::HashMap<Vec<u8>, String>);
+struct NameCache {
+    style: NameStyle,
+    known: HashMap<Vec<u8>, String>,
+}
 
 impl NameCache {
     fn name(&mut self, key: &[u8]) -> &str {
-        if !self.0.contains_key(key) {
+        if !self.known.contains_key(key) {
             let text = String::from_utf8_lossy(key);
-            let name = super::header::snake_case(&text, 0);
-            self.0.insert(key.to_vec(), name);
+            let name = match self.style {
+                NameStyle::AsWritten if !text.is_empty() => text.into_owned(),
+                _ => super::header::snake_case(&text, 0),
+            };
+            self.known.insert(key.to_vec(), name);
         }
-        self.0.get(key).map_or("", String::as_str)
+        self.known.get(key).map_or("", String::as_str)
     }
 }
 

@@ -1,0 +1,125 @@
+//! What public projects and packages rely on: names as they are written, files in queries, what
+//! `graph` says.
+
+use crate::sandbox::Sandbox;
+
+#[test]
+fn columns_of_seeds_keep_their_names_and_are_found_however_they_are_written() {
+    let shop = Sandbox::new(&[
+        (
+            "seeds/orders.csv",
+            "OrderID,Customer Name,\"Amount, EUR\",isActive\n1,Anna,10.5,true\n2,Bob,20,false\n",
+        ),
+        (
+            "models/wide.sql",
+            "select ORDERID, \"Customer Name\" as name, \"amount, eur\" * 2 as \"Double Amount\" \
+             from {{ ref('orders') }} where orderid > 0",
+        ),
+        (
+            "models/joined.sql",
+            "{{ config(materialized='table') }}\n\
+             select o.orderid, w.\"Double Amount\" as doubled, sum(o.OrderID) as s \
+             from {{ ref('orders') }} o join {{ ref('wide') }} w using (orderid) \
+             group by o.orderid, w.\"double amount\" having sum(o.orderid) > 1",
+        ),
+        (
+            "models/kept.sql",
+            "{{ config(materialized='incremental', unique_key='orderid') }}\n\
+             select * exclude (isactive) from {{ ref('orders') }}",
+        ),
+        (
+            "models/schema.yml",
+            "models:\n  - name: wide\n    columns:\n      - name: orderid\n        data_tests: [unique, not_null]\n",
+        ),
+    ]);
+    shop.build().ok();
+    let columns = "select column_name from information_schema.columns where table_name = 'orders' order by ordinal_position";
+    assert_eq!(shop.rows(columns), ["OrderID", "Customer Name", "\"Amount, EUR\"", "isActive"]);
+    assert_eq!(shop.rows("select * from joined"), ["2,40.0,2"]);
+    shop.run(&["build", "--no-reuse"]).ok();
+    assert_eq!(shop.value("select count(*) from kept"), "2");
+}
+
+#[test]
+fn queries_and_sources_read_files() {
+    let shop = Sandbox::new(&[
+        ("data/orders.csv", "OrderID;amount\n1;10\n2;20\n"),
+        ("data/items.json", "[{\"id\": 1, \"itemName\": \"pen\"}, {\"id\": 2, \"itemName\": \"cup\"}]"),
+        (
+            "models/orders.sql",
+            "select * from read_csv('data/orders.csv', delim=';', columns={'amount': 'double'}, filename=true)",
+        ),
+        ("models/items.sql", "{{ config(materialized='table') }}\nselect * from 'data/items.json' i where i.id > 1"),
+        ("models/raw.sql", "select * from {{ source('shop', 'orders') }}"),
+        (
+            "models/sources.yml",
+            "sources:\n  - name: shop\n    meta: {external_location: \"data/{name}.csv\"}\n    tables:\n      \
+             - name: orders\n        columns:\n          - name: orderid\n            data_tests: [not_null]\n",
+        ),
+    ]);
+    shop.build().ok().says("1 passed");
+    assert_eq!(
+        shop.rows("select orderid, amount, filename from orders order by 1"),
+        ["1,10.0,data/orders.csv", "2,20.0,data/orders.csv"]
+    );
+    assert_eq!(shop.rows("select \"itemName\" from items"), ["cup"]);
+    assert_eq!(shop.value("select count(*) from raw"), "2");
+    // A file has no version, so what reads it is built each time.
+    shop.write("data/items.json", "[{\"id\": 3, \"itemName\": \"box\"}]");
+    shop.build().ok();
+    assert_eq!(shop.rows("select \"itemName\" from items"), ["box"]);
+    let failed = shop.run(&["sql", "select * from read_csv('s3://bucket/x.csv')"]);
+    failed.fails_with(1).says("files of the network cannot be read in a query");
+}
+
+#[test]
+fn a_test_of_what_is_not_there_is_left_out() {
+    let shop = Sandbox::new(&[
+        ("models/a.sql", "select 1 as id"),
+        (
+            "models/schema.yml",
+            "models:\n  - name: a\n    columns:\n      - name: id\n        data_tests:\n          \
+             - relationships: {to: ref('gone'), field: id}\n",
+        ),
+    ]);
+    shop.build().ok().says("refers to `gone`, which does not exist; it is left out");
+}
+
+#[test]
+fn the_latest_version_may_stand_in_the_file_without_a_suffix() {
+    let shop = Sandbox::new(&[
+        ("models/a.sql", "select 2 as id"),
+        ("models/a_v1.sql", "select 1 as id"),
+        ("models/b.sql", "select * from {{ ref('a') }}"),
+        ("models/schema.yml", "models:\n  - name: a\n    versions:\n      - v: 1\n      - v: 2\n"),
+    ]);
+    shop.build().ok();
+    assert_eq!(shop.value("select id from b"), "2");
+    assert_eq!(shop.value("select id from a_v2"), "2");
+}
+
+#[test]
+fn a_seed_may_be_dropped_by_its_own_hook_and_temporary_relations_have_no_schema() {
+    let shop = Sandbox::new(&[
+        ("seeds/gone.csv", "id\n1\n"),
+        (
+            "dbt_project.yml",
+            "name: shop\nversion: '1'\nseeds:\n  shop:\n    +post-hook: \"{% do adapter.drop_relation(this) %}\"\n\
+             models:\n  shop:\n    +schema: other\n",
+        ),
+        (
+            "models/a.sql",
+            "{{ config(post_hook=\"{{ by_temp(this) }}\") }}\nselect 1 as id",
+        ),
+        (
+            "macros/by_temp.sql",
+            "{% macro by_temp(relation) %}{% set temp = make_temp_relation(relation) %}\
+             {% do run_query('create temporary table ' ~ temp.include(database=false, schema=false) ~ ' as select 5 as x') %}\
+             {% set found = run_query('select x from ' ~ temp) %}\
+             create table {{ target.schema }}.seen as select {{ found.rows[0][0] }} as x{% endmacro %}",
+        ),
+    ]);
+    shop.build().ok();
+    assert_eq!(shop.value("select x from seen"), "5");
+    shop.run(&["sql", "select * from gone"]).fails_with(1).says("does not exist");
+}
