@@ -144,6 +144,18 @@ pub(crate) fn graph(manifest: &Manifest) -> Graph {
             graph.add_edge(parent, &node.unique_id);
         }
     }
+    // A source that stands for a seed of the project waits for it.
+    let seeds: BTreeMap<RelationName, &UniqueId> = manifest
+        .nodes
+        .values()
+        .filter(|node| node.resource_type == ResourceType::Seed)
+        .map(|node| (node.relation(), &node.unique_id))
+        .collect();
+    for source in manifest.sources.values().filter(|source| source.ingest.is_none()) {
+        if let Some(seed) = seeds.get(&source.relation()) {
+            graph.add_edge(seed, &source.unique_id);
+        }
+    }
     graph
 }
 

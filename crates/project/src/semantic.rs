@@ -210,7 +210,7 @@ fn window(value: &Value) -> Value {
 
 /// One condition or several.
 fn filter(value: Option<&Value>) -> Value {
-    let one = |text: &str| json!({"where_sql_template": text.trim()});
+    let one = |text: &str| json!({"where_sql_template": text});
     match value {
         Some(Value::String(text)) => json!({"where_filters": [one(text)]}),
         Some(Value::Array(items)) => {

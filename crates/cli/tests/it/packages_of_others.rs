@@ -44,12 +44,18 @@ fn columns_of_seeds_keep_their_names_and_are_found_however_they_are_written() {
 fn queries_and_sources_read_files() {
     let shop = Sandbox::new(&[
         ("data/orders.csv", "OrderID;amount\n1;10\n2;20\n"),
-        ("data/items.json", "[{\"id\": 1, \"itemName\": \"pen\"}, {\"id\": 2, \"itemName\": \"cup\"}]"),
+        (
+            "data/items.json",
+            "[{\"id\": 1, \"itemName\": \"pen\"}, {\"id\": 2, \"itemName\": \"cup\"}]",
+        ),
         (
             "models/orders.sql",
             "select * from read_csv('data/orders.csv', delim=';', columns={'amount': 'double'}, filename=true)",
         ),
-        ("models/items.sql", "{{ config(materialized='table') }}\nselect * from 'data/items.json' i where i.id > 1"),
+        (
+            "models/items.sql",
+            "{{ config(materialized='table') }}\nselect * from 'data/items.json' i where i.id > 1",
+        ),
         ("models/raw.sql", "select * from {{ source('shop', 'orders') }}"),
         (
             "models/sources.yml",
@@ -107,10 +113,7 @@ fn a_seed_may_be_dropped_by_its_own_hook_and_temporary_relations_have_no_schema(
             "name: shop\nversion: '1'\nseeds:\n  shop:\n    +post-hook: \"{% do adapter.drop_relation(this) %}\"\n\
              models:\n  shop:\n    +schema: other\n",
         ),
-        (
-            "models/a.sql",
-            "{{ config(post_hook=\"{{ by_temp(this) }}\") }}\nselect 1 as id",
-        ),
+        ("models/a.sql", "{{ config(post_hook=\"{{ by_temp(this) }}\") }}\nselect 1 as id"),
         (
             "macros/by_temp.sql",
             "{% macro by_temp(relation) %}{% set temp = make_temp_relation(relation) %}\
@@ -122,4 +125,40 @@ fn a_seed_may_be_dropped_by_its_own_hook_and_temporary_relations_have_no_schema(
     shop.build().ok();
     assert_eq!(shop.value("select x from seen"), "5");
     shop.run(&["sql", "select * from gone"]).fails_with(1).says("does not exist");
+}
+
+#[test]
+fn a_source_that_stands_for_a_seed_waits_for_it() {
+    let shop = Sandbox::new(&[
+        ("dbt_project.yml", "name: shop\nversion: '1'\nseeds: {shop: {+schema: raw}}\n"),
+        ("seeds/orders.csv", "id\n1\n"),
+        (
+            "models/a.sql",
+            "{{ config(materialized='table') }}\nselect * from {{ source('raw', 'orders') }}",
+        ),
+        (
+            "models/sources.yml",
+            "sources:\n  - name: raw\n    schema: main_raw\n    tables:\n      - name: orders\n        columns:\n          \
+             - name: id\n            data_tests: [unique]\n",
+        ),
+    ]);
+    shop.build().ok().says("2 built");
+    assert_eq!(shop.value("select id from a"), "1");
+}
+
+#[test]
+fn a_template_keeps_things_in_its_context() {
+    let shop = Sandbox::new(&[
+        (
+            "models/a.sql",
+            "{{ keep('x', 5) }}select {{ context.get('kept', {}).get('x', 0) }} as id",
+        ),
+        (
+            "macros/keep.sql",
+            "{% macro keep(key, value) %}{% set kept = context.get('kept', {}) %}{% do kept.update({key: value}) %}\
+             {% do context.update({'kept': kept}) %}{% endmacro %}",
+        ),
+    ]);
+    shop.build().ok();
+    assert_eq!(shop.value("select id from a"), "5");
 }

@@ -418,9 +418,9 @@ async fn errors_name_the_relation_and_leave_nothing_behind() {
     let lake = TestLake::new().await;
     let count: ArrayRef = Arc::new(Int64Array::from(vec![1]));
     let error =
-        lake.stage("s.t", WriteMode::Replace, batch(vec![("count(*)", count)])).await.unwrap_err();
+        lake.stage("s.t", WriteMode::Replace, batch(vec![("count\t", count)])).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("count(*)") && text.contains("s.t") && text.contains("hint"), "{text}");
+    assert!(text.contains("count\t") && text.contains("s.t") && text.contains("hint"), "{text}");
     let files: Vec<_> =
         walk(lake.folder.path()).filter(|name| name.ends_with(".parquet")).collect();
     assert!(files.is_empty(), "{files:?}");

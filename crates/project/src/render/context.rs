@@ -97,6 +97,8 @@ pub(crate) struct Record {
     pub(crate) inlined: Vec<UniqueId>,
     /// Nodes that the parse pass did not see.
     pub(crate) late: Vec<UniqueId>,
+    /// What the template has put into its `context`.
+    pub(crate) added: HashMap<String, Value>,
     /// `graph`, once the template has asked for it.
     pub(crate) graph: Option<Value>,
 }

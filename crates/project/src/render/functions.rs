@@ -504,7 +504,7 @@ fn config_value(context: &Context, key: &str) -> Value {
 fn graph(context: &Context) -> Value {
     let graph = match context.run() {
         Some(run) => {
-            let (graph, hash) = &*context.world.graph.get_or_init(|| {
+            let (graph, hash) = context.world.graph.get_or_init(|| {
                 let graph = crate::artifact::graph_json(&run.manifest);
                 let hash = blake3::hash(graph.to_string().as_bytes()).to_hex().to_string();
                 (graph, hash)
@@ -969,17 +969,23 @@ impl Object for Exceptions {
 /// `context['name']`
 struct Everything(Arc<Context>);
 
+impl Everything {
+    fn added(&self, name: &str) -> Option<Value> {
+        self.0.record().added.get(name).cloned()
+    }
+}
+
 impl Object for Everything {
     fn type_name(&self) -> &str {
         "dict"
     }
 
     fn get_attr(&self, name: &str, state: &State<'_>) -> Option<Value> {
-        state.lookup(name)
+        self.added(name).or_else(|| state.lookup(name))
     }
 
     fn get_item(&self, key: &Value, state: &State<'_>) -> Option<Value> {
-        state.lookup(key.as_str()?)
+        self.get_attr(key.as_str()?, state)
     }
 
     fn call_method(
@@ -988,15 +994,31 @@ impl Object for Everything {
         args: &Args,
         state: &mut State<'_>,
     ) -> Option<Result<Value, Error>> {
-        (name == "get").then(|| {
-            let key = args.get(0, "key").map(Value::to_string).unwrap_or_default();
-            let default = args.get(1, "default").cloned().unwrap_or(Value::None);
-            Ok(state.lookup(&key).unwrap_or(default))
-        })
+        match name {
+            "get" => {
+                let key = args.get(0, "key").map(Value::to_string).unwrap_or_default();
+                let default = args.get(1, "default").cloned().unwrap_or(Value::None);
+                Some(Ok(self.get_attr(&key, state).unwrap_or(default)))
+            }
+            // What a package keeps there for the rest of the template.
+            "update" => {
+                let mut record = self.0.record();
+                if let Some(dict) = args.get(0, "values").and_then(Value::as_dict) {
+                    for (key, value) in dict.entries() {
+                        record.added.insert(key.to_string(), value);
+                    }
+                }
+                for (key, value) in args.keyword() {
+                    record.added.insert(key.to_string(), value.clone());
+                }
+                Some(Ok(Value::None))
+            }
+            _ => None,
+        }
     }
 
     fn methods(&self) -> &'static [&'static str] {
-        &["get"]
+        &["get", "update"]
     }
 
     fn contains(&self, value: &Value) -> Option<bool> {
