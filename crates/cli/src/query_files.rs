@@ -50,7 +50,7 @@ impl QueryFiles {
         let source = FilesConnector::connect(FilesConfig::default(), self.root.clone())?;
         let number = self.read.lock().unwrap_or_else(PoisonError::into_inner).len();
         let spec = LoadSpec {
-            relation: RelationName::new(SCHEMA, &format!("{}_{number}", context.run)),
+            relation: RelationName::new(SCHEMA, format!("{}_{number}", context.run)),
             settings,
             source_settings,
             declared,
