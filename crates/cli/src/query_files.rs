@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tidemill_connect::files::{FilesConfig, FilesConnector};
 use tidemill_core::{
-    Connector, Error, ErrorKind, QueryContext, RelationName, Result, Staged, TableStore,
+    ConnectContext, Connector, Error, ErrorKind, QueryContext, ReadScope, RelationName, Result,
+    Staged, TableStore,
 };
 use tidemill_engine::{FileRequest, FileTables};
 use tidemill_ingest::{LoadSettings, LoadSpec};
@@ -35,7 +36,7 @@ impl QueryFiles {
 
     async fn load(&self, request: &FileRequest, context: &QueryContext) -> Result<Arc<Staged>> {
         let (settings, source_settings) =
-            LoadSettings::parse(&Value::Object(request.settings.clone()))
+            LoadSettings::parse(&Value::Object(request.settings.clone()), ReadScope::Whole)
                 .map_err(|error| error.with("files", &request.text))?;
         let declared: Vec<Field> = request
             .columns
@@ -47,10 +48,12 @@ impl QueryFiles {
                     .with("column", name)),
             })
             .collect::<Result<_>>()?;
-        let source = FilesConnector::connect(FilesConfig::default(), self.root.clone())?;
+        let place = ConnectContext { project: self.root.clone(), name: "files".to_owned() };
+        let source = FilesConnector::connect(FilesConfig::default(), place)?;
         let number = self.read.lock().unwrap_or_else(PoisonError::into_inner).len();
         let spec = LoadSpec {
             relation: RelationName::new(SCHEMA, format!("{}_{number}", context.run)),
+            name: request.text.clone(),
             settings,
             source_settings,
             declared,
