@@ -1,4 +1,4 @@
-//! The same project read by dbt-core 1.11: names, ids, places, configuration, edges.
+//! The same project read by dbt-core 1.11 (checksums: 1.12): names, ids, places, configuration, edges.
 //! `shop.expected.json` is taken from dbt's own manifest of `tests/projects/shop`.
 
 use serde_json::{Value, json};
