@@ -207,8 +207,13 @@ fn check(manifest: &Manifest, ingest: &Ingest) -> Result<()> {
     kind.check_table(&settings)
 }
 
+/// How the file of a seed is read: CSV with dbt's rules.
+pub(crate) fn seed_settings(node: &Node, root: &std::path::Path) -> Result<Value> {
+    Ok(LoadSettings::parse(&Value::Object(seed_written(node, root)), ReadScope::New)?.1)
+}
+
 /// A seed is a CSV file with dbt's rules: only the empty text and `null` are NULL.
-fn seed_target(node: &Node, root: &std::path::Path) -> Result<Target> {
+fn seed_written(node: &Node, root: &std::path::Path) -> Map<String, Value> {
     let mut written = Map::new();
     let path = node.root_path.join(&node.original_file_path);
     // Relative, so that the position holds when the project moves.
@@ -225,6 +230,11 @@ fn seed_target(node: &Node, root: &std::path::Path) -> Result<Target> {
     if let Some(delimiter) = &node.config.delimiter {
         written.insert("delimiter".to_owned(), json!(delimiter));
     }
+    written
+}
+
+fn seed_target(node: &Node, root: &std::path::Path) -> Result<Target> {
+    let written = seed_written(node, root);
     let (settings, source_settings) = LoadSettings::parse(&Value::Object(written), ReadScope::New)?;
     Ok(Target {
         relation: node.relation(),

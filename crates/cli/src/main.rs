@@ -6,6 +6,7 @@ mod args;
 mod artifacts;
 mod commands;
 mod contracts;
+mod database;
 mod defer;
 mod failure;
 mod flags;

@@ -115,13 +115,22 @@ impl ProjectRenderer {
             statements: request.statements.clone(),
             runtime: self.runtime.clone(),
         };
+        self.state_over(Arc::new(lake), request.full_refresh)
+    }
+
+    /// The state that templates see which ask this warehouse.
+    pub(crate) fn state_over(
+        &self,
+        warehouse: Arc<dyn Warehouse>,
+        full_refresh: bool,
+    ) -> RenderState {
         RenderState {
-            full_refresh: request.full_refresh,
+            full_refresh,
             empty: self.empty,
             sample: self.sample,
             deferred: self.deferred.clone(),
             selected: self.selected.clone(),
-            ..RenderState::new(Arc::new(lake), &self.command, &self.invocation, self.started)
+            ..RenderState::new(warehouse, &self.command, &self.invocation, self.started)
         }
     }
 
@@ -173,7 +182,16 @@ impl ProjectRenderer {
             let newest = || micro.batches(true, request.context.now, None, None).pop();
             state.batch = request.batch.or_else(newest).map(|batch| (batch, micro.batch_size));
         }
-        let rendered = self.project.render_node(&node.unique_id, &state).map_err(template_error)?;
+        self.render_over(node, &state)
+    }
+
+    /// Renders a node in this state, and keeps its SQL.
+    pub(crate) fn render_over(
+        &self,
+        node: &Node,
+        state: &RenderState,
+    ) -> Result<tidemill_project::Rendered> {
+        let rendered = self.project.render_node(&node.unique_id, state).map_err(template_error)?;
         self.tell(node.unique_id.as_str(), &rendered);
         if let Some(warning) = rendered.warnings.iter().next()
             && self.rules.is_error("template")
@@ -508,7 +526,7 @@ impl Renderer for ProjectRenderer {
 }
 
 /// A check whose warnings are failures (`--warn-error`).
-struct Strict(Box<dyn Check>);
+pub(crate) struct Strict(pub(crate) Box<dyn Check>);
 
 impl Check for Strict {
     fn id(&self) -> &CheckId {
@@ -691,7 +709,7 @@ fn columns(schema: &arrow::datatypes::Schema) -> Vec<CatalogColumn> {
         .collect()
 }
 
-fn scalar(column: &arrow::array::ArrayRef, row: usize) -> Value {
+pub(crate) fn scalar(column: &arrow::array::ArrayRef, row: usize) -> Value {
     use arrow::array::AsArray;
     use arrow::datatypes::{DataType, Float64Type, Int64Type};
     if column.is_null(row) {

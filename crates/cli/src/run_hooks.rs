@@ -1,7 +1,7 @@
 //! `on-run-start` and `on-run-end`: statements around all nodes of a run, as dbt runs them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -54,8 +54,7 @@ pub(crate) async fn run(
     let mut outcomes = Vec::new();
     let mut failed = false;
     for hook in hooks {
-        let index = hook.index.unwrap_or(0);
-        let name = format!("{}.{}.{index}", hook.package, when.as_str());
+        let (id, name) = identity(hook, when);
         let began = Instant::now();
         let (status, message) = if failed {
             (NodeStatus::Skipped, Some(format!("{name} skipped")))
@@ -68,26 +67,40 @@ pub(crate) async fn run(
                 }
             }
         };
-        let outcome = NodeOutcome {
-            node: UniqueId::new(format!(
-                "operation.{package}.{package}-{when}-{index}",
-                package = hook.package,
-                when = when.as_str()
-            )),
-            name,
-            kind: "hook".to_owned(),
-            status,
-            elapsed: began.elapsed(),
-            rows: None,
-            version: None,
-            batches: None,
-            message,
-        };
+        let outcome = outcome(id, name, status, message, began.elapsed());
         tell(&session.output, &outcome);
         outcomes.push(outcome);
     }
     statements.close().await;
     Ok(outcomes)
+}
+
+/// The id and the name of a hook of the run.
+pub(crate) fn identity(hook: &Hook, when: When) -> (UniqueId, String) {
+    let (package, when, index) = (&hook.package, when.as_str(), hook.index.unwrap_or(0));
+    let id = UniqueId::new(format!("operation.{package}.{package}-{when}-{index}"));
+    (id, format!("{package}.{when}.{index}"))
+}
+
+/// What came of a hook, as a result of the run.
+pub(crate) fn outcome(
+    node: UniqueId,
+    name: String,
+    status: NodeStatus,
+    message: Option<String>,
+    elapsed: Duration,
+) -> NodeOutcome {
+    NodeOutcome {
+        node,
+        name,
+        kind: "hook".to_owned(),
+        status,
+        elapsed,
+        rows: None,
+        version: None,
+        batches: None,
+        message,
+    }
 }
 
 async fn perform(
@@ -105,7 +118,7 @@ async fn perform(
     })
 }
 
-fn tell(output: &Output, outcome: &NodeOutcome) {
+pub(crate) fn tell(output: &Output, outcome: &NodeOutcome) {
     if output.json {
         output.data(json!({"event": "hook_finished", "name": outcome.name,
             "status": outcome.status, "message": outcome.message, "format": 1}));

@@ -129,6 +129,9 @@ impl Session {
 
     /// Opens the lake and the engine.
     pub(crate) async fn stores(&self) -> Result<Stores> {
+        if self.manifest().target.runs_in.is_some() {
+            return Err(crate::database::no_lake(self));
+        }
         let target = &self.manifest().target;
         let memory = match &self.global.memory {
             Some(text) => {

@@ -18,6 +18,7 @@
 
 pub mod files;
 mod json_rows;
+pub mod postgres;
 mod registry;
 pub mod singer;
 pub mod sqlite;

@@ -20,6 +20,7 @@ pub use arrow::datatypes as arrow_schema;
 mod cancel;
 mod check;
 mod context;
+mod database;
 mod diagnostic;
 mod display;
 mod engine;
@@ -38,6 +39,7 @@ pub use check::{
     VerdictStatus,
 };
 pub use context::{Overlay, OverlayEntry, Principal, QueryContext};
+pub use database::{Answer, Database, DatabaseColumn, DatabaseRelation, DatabaseSession};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics, SourcePosition};
 pub use display::display_value;
 pub use engine::{BatchStream, Description, Engine, Observer, StatementOutcome};

@@ -68,8 +68,9 @@ pub use microbatch::{Batch, BatchSize, MicrobatchConfig, parse_time};
 pub use normalize::normalize_sql;
 pub use project::{LoadOptions, Project};
 pub use render::{
-    CatalogColumn, Executed, Message, NoWarehouse, QueryRead, QueryTable, Reads, RelationType,
-    RenderState, Rendered, SampleWindow, TestArguments, UnitTestState, Warehouse,
+    CatalogColumn, Executed, Materialized, Message, NoWarehouse, QueryRead, QueryTable, Reads,
+    RelationType, RenderState, Rendered, SampleWindow, Sink, TestArguments, UnitTestState,
+    Warehouse, with_expressions,
 };
 pub use select::{
     IndirectSelection, NamedSelector, OtherRelation, PreviousState, Selection, select,
@@ -80,5 +81,5 @@ pub use snapshot_config::{
     HardDeletes, SnapshotColumns, SnapshotConfig, SnapshotExpressions, SnapshotStrategy,
 };
 pub use suggest::nearest;
-pub use target::Target;
+pub use target::{Target, TargetDatabase};
 pub use unit_test::{FixtureRows, UnitTestInput, UnitTestOverrides, UnitTestSpec};

@@ -687,7 +687,11 @@ impl Manifest {
         let name = node.config.materialized.as_str();
         let built_in = matches!(name, "view" | "table" | "incremental" | "ephemeral");
         let root = self.settings.name.as_str();
-        for adapter in ["tidemill", "postgres", "default"] {
+        let adapters: &[&str] = match self.target.runs_in {
+            Some(_) => &["postgres", "default"],
+            None => &["tidemill", "postgres", "default"],
+        };
+        for adapter in adapters {
             let full = format!("materialization_{name}_{adapter}");
             let of = |package: &str| self.macros.get_key_value(&format!("macro.{package}.{full}"));
             let found = of(root).or_else(|| if built_in { None } else { of(&node.package_name) });

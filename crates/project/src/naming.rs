@@ -83,7 +83,7 @@ fn from_macro(
         unique_id: node.unique_id.clone(),
         name: node.name.clone(),
         package: Arc::from(world.settings.name.as_str()),
-        relation: Some(Relation::new(&node.database, &node.schema, &node.alias)),
+        relation: Some(Relation::new(world.style(), &node.database, &node.schema, &node.alias)),
         config: Arc::new(node.config.all.clone()),
         model: Model::Draft(model),
         depends_on: Arc::from([]),

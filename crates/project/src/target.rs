@@ -2,6 +2,22 @@
 
 use serde_json::{Map, Value};
 
+/// A database that runs the models itself: the output as it is written, secrets included. It is
+/// never shown.
+#[derive(Clone, PartialEq)]
+pub struct TargetDatabase {
+    /// `postgres`
+    pub kind: String,
+    /// The fields of the output, rendered.
+    pub settings: Map<String, Value>,
+}
+
+impl std::fmt::Debug for TargetDatabase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TargetDatabase").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
 /// The resolved target.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Target {
@@ -19,6 +35,8 @@ pub struct Target {
     pub threads: usize,
     /// The memory limit in bytes, when one is set.
     pub memory: Option<u64>,
+    /// Where models run, when that is not the lake.
+    pub runs_in: Option<TargetDatabase>,
     /// The output's further keys that templates may read (`target.account`), without secrets.
     pub extra: Map<String, Value>,
 }

@@ -59,6 +59,44 @@ pub(crate) fn target_map(target: &Target) -> Map<String, Json> {
     map
 }
 
+/// How relations are written where models run: in a database as dbt's adapter for it writes them,
+/// in the lake without the lake's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RelationStyle {
+    /// Which parts are written: database, schema, identifier.
+    pub(crate) include: [bool; 3],
+    /// Which parts are quoted.
+    pub(crate) quote: [bool; 3],
+    /// Models run in a database.
+    pub(crate) in_database: bool,
+}
+
+impl RelationStyle {
+    pub(crate) const LAKE: RelationStyle =
+        RelationStyle { include: [false, true, true], quote: [true; 3], in_database: false };
+}
+
+impl World {
+    /// Whether models run in a database, and not in the lake.
+    pub(crate) fn in_database(&self) -> bool {
+        self.target.runs_in.is_some()
+    }
+
+    /// How relations are written.
+    pub(crate) fn style(&self) -> RelationStyle {
+        if !self.in_database() {
+            return RelationStyle::LAKE;
+        }
+        let quoted =
+            |part: &str| self.settings.quoting.get(part).and_then(Json::as_bool).unwrap_or(true);
+        RelationStyle {
+            include: [true; 3],
+            quote: ["database", "schema", "identifier"].map(quoted),
+            in_database: true,
+        }
+    }
+}
+
 /// The adapter that templates are told of: a lake that stands in for another system keeps that
 /// system's name where its branch of a template is SQL that runs here, so that a project takes the
 /// branch it was written with. PostgreSQL's is the branch for everything else.

@@ -21,6 +21,7 @@ mod by_macro;
 mod checks;
 mod context;
 mod contract;
+mod database;
 mod executor;
 mod hooks;
 mod microbatch;
@@ -36,6 +37,10 @@ mod unit;
 mod unit_test;
 
 pub use contract::{Contracted, Rule, RuleKind};
+pub use database::{
+    DatabaseBuild, DatabaseCheck, DatabaseDoers, DatabaseRenderer, DatabaseRequest,
+    DatabaseUnitTest, Gate, SeedRows, execute_in_database,
+};
 pub use executor::execute;
 pub use options::{CheckOutcome, PublishMode, RunOptions, RunSummary};
 pub use ports::{

@@ -27,7 +27,7 @@ pub(crate) struct UnitTested {
 }
 
 /// Rows as texts; NULL is `None`.
-type Rows = Vec<Vec<Option<String>>>;
+pub(crate) type Rows = Vec<Vec<Option<String>>>;
 
 impl Shared {
     /// Runs the unit tests of a model over this state. A test whose query, rows and expectation are
@@ -140,7 +140,7 @@ impl Shared {
 }
 
 /// More rows than this are no test of a unit.
-const MOST_ROWS: usize = 100_000;
+pub(crate) const MOST_ROWS: usize = 100_000;
 
 fn pass(check: &CheckId) -> Verdict {
     Verdict { check: check.clone(), status: VerdictStatus::Pass, failures: 0.0, message: None }
@@ -169,7 +169,7 @@ pub(crate) async fn run_standalone(shared: Arc<Shared>) {
 }
 
 /// How rows differ, as dbt shows it; `None` when they are the same, whatever their order.
-fn difference(names: &[&str], mut actual: Rows, mut expected: Rows) -> Option<String> {
+pub(crate) fn difference(names: &[&str], mut actual: Rows, mut expected: Rows) -> Option<String> {
     actual.sort();
     expected.sort();
     if actual == expected {

@@ -100,7 +100,7 @@ impl<'a> Invocation<'a> {
     }
 
     /// The arguments as `run_results.json` keeps them, so that `retry` can repeat them.
-    fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         json!({
             "which": self.command,
             "select": self.selection.all(),
@@ -140,20 +140,22 @@ pub(crate) async fn run(session: &Session, invocation: &Invocation<'_>) -> Resul
         session.output.say("nothing is selected");
         return Ok(0);
     }
+    if let Some(database) = crate::database::of(session)? {
+        let summary = crate::database::run_work(session, database, invocation, work).await?;
+        return Ok(i32::from(summary.failed()));
+    }
     let stores = session.stores().await?;
     let summary = run_work(session, &stores, invocation, work).await;
     stores.files.close().await;
     Ok(i32::from(summary?.failed()))
 }
 
-/// Runs the work on open stores.
-pub(crate) async fn run_work(
+/// Who tells of a run, and the checks that it has.
+pub(crate) fn progress(
     session: &Session,
-    stores: &Stores,
-    invocation: &Invocation<'_>,
-    work: Work,
-) -> Result<RunSummary> {
-    let folder = session.target_path();
+    folder: &std::path::Path,
+    work: &Work,
+) -> (Arc<Progress>, Vec<UniqueId>) {
     let names: BTreeMap<UniqueId, String> =
         work.nodes.values().map(|node: &WorkNode| (node.id.clone(), node.name.clone())).collect();
     let checks = work
@@ -167,13 +169,24 @@ pub(crate) async fn run_work(
         .filter_map(|id| session.manifest().node(id))
         .filter(|node| node.resource_type != tidemill_project::ResourceType::Seed)
         .map(|node| {
-            let path = crate::renderer::compiled_path(&folder, node);
+            let path = crate::renderer::compiled_path(folder, node);
             let shown = path.strip_prefix(&session.root).unwrap_or(&path).display().to_string();
             (node.unique_id.clone(), shown)
         })
         .collect();
-    let planned: Vec<UniqueId> = work.checks.keys().cloned().collect();
-    let progress = Arc::new(Progress::new(session.output, names, checks, compiled));
+    let planned = work.checks.keys().cloned().collect();
+    (Arc::new(Progress::new(session.output, names, checks, compiled)), planned)
+}
+
+/// Runs the work on open stores.
+pub(crate) async fn run_work(
+    session: &Session,
+    stores: &Stores,
+    invocation: &Invocation<'_>,
+    work: Work,
+) -> Result<RunSummary> {
+    let folder = session.target_path();
+    let (progress, planned) = progress(session, &folder, &work);
     let snapshot = stores.snapshot(At::Now).await?;
     let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
     let deferred = defer::deferred(session, &snapshot, &work.selected, &building)?;
@@ -266,13 +279,13 @@ pub(crate) async fn run_work(
 }
 
 /// dbt's flag of the same name: whether a failed `on-run-start` keeps everything from running.
-fn skips_after_failed_start(session: &Session) -> bool {
+pub(crate) fn skips_after_failed_start(session: &Session) -> bool {
     let flags = &session.manifest().settings.flags;
     flags.get("skip_nodes_if_on_run_start_fails").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// A run in which nothing is tried.
-fn skipped(work: &Work) -> RunSummary {
+pub(crate) fn skipped(work: &Work) -> RunSummary {
     let nodes = work.nodes.values().map(|node| NodeOutcome {
         node: node.id.clone(),
         name: node.name.clone(),
@@ -308,7 +321,11 @@ async fn maintain(session: &Session, stores: &Stores) {
     }
 }
 
-fn options(session: &Session, invocation: &Invocation<'_>, folder: &std::path::Path) -> RunOptions {
+pub(crate) fn options(
+    session: &Session,
+    invocation: &Invocation<'_>,
+    folder: &std::path::Path,
+) -> RunOptions {
     let manifest = session.manifest();
     let timezone = manifest.settings.timezone.clone();
     let zone: chrono_tz::Tz = timezone.parse().unwrap_or(chrono_tz::UTC);

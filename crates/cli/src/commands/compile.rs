@@ -26,6 +26,9 @@ pub(crate) async fn run_only(
     args: &Compile,
     only: Option<BTreeSet<UniqueId>>,
 ) -> Result<i32> {
+    if let Some(database) = crate::database::of(session)? {
+        return crate::database::compile(session, database, args, only).await;
+    }
     let started = Instant::now();
     let stores = session.stores().await?;
     let snapshot = stores.snapshot(At::Now).await?;
@@ -45,14 +48,6 @@ pub(crate) async fn run_only(
             .empty(args.empty && !args.no_empty),
     );
     let context = session.context(snapshot.clone());
-    let as_json = args.output == Some(Format::Json);
-    let show = |name: &str, sql: &str| {
-        session.output.data(if as_json {
-            json!({"node": name, "compiled": sql.trim()}).to_string()
-        } else {
-            sql.trim().to_owned()
-        });
-    };
     if let Some(text) = &args.inline {
         let request = RenderRequest {
             incremental: false,
@@ -65,11 +60,31 @@ pub(crate) async fn run_only(
         let (project, text) = (session.project.clone(), text.clone());
         let rendered =
             tokio::task::spawn_blocking(move || project.render_inline(&text, &state)).await??;
-        show("inline_query", &rendered.sql);
+        show(session, args, "inline_query", &rendered.sql);
         return Ok(0);
     }
-    let manifest = session.manifest();
     let done = all(session, &renderer, &context, &selected, args.full_refresh).await?;
+    report(session, args, &renderer, done, started)
+}
+
+/// Prints compiled SQL.
+pub(crate) fn show(session: &Session, args: &Compile, name: &str, sql: &str) {
+    session.output.data(if args.output == Some(Format::Json) {
+        json!({"node": name, "compiled": sql.trim()}).to_string()
+    } else {
+        sql.trim().to_owned()
+    });
+}
+
+/// Says what was compiled, and writes the artifacts.
+pub(crate) fn report(
+    session: &Session,
+    args: &Compile,
+    renderer: &ProjectRenderer,
+    done: Compiled,
+    started: Instant,
+) -> Result<i32> {
+    let (manifest, folder) = (session.manifest(), session.target_path());
     let compiled = done.compiled;
     let summary =
         RunSummary { nodes: done.outcomes, elapsed: started.elapsed(), ..RunSummary::default() };
@@ -79,7 +94,7 @@ pub(crate) async fn run_only(
         && let Some(text) = texts.get(only)
     {
         let name = manifest.node(only).map(|node| node.name.as_str()).unwrap_or_default();
-        show(name, text);
+        show(session, args, name, text);
     }
     if session.global.flags.on("write_json") {
         let arguments = json!({
@@ -109,7 +124,7 @@ pub(crate) async fn run_only(
     Ok(i32::from(summary.failed()))
 }
 
-fn outcome(
+pub(crate) fn outcome(
     node: &tidemill_project::Node,
     status: NodeStatus,
     elapsed: Duration,

@@ -24,7 +24,15 @@ pub(crate) async fn run(session: &Session) -> Result<i32> {
             if target.profile_name.is_empty() { "(none)" } else { &target.profile_name }
         ),
     );
-    say("lake", format!("{}, schema {}", target.lake, target.schema));
+    match &target.runs_in {
+        Some(database) => {
+            say(
+                "database",
+                format!("{} {}, schema {}", database.kind, target.database, target.schema),
+            );
+        }
+        None => say("lake", format!("{}, schema {}", target.lake, target.schema)),
+    }
     say("threads", target.threads.to_string());
     say("time zone", manifest.settings.timezone.clone());
     let number = |kind: ResourceType| {
@@ -43,6 +51,14 @@ pub(crate) async fn run(session: &Session) -> Result<i32> {
     let unsupported = session.unsupported_nodes();
     for line in &unsupported {
         say("not yet", line.clone());
+    }
+    match crate::database::of(session) {
+        Ok(Some(database)) => return crate::database::debug(session, database).await,
+        Ok(None) => {}
+        Err(error) => {
+            session.output.err(crate::failure::text(&error));
+            return Ok(1);
+        }
     }
     let opened = async {
         let stores = session.stores().await?;

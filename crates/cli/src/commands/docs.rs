@@ -15,6 +15,11 @@ use crate::renderer::ProjectRenderer;
 use crate::session::Session;
 
 pub(crate) async fn generate(session: &Session, args: &DocsGenerate) -> Result<i32> {
+    if let Some(database) = crate::database::of(session)? {
+        let failed = crate::database::docs(session, database, args).await?;
+        site::write(session, args)?;
+        return Ok(i32::from(failed > 0));
+    }
     let folder = session.target_path();
     let stores = session.stores().await?;
     let snapshot = stores.snapshot(At::Now).await?;

@@ -16,17 +16,12 @@ use crate::session::Session;
 
 pub(crate) async fn run(session: &Session, args: &RunOperation) -> Result<i32> {
     let arguments = arguments(args.args.as_deref())?;
-    let stores = session.stores().await?;
     let folder = session.target_path();
-    let renderer =
-        Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder.clone()).read_only());
-    let (statements, request) = session.writing(&stores).await?;
     let began = Instant::now();
-    let name = args.macro_name.clone();
-    let given = arguments.clone();
-    let outcome =
-        tokio::task::spawn_blocking(move || renderer.run_macro(&name, &given, &request)).await?;
-    statements.close().await;
+    let outcome = match crate::database::of(session)? {
+        Some(database) => crate::database::operation(session, database, args, &arguments).await?,
+        None => on_the_lake(session, args, &arguments).await?,
+    };
 
     let package = match args.macro_name.split_once('.') {
         Some((package, _)) => package,
@@ -70,6 +65,23 @@ pub(crate) async fn run(session: &Session, args: &RunOperation) -> Result<i32> {
             Ok(1)
         }
     }
+}
+
+async fn on_the_lake(
+    session: &Session,
+    args: &RunOperation,
+    arguments: &Map<String, Value>,
+) -> Result<tidemill_core::Result<()>> {
+    let stores = session.stores().await?;
+    let folder = session.target_path();
+    let renderer =
+        Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder).read_only());
+    let (statements, request) = session.writing(&stores).await?;
+    let (name, given) = (args.macro_name.clone(), arguments.clone());
+    let outcome =
+        tokio::task::spawn_blocking(move || renderer.run_macro(&name, &given, &request)).await?;
+    statements.close().await;
+    Ok(outcome)
 }
 
 /// The macro's arguments, as YAML or JSON.

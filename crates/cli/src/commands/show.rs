@@ -16,6 +16,9 @@ use crate::renderer::ProjectRenderer;
 use crate::session::Session;
 
 pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
+    if let Some(database) = crate::database::of(session)? {
+        return crate::database::show(session, database, args).await;
+    }
     let stores = session.stores().await?;
     let snapshot = stores.snapshot(At::Now).await?;
     let renderer = ProjectRenderer::new(session, stores.engine.clone(), session.target_path());

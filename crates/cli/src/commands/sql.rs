@@ -31,6 +31,9 @@ pub(crate) async fn run(session: &Session, args: &Sql) -> Result<i32> {
         }
         _ => None,
     };
+    if let Some(database) = crate::database::of(session)? {
+        return crate::database::sql(session, database, args, statement).await;
+    }
     let stores = session.stores().await?;
     match statement {
         Some(text) => {

@@ -35,7 +35,8 @@ impl Builder<'_> {
         let is_view = node.config.materialized.as_str() == "view";
         for constraint in &found.constraints {
             let kind = constraint.kind.as_str();
-            if constraint.warns && (is_view || constraint.kind == ConstraintKind::Custom) {
+            let custom = constraint.kind == ConstraintKind::Custom && !self.world.in_database();
+            if constraint.warns && (is_view || custom) {
                 let why = if is_view {
                     "a view has no rows of its own, so its constraints are not enforced"
                 } else {

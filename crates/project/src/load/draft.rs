@@ -201,7 +201,7 @@ fn note_calls(
         unique_id,
         name: draft.name.clone(),
         package: Arc::from(draft.package.name.as_str()),
-        relation: Some(Relation::new(&target.database, &target.schema, &draft.name)),
+        relation: Some(Relation::new(world.style(), &target.database, &target.schema, &draft.name)),
         config: Arc::default(),
         model: Model::Draft(model),
         depends_on: Arc::from([]),

@@ -239,7 +239,8 @@ fn macros(
 ) -> (Macros, IndexMap<String, MacroNode>) {
     let root = &setting.packages[0];
     let profile = setting.target.extra.get("type").and_then(serde_json::Value::as_str);
-    let mut macros = Macros::new(&root.name, root.dispatch.clone(), profile.map(str::to_owned));
+    let mut macros = Macros::new(&root.name, root.dispatch.clone(), profile.map(str::to_owned))
+        .in_postgres(setting.target.runs_in.is_some());
     let mut nodes = IndexMap::new();
     for package in &setting.packages {
         macros.add_package(&package.name);

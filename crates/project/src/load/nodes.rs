@@ -537,6 +537,9 @@ impl Builder<'_> {
         }
         let known = ["view", "table", "incremental", "ephemeral"];
         let place = merged.positions.get("materialized").unwrap_or(&draft.position);
+        if name == "materialized_view" && self.world.in_database() {
+            return;
+        }
         let diagnostic = if name == "materialized_view" {
             Diagnostic::error(
                 "unsupported-materialization",

@@ -41,6 +41,26 @@ pub(super) fn dbt() -> &'static PackageMacros {
     &brought(&DBT, INTERNAL).macros
 }
 
+/// What is otherwise where models run in PostgreSQL: its SQL, and the built-in materializations.
+const IN_POSTGRES: &[(&str, &str)] = &[
+    ("<dbt>/postgres/sql.sql", include_str!("postgres_sql.sql")),
+    ("<dbt>/postgres/relations.sql", include_str!("postgres_relations.sql")),
+    ("<dbt>/postgres/models.sql", include_str!("postgres_models.sql")),
+    ("<dbt>/postgres/snapshots.sql", include_str!("postgres_snapshots.sql")),
+];
+
+/// The macros of dbt itself, where models run in PostgreSQL.
+pub(super) fn postgres() -> &'static PackageMacros {
+    static MACROS: OnceLock<PackageMacros> = OnceLock::new();
+    MACROS.get_or_init(|| {
+        let mut macros = dbt().clone();
+        for (name, text) in IN_POSTGRES {
+            add(&mut macros, INTERNAL, name, text);
+        }
+        macros
+    })
+}
+
 /// The built-in macros of a package.
 pub(super) fn package(name: &str) -> Option<&'static PackageMacros> {
     found(name).map(|package| &package.macros)
@@ -94,13 +114,24 @@ fn parse(package: &str) -> Brought {
     Brought { macros, nodes: nodes.into_values().collect() }
 }
 
+fn add(macros: &mut PackageMacros, package: &str, name: &str, text: &str) {
+    // A test parses them all: a mistake in one cannot be shipped.
+    let Ok(template) = Template::parse(&Source::new(name, text)) else { return };
+    for definition in template.definitions() {
+        if let Some(found) = definition.to_macro(package) {
+            macros.insert(definition.full_name.clone(), found);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_built_in_file_parses() {
-        for (_, name, text) in FILES {
+        let all = FILES.iter().map(|(_, name, text)| (name, text));
+        for (name, text) in all.chain(IN_POSTGRES.iter().map(|(name, text)| (name, text))) {
             let template = Template::parse(&Source::new(*name, *text));
             assert!(template.is_ok(), "{name}: {:?}", template.err());
             assert!(!template.unwrap().definitions().is_empty(), "{name}");

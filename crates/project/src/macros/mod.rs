@@ -41,6 +41,9 @@ pub(crate) fn built_in_nodes(manifest: &Manifest) -> Vec<&'static MacroNode> {
 /// system, that system's comes last (DuckDB's before `default`).
 const PREFIXES: [&str; 3] = ["tidemill", "postgres", "default"];
 
+/// Those of a project whose models run in PostgreSQL.
+const IN_POSTGRES: [&str; 2] = ["postgres", "default"];
+
 /// One package's macros by the name they are found by.
 pub(crate) type PackageMacros = HashMap<Arc<str>, Arc<Macro>>;
 
@@ -51,6 +54,8 @@ pub(crate) struct Macros {
     packages: IndexMap<String, PackageMacros>,
     dispatch: IndexMap<String, Vec<String>>,
     stands_in_for: Option<String>,
+    /// Models run in PostgreSQL.
+    in_postgres: bool,
 }
 
 impl Macros {
@@ -61,7 +66,32 @@ impl Macros {
         dispatch: IndexMap<String, Vec<String>>,
         stands_in_for: Option<String>,
     ) -> Self {
-        Macros { root: root.to_owned(), packages: IndexMap::new(), dispatch, stands_in_for }
+        Macros {
+            root: root.to_owned(),
+            packages: IndexMap::new(),
+            dispatch,
+            stands_in_for,
+            in_postgres: false,
+        }
+    }
+
+    /// The macros of a project whose models run in PostgreSQL.
+    #[must_use]
+    pub(crate) fn in_postgres(self, in_postgres: bool) -> Self {
+        Macros { in_postgres, ..self }
+    }
+
+    /// The built-in macros of a package.
+    fn builtin(&self, package: &str) -> Option<&'static PackageMacros> {
+        match package == INTERNAL && self.in_postgres {
+            true => Some(builtin::postgres()),
+            false => builtin::package(package),
+        }
+    }
+
+    /// The macros of dbt itself.
+    fn dbt(&self) -> &'static PackageMacros {
+        if self.in_postgres { builtin::postgres() } else { builtin::dbt() }
     }
 
     /// Adds what a file of a package defines; the definition that was there before, when a name
@@ -95,13 +125,13 @@ impl Macros {
     pub(crate) fn in_package(&self, package: &str, name: &str) -> Option<Arc<Macro>> {
         match self.packages.get(package) {
             Some(macros) => macros.get(name).cloned(),
-            None => builtin::package(package)?.get(name).cloned(),
+            None => self.builtin(package)?.get(name).cloned(),
         }
     }
 
     /// The names of a package's macros.
     pub(crate) fn names_in(&self, package: &str) -> Vec<Arc<str>> {
-        match self.packages.get(package).or_else(|| builtin::package(package)) {
+        match self.packages.get(package).or_else(|| self.builtin(package)) {
             Some(macros) => macros.keys().cloned().collect(),
             None => Vec::new(),
         }
@@ -123,7 +153,7 @@ impl Macros {
             .or_else(|| {
                 // A built-in package calls its own macros by their bare names.
                 let builtin = current != INTERNAL && !self.has_package(current);
-                builtin.then(|| builtin::package(current)?.get(name).cloned()).flatten()
+                builtin.then(|| self.builtin(current)?.get(name).cloned()).flatten()
             })
     }
 
@@ -134,7 +164,7 @@ impl Macros {
         node_package: &str,
         current: &str,
     ) -> Option<Arc<Macro>> {
-        self.of_projects(name, node_package, current).or_else(|| builtin::dbt().get(name).cloned())
+        self.of_projects(name, node_package, current).or_else(|| self.dbt().get(name).cloned())
     }
 
     /// `adapter.dispatch(name, namespace)`; else the names that were looked for.
@@ -162,6 +192,7 @@ impl Macros {
         // written for nobody.
         let near = ["tidemill", "postgres", "duckdb", "default"];
         let all: [&[&str]; 2] = match foreign {
+            _ if self.in_postgres => [&IN_POSTGRES, &[]],
             Some("duckdb") => [&near, &[]],
             _ => [&PREFIXES, foreign.as_slice()],
         };
@@ -195,16 +226,14 @@ impl Macros {
     ) -> Option<(Arc<Macro>, bool)> {
         let full = format!("test_{name}");
         match namespace {
-            Some(INTERNAL) => {
-                builtin::dbt().get(full.as_str()).cloned().map(|found| (found, false))
-            }
+            Some(INTERNAL) => self.dbt().get(full.as_str()).cloned().map(|found| (found, false)),
             Some(package) => {
                 let own = self.has_package(package);
                 self.in_package(package, &full).map(|found| (found, own))
             }
             None => match self.of_projects(&full, node_package, node_package) {
                 Some(found) => Some((found, true)),
-                None => builtin::dbt().get(full.as_str()).cloned().map(|found| (found, false)),
+                None => self.dbt().get(full.as_str()).cloned().map(|found| (found, false)),
             },
         }
     }

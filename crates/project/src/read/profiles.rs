@@ -10,11 +10,14 @@ use super::{read_file, read_mapping, text_of, wrong_shape};
 use crate::environment::Environment;
 use crate::file::SourceFile;
 use crate::suggest::nearest;
-use crate::target::Target;
+use crate::target::{Target, TargetDatabase};
 use crate::yaml::Yaml;
 use crate::yaml::render::render_tree;
 
 const FILE_NAME: &str = "profiles.yml";
+
+/// The types of profile whose database runs the models itself.
+const DATABASES: &[&str] = &["postgres"];
 
 /// What the command line says about the target.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +47,7 @@ pub(crate) fn target(
         schema: "main".to_owned(),
         threads: wanted.threads.unwrap_or_else(cores),
         memory: None,
+        runs_in: None,
         extra: Map::new(),
     };
     // Without a profile there is one target; a wish for another must not end in the wrong lake.
@@ -209,8 +213,22 @@ fn output(
     }
     let what = format!("the target `{name}`");
     let kind = text_of(&rendered, "type", &what, file, diagnostics);
+    let runs_in = kind
+        .as_deref()
+        .filter(|kind| DATABASES.contains(kind) && wanted.lake.is_none())
+        .map(|kind| TargetDatabase { kind: kind.to_owned(), settings: rendered.to_map() });
     match kind.as_deref() {
         Some("tidemill") => {}
+        Some(_) if runs_in.is_some() => {
+            if text_of(&rendered, "schema", &what, file, diagnostics).is_none() {
+                diagnostics.push(
+                    Diagnostic::error("yaml-shape", format!("{what} has no `schema`"))
+                        .at(output.position(file))
+                        .hint("add the schema in which models are built, for example `schema: analytics`"),
+                );
+                return None;
+            }
+        }
         Some(other) if wanted.lake.is_none() => {
             let at = rendered.get("type").unwrap_or(&rendered);
             diagnostics.push(
@@ -219,7 +237,7 @@ fn output(
                     format!("the target `{name}` of profile `{profile_name}` is of type `{other}`"),
                 )
                 .at(at.position(file))
-                .label("models do not run inside of other systems yet")
+                .label(format!("models do not run inside of {other} yet"))
                 .hint(
                     "name a lake with `--target-lake=./lake` to run this project on the embedded \
                      engine, or add an output of `type: tidemill`",
@@ -276,6 +294,7 @@ fn output(
         name,
         threads,
         memory,
+        runs_in,
         extra: without_secrets(rendered.to_map()),
     })
 }

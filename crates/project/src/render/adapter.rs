@@ -62,6 +62,10 @@ const METHODS: &[&str] = &[
     "render_raw_columns_constraints",
     "render_raw_model_constraints",
     "run_sql_for_tests",
+    // Ours, for materializations in a database.
+    "check_candidate",
+    "seed_columns",
+    "load_seed",
 ];
 
 impl Object for Adapter {
@@ -94,6 +98,11 @@ impl Object for Adapter {
 
 impl Adapter {
     fn method(&self, name: &str, args: &Args, state: &mut State<'_>) -> Result<Value, Error> {
+        if self.0.world.in_database()
+            && let Some(outcome) = self.in_database(name, args)
+        {
+            return outcome;
+        }
         match name {
             "type" => Ok(Value::from(adapter_type(&self.0.world.target))),
             "dispatch" => self.dispatch(args, state),
@@ -312,7 +321,7 @@ impl Adapter {
     }
 
     fn execute(&self, args: &Args) -> Result<Value, Error> {
-        let [sql, _, fetch, _] =
+        let [sql, auto_begin, fetch, _] =
             args.bind("execute", ["sql", "auto_begin", "fetch", "limit"], 1)?;
         let fetches = fetch.is_some_and(|fetch| fetch.is_true());
         let sql = text_argument("execute", sql.as_ref())?;
@@ -322,6 +331,9 @@ impl Adapter {
         let sql = sql.trim();
         if sql.is_empty() {
             return Ok(Value::tuple([response_of(&Executed::default()), Value::None]));
+        }
+        if auto_begin.is_some_and(|auto_begin| auto_begin.is_true()) {
+            self.begin(run)?;
         }
         let (executed, table) = execute(&self.0, run, sql)?;
         let value = match executed.is_write() && !fetches {
@@ -369,7 +381,10 @@ impl Adapter {
         };
         let Some(name) = relation else { return Ok(Value::None) };
         Ok(match relation_type(&self.0, run, &name, true)? {
-            Some(kind) => Relation::of_name(&self.0.world.target.database, &name, kind).value(),
+            Some(kind) => {
+                let world = &self.0.world;
+                Relation::of_name(world.style(), &world.target.database, &name, kind).value()
+            }
             None => Value::None,
         })
     }
@@ -379,6 +394,10 @@ impl Adapter {
         match value.downcast::<Relation>() {
             Some(relation) => match relation.name() {
                 Some(name) => self.columns_of(&name),
+                // A temporary one of a database.
+                None if relation.in_database && !relation.is_cte => {
+                    self.columns_of(&super::database::name_in(&relation))
+                }
                 None => Ok(Value::list([])),
             },
             // A filtered relation, `(select * from x where y) dbt_subquery`: ask the query.
@@ -434,9 +453,11 @@ impl Adapter {
             .reads
             .schemas
             .insert(schema.to_owned(), blake3::hash(text.as_bytes()).to_hex().to_string());
-        let database = &self.0.world.target.database;
+        let (style, database) = (self.0.world.style(), &self.0.world.target.database);
         Ok(Value::list(
-            found.iter().map(|(name, kind)| Relation::of_name(database, name, *kind).value()),
+            found
+                .iter()
+                .map(|(name, kind)| Relation::of_name(style, database, name, *kind).value()),
         ))
     }
 }
@@ -563,7 +584,7 @@ fn grants(table: Option<&Value>) -> Value {
     Value::dict(grants.iter().map(|(name, names)| (name.as_str(), Value::list(names.clone()))))
 }
 
-fn relation_argument(method: &str, value: Option<&Value>) -> Result<Relation, Error> {
+pub(super) fn relation_argument(method: &str, value: Option<&Value>) -> Result<Relation, Error> {
     value
         .and_then(|value| value.downcast::<Relation>())
         .map(|relation| (*relation).clone())
@@ -571,7 +592,7 @@ fn relation_argument(method: &str, value: Option<&Value>) -> Result<Relation, Er
 }
 
 /// Schema and name in quotes, whatever the relation is told to show of itself.
-fn plain(relation: &Relation) -> String {
+pub(super) fn plain(relation: &Relation) -> String {
     let name = quoted(relation.identifier.as_deref().unwrap_or_default());
     match &relation.schema {
         Some(schema) => format!("{}.{name}", quoted(schema)),

@@ -27,7 +27,7 @@ pub(super) fn lookup(context: &Arc<Context>, name: &str) -> Option<Value> {
         "config" => Value::object(Config(context.clone())),
         "var" => Value::object(Var(context.clone())),
         "env_var" => function(context, "env_var", env_var),
-        "this" => context.subject.relation.clone().map(Relation::value).into(),
+        "this" => this(context).map(Relation::value).into(),
         "target" => Value::object(Target(context.clone())),
         "is_incremental" => function(context, "is_incremental", is_incremental),
         "execute" => Value::from(run.is_some()),
@@ -35,7 +35,10 @@ pub(super) fn lookup(context: &Arc<Context>, name: &str) -> Option<Value> {
         "print" => function(context, "print", print),
         "exceptions" => Value::object(Exceptions(context.clone())),
         "adapter" => Value::object(Adapter(context.clone())),
-        "api" => Value::object(Api::Root(context.world.target.database.as_str().into())),
+        "api" => Value::object(Api::Root(
+            context.world.target.database.as_str().into(),
+            context.world.style(),
+        )),
         "load_result" => function(context, "load_result", load_result),
         "store_result" => function(context, "store_result", store_result),
         "store_raw_result" => function(context, "store_raw_result", store_raw_result),
@@ -213,9 +216,14 @@ fn reference(context: &Arc<Context>, args: &Args, state: &mut State<'_>) -> Resu
         }
     };
     let Some(node) = run.manifest.nodes.get(&id) else { return Ok(Value::None) };
+    let style = context.world.style();
     if let Some(test) = &run.state.unit_test {
         refuse_without_rows(test, &id, || format!("ref('{}')", node.name))?;
-        return Ok(Relation::new(&node.database, &node.schema, &node.alias).value());
+        if style.in_database {
+            let name = unit_test_name(&run.manifest, &id);
+            return Ok(Relation::cte(style, &node.database, &node.schema, &name).value());
+        }
+        return Ok(Relation::new(style, &node.database, &node.schema, &node.alias).value());
     }
     if !context.subject.depends_on.contains(&id) && id != context.subject.unique_id {
         let mut record = context.record();
@@ -234,11 +242,11 @@ fn reference(context: &Arc<Context>, args: &Args, state: &mut State<'_>) -> Resu
         if !record.inlined.contains(&id) {
             record.inlined.push(id.clone());
         }
-        return Ok(Relation::cte(&node.database, &node.schema, &node.name).value());
+        return Ok(Relation::cte(style, &node.database, &node.schema, &node.name).value());
     }
     let mut relation = match run.state.deferred.get(&id) {
-        Some(other) => Relation::new(&node.database, other.schema(), other.name()),
-        None => Relation::new(&node.database, &node.schema, &node.alias),
+        Some(other) => Relation::new(style, &node.database, other.schema(), other.name()),
+        None => Relation::new(style, &node.database, &node.schema, &node.alias),
     };
     relation.limit = run.state.empty.then_some(0);
     if id != context.subject.unique_id {
@@ -291,6 +299,11 @@ fn source(context: &Arc<Context>, args: &Args, state: &mut State<'_>) -> Result<
         refuse_without_rows(test, &id, || {
             format!("source('{}', '{}')", table.source_name, table.name)
         })?;
+        let style = context.world.style();
+        if style.in_database {
+            let name = unit_test_name(&run.manifest, &id);
+            return Ok(Relation::cte(style, &table.database, &table.schema, &name).value());
+        }
     }
     if !context.subject.depends_on.contains(&id) {
         let mut record = context.record();
@@ -298,8 +311,11 @@ fn source(context: &Arc<Context>, args: &Args, state: &mut State<'_>) -> Result<
             record.late.push(id.clone());
         }
     }
-    let mut relation = Relation::new(&table.database, &table.schema, &table.identifier);
-    relation.files = table.external_location();
+    let mut relation =
+        Relation::new(context.world.style(), &table.database, &table.schema, &table.identifier);
+    if !relation.in_database {
+        relation.files = table.external_location();
+    }
     relation.limit = run.state.empty.then_some(0);
     let event_time = table.config.get("event_time").and_then(Json::as_str);
     relation.filter = batch_filter(run, &relation, event_time)?;
@@ -334,6 +350,29 @@ fn batch_filter(
     Ok(Some(format!("{column} >= {} and {column} < {}", literal(&from), literal(&to))))
 }
 
+/// The name that the rows of an input of a unit test have in a database, without the prefix of an
+/// inlined model.
+pub(crate) fn unit_test_name(manifest: &crate::manifest::Manifest, id: &UniqueId) -> String {
+    match (manifest.nodes.get(id), manifest.sources.get(id)) {
+        (Some(node), _) => node.name.clone(),
+        (None, Some(source)) => format!("{}__{}", source.source_name, source.name),
+        (None, None) => id.as_str().replace('.', "__"),
+    }
+}
+
+/// `this`: in a unit test that gives rows for the model itself, these.
+fn this(context: &Context) -> Option<Relation> {
+    let relation = context.subject.relation.clone()?;
+    let id = &context.subject.unique_id;
+    match (context.unit_test(), context.run()) {
+        (Some(test), Some(run)) if relation.in_database && test.inputs.contains(id) => {
+            let name = unit_test_name(&run.manifest, id);
+            Some(Relation { is_cte: true, identifier: Some(name), ..relation })
+        }
+        _ => Some(relation),
+    }
+}
+
 /// A unit test reads nothing but what it makes up.
 fn refuse_without_rows(
     test: &UnitTestState,
@@ -354,7 +393,8 @@ fn placeholder(context: &Context) -> Value {
         Some(relation) => relation.clone().value(),
         None => {
             let target = &context.world.target;
-            Relation::new(&target.database, &target.schema, "unknown").value()
+            Relation::new(context.world.style(), &target.database, &target.schema, "unknown")
+                .value()
         }
     }
 }

@@ -10,7 +10,7 @@ use tidemill_jinja::{Args, State, Value};
 use super::context::{Context, ContextHost};
 use super::relation::{ColumnObject, Relation};
 use super::{described, errors, finish};
-use crate::manifest::Node;
+use crate::manifest::{Node, ResourceType};
 use crate::project::Project;
 use crate::snapshot_config::{HardDeletes, SnapshotConfig, SnapshotExpressions, SnapshotStrategy};
 use crate::{RelationType, RenderState, Rendered};
@@ -52,7 +52,7 @@ impl Project {
         let database = &self.world().target.database;
         let target = Relation {
             kind: Some(RelationType::Table),
-            ..Relation::new(&node.database, &node.schema, &node.alias)
+            ..Relation::new(self.world().style(), &node.database, &node.schema, &node.alias)
         };
         let columns = state
             .warehouse
@@ -62,7 +62,11 @@ impl Project {
         let config = |key: &str| node.config.all.get(key).map(Value::from).unwrap_or(Value::None);
         let arguments = Value::dict([
             ("target_relation", target.value()),
-            ("temp_relation", Relation::of_name(database, rows, RelationType::Table).value()),
+            (
+                "temp_relation",
+                Relation::of_name(self.world().style(), database, rows, RelationType::Table)
+                    .value(),
+            ),
             ("unique_key", config("unique_key")),
             (
                 "dest_columns",
@@ -174,6 +178,19 @@ impl Project {
         arguments: Vec<Value>,
         state: &RenderState,
     ) -> Result<(Value, Rendered), Diagnostics> {
+        let (value, rendered, _) = self.call(node, id, sql, arguments, state)?;
+        Ok((value, rendered))
+    }
+
+    /// Calls a macro; gives also what its statements have stored.
+    fn call(
+        &self,
+        node: &Node,
+        id: &str,
+        sql: &str,
+        arguments: Vec<Value>,
+        state: &RenderState,
+    ) -> Result<(Value, Rendered, HashMap<String, Value>), Diagnostics> {
         let missing = || {
             let message = format!("{}: its macro is not there", described(node));
             Diagnostics::from_iter([Diagnostic::error("unknown-macro", message)])
@@ -189,7 +206,62 @@ impl Project {
         let value = found
             .call(&Args::new(arguments, []), &mut running)
             .map_err(|error| errors::diagnostics(&error, &described(node)))?;
-        Ok((value, finish(Context::take_record(&context), String::new())))
+        let mut record = Context::take_record(&context);
+        let results = std::mem::take(&mut record.results);
+        Ok((value, finish(record, String::new()), results))
+    }
+}
+
+/// What a materialization in a database came to.
+#[derive(Debug, Clone, Default)]
+pub struct Materialized {
+    /// What it said.
+    pub rendered: Rendered,
+    /// The relations that it says it made.
+    pub relations: Vec<RelationName>,
+    /// What its main statement was: `SELECT 100`.
+    pub message: Option<String>,
+    /// Rows that its main statement concerned.
+    pub rows: Option<u64>,
+}
+
+impl Project {
+    /// Calls the macro that materializes a model, a seed or a snapshot in a database: the project's,
+    /// or the built-in one.
+    pub fn materialize_in_database(
+        &self,
+        id: &UniqueId,
+        sql: &str,
+        state: &RenderState,
+    ) -> Result<Materialized, Diagnostics> {
+        let node = self.find(id)?;
+        let built_in = match node.resource_type {
+            ResourceType::Seed => "seed",
+            ResourceType::Snapshot => "snapshot",
+            _ => node.config.materialized.as_str(),
+        };
+        let found = match self.manifest().materialization_macro(node) {
+            Some(found) => found.to_owned(),
+            None => format!("macro.dbt.materialization_{built_in}_default"),
+        };
+        let (value, rendered, results) = self.call(node, &found, sql, Vec::new(), state)?;
+        let relations = value
+            .as_dict()
+            .and_then(|dict| dict.get_str("relations"))
+            .and_then(|relations| relations.to_items())
+            .unwrap_or_default();
+        let main = results.get("main").and_then(|main| main.as_dict()?.get_str("response"));
+        let part =
+            |key: &str| main.as_ref().and_then(|main| main.to_json().ok()?.get(key).cloned());
+        Ok(Materialized {
+            rendered,
+            relations: relations
+                .iter()
+                .filter_map(|relation| relation.downcast::<Relation>()?.name())
+                .collect(),
+            message: part("_message").and_then(|text| text.as_str().map(str::to_owned)),
+            rows: part("rows_affected").and_then(|rows| rows.as_u64()),
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 mod adapter;
 mod constraints;
 pub(crate) mod context;
+mod database;
 pub(crate) mod errors;
 mod functions;
 mod index;
@@ -22,9 +23,12 @@ use serde_json::{Map, Value as Json};
 use tidemill_core::{Diagnostic, Diagnostics, RelationName, UniqueId};
 use tidemill_jinja::{Args, Options, Source, State, Template, Value};
 
+pub use materialize::Materialized;
 pub use reads::{QueryRead, Reads};
 pub use state::{Message, RenderState, Rendered, SampleWindow, UnitTestState};
-pub use warehouse::{CatalogColumn, Executed, NoWarehouse, QueryTable, RelationType, Warehouse};
+pub use warehouse::{
+    CatalogColumn, Executed, NoWarehouse, QueryTable, RelationType, Sink, Warehouse,
+};
 
 use crate::manifest::{GenericTest, Node, TestKind};
 use crate::project::Project;
@@ -147,8 +151,12 @@ impl Project {
     ) -> Result<Rendered, Diagnostics> {
         let Some(source) = self.manifest().source(id) else { return Ok(Rendered::default()) };
         let mut context = self.loose_context(&source.package_name, state);
-        context.subject.relation =
-            Some(Relation::new(&source.database, &source.schema, &source.identifier));
+        context.subject.relation = Some(Relation::new(
+            self.world().style(),
+            &source.database,
+            &source.schema,
+            &source.identifier,
+        ));
         if let Some(model) = crate::artifact::resource_json(self.manifest(), id) {
             context.subject.model = Model::Draft(model);
         }
@@ -200,6 +208,12 @@ impl Project {
         Ok(finish(context.take_record(), value.to_string()))
     }
 
+    /// The name of the common table expression that holds the rows of an input of a unit test, where
+    /// models run in a database.
+    pub fn unit_test_name(&self, id: &UniqueId) -> String {
+        format!("__dbt__cte__{}", functions::unit_test_name(self.manifest(), id))
+    }
+
     fn find(&self, id: &UniqueId) -> Result<&Node, Diagnostics> {
         self.manifest().nodes.get(id).ok_or_else(|| {
             [Diagnostic::error("unknown-node", format!("there is no node `{id}`"))]
@@ -219,7 +233,12 @@ impl Project {
             unique_id: node.unique_id.clone(),
             name: node.name.clone(),
             package: Arc::from(node.package_name.as_str()),
-            relation: Some(Relation::new(&node.database, &node.schema, &node.alias)),
+            relation: Some(Relation::new(
+                self.world().style(),
+                &node.database,
+                &node.schema,
+                &node.alias,
+            )),
             config: Arc::new(node.config.all.clone()),
             model: Model::Node(self.shared_manifest().clone(), node.unique_id.clone()),
             depends_on: node.depends_on.iter().cloned().collect(),
@@ -488,6 +507,15 @@ impl Inlining<'_> {
         self.done.insert(id.clone());
         Ok(())
     }
+}
+
+/// A query with these common table expressions (name and query) in front of its own.
+pub fn with_expressions(sql: &str, expressions: &[(String, String)]) -> String {
+    let expressions: Vec<Inlined> = expressions
+        .iter()
+        .map(|(name, sql)| Inlined { name: name.clone(), sql: sql.clone() })
+        .collect();
+    inject::inject(sql, &expressions)
 }
 
 fn finish(record: Record, sql: String) -> Rendered {

@@ -6,6 +6,7 @@ use tidemill_core::RelationName;
 use tidemill_jinja::{Args, Error, Object, State, Value};
 
 use super::warehouse::{CatalogColumn, RelationType};
+use crate::world::RelationStyle;
 
 /// A relation of the lake, or a common table expression that stands for one.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +21,8 @@ pub(crate) struct Relation {
     pub(crate) include: [bool; 3],
     /// Which parts are quoted.
     pub(crate) quote: [bool; 3],
+    /// It is one of a database, and not of the lake.
+    pub(crate) in_database: bool,
     /// A view of `information_schema`.
     pub(crate) information_schema: Option<String>,
     /// Only this many rows (`--empty`).
@@ -40,7 +43,12 @@ const FIELDS: [&str; 7] =
     ["path", "type", "quote_character", "include_policy", "quote_policy", "dbt_created", "limit"];
 
 impl Relation {
-    pub(crate) fn new(database: &str, schema: &str, identifier: &str) -> Self {
+    pub(crate) fn new(
+        style: RelationStyle,
+        database: &str,
+        schema: &str,
+        identifier: &str,
+    ) -> Self {
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Relation {
             database: given(database),
@@ -50,8 +58,12 @@ impl Relation {
             is_cte: false,
             // The lake's own name says nothing; that of another system is part of the text that
             // packages make of a relation.
-            include: [!database.is_empty() && database != LAKE, true, true],
-            quote: [true; 3],
+            include: match style.in_database {
+                true => style.include,
+                false => [!database.is_empty() && database != LAKE, true, true],
+            },
+            quote: style.quote,
+            in_database: style.in_database,
             information_schema: None,
             limit: None,
             filter: None,
@@ -59,12 +71,17 @@ impl Relation {
         }
     }
 
-    pub(crate) fn cte(database: &str, schema: &str, name: &str) -> Self {
-        Relation { is_cte: true, ..Relation::new(database, schema, name) }
+    pub(crate) fn cte(style: RelationStyle, database: &str, schema: &str, name: &str) -> Self {
+        Relation { is_cte: true, ..Relation::new(style, database, schema, name) }
     }
 
-    pub(crate) fn of_name(database: &str, name: &RelationName, kind: RelationType) -> Self {
-        Relation { kind: Some(kind), ..Relation::new(database, name.schema(), name.name()) }
+    pub(crate) fn of_name(
+        style: RelationStyle,
+        database: &str,
+        name: &RelationName,
+        kind: RelationType,
+    ) -> Self {
+        Relation { kind: Some(kind), ..Relation::new(style, database, name.schema(), name.name()) }
     }
 
     /// Its name in the lake, when it has schema and identifier.
@@ -145,8 +162,12 @@ impl Relation {
     }
 
     /// `api.Relation.create(database=, schema=, identifier=, type=, …)`.
-    pub(crate) fn create(args: &Args, default_database: &str) -> Result<Value, Error> {
-        let mut relation = Relation::new(default_database, "", "");
+    pub(crate) fn create(
+        args: &Args,
+        style: RelationStyle,
+        default_database: &str,
+    ) -> Result<Value, Error> {
+        let mut relation = Relation::new(style, default_database, "", "");
         let positional = args.positional();
         for (index, name) in PARTS.iter().enumerate() {
             let value = positional.get(index).or_else(|| args.get_keyword(name));
@@ -222,7 +243,8 @@ impl Object for Relation {
             "is_table" => is(RelationType::Table),
             "is_view" => is(RelationType::View),
             "is_cte" => Value::from(self.is_cte),
-            "is_materialized_view" | "is_function" | "is_pointer" => Value::from(false),
+            "is_materialized_view" => is(RelationType::MaterializedView),
+            "is_function" | "is_pointer" => Value::from(false),
             "can_be_renamed" | "can_be_replaced" => Value::from(true),
             "Table" => Value::from("table"),
             "View" => Value::from("view"),
@@ -234,7 +256,10 @@ impl Object for Relation {
             "include_policy" => Self::policy_value(self.include),
             "quote_character" => Value::from("\""),
             // Packages tell a relation from a text by this.
-            "metadata" => Value::dict([("type", Value::from("TidemillRelation"))]),
+            "metadata" => {
+                let name = if self.in_database { "PostgresRelation" } else { "TidemillRelation" };
+                Value::dict([("type", Value::from(name))])
+            }
             "dbt_created" => Value::from(false),
             "limit" => self.limit.into(),
             "path" => Value::dict(
@@ -264,6 +289,18 @@ impl Object for Relation {
                 };
                 if let Some(kind) = args.get_keyword("type") {
                     relation.kind = kind.as_str().and_then(RelationType::parse);
+                }
+                for (key, flags) in
+                    [("include", &mut relation.include), ("quote_policy", &mut relation.quote)]
+                {
+                    let Some(dict) = args.get_keyword(key).and_then(Value::as_dict) else {
+                        continue;
+                    };
+                    for (name, flag) in PARTS.iter().zip(flags.iter_mut()) {
+                        if let Some(value) = dict.get_str(name) {
+                            *flag = value.is_true();
+                        }
+                    }
                 }
                 Ok(relation.value())
             }
@@ -304,6 +341,8 @@ impl Object for Relation {
                     }))
                 })
             }
+            // Names of PostgreSQL are cut there.
+            "relation_max_name_length" => Ok(Value::from(63_i64)),
             "render" | "render_limited" => Ok(Value::from(self.sql())),
             "scd_args" => Ok(scd_args(args)),
             // A relation of dbt is a mapping of its fields, too.
@@ -318,7 +357,14 @@ impl Object for Relation {
                     .map(|field| (*field, self.get_attr(field, state).unwrap_or(Value::None)));
                 Value::dict(fields.collect::<Vec<_>>()).call_method(name, args, state)
             }
-            "create" => Relation::create(args, self.database.as_deref().unwrap_or_default()),
+            "create" => {
+                let style = RelationStyle {
+                    include: if self.in_database { [true; 3] } else { RelationStyle::LAKE.include },
+                    quote: self.quote,
+                    in_database: self.in_database,
+                };
+                Relation::create(args, style, self.database.as_deref().unwrap_or_default())
+            }
             _ => return None,
         })
     }
@@ -334,6 +380,7 @@ impl Object for Relation {
             "information_schema_only",
             "add_ephemeral_prefix",
             "matches",
+            "relation_max_name_length",
             "render",
             "render_limited",
             "scd_args",
@@ -563,9 +610,9 @@ impl Object for ColumnObject {
 #[derive(Debug)]
 pub(crate) enum Api {
     /// `api`
-    Root(Arc<str>),
+    Root(Arc<str>, RelationStyle),
     /// `api.Relation`
-    Relation(Arc<str>),
+    Relation(Arc<str>, RelationStyle),
     /// `api.Column`
     Column,
 }
@@ -573,20 +620,20 @@ pub(crate) enum Api {
 impl Object for Api {
     fn type_name(&self) -> &str {
         match self {
-            Api::Root(_) => "api",
-            Api::Relation(_) => "RelationProxy",
+            Api::Root(..) => "api",
+            Api::Relation(..) => "RelationProxy",
             Api::Column => "Column",
         }
     }
 
     fn get_attr(&self, name: &str, state: &State<'_>) -> Option<Value> {
         match (self, name) {
-            (Api::Root(database), "Relation") => {
-                Some(Value::object(Api::Relation(database.clone())))
+            (Api::Root(database, style), "Relation") => {
+                Some(Value::object(Api::Relation(database.clone(), *style)))
             }
-            (Api::Root(_), "Column") => Some(Value::object(Api::Column)),
-            (Api::Relation(database), _) => {
-                Relation::new(database, "", "").get_attr(name, state).filter(|_| {
+            (Api::Root(..), "Column") => Some(Value::object(Api::Column)),
+            (Api::Relation(database, style), _) => {
+                Relation::new(*style, database, "", "").get_attr(name, state).filter(|_| {
                     matches!(name, "Table" | "View" | "CTE" | "External" | "MaterializedView")
                 })
             }
@@ -601,9 +648,11 @@ impl Object for Api {
         _state: &mut State<'_>,
     ) -> Option<Result<Value, Error>> {
         match (self, name) {
-            (Api::Relation(database), "create") => Some(Relation::create(args, database)),
-            (Api::Relation(_), "scd_args") => Some(Ok(scd_args(args))),
-            (Api::Relation(_), "add_ephemeral_prefix") => Some(Ok(Value::from(format!(
+            (Api::Relation(database, style), "create") => {
+                Some(Relation::create(args, *style, database))
+            }
+            (Api::Relation(..), "scd_args") => Some(Ok(scd_args(args))),
+            (Api::Relation(..), "add_ephemeral_prefix") => Some(Ok(Value::from(format!(
                 "__dbt__cte__{}",
                 args.get(0, "name").cloned().unwrap_or(Value::None)
             )))),
@@ -622,8 +671,8 @@ impl Object for Api {
 
     fn methods(&self) -> &'static [&'static str] {
         match self {
-            Api::Root(_) => &[],
-            Api::Relation(_) => &["create", "add_ephemeral_prefix", "scd_args"],
+            Api::Root(..) => &[],
+            Api::Relation(..) => &["create", "add_ephemeral_prefix", "scd_args"],
             Api::Column => &["translate_type", "string_type", "create"],
         }
     }

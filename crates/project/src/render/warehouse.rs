@@ -12,6 +12,9 @@ pub enum RelationType {
     Table,
     /// A stored query.
     View,
+    /// A stored query with stored rows.
+    #[serde(rename = "materialized_view")]
+    MaterializedView,
 }
 
 impl RelationType {
@@ -20,6 +23,7 @@ impl RelationType {
         match self {
             RelationType::Table => "table",
             RelationType::View => "view",
+            RelationType::MaterializedView => "materialized_view",
         }
     }
 
@@ -28,6 +32,7 @@ impl RelationType {
         match text {
             "table" => Some(RelationType::Table),
             "view" => Some(RelationType::View),
+            "materialized_view" => Some(RelationType::MaterializedView),
             _ => None,
         }
     }
@@ -98,6 +103,29 @@ pub trait Warehouse: Send + Sync {
     fn execute(&self, sql: &str) -> Result<Executed> {
         Ok(Executed::of_rows(self.query(sql)?))
     }
+
+    /// Where a materialization works, when models run in a database.
+    fn sink(&self) -> Option<&dyn Sink> {
+        None
+    }
+}
+
+/// What a materialization does in a database besides running statements.
+pub trait Sink {
+    /// Begins a transaction, if none is open.
+    fn begin(&self) -> Result<()>;
+
+    /// Commits, when the node's checks let it.
+    fn commit(&self) -> Result<()>;
+
+    /// Tells that a candidate is finished and about to take the node's place.
+    fn candidate(&self, name: &RelationName) -> Result<()>;
+
+    /// The columns of the seed that is loaded, with their types.
+    fn seed_columns(&self) -> Result<Vec<CatalogColumn>>;
+
+    /// Adds the rows of the seed to a table; how many there are.
+    fn load_seed(&self, name: &RelationName) -> Result<u64>;
 }
 
 /// A lake in which nothing exists and which answers no query: for compiling without one.

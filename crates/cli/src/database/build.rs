@@ -1,0 +1,181 @@
+//! `build`, `run`, `test`, `seed`, `snapshot` and `retry` in a database.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use serde_json::{Map, Value};
+use tidemill_core::{Database, DatabaseSession, NodeOutcome, NodeStatus, UniqueId, VerdictStatus};
+use tidemill_plan::{Work, WorkKind, WorkNode};
+use tidemill_run::{
+    DatabaseDoers, DatabaseRenderer, DatabaseRequest, RunSummary, execute_in_database,
+};
+
+use super::{InDatabase, NoEngine, defer};
+use crate::args::Publish;
+use crate::artifacts;
+use crate::commands::build::{self, Invocation};
+use crate::renderer::ProjectRenderer;
+use crate::run_hooks::{self, When};
+use crate::session::Session;
+
+/// Runs the work in a database.
+pub(crate) async fn run_work(
+    session: &Session,
+    database: Arc<dyn Database>,
+    invocation: &Invocation<'_>,
+    work: Work,
+) -> Result<RunSummary> {
+    refuse(invocation, &work)?;
+    let folder = session.target_path();
+    let (progress, planned) = build::progress(session, &folder, &work);
+    let first = database.session(&session.cancel).await?;
+    let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
+    let deferred = defer::deferred(session, &first, &work.selected, &building).await?;
+    let renderer = Arc::new(
+        ProjectRenderer::new(session, Arc::new(NoEngine), folder.clone())
+            .deferring(deferred)
+            .selected(&work.selected)
+            .empty(invocation.empty)
+            .sampling(build::sample(session, invocation)?),
+    );
+    let in_database = InDatabase::new(session, renderer.clone());
+    create_schemas(&first, &work).await?;
+    let start = hooks(session, &first, &in_database, When::Start, Map::new()).await?;
+    drop(first);
+    let start_failed = start.iter().any(|hook| hook.status == NodeStatus::Error);
+    let mut summary = if start_failed && build::skips_after_failed_start(session) {
+        build::skipped(&work)
+    } else {
+        let doers = DatabaseDoers {
+            database: database.clone(),
+            renderer: in_database.clone(),
+            events: progress.clone(),
+        };
+        let options = build::options(session, invocation, &folder);
+        execute_in_database(work, doers, options, session.cancel.clone()).await?
+    };
+    if session.rules.is_error("test-warning") {
+        for check in &mut summary.checks {
+            if check.verdict.status == VerdictStatus::Warn {
+                check.verdict.status = VerdictStatus::Fail;
+            }
+        }
+    }
+    progress.finish(summary.elapsed, summary.cancelled);
+    let arguments = session.arguments(&invocation.to_json());
+    let (run, started) = (session.run.to_string(), artifacts::timestamp(session.started));
+    let results = |summary: &RunSummary| {
+        artifacts::run_results(
+            session.manifest(),
+            summary,
+            &planned,
+            &renderer.compiled(),
+            &arguments,
+            &run,
+            &started,
+        )
+    };
+    let end = if session.manifest().on_run_end.is_empty() || summary.cancelled {
+        Vec::new()
+    } else {
+        let names = run_hooks::end_names(session, &summary, &results(&summary));
+        let last = database.session(&session.cancel).await?;
+        hooks(session, &last, &in_database, When::End, names).await?
+    };
+    summary.nodes.splice(0..0, start);
+    summary.nodes.extend(end);
+    if session.global.flags.on("write_json") {
+        artifacts::write(&folder, "run_results.json", &results(&summary))?;
+        session.write_manifest(&folder, renderer.compiled())?;
+    }
+    Ok(summary)
+}
+
+/// What a database does not do.
+fn refuse(invocation: &Invocation<'_>, work: &Work) -> Result<()> {
+    if invocation.publish == Publish::Run {
+        bail!("--publish run works on a lake; in a database each model is committed by itself");
+    }
+    let sources = work.nodes.values().filter(|node| matches!(node.kind, WorkKind::Source));
+    if let Some(source) = sources.map(|source: &WorkNode| &source.name).next() {
+        bail!(
+            "the source `{source}` is loaded by Tidemill (`ingest:`), which works on a lake; leave it out \
+             with --exclude source:*, or name a lake with --target-lake ./lake"
+        );
+    }
+    Ok(())
+}
+
+/// Makes the schemas that the run needs, as dbt does before it begins.
+async fn create_schemas(session: &Arc<dyn DatabaseSession>, work: &Work) -> Result<()> {
+    let wanted: BTreeSet<&str> = work
+        .nodes
+        .values()
+        .filter(|node| !matches!(node.kind, WorkKind::External | WorkKind::Source))
+        .map(|node| node.relation.schema())
+        .chain(
+            work.checks.values().filter_map(|check| Some(check.store_failures.as_ref()?.schema())),
+        )
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let there = session.schemas().await?;
+    for schema in wanted {
+        if !there.iter().any(|known| known == schema) {
+            let name = schema.replace('"', "\"\"");
+            session.run(&format!("create schema if not exists \"{name}\"")).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the hooks of the whole run, one after the other; the first that fails keeps those after it
+/// from running.
+async fn hooks(
+    session: &Session,
+    database: &Arc<dyn DatabaseSession>,
+    renderer: &Arc<InDatabase>,
+    when: When,
+    names: Map<String, Value>,
+) -> Result<Vec<NodeOutcome>> {
+    let manifest = session.manifest();
+    let hooks = match when {
+        When::Start => &manifest.on_run_start,
+        When::End => &manifest.on_run_end,
+    };
+    let names = Arc::new(names);
+    let request = DatabaseRequest::new(database.clone());
+    let mut outcomes = Vec::new();
+    let mut failed = false;
+    for hook in hooks {
+        let began = Instant::now();
+        let (id, name) = run_hooks::identity(hook, when);
+        let (comment, after) = renderer.comment(&id);
+        database.comment(comment, after);
+        let (status, message) = if failed {
+            (NodeStatus::Skipped, Some(format!("{name} skipped")))
+        } else {
+            let (worker, hook) = (renderer.clone(), hook.clone());
+            let (request, names) = (request.clone(), names.clone());
+            let run = move || worker.run_hook(&hook, &request, names);
+            match tokio::task::spawn_blocking(run).await? {
+                Ok(()) => (NodeStatus::Ok, Some(format!("{name} passed"))),
+                Err(error) => {
+                    failed = true;
+                    database.rollback().await?;
+                    (NodeStatus::Error, Some(error.report()))
+                }
+            }
+        };
+        let outcome = run_hooks::outcome(id, name, status, message, began.elapsed());
+        run_hooks::tell(&session.output, &outcome);
+        outcomes.push(outcome);
+    }
+    // A hook may leave a transaction open, which nobody else would end.
+    database.commit().await?;
+    database.comment(None, false);
+    Ok(outcomes)
+}

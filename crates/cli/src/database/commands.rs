@@ -1,0 +1,321 @@
+//! The commands that ask a database, or let a macro work in it.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tidemill_connect::postgres::split;
+use tidemill_core::{Database, DatabaseSession, Error, NodeStatus, UniqueId};
+use tidemill_project::ResourceType;
+use tidemill_run::{DatabaseRenderer, DatabaseRequest};
+
+use super::{InDatabase, NoEngine, catalog, defer};
+use crate::args::{Compile, DocsGenerate, Format, RunOperation, Show, Sql};
+use crate::commands::compile::{Compiled, outcome};
+use crate::output::{Mood, plural, seconds};
+use crate::renderer::ProjectRenderer;
+use crate::session::Session;
+use crate::table;
+
+/// A renderer over one session, for commands that build nothing.
+async fn open(
+    session: &Session,
+    database: &Arc<dyn Database>,
+    selected: &BTreeSet<UniqueId>,
+    empty: bool,
+    read_only: bool,
+) -> Result<(Arc<dyn DatabaseSession>, Arc<InDatabase>)> {
+    let connection = database.session(&session.cancel).await?;
+    let deferred = defer::deferred(session, &connection, selected, &BTreeSet::new()).await?;
+    let renderer = ProjectRenderer::new(session, Arc::new(NoEngine), session.target_path())
+        .deferring(deferred)
+        .selected(selected)
+        .empty(empty);
+    let renderer = if read_only { renderer.read_only() } else { renderer };
+    Ok((connection, InDatabase::new(session, Arc::new(renderer))))
+}
+
+/// Renders a query of the command line.
+async fn inline(
+    renderer: &Arc<InDatabase>,
+    text: &str,
+    request: &DatabaseRequest,
+) -> Result<String> {
+    let state = renderer.state(request);
+    let (project, text) = (renderer.renderer.project.clone(), text.to_owned());
+    let rendered =
+        tokio::task::spawn_blocking(move || project.render_inline(&text, &state)).await??;
+    Ok(rendered.sql)
+}
+
+/// Renders one node.
+async fn compiled(
+    renderer: &Arc<InDatabase>,
+    id: &UniqueId,
+    kind: ResourceType,
+    request: &DatabaseRequest,
+) -> Result<tidemill_core::Result<Option<String>>> {
+    let (worker, id, request) = (renderer.clone(), id.clone(), request.clone());
+    Ok(tokio::task::spawn_blocking(move || match kind {
+        ResourceType::Model | ResourceType::Analysis | ResourceType::Snapshot => {
+            worker.compile(&id, &request).map(Some)
+        }
+        ResourceType::UnitTest => worker.unit_test(&id, &request).map(|_| None),
+        ResourceType::Test => worker.check(&id, &request).map(|_| None),
+        _ => Ok(None),
+    })
+    .await?)
+}
+
+/// Renders everything that is selected; the renderer keeps the SQL.
+async fn all(
+    session: &Session,
+    renderer: &Arc<InDatabase>,
+    request: &DatabaseRequest,
+    selected: &BTreeSet<UniqueId>,
+) -> Result<Compiled> {
+    let manifest = session.manifest();
+    let mut done = Compiled { compiled: Vec::new(), failed: 0, outcomes: Vec::new() };
+    for id in manifest.topological() {
+        let Some(node) = manifest.node(&id).filter(|_| selected.contains(&id)) else { continue };
+        let begun = Instant::now();
+        let made = compiled(renderer, &id, node.resource_type, request).await?;
+        let message = made.as_ref().err().map(Error::report);
+        let status = if made.is_ok() { NodeStatus::Ok } else { NodeStatus::Error };
+        match &message {
+            None => done.compiled.push(id),
+            Some(message) => {
+                done.failed += 1;
+                session.output.err(format!("error: {}: {message}", node.name));
+            }
+        }
+        done.outcomes.push(outcome(node, status, begun.elapsed(), message));
+    }
+    Ok(done)
+}
+
+/// `tidemill compile`
+pub(crate) async fn compile(
+    session: &Session,
+    database: Arc<dyn Database>,
+    args: &Compile,
+    only: Option<BTreeSet<UniqueId>>,
+) -> Result<i32> {
+    let started = Instant::now();
+    let selected = if args.inline.is_some() {
+        BTreeSet::new()
+    } else {
+        let mut selected = session.select(&args.selection)?;
+        selected.retain(|id| only.as_ref().is_none_or(|only| only.contains(id)));
+        selected
+    };
+    let empty = args.empty && !args.no_empty;
+    let (connection, renderer) = open(session, &database, &selected, empty, false).await?;
+    let request =
+        DatabaseRequest { full_refresh: args.full_refresh, ..DatabaseRequest::new(connection) };
+    if let Some(text) = &args.inline {
+        let sql = inline(&renderer, text, &request).await?;
+        crate::commands::compile::show(session, args, "inline_query", &sql);
+        return Ok(0);
+    }
+    let done = all(session, &renderer, &request, &selected).await?;
+    crate::commands::compile::report(session, args, &renderer.renderer, done, started)
+}
+
+/// `tidemill show`
+pub(crate) async fn show(
+    session: &Session,
+    database: Arc<dyn Database>,
+    args: &Show,
+) -> Result<i32> {
+    let (connection, renderer) = open(session, &database, &BTreeSet::new(), false, false).await?;
+    let request = DatabaseRequest::new(connection.clone());
+    let mut queries: Vec<(String, String)> = Vec::new();
+    if let Some(text) = &args.inline {
+        queries.push(("inline".to_owned(), inline(&renderer, text, &request).await?));
+    } else {
+        let asked = &args.selection;
+        if asked.select.is_empty() && asked.models.is_empty() && asked.selector.is_none() {
+            bail!("name a model with --select, or give a query with --inline");
+        }
+        for id in session.select(asked)? {
+            let Some(node) = session.manifest().node(&id) else { continue };
+            let sql = match node.resource_type {
+                ResourceType::Seed => Some(format!("select * from {}", node.relation().quoted())),
+                ResourceType::Model | ResourceType::Snapshot => {
+                    compiled(&renderer, &id, node.resource_type, &request).await??
+                }
+                _ => None,
+            };
+            queries.extend(sql.map(|sql| (node.name.clone(), sql)));
+        }
+        if queries.is_empty() {
+            bail!("the selection names no model, seed or snapshot");
+        }
+    }
+    let format = args.output.or(session.global.format).unwrap_or(Format::Text);
+    for (name, sql) in queries {
+        if format == Format::Text {
+            session.output.say(format!("{name}:"));
+        }
+        let trimmed = sql.trim().trim_end_matches(';');
+        let is_query = split(trimmed).first().is_some_and(|statement| statement.is_query());
+        let sql = match u64::try_from(args.limit) {
+            Ok(limit) if is_query => {
+                format!("select * from (\n{trimmed}\n) as shown limit {limit}")
+            }
+            _ => trimmed.to_owned(),
+        };
+        let mut out = std::io::BufWriter::new(std::io::stdout());
+        let rows = connection.query(&sql).await?;
+        tokio::select! {
+            written = table::write(rows, format, &mut out) => written?,
+            () = session.cancel.cancelled() => bail!("cancelled"),
+        };
+        out.flush()?;
+    }
+    Ok(0)
+}
+
+/// `tidemill run-operation`: what came of the macro.
+pub(crate) async fn operation(
+    session: &Session,
+    database: Arc<dyn Database>,
+    args: &RunOperation,
+    arguments: &serde_json::Map<String, Value>,
+) -> Result<tidemill_core::Result<()>> {
+    let (connection, renderer) = open(session, &database, &BTreeSet::new(), false, true).await?;
+    let request = DatabaseRequest::new(connection.clone());
+    let (name, given) = (args.macro_name.clone(), arguments.clone());
+    let outcome =
+        tokio::task::spawn_blocking(move || renderer.run_macro(&name, &given, &request)).await?;
+    // As in dbt, what a macro has begun and not committed does not stay.
+    connection.rollback().await?;
+    Ok(outcome)
+}
+
+/// `tidemill sql` with a statement.
+pub(crate) async fn sql(
+    session: &Session,
+    database: Arc<dyn Database>,
+    args: &Sql,
+    statement: Option<String>,
+) -> Result<i32> {
+    if args.as_of.is_some() {
+        bail!("--as-of looks at an earlier state of a lake; a database has none");
+    }
+    let Some(text) = statement else {
+        bail!(
+            "in a database `tidemill sql` takes a statement, a file or standard input; for a prompt use psql"
+        );
+    };
+    let connection = database.session(&session.cancel).await?;
+    let format = session.global.format.unwrap_or(Format::Text);
+    let statements = split(&text);
+    if statements.is_empty() {
+        bail!("there is no statement");
+    }
+    if statements.len() > 1 && !matches!(format, Format::Text | Format::Csv) {
+        bail!(
+            "{} statements were given; with this --format there can be one only",
+            statements.len()
+        );
+    }
+    let mut out: Box<dyn Write + Send> = match &args.output {
+        Some(path) => Box::new(std::io::BufWriter::new(
+            std::fs::File::create(path)
+                .with_context(|| format!("cannot write {}", path.display()))?,
+        )),
+        None => Box::new(std::io::BufWriter::new(std::io::stdout())),
+    };
+    for statement in statements {
+        let began = Instant::now();
+        let line = if statement.may_give_rows() && statement.is_query() {
+            let rows = connection.query(statement.text).await?;
+            let count = tokio::select! {
+                written = table::write(rows, format, &mut out) => written?,
+                () = session.cancel.cancelled() => bail!("cancelled"),
+            };
+            format!("({})", plural(count, "row", "rows"))
+        } else {
+            let answer = connection.run(statement.text).await?;
+            match answer.batches.first() {
+                Some(first) => {
+                    let rows = tidemill_core::BatchStream::from_batches(
+                        first.schema(),
+                        answer.batches.clone(),
+                    );
+                    let count = table::write(rows, format, &mut out).await?;
+                    format!("({})", plural(count, "row", "rows"))
+                }
+                None => match answer.rows {
+                    Some(rows) => format!("{} ({})", answer.tag, plural(rows, "row", "rows")),
+                    None => answer.tag,
+                },
+            }
+        };
+        out.flush().context("cannot write the result")?;
+        if matches!(format, Format::Text) || args.timing {
+            let time = if args.timing {
+                format!(" in {}", seconds(began.elapsed()))
+            } else {
+                String::new()
+            };
+            session.output.say(format!("{line}{time}"));
+        }
+    }
+    connection.commit().await?;
+    Ok(0)
+}
+
+/// The last lines of `tidemill debug`: whether the database answers.
+pub(crate) async fn debug(session: &Session, database: Arc<dyn Database>) -> Result<i32> {
+    let say = |name: &str, value: String| session.output.data(format!("  {name:<12} {value}"));
+    let answered: tidemill_core::Result<(String, String)> = async {
+        let version = database.version().await?;
+        let connection = database.session(&session.cancel).await?;
+        let answer = connection.run("select current_user::text").await?;
+        Ok((version, super::templates::first(&answer).unwrap_or_default()))
+    }
+    .await;
+    match answered {
+        Ok((version, user)) => {
+            say("connection", format!("ok: {version}, as {user}"));
+            session
+                .output
+                .data(format!("  {}", session.output.paint(Mood::Good, "all checks passed")));
+            Ok(0)
+        }
+        Err(error) => {
+            say("connection", "failed".to_owned());
+            session.output.err(error.report());
+            Ok(1)
+        }
+    }
+}
+
+/// `tidemill docs generate`: the catalog of the database; gives how many nodes did not compile.
+pub(crate) async fn docs(
+    session: &Session,
+    database: Arc<dyn Database>,
+    args: &DocsGenerate,
+) -> Result<usize> {
+    let folder = session.target_path();
+    let selected = session.select(&args.selection)?;
+    let (connection, renderer) = open(session, &database, &selected, false, false).await?;
+    let request = DatabaseRequest::new(connection.clone());
+    let mut failed = 0;
+    if !args.no_compile {
+        failed = all(session, &renderer, &request, &selected).await?.failed;
+    }
+    session.write_manifest(&folder, renderer.renderer.compiled())?;
+    let described = match args.empty_catalog {
+        true => catalog::empty(session),
+        false => catalog::of(session, &connection, &selected).await?,
+    };
+    crate::artifacts::write(&folder, "catalog.json", &described)?;
+    Ok(failed)
+}
