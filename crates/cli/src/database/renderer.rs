@@ -189,14 +189,21 @@ impl DatabaseRenderer for InDatabase {
         };
         let warehouse = Arc::new(self.warehouse(&request.session));
         let state = self.state_of(warehouse.clone(), request);
-        let rendered = match request.stand_in {
-            // The text that is kept names the relation, and not its candidate.
-            Some(_) => {
-                let plain = DatabaseRequest { stand_in: None, ..request.clone() };
-                self.renderer.render_over(node, &self.state(&plain))?;
-                self.renderer.project.render_node(id, &state).map_err(template_error)
-            }
+        let rendered = match &request.stand_in {
             None => self.renderer.render_over(node, &state),
+            Some((owner, candidate)) => {
+                self.renderer.project.render_node(id, &state).map_err(template_error).and_then(
+                    |rendered| {
+                        // The text that is kept names the relation, and not its candidate.
+                        let own = self.renderer.node(owner)?.relation();
+                        let quoted = |name: &str| format!("\"{name}\"");
+                        let text =
+                            rendered.sql.replace(&quoted(candidate.name()), &quoted(own.name()));
+                        self.renderer.keep(node, &text)?;
+                        Ok(rendered)
+                    },
+                )
+            }
         };
         let rendered = rendered.map_err(|error| warehouse.take_failure().unwrap_or(error))?;
         let mut definition = TestDefinition {

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
 use futures::StreamExt;
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -36,8 +36,53 @@ struct Read {
     schema: SchemaRef,
     /// Its rows, unless they are many.
     batches: Option<Vec<RecordBatch>>,
-    /// The columns with whole numbers that an `integer` has no room for.
-    wide: Vec<bool>,
+    /// What is known of the values of each column.
+    values: Vec<Values>,
+}
+
+/// What the values of a column have in common.
+#[derive(Debug, Clone, Copy)]
+struct Values {
+    /// A whole number that an `integer` has no room for.
+    wide: bool,
+    /// Texts that are all times, or all days, as Python reads them: `2020-2-3 8:05:00`.
+    times: bool,
+    days: bool,
+    /// There is one.
+    any: bool,
+}
+
+impl Values {
+    const NONE: Values = Values { wide: false, times: true, days: true, any: false };
+
+    fn add(&mut self, column: &ArrayRef) {
+        if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
+            self.wide |= numbers.iter().flatten().any(|number| i32::try_from(number).is_err());
+        }
+        let Some(texts) = column.as_string_opt::<i32>() else { return };
+        for text in texts.iter().flatten() {
+            self.any = true;
+            if self.times {
+                self.times = is_time(text);
+            }
+            if self.days {
+                self.days = is_day(text);
+            }
+            if !self.times && !self.days {
+                return;
+            }
+        }
+    }
+}
+
+/// `%Y-%m-%d`, in which Python takes one digit for two.
+fn is_day(text: &str) -> bool {
+    chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok() && !text.contains('+')
+}
+
+/// `%Y-%m-%d %H:%M:%S`
+fn is_time(text: &str) -> bool {
+    chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").is_ok() && !text.contains('+')
 }
 
 impl Seed {
@@ -66,12 +111,12 @@ impl Seed {
             .schema
             .fields()
             .iter()
-            .zip(&read.wide)
-            .map(|(field, wide)| {
+            .zip(&read.values)
+            .map(|(field, values)| {
                 let name = name_of(field);
                 let data_type = match self.given(&name) {
                     Some(given) => given.clone(),
-                    None => inferred(field.data_type(), *wide).to_owned(),
+                    None => inferred(field.data_type(), *values).to_owned(),
                 };
                 CatalogColumn { name, data_type }
             })
@@ -127,17 +172,17 @@ impl Seed {
         let mut changes = self.changes(declared).await?;
         let mut schema: Option<SchemaRef> = None;
         let (mut batches, mut size) = (Some(Vec::new()), 0);
-        let mut wide = Vec::new();
+        let mut values = Vec::new();
         while let Some(change) = changes.next().await {
             match change? {
                 Change::Schema(found) | Change::Restart(found) => {
-                    wide = vec![false; found.fields().len()];
+                    values = vec![Values::NONE; found.fields().len()];
                     (batches, size) = (Some(Vec::new()), 0);
                     schema = Some(found);
                 }
                 Change::Rows(batch) => {
-                    for (wide, column) in wide.iter_mut().zip(batch.columns()) {
-                        *wide = *wide || is_wide(column);
+                    for (values, column) in values.iter_mut().zip(batch.columns()) {
+                        values.add(column);
                     }
                     size += batch.get_array_memory_size();
                     if size > KEPT {
@@ -163,7 +208,7 @@ impl Seed {
         let Some(schema) = schema else {
             return Err(Error::new(ErrorKind::Data, "the seed has no header"));
         };
-        Ok(Read { schema, batches, wide })
+        Ok(Read { schema, batches, values })
     }
 
     /// Columns with a given type are read as texts, which the database turns into that type.
@@ -191,22 +236,19 @@ fn name_of(field: &Arc<Field>) -> String {
     field.metadata().get(ORIGINAL_NAME).unwrap_or_else(|| field.name()).trim().to_owned()
 }
 
-fn is_wide(column: &arrow::array::ArrayRef) -> bool {
-    use arrow::array::AsArray;
-    use arrow::datatypes::Int64Type;
-    let Some(numbers) = column.as_primitive_opt::<Int64Type>() else { return false };
-    numbers.iter().flatten().any(|number| i32::try_from(number).is_err())
-}
-
 /// The type that dbt-postgres gives a column, `bigint` where its `integer` has no room.
-fn inferred(data_type: &DataType, wide: bool) -> &'static str {
+fn inferred(data_type: &DataType, values: Values) -> &'static str {
     match data_type {
         DataType::Boolean => "boolean",
-        DataType::Int64 if wide => "bigint",
+        DataType::Int64 if values.wide => "bigint",
         kind if kind.is_integer() => "integer",
         kind if kind.is_floating() => "double precision",
         DataType::Decimal128(..) | DataType::Decimal256(..) => "double precision",
         DataType::Date32 => "date",
+        // Nothing but NULL: the first type that agate tries.
+        DataType::Utf8 | DataType::Null if !values.any => "integer",
+        DataType::Utf8 if values.days => "date",
+        DataType::Utf8 if values.times => "timestamp without time zone",
         DataType::Timestamp(..) => "timestamp without time zone",
         DataType::Time64(_) | DataType::Time32(_) => "time without time zone",
         _ => "text",

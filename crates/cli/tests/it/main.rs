@@ -17,6 +17,7 @@ mod loads;
 mod microbatch;
 mod mistakes;
 mod packages_of_others;
+mod postgres;
 mod python_models;
 mod sandbox;
 mod snapshots;

@@ -419,10 +419,11 @@ impl Adapter {
 
     fn describe(&self, sql: &str) -> Result<Value, Error> {
         let Some(run) = self.0.run() else { return Ok(Value::list([])) };
+        let sql = &super::relation::with_aliases(sql);
         let table = run.state.warehouse.query(sql).map_err(carried)?;
         let text = serde_json::to_string(&table.columns).unwrap_or_default();
         self.0.record().reads.queries.push(super::reads::QueryRead {
-            sql: sql.to_owned(),
+            sql: sql.to_string(),
             result: blake3::hash(text.as_bytes()).to_hex().to_string(),
         });
         Ok(Value::list(table.columns.iter().map(|column| ColumnObject::of(column).value())))

@@ -460,13 +460,14 @@ pub(super) fn execute(
     run: &Run,
     sql: &str,
 ) -> Result<(Executed, Arc<Table>), Error> {
+    let sql = &super::relation::with_aliases(sql);
     let executed = run.state.warehouse.execute(sql).map_err(carried)?;
     if executed.is_write() {
         context.record().reads.writes = true;
     } else {
         let text = serde_json::to_string(&executed.table).unwrap_or_default();
         context.record().reads.queries.push(QueryRead {
-            sql: sql.to_owned(),
+            sql: sql.to_string(),
             result: blake3::hash(text.as_bytes()).to_hex().to_string(),
         });
     }
@@ -1063,7 +1064,13 @@ impl Object for Everything {
 
     fn contains(&self, value: &Value) -> Option<bool> {
         let name = value.as_str()?;
-        Some(self.0.locals.contains_key(name) || lookup(&self.0, name).is_some())
+        let (own, known) = (&self.0.subject.package, &self.0.world.macros);
+        Some(
+            self.0.locals.contains_key(name)
+                || lookup(&self.0, name).is_some()
+                || known.by_name(name, own, own).is_some()
+                || known.is_namespace(name),
+        )
     }
 
     fn is_mapping(&self) -> bool {

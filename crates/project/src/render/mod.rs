@@ -523,6 +523,10 @@ fn finish(record: Record, sql: String) -> Rendered {
     for call in record.configs {
         config.extend(call.call);
     }
+    let sql = match relation::with_aliases(&sql) {
+        std::borrow::Cow::Owned(sql) => sql,
+        std::borrow::Cow::Borrowed(_) => sql,
+    };
     Rendered {
         sql,
         reads: record.reads,

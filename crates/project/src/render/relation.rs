@@ -126,10 +126,14 @@ impl Relation {
                 format!("information_schema.{view}")
             };
         }
-        match (self.limit, &self.filter) {
+        let cut = match (self.limit, &self.filter) {
             (Some(limit), _) => format!("(select * from {text} limit {limit})"),
             (None, Some(filter)) => format!("(select * from {text} where {filter})"),
-            (None, None) => text,
+            (None, None) => return text,
+        };
+        match self.in_database {
+            true => format!("{cut}{ALIAS}{}{ALIAS}", self.identifier.as_deref().unwrap_or("cut")),
+            false => cut,
         }
     }
 
@@ -211,6 +215,61 @@ fn scd_args(args: &Args) -> Value {
     let mut parts = key.to_items().unwrap_or_else(|| vec![key]);
     parts.extend(args.get(1, "updated_at").cloned());
     Value::list(parts)
+}
+
+/// Stands around the name that a subquery gets where the text gives it none.
+const ALIAS: char = '\u{1}';
+
+/// Words that may follow a relation in a query without being its alias.
+const AFTER_RELATION: &[&str] = &[
+    "cross",
+    "except",
+    "fetch",
+    "for",
+    "full",
+    "group",
+    "having",
+    "inner",
+    "intersect",
+    "join",
+    "left",
+    "limit",
+    "natural",
+    "offset",
+    "on",
+    "order",
+    "outer",
+    "right",
+    "tablesample",
+    "union",
+    "using",
+    "where",
+    "window",
+];
+
+/// The text with an alias for each relation that is cut to some of its rows, where it has none:
+/// PostgreSQL wants one, and a template may have written its own.
+pub(crate) fn with_aliases(text: &str) -> std::borrow::Cow<'_, str> {
+    if !text.contains(ALIAS) {
+        return text.into();
+    }
+    let mut done = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, marked)) = rest.split_once(ALIAS) {
+        done.push_str(before);
+        let Some((name, after)) = marked.split_once(ALIAS) else { break };
+        let next = after.trim_start();
+        let word: String = next.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let named = next.starts_with('"')
+            || (!word.is_empty() && !AFTER_RELATION.contains(&word.to_ascii_lowercase().as_str()));
+        if !named {
+            done.push_str(" as ");
+            done.push_str(&quoted(name));
+        }
+        rest = after;
+    }
+    done.push_str(rest);
+    done.into()
 }
 
 /// A name in double quotes.
@@ -694,4 +753,28 @@ fn column(args: &Args) -> Result<Value, Error> {
     let kind = args.get(1, "dtype").or_else(|| args.get_keyword("label_or_dtype"));
     let text = |value: Option<&Value>| value.map(Value::to_string).unwrap_or_default();
     Ok(ColumnObject::new(text(name), text(kind)).value())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subqueries_get_an_alias_where_they_have_none() {
+        let cut = format!("(select * from t limit 0){ALIAS}t{ALIAS}");
+        for (text, expected) in [
+            (format!("select * from {cut}"), "select * from (select * from t limit 0) as \"t\""),
+            (
+                format!("select * from {cut} as x join {cut} y on true"),
+                "select * from (select * from t limit 0) as x join (select * from t limit 0) y on true",
+            ),
+            (
+                format!("from {cut}\nWHERE a, {cut})"),
+                "from (select * from t limit 0) as \"t\"\nWHERE a, (select * from t limit 0) as \"t\")",
+            ),
+            ("select 1".to_owned(), "select 1"),
+        ] {
+            assert_eq!(with_aliases(&text), expected);
+        }
+    }
 }

@@ -269,7 +269,7 @@ fn missing_vars_and_environment_variables_are_errors_with_hints() {
 
 #[test]
 fn profiles_are_chosen_or_refused() {
-    let profiles = "shop:\n  target: dev\n  outputs:\n    dev: {type: postgres, host: x, schema: dev, threads: 3}\n    prod: {type: tidemill, lake: /data/lake, schema: prod, memory: 2GiB, password: \"{{ env_var('DBT_ENV_SECRET_P', 'x') }}\"}\n";
+    let profiles = "shop:\n  target: dev\n  outputs:\n    dev: {type: snowflake, host: x, schema: dev, threads: 3}\n    prod: {type: tidemill, lake: /data/lake, schema: prod, memory: 2GiB, password: \"{{ env_var('DBT_ENV_SECRET_P', 'x') }}\"}\n";
     let folder = Folder::new(&[
         ("dbt_project.yml", "name: shop\nprofile: shop\n"),
         ("profiles.yml", profiles),
@@ -283,11 +283,11 @@ fn profiles_are_chosen_or_refused() {
     let said = load(&|_| {}).unwrap_err().to_string();
     assert_eq!(
         said,
-        "error[foreign-target]: the target `dev` of profile `shop` is of type `postgres`
+        "error[foreign-target]: the target `dev` of profile `shop` is of type `snowflake`
   --> profiles.yml:4:17
    |
- 4 |     dev: {type: postgres, host: x, schema: dev, threads: 3}
-   |                 ^^^^^^^^ models do not run inside of other systems yet
+ 4 |     dev: {type: snowflake, host: x, schema: dev, threads: 3}
+   |                 ^^^^^^^^^ models do not run inside of snowflake yet
 hint: name a lake with `--target-lake=./lake` to run this project on the embedded engine, or add an output of `type: tidemill`"
     );
     let (project, _) = load(&|options| options.target_lake = Some("there".into())).unwrap();

@@ -55,6 +55,11 @@ pub(super) async fn judge(
 ) -> Result<Option<Judged>> {
     let started = Instant::now();
     let session = &request.session;
+    // What fails must not take the transaction with it: its error is the verdict.
+    let inside = session.in_transaction();
+    if inside {
+        session.run("savepoint tidemill_check").await?;
+    }
     let (worker, asked, given) = (shared.clone(), id.clone(), request.clone());
     let made = tokio::task::spawn_blocking(move || {
         in_place(|| worker.doers.renderer.check(&asked, &given))
@@ -67,11 +72,6 @@ pub(super) async fn judge(
         && names(&made.count, &own.relation)
     {
         return Ok(None);
-    }
-    // A query that fails must not take the transaction with it: its error is the verdict.
-    let inside = session.in_transaction();
-    if inside {
-        session.run("savepoint tidemill_check").await?;
     }
     let outcome = match &made {
         Ok(made) => count(session, made).await,
