@@ -194,7 +194,8 @@ impl Session {
 
     /// Nodes that are read and cannot be run yet, one line each.
     pub(crate) fn unsupported_nodes(&self) -> Vec<String> {
-        self.manifest().nodes.values().filter_map(unsupported).collect()
+        let in_database = self.manifest().target.runs_in.is_some();
+        self.manifest().nodes.values().filter_map(|node| unsupported(node, in_database)).collect()
     }
 
     /// Refuses work that would silently leave something out.
@@ -207,8 +208,9 @@ impl Session {
             return Ok(());
         }
         let manifest = self.manifest();
+        let in_database = manifest.target.runs_in.is_some();
         let lines: Vec<String> =
-            selected.iter().filter_map(|id| unsupported(manifest.node(id)?)).collect();
+            selected.iter().filter_map(|id| unsupported(manifest.node(id)?, in_database)).collect();
         if lines.is_empty() {
             return Ok(());
         }
@@ -393,13 +395,18 @@ impl Stores {
 }
 
 /// Why a node cannot be run yet, if so.
-fn unsupported(node: &Node) -> Option<String> {
+fn unsupported(node: &Node, in_database: bool) -> Option<String> {
     let place = &node.original_file_path;
     if !matches!(
         node.resource_type,
         ResourceType::Model | ResourceType::Seed | ResourceType::Snapshot
     ) {
         return None;
+    }
+    if in_database {
+        let python = node.language == "python";
+        return python
+            .then(|| format!("{place}: a model in Python, which PostgreSQL does not run"));
     }
     if !node.config.incremental_predicates.is_empty() {
         return Some(format!("{place}: incremental_predicates"));

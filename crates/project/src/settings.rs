@@ -43,6 +43,8 @@ pub struct ProjectSettings {
     pub cli_vars: Map<String, Value>,
     /// Whether names are quoted in SQL: `database`, `schema`, `identifier`.
     pub quoting: Map<String, Value>,
+    /// `query-comment` as written; `None` when it is not.
+    pub query_comment: Option<Value>,
     /// Where `adapter.dispatch` looks: namespace → packages.
     pub dispatch: IndexMap<String, Vec<String>>,
     /// Flags of the project, as written.

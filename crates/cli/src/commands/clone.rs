@@ -34,6 +34,9 @@ pub(crate) async fn run(
     if let Some(only) = &only {
         selected.retain(|id| only.contains(id));
     }
+    if let Some(database) = crate::database::of(session)? {
+        return crate::database::clone(session, database, &selected, args.full_refresh).await;
+    }
     let stores = session.stores().await?;
     let snapshot = stores.snapshot(At::Now).await?;
     let everything = work(manifest, &selected, Scope::BUILD.without_checks(), false);

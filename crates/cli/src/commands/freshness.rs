@@ -1,6 +1,7 @@
 //! `tidemill source freshness`: how old the newest rows of sources are.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -8,12 +9,15 @@ use arrow::array::AsArray;
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use tidemill_core::{At, Diagnostics, Engine, Error, ErrorKind, RelationKind, Snapshot, UniqueId};
+use tidemill_core::{
+    At, DatabaseSession, Diagnostics, Engine, Error, ErrorKind, RelationKind, Snapshot, UniqueId,
+};
 use tidemill_project::{ResourceType, SourceTable};
-use tidemill_run::RenderRequest;
+use tidemill_run::{DatabaseRequest, RenderRequest};
 
 use crate::args::Freshness;
 use crate::artifacts;
+use crate::database::InDatabase;
 use crate::output::{Mood, plural, seconds};
 use crate::renderer::ProjectRenderer;
 use crate::session::{Session, Stores};
@@ -51,6 +55,12 @@ impl Status {
     }
 }
 
+/// Where sources are.
+enum Place {
+    Lake(Box<Stores>, Snapshot, Box<ProjectRenderer>),
+    Database(Arc<dyn DatabaseSession>, Arc<InDatabase>),
+}
+
 /// Without a row there is nothing fresh: dbt takes the first day of its calendar.
 const NEVER: i64 = -62_135_596_800_000_000;
 
@@ -65,14 +75,23 @@ pub(crate) async fn run(session: &Session, args: &Freshness) -> Result<i32> {
         .values()
         .filter(|source| selected.contains(&source.unique_id) && source.has_freshness())
         .collect();
-    let stores = session.stores().await?;
-    let snapshot = stores.snapshot(At::Now).await?;
-    let renderer =
-        ProjectRenderer::new(session, stores.engine.clone(), session.target_path()).read_only();
+    let place = match crate::database::of(session)? {
+        Some(database) => {
+            let (connection, renderer) = crate::database::asking(session, &database).await?;
+            Place::Database(connection, renderer)
+        }
+        None => {
+            let stores = session.stores().await?;
+            let snapshot = stores.snapshot(At::Now).await?;
+            let (engine, folder) = (stores.engine.clone(), session.target_path());
+            let renderer = ProjectRenderer::new(session, engine, folder).read_only();
+            Place::Lake(Box::new(stores), snapshot, Box::new(renderer))
+        }
+    };
     let mut outcomes = Vec::with_capacity(sources.len());
     for source in sources {
         let begun = Instant::now();
-        let found = look(session, &stores, &snapshot, &renderer, source).await;
+        let found = look(session, &place, source).await;
         let outcome = Outcome {
             id: source.unique_id.clone(),
             name: format!("{}.{}", source.source_name, source.name),
@@ -105,13 +124,7 @@ pub(crate) async fn run(session: &Session, args: &Freshness) -> Result<i32> {
 }
 
 /// When the newest row was loaded, and whether that is long ago.
-async fn look(
-    session: &Session,
-    stores: &Stores,
-    snapshot: &Snapshot,
-    renderer: &ProjectRenderer,
-    source: &SourceTable,
-) -> Result<Found> {
+async fn look(session: &Session, place: &Place, source: &SourceTable) -> Result<Found> {
     let freshness = source.freshness.clone().unwrap_or_default();
     let criteria = json!({
         "warn_after": limit(&freshness, "warn_after"),
@@ -123,15 +136,18 @@ async fn look(
     let asked_at = chrono::Utc::now().timestamp_micros();
     let query = match (&source.loaded_at_query, &source.loaded_at_field) {
         (Some(text), _) => {
-            let context = session.context(snapshot.clone());
-            let request = RenderRequest {
-                incremental: false,
-                full_refresh: false,
-                context,
-                batch: None,
-                statements: None,
+            let state = match place {
+                Place::Lake(_, snapshot, renderer) => renderer.state(&RenderRequest {
+                    incremental: false,
+                    full_refresh: false,
+                    context: session.context(snapshot.clone()),
+                    batch: None,
+                    statements: None,
+                }),
+                Place::Database(connection, renderer) => {
+                    renderer.state(&DatabaseRequest::new(connection.clone()))
+                }
             };
-            let state = renderer.state(&request);
             let (project, id, text) =
                 (session.project.clone(), source.unique_id.clone(), text.clone());
             let rendered = tokio::task::spawn_blocking(move || {
@@ -148,8 +164,18 @@ async fn look(
         (None, None) => None,
     };
     let loaded_at = match query {
-        Some(sql) => newest(session, stores, snapshot, &sql).await?.unwrap_or(NEVER),
+        Some(sql) => newest(session, place, &sql).await?.unwrap_or(NEVER),
         None => {
+            let Place::Lake(_, snapshot, _) = place else {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!(
+                        "PostgreSQL does not know when rows of {relation} came; say `loaded_at_field` or \
+                         `loaded_at_query`"
+                    ),
+                )
+                .into());
+            };
             if filter.is_some() {
                 session.output.say(format!(
                     "note: `filter` of {relation} has no effect: when the table was published is the \
@@ -191,13 +217,13 @@ fn published_at(snapshot: &Snapshot, source: &SourceTable) -> Result<i64> {
 }
 
 /// The one time that a query gives.
-async fn newest(
-    session: &Session,
-    stores: &Stores,
-    snapshot: &Snapshot,
-    sql: &str,
-) -> Result<Option<i64>> {
-    let mut stream = stores.engine.query(sql, &session.context(snapshot.clone())).await?;
+async fn newest(session: &Session, place: &Place, sql: &str) -> Result<Option<i64>> {
+    let mut stream = match place {
+        Place::Lake(stores, snapshot, _) => {
+            stores.engine.query(sql, &session.context(snapshot.clone())).await?
+        }
+        Place::Database(connection, _) => connection.query(sql).await?,
+    };
     while let Some(batch) = stream.batches.next().await {
         let batch = batch?;
         if batch.num_rows() == 0 || batch.num_columns() == 0 {

@@ -102,7 +102,7 @@ fn refuse(invocation: &Invocation<'_>, work: &Work) -> Result<()> {
     if let Some(source) = sources.map(|source: &WorkNode| &source.name).next() {
         bail!(
             "the source `{source}` is loaded by Tidemill (`ingest:`), which works on a lake; leave it out \
-             with --exclude source:*, or name a lake with --target-lake ./lake"
+             with --exclude source:*, or name a lake with --target-lake=./lake"
         );
     }
     Ok(())

@@ -38,6 +38,14 @@ async fn open(
     Ok((connection, InDatabase::new(session, Arc::new(renderer))))
 }
 
+/// A session and a renderer for a command that only asks.
+pub(crate) async fn asking(
+    session: &Session,
+    database: &Arc<dyn Database>,
+) -> Result<(Arc<dyn DatabaseSession>, Arc<InDatabase>)> {
+    open(session, database, &BTreeSet::new(), false, true).await
+}
+
 /// Renders a query of the command line.
 async fn inline(
     renderer: &Arc<InDatabase>,

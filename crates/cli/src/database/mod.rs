@@ -1,7 +1,9 @@
 //! A project whose models run inside of a database: the same commands, over its sessions.
 
+mod agate;
 mod build;
 mod catalog;
+mod clone;
 mod commands;
 mod defer;
 mod renderer;
@@ -20,7 +22,8 @@ use tidemill_core::{
 };
 
 pub(crate) use build::run_work;
-pub(crate) use commands::{compile, debug, docs, operation, show, sql};
+pub(crate) use clone::clone;
+pub(crate) use commands::{asking, compile, debug, docs, operation, show, sql};
 pub(crate) use renderer::InDatabase;
 
 use crate::session::Session;
@@ -43,7 +46,7 @@ pub(crate) fn no_lake(session: &Session) -> anyhow::Error {
     let target = &session.manifest().target;
     anyhow!(
         "`{}` works on a lake, and the target `{}` runs models in its database; name a lake with \
-         --target-lake ./lake",
+         --target-lake=./lake",
         session.command,
         target.name
     )

@@ -45,7 +45,7 @@ impl InDatabase {
     }
 
     /// The state of a template that only asks.
-    pub(super) fn state(&self, request: &DatabaseRequest) -> RenderState {
+    pub(crate) fn state(&self, request: &DatabaseRequest) -> RenderState {
         self.state_over(self.warehouse(&request.session), request)
     }
 
@@ -238,6 +238,22 @@ impl DatabaseRenderer for InDatabase {
     fn comment(&self, id: &UniqueId) -> (Option<String>, bool) {
         let manifest = self.renderer.project.manifest();
         let target = &manifest.target;
+        let (own, after) = match &manifest.settings.query_comment {
+            None => (None, false),
+            Some(Value::Object(fields)) => {
+                let append = fields.get("append").and_then(Value::as_bool).unwrap_or(false);
+                (fields.get("comment").cloned(), append)
+            }
+            Some(text) => (Some(text.clone()), false),
+        };
+        match own {
+            None => {}
+            Some(Value::String(text)) if !text.trim().is_empty() => {
+                return (self.own_comment(id, &text), after);
+            }
+            // Switched off.
+            Some(_) => return (None, false),
+        }
         let text = json!({
             "app": "dbt",
             "dbt_version": DBT_VERSION,
@@ -245,7 +261,29 @@ impl DatabaseRenderer for InDatabase {
             "target_name": target.name,
             "node_id": id,
         });
-        (Some(python_json(&text)), false)
+        (Some(python_json(&text)), after)
+    }
+}
+
+impl InDatabase {
+    /// The comment that `query-comment` of the project makes of a node; none where its template
+    /// gives none or fails.
+    fn own_comment(&self, id: &UniqueId, text: &str) -> Option<String> {
+        let project = &self.renderer.project;
+        let node = project.manifest().node(id).map(tidemill_project::node_json);
+        let names = Map::from_iter([
+            ("node".to_owned(), node.unwrap_or(Value::Null)),
+            ("connection_name".to_owned(), Value::from(id.as_str())),
+        ]);
+        let state = RenderState { names: Arc::new(names), ..RenderState::offline("build") };
+        let rendered = project.render_inline(text, &state);
+        match rendered {
+            Ok(rendered) => Some(rendered.sql.trim().to_owned()).filter(|text| !text.is_empty()),
+            Err(error) => {
+                tracing::warn!(error = %error, "query-comment");
+                None
+            }
+        }
     }
 }
 

@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use futures::StreamExt;
 use indexmap::IndexMap;
 use serde_json::Value;
 use tidemill_connect::files::{FilesConfig, FilesConnector, ORIGINAL_NAME};
 use tidemill_core::{
     BatchStream, Cancellation, Change, Connector, Error, ErrorKind, ReadRequest, ReadScope, Result,
-    Until,
+    ResultExt, Until,
 };
 use tidemill_project::{CatalogColumn, Node};
 
+use super::agate::{Guess, Kind};
 use crate::loader::seed_settings;
 
 /// Rows that are kept between looking at a file and loading it.
@@ -25,6 +26,8 @@ pub(super) struct Seed {
     settings: Value,
     /// Types that the project gives, by the column's name.
     given: IndexMap<String, String>,
+    /// Names are not quoted, so that PostgreSQL makes them lower case.
+    folds: bool,
     root: PathBuf,
     file: String,
     cancel: Cancellation,
@@ -33,56 +36,12 @@ pub(super) struct Seed {
 
 /// What a first look at the file found.
 struct Read {
+    /// Its columns; every value is a text.
     schema: SchemaRef,
     /// Its rows, unless they are many.
     batches: Option<Vec<RecordBatch>>,
-    /// What is known of the values of each column.
-    values: Vec<Values>,
-}
-
-/// What the values of a column have in common.
-#[derive(Debug, Clone, Copy)]
-struct Values {
-    /// A whole number that an `integer` has no room for.
-    wide: bool,
-    /// Texts that are all times, or all days, as Python reads them: `2020-2-3 8:05:00`.
-    times: bool,
-    days: bool,
-    /// There is one.
-    any: bool,
-}
-
-impl Values {
-    const NONE: Values = Values { wide: false, times: true, days: true, any: false };
-
-    fn add(&mut self, column: &ArrayRef) {
-        if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
-            self.wide |= numbers.iter().flatten().any(|number| i32::try_from(number).is_err());
-        }
-        let Some(texts) = column.as_string_opt::<i32>() else { return };
-        for text in texts.iter().flatten() {
-            self.any = true;
-            if self.times {
-                self.times = is_time(text);
-            }
-            if self.days {
-                self.days = is_day(text);
-            }
-            if !self.times && !self.days {
-                return;
-            }
-        }
-    }
-}
-
-/// `%Y-%m-%d`, in which Python takes one digit for two.
-fn is_day(text: &str) -> bool {
-    chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok() && !text.contains('+')
-}
-
-/// `%Y-%m-%d %H:%M:%S`
-fn is_time(text: &str) -> bool {
-    chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").is_ok() && !text.contains('+')
+    /// The type of each column.
+    kinds: Vec<Kind>,
 }
 
 impl Seed {
@@ -90,11 +49,19 @@ impl Seed {
         Ok(Seed {
             settings: seed_settings(node, &root)?,
             given: node.config.column_types.clone(),
+            folds: node.config.get("quote_columns") == Some(&Value::Bool(false)),
             root,
             file: node.original_file_path.clone(),
             cancel,
             read: tokio::sync::OnceCell::new(),
         })
+    }
+
+    /// The name of a column of the table.
+    fn name_of(&self, field: &Arc<Field>) -> String {
+        let name = header(field);
+        let plain = name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        if self.folds && plain { name.to_lowercase() } else { name }
     }
 
     fn given(&self, name: &str) -> Option<&String> {
@@ -111,36 +78,42 @@ impl Seed {
             .schema
             .fields()
             .iter()
-            .zip(&read.values)
-            .map(|(field, values)| {
-                let name = name_of(field);
+            .zip(&read.kinds)
+            .map(|(field, kind)| {
+                let name = self.name_of(field);
                 let data_type = match self.given(&name) {
                     Some(given) => given.clone(),
-                    None => inferred(field.data_type(), *values).to_owned(),
+                    None => kind.sql().to_owned(),
                 };
                 CatalogColumn { name, data_type }
             })
             .collect())
     }
 
-    /// Its columns and rows.
+    /// Its columns and rows, every value as a text that the database reads.
     pub(super) async fn rows(&self) -> Result<(Vec<String>, BatchStream)> {
         let read = self.look().await?;
-        let names = read.schema.fields().iter().map(|field| name_of(field)).collect();
+        let names = read.schema.fields().iter().map(|field| self.name_of(field)).collect();
+        let (schema, kinds) = (read.schema.clone(), read.kinds.clone());
+        let written = {
+            let schema = schema.clone();
+            move |batch: &RecordBatch| written(batch, &schema, &kinds)
+        };
         if let Some(batches) = &read.batches {
-            return Ok((names, BatchStream::from_batches(read.schema.clone(), batches.clone())));
+            let batches = batches.iter().map(written).collect::<Result<Vec<_>>>()?;
+            return Ok((names, BatchStream::from_batches(schema, batches)));
         }
-        let declared: Vec<Field> =
-            read.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+        let declared = read.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
         let changes = self.changes(declared).await?;
-        let rows = changes.filter_map(|change| async move {
-            match change {
-                Ok(Change::Rows(batch)) => Some(Ok(batch)),
+        let rows = changes.filter_map(move |change| {
+            let row = match change {
+                Ok(Change::Rows(batch)) => Some(written(&batch)),
                 Ok(_) => None,
                 Err(error) => Some(Err(error)),
-            }
+            };
+            std::future::ready(row)
         });
-        Ok((names, BatchStream::new(read.schema.clone(), rows)))
+        Ok((names, BatchStream::new(schema, rows)))
     }
 
     async fn changes(&self, declared: Vec<Field>) -> Result<tidemill_core::ChangeStream> {
@@ -172,17 +145,20 @@ impl Seed {
         let mut changes = self.changes(declared).await?;
         let mut schema: Option<SchemaRef> = None;
         let (mut batches, mut size) = (Some(Vec::new()), 0);
-        let mut values = Vec::new();
+        let mut guesses = Vec::new();
         while let Some(change) = changes.next().await {
             match change? {
                 Change::Schema(found) | Change::Restart(found) => {
-                    values = vec![Values::NONE; found.fields().len()];
+                    guesses = vec![Guess::NONE; found.fields().len()];
                     (batches, size) = (Some(Vec::new()), 0);
                     schema = Some(found);
                 }
                 Change::Rows(batch) => {
-                    for (values, column) in values.iter_mut().zip(batch.columns()) {
-                        values.add(column);
+                    for (guess, column) in guesses.iter_mut().zip(batch.columns()) {
+                        let texts = column.as_string_opt::<i32>().into_iter();
+                        texts
+                            .flat_map(|texts| texts.iter().flatten())
+                            .for_each(|text| guess.add(text));
                     }
                     size += batch.get_array_memory_size();
                     if size > KEPT {
@@ -208,49 +184,54 @@ impl Seed {
         let Some(schema) = schema else {
             return Err(Error::new(ErrorKind::Data, "the seed has no header"));
         };
-        Ok(Read { schema, batches, values })
+        let kinds = schema
+            .fields()
+            .iter()
+            .zip(guesses)
+            .map(|(field, guess)| match self.given(&self.name_of(field)) {
+                Some(_) => Kind::Text,
+                None => guess.kind(),
+            })
+            .collect();
+        Ok(Read { schema, batches, kinds })
     }
 
-    /// Columns with a given type are read as texts, which the database turns into that type.
+    /// All columns are read as texts.
     async fn declared(&self) -> Result<Vec<Field>> {
-        if self.given.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut changes = self.changes(Vec::new()).await?;
         while let Some(change) = changes.next().await {
             if let Change::Schema(found) | Change::Restart(found) = change? {
-                return Ok(found
-                    .fields()
-                    .iter()
-                    .filter(|field| self.given(&name_of(field)).is_some())
-                    .map(|field| Field::new(field.name(), DataType::Utf8, true))
-                    .collect());
+                let text = |field: &Arc<Field>| Field::new(field.name(), DataType::Utf8, true);
+                return Ok(found.fields().iter().map(text).collect());
             }
         }
         Ok(Vec::new())
     }
 }
 
-/// The header as it is written.
-fn name_of(field: &Arc<Field>) -> String {
-    field.metadata().get(ORIGINAL_NAME).unwrap_or_else(|| field.name()).trim().to_owned()
+/// The texts of a batch as the database reads them.
+fn written(batch: &RecordBatch, schema: &SchemaRef, kinds: &[Kind]) -> Result<RecordBatch> {
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(kinds)
+        .map(|(column, kind)| -> ArrayRef {
+            match column.as_string_opt::<i32>() {
+                Some(texts) => Arc::new(
+                    texts
+                        .iter()
+                        .map(|text| text.and_then(|text| kind.value(text)))
+                        .collect::<StringArray>(),
+                ),
+                None => column.clone(),
+            }
+        })
+        .collect();
+    RecordBatch::try_new(schema.clone(), columns)
+        .or_error(ErrorKind::Internal, "the rows of a seed do not make a batch")
 }
 
-/// The type that dbt-postgres gives a column, `bigint` where its `integer` has no room.
-fn inferred(data_type: &DataType, values: Values) -> &'static str {
-    match data_type {
-        DataType::Boolean => "boolean",
-        DataType::Int64 if values.wide => "bigint",
-        kind if kind.is_integer() => "integer",
-        kind if kind.is_floating() => "double precision",
-        DataType::Decimal128(..) | DataType::Decimal256(..) => "double precision",
-        DataType::Date32 => "date",
-        // Nothing but NULL: the first type that agate tries.
-        DataType::Utf8 | DataType::Null if !values.any => "integer",
-        DataType::Utf8 if values.days => "date",
-        DataType::Utf8 if values.times => "timestamp without time zone",
-        DataType::Timestamp(..) => "timestamp without time zone",
-        DataType::Time64(_) | DataType::Time32(_) => "time without time zone",
-        _ => "text",
-    }
+/// The header as it is written.
+fn header(field: &Arc<Field>) -> String {
+    field.metadata().get(ORIGINAL_NAME).unwrap_or_else(|| field.name()).trim().to_owned()
 }

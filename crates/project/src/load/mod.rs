@@ -330,6 +330,7 @@ fn settings(root: &Package, options: &LoadOptions, setting: &Setting) -> Project
         vars: (*root.vars).clone(),
         cli_vars: options.vars.clone(),
         quoting: root.quoting.clone(),
+        query_comment: root.query_comment.clone(),
         dispatch: root.dispatch.clone(),
         flags: root
             .flags

@@ -109,8 +109,7 @@
 {% macro tidemill_create_seed(relation, columns) %}
     {% set lines = [] %}
     {% for column in columns %}
-        {% set name = adapter.quote(column['name']) if config.get('quote_columns') is not false or column['name'] != column['name'] | lower else column['name'] %}
-        {% do lines.append(name ~ ' ' ~ column['data_type']) %}
+        {% do lines.append(adapter.quote(column['name']) ~ ' ' ~ column['data_type']) %}
     {% endfor %}
     {% call statement('create') %}
         create {{ 'unlogged' if config.get('unlogged') }} table {{ relation }} ({{ lines | join(', ') }})

@@ -93,7 +93,7 @@ fn unit_tests_and_stored_failures() {
         (
             "models/m.yml",
             "models: [{name: m, columns: [{name: amount, data_tests: [{accepted_values: {arguments: {values: [7], quote: false}, config: {store_failures: true, severity: warn}}}]}]}]\n\
-             unit_tests:\n  - name: fills\n    model: m\n    given:\n      - {input: ref('s'), rows: [{id: 1}, {id: 2, amount: 2.50}]}\n      - {input: \"source('raw', 's')\", format: csv, rows: \"id\\n1\\n2\\n\"}\n    expect: {rows: [{id: 1, amount: 0}, {id: 2, amount: 2.5}]}\n\
+             unit_tests:\n  - name: fills\n    model: m\n    overrides: {macros: {is_incremental: false}}\n    given:\n      - {input: ref('s'), rows: [{id: 1}, {id: 2, amount: 2.50}]}\n      - {input: \"source('raw', 's')\", format: csv, rows: \"id\\n1\\n2\\n\"}\n    expect: {rows: [{id: 1, amount: 0}, {id: 2, amount: 2.5}]}\n\
              \x20 - name: goes_on\n    model: m\n    overrides: {macros: {is_incremental: true}}\n    given:\n      - {input: ref('s'), rows: [{id: 1}, {id: 2}]}\n      - {input: \"source('raw', 's')\", rows: [{id: 1}, {id: 2}]}\n      - {input: this, rows: [{id: 1}]}\n    expect: {rows: [{id: 2}]}\n",
         ),
     ]);
@@ -110,6 +110,62 @@ fn unit_tests_and_stored_failures() {
 }
 
 #[test]
+fn other_environments_are_read_and_cloned() {
+    let project = project!(&[
+        ("models/a.sql", "{{ config(materialized='table') }}select 1 as id"),
+        ("models/b.sql", "select * from {{ ref('a') }}"),
+    ]);
+    project.sandbox.build().ok();
+    std::fs::rename(project.sandbox.path("target"), project.sandbox.path("prod")).unwrap();
+    project
+        .sandbox
+        .write("profiles.yml", project.profile("").replace("schema: main", "schema: dev"));
+    project.sandbox.run(&["build", "-s", "b"]).fails_with(1).says("does not exist");
+    project.sandbox.run(&["build", "-s", "b", "--defer", "--state", "prod"]).ok();
+    assert_eq!(project.value("select pg_get_viewdef('dev.b'::regclass) like '%main.a%'"), "t");
+    project.sandbox.run(&["clone", "--state", "prod"]).ok().says("here already");
+    assert_eq!(project.value("select id from dev.a"), "1");
+    project.sandbox.run(&["compile", "-s", "b"]).ok().says("\"dev\".\"a\"");
+    project.sandbox.run(&["run", "--empty", "--full-refresh"]).ok();
+    assert_eq!(project.value("select count(*) from dev.b"), "0");
+}
+
+#[test]
+fn statements_carry_a_comment() {
+    let project = project!(&[
+        (
+            "dbt_project.yml",
+            "name: shop\nprofile: shop\non-run-end: \"create table public.seen as select query from pg_stat_activity where pid = pg_backend_pid()\"\n"
+        ),
+        (
+            "models/m.sql",
+            "{{ config(materialized='table', post_hook='create table public.own as select query from pg_stat_activity where pid = pg_backend_pid()') }}select 1 as id"
+        ),
+    ]);
+    project.sandbox.build().ok();
+    let own = project.sql("select query from public.own")[0].clone();
+    assert!(own.starts_with("/* {\"app\": \"dbt\", \"dbt_version\": \"1."), "{own}");
+    assert!(own.contains("\"node_id\": \"model.shop.m\"} */"), "{own}");
+    for (setting, expected) in [
+        (
+            "query-comment: \"run by {{ target.name }} for {{ node.name }}\"",
+            "/* run by dev for m */",
+        ),
+        (
+            "query-comment: {comment: behind, append: true}",
+            "create table public.own as select query",
+        ),
+        ("query-comment: ''", "create table public.own"),
+    ] {
+        project.sql("drop table public.own");
+        project.sandbox.write("dbt_project.yml", format!("name: shop\nprofile: shop\n{setting}\n"));
+        project.sandbox.build().ok();
+        let own = project.sql("select query from public.own")[0].clone();
+        assert!(own.starts_with(expected), "{own}");
+    }
+}
+
+#[test]
 fn a_profile_says_where_and_what_is_wrong_is_named() {
     let project = project!(&[("models/m.sql", "select 1 as id")]);
     for (more, code, text) in [
@@ -117,7 +173,7 @@ fn a_profile_says_where_and_what_is_wrong_is_named() {
         ("      sslmode: sometimes\n", 2, "`sslmode: sometimes` is not known"),
         ("      sslmode: require\n", 1, "TLS"),
         ("      role: nobody_here\n", 1, "nobody_here"),
-        ("      role: pg_monitor\n", 1, "permission denied"),
+        ("      role: pg_monitor\n", 2, "permission denied"),
     ] {
         project.sandbox.write("profiles.yml", project.profile(more));
         project.sandbox.build().fails_with(code).says(text).does_not_say("secret");
@@ -132,7 +188,7 @@ fn a_profile_says_where_and_what_is_wrong_is_named() {
     project.sandbox.run(&["lake", "history"]).fails_with(2).says("--target-lake");
     project.sandbox.run(&["build", "--publish", "run"]).fails_with(2).says("--publish run");
     // The lake, when it is asked for.
-    project.sandbox.run(&["build", "--target-lake", "./lake"]).ok();
+    project.sandbox.run(&["build", "--target-lake=./lake"]).ok();
     assert!(project.sandbox.path("lake").is_dir());
     assert!(project.relations().is_empty());
 }
@@ -148,5 +204,5 @@ fn profiles_of_other_types_need_a_lake() {
         ("models/m.sql", "select 1 as id"),
     ]);
     sandbox.build().fails_with(2).says("snowflake").says("--target-lake");
-    sandbox.run(&["build", "--target-lake", "./lake"]).ok();
+    sandbox.run(&["build", "--target-lake=./lake"]).ok();
 }

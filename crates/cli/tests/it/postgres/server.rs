@@ -48,8 +48,11 @@ fn shell(script: &str) -> Command {
     let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout == b"0\n");
     let mut command = match root {
         true => {
+            let known =
+                Command::new("id").arg("postgres").output().is_ok_and(|out| out.status.success());
+            let user = if known { "postgres" } else { "nobody" };
             let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--", "sh", "-c", script]);
+            command.args(["-u", user, "--", "sh", "-c", script]);
             command
         }
         false => {
