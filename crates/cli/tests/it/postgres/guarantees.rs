@@ -62,7 +62,7 @@ fn readers_are_not_kept_out_while_a_table_is_built_and_checked() {
         let began = Instant::now();
         assert_eq!(project.value("select id from main.a"), "1");
         longest = longest.max(began.elapsed());
-        seen |= project.value("select count(*) from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid() and state = 'active'") != "0";
+        seen |= project.value("select count(*) from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid() and datname = current_database() and state = 'active'") != "0";
     }
     assert!(seen, "the check was not seen running");
     assert!(longest < Duration::from_millis(700), "{longest:?}");
@@ -175,14 +175,14 @@ fn an_error_shows_the_models_line_and_what_a_killed_run_left_is_cleared() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let busy = "select count(*) from pg_stat_activity where query like '%create%pg_sleep%' and pid <> pg_backend_pid() and state = 'active'";
+    let busy = "select count(*) from pg_stat_activity where query like '%create%pg_sleep%' and pid <> pg_backend_pid() and datname = current_database() and state = 'active'";
     let began = Instant::now();
     while project.value(busy) == "0" {
         assert!(began.elapsed() < Duration::from_secs(20), "the model was not seen running");
     }
     running.kill().unwrap();
     running.wait().unwrap();
-    project.sql("select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid()");
+    project.sql("select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid() and datname = current_database()");
     assert_eq!(project.sql("select id from main.m"), ["1"]);
     // Leftovers under the names that a build uses.
     project.sql(
@@ -200,7 +200,7 @@ fn an_interrupt_cancels_what_runs_in_the_database() {
         "{{ config(materialized='table') }}select pg_sleep(60)::text as w"
     )]);
     let mut running = project.sandbox.command(&["build"]).stderr(Stdio::null()).spawn().unwrap();
-    let busy = "select count(*) from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid() and state = 'active'";
+    let busy = "select count(*) from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid() and datname = current_database() and state = 'active'";
     let began = Instant::now();
     while project.value(busy) == "0" {
         assert!(began.elapsed() < Duration::from_secs(20), "the model was not seen running");
@@ -227,7 +227,7 @@ fn a_lock_that_is_held_is_waited_for_no_longer_than_configured() {
             project.sql("begin; lock table main.m in access share mode; select pg_sleep(3); commit")
         });
         let began = Instant::now();
-        while project.value("select count(*) from pg_stat_activity where query like '%pg_sleep(3)%' and state = 'active' and pid <> pg_backend_pid()") == "0" {
+        while project.value("select count(*) from pg_stat_activity where query like '%pg_sleep(3)%' and state = 'active' and pid <> pg_backend_pid() and datname = current_database()") == "0" {
             assert!(began.elapsed() < Duration::from_secs(10));
         }
         project.sandbox.build().fails_with(1).says("lock timeout");
