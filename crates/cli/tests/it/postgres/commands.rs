@@ -100,7 +100,7 @@ fn unit_tests_and_stored_failures() {
     project.sandbox.run(&["run", "-s", "m"]).fails_with(1);
     project.sandbox.run(&["seed"]).ok();
     project.sandbox.run(&["run", "-s", "m"]).ok();
-    project.sandbox.build().ok().says("2 unit tests").says("warn");
+    project.sandbox.build().ok().says("checks: 2 passed, 1 warned");
     assert_eq!(project.sql("select value_field, n_records from main_dbt_test__audit.accepted_values_m_amount__False__7 order by 1"), ["0,1", "1.5,1"]);
     project.sandbox.write(
         "models/m.sql",
