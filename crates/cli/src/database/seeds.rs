@@ -10,8 +10,8 @@ use indexmap::IndexMap;
 use serde_json::Value;
 use tidemill_connect::files::{FilesConfig, FilesConnector, ORIGINAL_NAME};
 use tidemill_core::{
-    BatchStream, Cancellation, Change, Connector, Error, ErrorKind, ReadRequest, ReadScope, Result,
-    ResultExt, Until,
+    BatchStream, Cancellation, Change, ConnectContext, Connector, Error, ErrorKind, ReadRequest,
+    ReadScope, Result, ResultExt, Until,
 };
 use tidemill_project::{CatalogColumn, Node};
 
@@ -117,8 +117,12 @@ impl Seed {
     }
 
     async fn changes(&self, declared: Vec<Field>) -> Result<tidemill_core::ChangeStream> {
-        let source = FilesConnector::connect(FilesConfig::default(), self.root.clone())?;
+        let context = ConnectContext { project: self.root.clone(), ..ConnectContext::default() };
+        let source = FilesConnector::connect(FilesConfig::default(), context)?;
         let request = ReadRequest {
+            name: self.file.clone(),
+            cursor: None,
+            primary_key: Vec::new(),
             settings: self.settings.clone(),
             declared,
             known: None,

@@ -229,6 +229,7 @@ fn microbatch_models_replace_their_batches() {
              select id, at, 1/(id - (select bad from public.knob)) as x from {{ ref('events') }}",
         ),
     ]);
+    project.sql("create table public.knob as select 0 as bad");
     project
         .sandbox
         .run(&["build", "--event-time-start", "2024-01-01", "--event-time-end", "2024-01-04"])
