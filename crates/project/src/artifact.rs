@@ -205,7 +205,9 @@ fn unit_test_json(manifest: &Manifest, node: &Node, spec: &UnitTestSpec) -> Valu
                 "description": node.description,
                 "overrides": part("overrides"),
                 "depends_on": {"macros": [], "nodes": node.depends_on},
-                "config": {"tags": node.tags, "meta": node.meta, "enabled": true},
+                "config": {
+                    "tags": node.tags, "meta": node.meta, "enabled": true, "static_analysis": null,
+                },
                 "checksum": hash(&format!("{model} {}", Value::Array(parts.to_vec()))),
                 "schema": node.schema,
                 "versions": part("versions"),

@@ -29,7 +29,7 @@ pub(crate) fn semantic_json(manifest: &Manifest, node: &SemanticNode) -> Value {
     let own = match node.resource_type {
         ResourceType::Metric => metric(manifest, node),
         ResourceType::SemanticModel => semantic_model(manifest, node),
-        _ => saved_query(node),
+        _ => saved_query(manifest, node),
     };
     if let (Value::Object(value), Value::Object(own)) = (&mut value, own) {
         value.extend(own);
@@ -304,7 +304,8 @@ fn semantic_model(manifest: &Manifest, node: &SemanticNode) -> Value {
     })
 }
 
-fn saved_query(node: &SemanticNode) -> Value {
+fn saved_query(manifest: &Manifest, node: &SemanticNode) -> Value {
+    let schema = Value::from(manifest.target.schema.as_str());
     let query = node.values.get("query_params");
     let part = |key: &str| query.and_then(|query| query.get(key)).unwrap_or(&Value::Null);
     let exports: Vec<Value> = items(node, "exports")
@@ -316,7 +317,11 @@ fn saved_query(node: &SemanticNode) -> Value {
                 "name": item.get("name"),
                 "config": {
                     "export_as": get("export_as").or(node.config.get("export_as")).map_or_else(|| "table".into(), Clone::clone),
-                    "schema_name": get("schema").or(get("schema_name")).or(node.config.get("schema")),
+                    "schema_name": get("schema")
+                        .or(get("schema_name"))
+                        .or(node.config.get("schema"))
+                        .filter(|schema| !schema.is_null())
+                        .unwrap_or(&schema),
                     "alias": get("alias").or(item.get("name")),
                     "database": get("database"),
                 },

@@ -1,12 +1,14 @@
 //! `tidemill docs generate`: the manifest, the catalog of what is in the lake, and the site made of them.
 
 use std::collections::BTreeSet;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use tidemill_core::{At, PublishedRelation, RelationKind, Snapshot, UniqueId};
-use tidemill_project::Manifest;
+use tidemill_project::yaml::Yaml;
+use tidemill_project::{Column, Manifest, SourceFile};
 
 use crate::args::DocsGenerate;
 use crate::artifacts;
@@ -34,7 +36,48 @@ pub(crate) async fn generate(session: &Session, args: &DocsGenerate) -> Result<i
     let described = if args.empty_catalog { &Snapshot::empty() } else { &snapshot };
     artifacts::write(&folder, "catalog.json", &catalog(session, described, &selected))?;
     site::write(session, args)?;
+    copy_assets(session, &folder)?;
     Ok(i32::from(failed > 0))
+}
+
+/// Copies the folders of `asset-paths` beside the site, for descriptions that show pictures.
+fn copy_assets(session: &Session, folder: &Path) -> Result<()> {
+    let file = session.root.join("dbt_project.yml");
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let project = SourceFile::new("dbt_project.yml", text);
+    let parsed = tidemill_project::yaml::parse(&project);
+    let Some(Value::Array(paths)) = parsed.root.get("asset-paths").map(Yaml::to_json) else {
+        return Ok(());
+    };
+    for path in paths.iter().filter_map(Value::as_str) {
+        // A path that leads out of the project would write beside the target folder.
+        let stays = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+        let (from, to) = (session.root.join(path), folder.join(path));
+        if !stays || !from.is_dir() {
+            session.output.say(format!("note: asset-paths: there is no folder `{path}`"));
+            continue;
+        }
+        if to.exists() {
+            std::fs::remove_dir_all(&to)
+                .with_context(|| format!("cannot replace {}", to.display()))?;
+        }
+        copy_folder(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+    }
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_folder(&entry.path(), &to.join(entry.file_name()))?;
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 /// dbt's `catalog.json` of what is published.
@@ -47,16 +90,19 @@ fn catalog(session: &Session, snapshot: &Snapshot, selected: &BTreeSet<UniqueId>
         .filter(|node| node.is_relational() && selected.contains(&node.unique_id))
         .filter_map(|node| {
             let relation = snapshot.get(&node.relation())?;
-            let entry = entry(relation, database, &node.unique_id, &node.description);
+            let entry =
+                entry(relation, database, &node.unique_id, &node.description, &node.columns);
             Some((node.unique_id.to_string(), entry))
         })
         .collect();
     let sources: Map<String, Value> = manifest
         .sources
         .values()
+        .filter(|source| selected.contains(&source.unique_id))
         .filter_map(|source| {
             let relation = snapshot.get(&source.relation())?;
-            let entry = entry(relation, database, &source.unique_id, &source.description);
+            let entry =
+                entry(relation, database, &source.unique_id, &source.description, &source.columns);
             Some((source.unique_id.to_string(), entry))
         })
         .collect();
@@ -72,7 +118,17 @@ fn catalog(session: &Session, snapshot: &Snapshot, selected: &BTreeSet<UniqueId>
     })
 }
 
-fn entry(relation: &PublishedRelation, database: &str, id: &UniqueId, comment: &str) -> Value {
+fn entry(
+    relation: &PublishedRelation,
+    database: &str,
+    id: &UniqueId,
+    comment: &str,
+    described: &indexmap::IndexMap<String, Column>,
+) -> Value {
+    let of_column = |name: &str| {
+        let column = described.values().find(|column| column.name.eq_ignore_ascii_case(name));
+        column.map(|column| column.description.as_str()).filter(|text| !text.is_empty())
+    };
     let kind = match relation.kind {
         RelationKind::Table { .. } => "BASE TABLE",
         RelationKind::View { .. } => "VIEW",
@@ -87,7 +143,7 @@ fn entry(relation: &PublishedRelation, database: &str, id: &UniqueId, comment: &
                 "type": crate::types::name(field.data_type()),
                 "index": index + 1,
                 "name": field.name(),
-                "comment": Value::Null,
+                "comment": of_column(field.name()),
             });
             (field.name().clone(), column)
         })

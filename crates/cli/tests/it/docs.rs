@@ -123,3 +123,37 @@ fn serve_answers_until_it_is_interrupted() {
     assert!(interrupted.success());
     assert_eq!(server.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn the_catalog_has_descriptions_of_what_is_selected_and_assets_are_copied() {
+    let sandbox = Sandbox::new(&[
+        ("models/a.sql", "{{ config(materialized='table') }} select 1 as id, 2 as n"),
+        ("models/b.sql", "select * from {{ source('s', 't') }}"),
+        (
+            "models/m.yml",
+            "models: [{name: a, columns: [{name: id, description: the key}, {name: n}]}]\n\
+             sources: [{name: s, schema: main, tables: [{name: t}]}]\n",
+        ),
+        ("pictures/deep/x.svg", "<svg/>"),
+    ]);
+    let project = std::fs::read_to_string(sandbox.path("dbt_project.yml")).unwrap();
+    sandbox.write("dbt_project.yml", format!("{project}\nasset-paths: [pictures, nowhere]\n"));
+    sandbox.run(&["sql", "create table t as select 1 as x"]).ok();
+    sandbox.build().ok();
+    let catalog = |arguments: &[&str]| -> serde_json::Value {
+        let all: Vec<&str> =
+            ["docs", "generate"].into_iter().chain(arguments.iter().copied()).collect();
+        sandbox.run(&all).ok().says("no folder `nowhere`");
+        serde_json::from_slice(&std::fs::read(sandbox.path("target/catalog.json")).unwrap())
+            .unwrap()
+    };
+    let all = catalog(&[]);
+    let columns = &all["nodes"]["model.shop.a"]["columns"];
+    assert_eq!(columns["id"]["comment"], "the key");
+    assert_eq!(columns["n"]["comment"], serde_json::Value::Null);
+    assert!(all["sources"]["source.shop.s.t"].is_object());
+    assert_eq!(std::fs::read(sandbox.path("target/pictures/deep/x.svg")).unwrap(), b"<svg/>");
+    let one = catalog(&["--select", "a"]);
+    assert_eq!(one["sources"], serde_json::json!({}));
+    assert_eq!(one["nodes"].as_object().unwrap().len(), 1);
+}

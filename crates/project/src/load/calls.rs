@@ -27,8 +27,19 @@ pub(crate) fn note(nodes: &mut IndexMap<String, MacroNode>, built_in: &[MacroNod
                 Some(package) => found.extend(
                     places.iter().filter(|(owner, _)| owner == package).map(|(_, id)| id.clone()),
                 ),
+                // What a dispatch leads to here; macros for other systems alone are all named.
                 None if word.name.starts_with("dispatch ") => {
-                    found.extend(places.iter().map(|(_, id)| id.clone()));
+                    let of = |prefix: &str| -> Vec<String> {
+                        let is = |id: &str| {
+                            id.rsplit('.').next().is_some_and(|name| name.starts_with(prefix))
+                        };
+                        places.iter().filter(|(_, id)| is(id)).map(|(_, id)| id.clone()).collect()
+                    };
+                    let first = ["tidemill__", "postgres__", "default__"].map(of);
+                    match first.into_iter().find(|ids| !ids.is_empty()) {
+                        Some(ids) => found.extend(ids),
+                        None => found.extend(places.iter().map(|(_, id)| id.clone())),
+                    }
                 }
                 None => {
                     let of = |package: &str| places.iter().find(|(owner, _)| owner == package);

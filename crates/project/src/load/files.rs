@@ -185,6 +185,10 @@ fn seed_checksum(job: &Job, largest: u64) -> std::io::Result<String> {
     }
     let bytes = std::fs::read(&job.found.path)?;
     Ok(match std::str::from_utf8(&bytes) {
+        // As in dbt, every end of a line is one character.
+        Ok(text) if text.contains('\r') => {
+            sha256(text.replace("\r\n", "\n").replace('\r', "\n").trim().as_bytes())
+        }
         Ok(text) => sha256(text.trim().as_bytes()),
         Err(_) => sha256(&bytes),
     })

@@ -224,7 +224,11 @@ impl Builder<'_> {
                 .chain([root])
                 .map(|owner| format!("macro.{owner}.test_{}", declared.name))
                 .find(|id| self.manifest.macros.contains_key(id));
+            // What its macro calls is found through the macro.
+            let where_ = format!("macro.{INTERNAL}.get_where_subquery");
+            node.macros.retain(|id| id.split('.').nth(1) != Some(INTERNAL));
             node.macros.extend(test.filter(|id| !node.macros.contains(id)));
+            node.macros.push(where_);
         } else {
             let owner = declared.namespace.as_deref().unwrap_or(INTERNAL);
             node.macros.push(format!("macro.{owner}.test_{}", declared.name));

@@ -180,7 +180,10 @@ impl Builder<'_> {
                 fixture_json(&written.rows, &input.rows, Some(&input.input))
             }).collect::<Vec<_>>(),
             "expect": fixture_json(&def.expect, &expect, None),
-            "overrides": {"macros": def.macros, "vars": def.vars, "env_vars": def.env_vars},
+            "overrides": match def.macros.is_empty() && def.vars.is_empty() && def.env_vars.is_empty() {
+                true => Json::Null,
+                false => json!({"macros": def.macros, "vars": def.vars, "env_vars": def.env_vars}),
+            },
             "versions": (def.include.is_some() || def.exclude.is_some())
                 .then(|| json!({"include": def.include, "exclude": def.exclude})),
         });
