@@ -550,8 +550,8 @@ fn columns_json<'a>(columns: impl Iterator<Item = &'a Column>) -> Value {
                     "config": {"meta": column.meta, "tags": column.tags},
                     "tags": column.tags,
                     "granularity": column.granularity,
-                    "dimension": column.dimension,
-                    "entity": column.entity,
+                    "dimension": of_semantics(column, column.dimension.as_ref(), true),
+                    "entity": of_semantics(column, column.entity.as_ref(), false),
                     "doc_blocks": [],
                 }),
             )
@@ -581,6 +581,24 @@ fn with_time(date: &str) -> String {
         Ok(date) => format!("{date}T00:00:00+00:00"),
         Err(_) => date.to_owned(),
     }
+}
+
+/// What a column is to the semantic layer: a word, or every field that dbt fills in.
+fn of_semantics(column: &Column, said: Option<&Value>, dimension: bool) -> Value {
+    let Some(Value::Object(said)) = said else { return said.cloned().unwrap_or_default() };
+    let part = |key: &str| said.get(key).filter(|value| !value.is_null()).cloned();
+    let mut full = json!({
+        "name": part("name").unwrap_or_else(|| column.name.as_str().into()),
+        "type": part("type"),
+        "description": part("description").unwrap_or_else(|| column.description.as_str().into()),
+        "label": part("label"),
+        "config": part("config").unwrap_or_else(|| json!({})),
+    });
+    if dimension {
+        set(&mut full, "is_partition", part("is_partition").unwrap_or_else(|| false.into()));
+        set(&mut full, "validity_params", part("validity_params").unwrap_or_default());
+    }
+    full
 }
 
 pub(crate) fn ref_json(call: &RefCall) -> Value {

@@ -117,14 +117,18 @@ fn metric(manifest: &Manifest, node: &SemanticNode) -> Value {
             },
             "conversion_type_params": conversion,
             "cumulative_type_params": cumulative,
-            "metric_aggregation_params": null,
+            "metric_aggregation_params": part("metric_aggregation_params"),
             "fill_nulls_with": null,
-            "join_to_timespine": false,
-            "is_private": null,
+            "join_to_timespine": or(part("join_to_timespine"), false.into()),
+            "is_private": part("is_private"),
         },
         "filter": filter(node.values.get("filter")),
         "time_granularity": node.values.get("time_granularity"),
-        "meta": node.meta,
+        // Of a metric in the form of 1.12 they stand in its `config` alone.
+        "meta": match part("is_private").is_null() {
+            true => json!(node.meta),
+            false => json!({}),
+        },
         "tags": node.tags,
         "sources": [],
         "metrics": [],
@@ -230,11 +234,12 @@ fn semantic_model(manifest: &Manifest, node: &SemanticNode) -> Value {
         }
         _ => Value::Null,
     };
-    let config = |item: &Value| match item.get("config") {
-        Some(Value::Object(map)) => {
-            json!({"meta": map.get("meta").cloned().unwrap_or_else(|| json!({}))})
-        }
-        _ => json!({"meta": {}}),
+    // What is said of the whole counts for its parts.
+    let config = |item: &Value| {
+        let mut meta = node.meta.clone();
+        let own = item.get("config").and_then(|config| config.get("meta"));
+        meta.extend(own.and_then(Value::as_object).cloned().unwrap_or_default());
+        json!({"meta": meta})
     };
     let entities: Vec<Value> = items(node, "entities")
         .map(|item| {
@@ -284,7 +289,8 @@ fn semantic_model(manifest: &Manifest, node: &SemanticNode) -> Value {
                 "name": item.get("name"),
                 "agg": item.get("agg").and_then(Value::as_str).map(str::to_lowercase),
                 "description": item.get("description"), "label": item.get("label"),
-                "create_metric": or(item.get("create_metric").unwrap_or(&Value::Null), false.into()),
+                // The metric is there by itself.
+                "create_metric": false,
                 "expr": expression(item), "agg_params": item.get("agg_params"),
                 "non_additive_dimension": item.get("non_additive_dimension"),
                 "agg_time_dimension": item.get("agg_time_dimension"), "config": config(item),

@@ -312,3 +312,58 @@ fn the_manifest_has_what_dbt_infers() {
     assert_eq!(source["config"]["freshness"]["warn_after"]["count"], serde_json::Value::Null);
     assert_eq!(source["source_meta"], serde_json::json!({"a": 1}));
 }
+
+/// What dbt-core 1.12 makes of the same YAML.
+#[test]
+fn the_semantic_layer_is_read_where_1_12_has_it() {
+    let sandbox = Sandbox::new(&[
+        (
+            "models/orders.sql",
+            "select 1 as order_id, timestamp '2024-01-01' as ordered_at, 3.5 as amount",
+        ),
+        (
+            "models/m.yml",
+            "models:\n\
+             \x20 - name: orders\n\
+             \x20   semantic_model: {name: order_facts, config: {meta: {a: 1}}}\n\
+             \x20   agg_time_dimension: ordered_at\n\
+             \x20   columns:\n\
+             \x20     - {name: order_id, entity: {name: the_order, type: primary}}\n\
+             \x20     - {name: ordered_at, granularity: day, dimension: {type: time}}\n\
+             \x20   metrics:\n\
+             \x20     - {name: revenue, type: simple, agg: sum, expr: amount, filter: \"{{ Dimension('the_order__ordered_at') }} is not null\"}\n\
+             \x20     - {name: running, type: cumulative, input_metric: revenue, window: 7 days}\n\
+             metrics: [{name: twice, type: derived, expr: revenue * 2, input_metrics: [revenue]}]\n\
+             semantic_models:\n\
+             \x20 - name: old_facts\n\
+             \x20   model: ref('orders')\n\
+             \x20   entities: [{name: order_id, type: primary}]\n\
+             \x20   measures: [{name: total, agg: sum, expr: amount, create_metric: true}]\n",
+        ),
+    ]);
+    sandbox.run(&["parse"]).ok();
+    let read = |name: &str| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(sandbox.path("target").join(name)).unwrap()).unwrap()
+    };
+    let manifest = read("manifest.json");
+    let model = &manifest["semantic_models"]["semantic_model.shop.order_facts"];
+    assert_eq!(model["defaults"]["agg_time_dimension"], "ordered_at");
+    assert_eq!(model["depends_on"]["nodes"], serde_json::json!(["model.shop.orders"]));
+    assert_eq!(model["entities"][0]["name"], "the_order");
+    assert_eq!(model["entities"][0]["expr"], "order_id");
+    assert_eq!(model["dimensions"][0]["type_params"]["time_granularity"], "day");
+    assert_eq!(model["dimensions"][0]["config"]["meta"], serde_json::json!({"a": 1}));
+    let metric = |name: &str| &manifest["metrics"][format!("metric.shop.{name}")];
+    let revenue = &metric("revenue")["type_params"];
+    assert_eq!(revenue["metric_aggregation_params"]["semantic_model"], "order_facts");
+    assert_eq!(revenue["metric_aggregation_params"]["agg"], "sum");
+    let depends = |name: &str| metric(name)["depends_on"]["nodes"].clone();
+    assert_eq!(depends("revenue"), serde_json::json!(["semantic_model.shop.order_facts"]));
+    assert_eq!(depends("running"), serde_json::json!(["metric.shop.revenue"]));
+    assert_eq!(depends("twice"), serde_json::json!(["metric.shop.revenue"]));
+    assert_eq!(depends("total"), serde_json::json!(["semantic_model.shop.old_facts"]));
+    assert_eq!(metric("total")["type_params"]["measure"]["name"], "total");
+    assert_eq!(read("semantic_manifest.json")["metrics"].as_array().unwrap().len(), 4);
+    let listed = sandbox.run(&["ls", "--select", "+metric:twice", "--resource-type", "model"]).ok();
+    assert!(listed.stdout.contains("shop.orders"), "{}", listed.stdout);
+}

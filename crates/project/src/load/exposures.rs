@@ -23,6 +23,11 @@ impl Builder<'_> {
             for def in &said.properties.semantics {
                 self.semantic(said, def);
             }
+            for patch in &said.properties.patches {
+                for def in super::semantic_yaml::of_model(patch) {
+                    self.semantic(said, &def);
+                }
+            }
             for (name, group) in &said.properties.groups {
                 let mut group = group.clone();
                 if let Json::Object(map) = &mut group {

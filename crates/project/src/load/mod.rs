@@ -12,6 +12,7 @@ mod graph;
 mod nodes;
 mod packages;
 mod python;
+mod semantic_yaml;
 mod semantics;
 mod sources;
 mod tests;

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 use tidemill_core::{Diagnostic, UniqueId};
 
 use super::nodes::{Builder, Places, Said, tree_key};
+use super::semantic_yaml;
 use crate::config;
 use crate::manifest::{Manifest, ResourceType, SemanticNode};
 use crate::read::properties::SemanticDef;
@@ -13,6 +14,10 @@ use crate::read::walk::folders;
 
 impl Builder<'_> {
     pub(super) fn semantic(&mut self, said: &Said, def: &SemanticDef) {
+        let values = match def.kind {
+            ResourceType::Metric => semantic_yaml::metric_values(&def.values, None),
+            _ => def.values.clone(),
+        };
         let package = &said.package;
         let mut fqn = vec![package.name.clone()];
         fqn.extend(folders(&said.relative).map(str::to_owned));
@@ -45,7 +50,7 @@ impl Builder<'_> {
             }
         }
         // As in dbt, the labels of a metric stand beside its `config`.
-        let mut tags = match (def.kind, def.values.get("tags")) {
+        let mut tags = match (def.kind, values.get("tags")) {
             (ResourceType::Metric, Some(Json::String(tag))) => vec![tag.clone()],
             (ResourceType::Metric, Some(Json::Array(tags))) => {
                 tags.iter().filter_map(|tag| Some(tag.as_str()?.to_owned())).collect()
@@ -69,7 +74,7 @@ impl Builder<'_> {
             unrendered_config: self.unrendered(key, package, &fqn, [&def.config.values]),
             refs,
             depends_on: Vec::new(),
-            values: def.values.clone(),
+            values,
             position: def.position.clone(),
         };
         if self.manifest.semantics.contains_key(&unique_id) {
@@ -80,6 +85,48 @@ impl Builder<'_> {
             return;
         }
         self.manifest.semantics.insert(unique_id, node);
+        if def.kind == ResourceType::SemanticModel {
+            for measure in list(&def.values, "measures") {
+                if measure.get("create_metric").and_then(Json::as_bool) == Some(true) {
+                    self.metric_of(said, def, measure);
+                }
+            }
+        }
+    }
+
+    /// The metric that a measure with `create_metric: true` asks for.
+    fn metric_of(&mut self, said: &Said, model: &SemanticDef, measure: &Json) {
+        let text = |key: &str| measure.get(key).and_then(Json::as_str);
+        let Some(name) = text("name") else { return };
+        let expression = match measure.get("expr") {
+            None | Some(Json::Null) => name.to_owned(),
+            Some(Json::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        };
+        let description = text("description").filter(|text| !text.is_empty());
+        let description = description
+            .map_or_else(|| format!("Metric created from measure {name}"), str::to_owned);
+        let values = json!({
+            "name": name,
+            "label": text("label").unwrap_or(name),
+            "description": description,
+            "type": "simple",
+            "type_params": {"measure": name, "expr": expression},
+        });
+        let Json::Object(values) = values else { return };
+        let mut config = config::Layer::default();
+        if let Some(meta) = model.config.values.get("meta") {
+            config.set("meta", meta.clone(), None);
+        }
+        let metric = SemanticDef {
+            kind: ResourceType::Metric,
+            name: name.to_owned(),
+            values,
+            model: None,
+            config,
+            position: model.position.clone(),
+        };
+        self.semantic(said, &metric);
     }
 }
 
@@ -103,6 +150,12 @@ pub(super) fn edges(manifest: &Manifest) -> HashMap<UniqueId, Vec<UniqueId>> {
             _ => {}
         }
     }
+    let models: HashMap<&str, &UniqueId> = manifest
+        .semantics
+        .values()
+        .filter(|node| node.resource_type == ResourceType::SemanticModel)
+        .map(|node| (node.name.as_str(), &node.unique_id))
+        .collect();
     let mut edges = HashMap::new();
     for node in manifest.semantics.values() {
         let mut found: Vec<UniqueId> = Vec::new();
@@ -126,6 +179,16 @@ pub(super) fn edges(manifest: &Manifest) -> HashMap<UniqueId, Vec<UniqueId>> {
                             .get(key)
                             .and_then(name_of)
                             .and_then(|name| measures.get(name)));
+                    }
+                }
+                if let Some(aggregation) = object(parameters, "metric_aggregation_params") {
+                    let model = aggregation.get("semantic_model").and_then(Json::as_str);
+                    add(model.and_then(|model| models.get(model)));
+                }
+                if let Some(conversion) = object(parameters, "conversion_type_params") {
+                    for key in ["base_metric", "conversion_metric"] {
+                        let name = conversion.get(key).and_then(name_of);
+                        add(name.and_then(|name| metrics.get(name)));
                     }
                 }
                 for key in ["numerator", "denominator"] {

@@ -66,6 +66,8 @@ pub(crate) struct Patch {
     pub(crate) properties: Map<String, Value>,
     /// The query of a snapshot that is declared in YAML.
     pub(crate) relation: Option<String>,
+    /// What a model says of the semantic layer, with all else it says, as written.
+    pub(crate) semantic: Option<Map<String, Value>>,
     pub(crate) position: SourcePosition,
 }
 
@@ -418,6 +420,10 @@ impl Reader<'_> {
                 .filter_map(|key| Some((key.to_owned(), item.get(key)?.to_json())))
                 .collect(),
             relation: text_of(&item, "relation", &what, self.file, self.diagnostics),
+            semantic: ["semantic_model", "metrics"]
+                .into_iter()
+                .any(|key| item.get(key).is_some_and(|value| !value.is_null()))
+                .then(|| item.to_map()),
             constraints: listed(&item, "constraints"),
             deprecation_date: text_of(
                 &item,
@@ -859,7 +865,8 @@ fn is_late(path: &[&str]) -> bool {
     path.iter().any(|key| matches!(*key, "tests" | "data_tests" | "description"))
         || (path.first() == Some(&"config")
             && matches!(path.get(1), Some(&("pre_hook" | "post_hook" | "pre-hook" | "post-hook"))))
-        || path.first() == Some(&"relation")
+        // Filters of metrics are templates of the semantic layer's own language.
+        || matches!(path.first(), Some(&("relation" | "metrics")))
 }
 
 fn is_late_source(path: &[&str]) -> bool {

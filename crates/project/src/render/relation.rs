@@ -402,7 +402,11 @@ impl Object for Relation {
             }
             // Names of PostgreSQL are cut there.
             "relation_max_name_length" => Ok(Value::from(63_i64)),
-            "render" | "render_limited" => Ok(Value::from(self.sql())),
+            // As in dbt, the name alone: what `--empty` and `--sample` leave of it comes with its text.
+            "render" => {
+                Ok(Value::from(Relation { limit: None, filter: None, ..self.clone() }.sql()))
+            }
+            "render_limited" | "render_event_time_filtered" => Ok(Value::from(self.sql())),
             "scd_args" => Ok(scd_args(args)),
             // A relation of dbt is a mapping of its fields, too.
             "get" => {
@@ -442,6 +446,7 @@ impl Object for Relation {
             "relation_max_name_length",
             "render",
             "render_limited",
+            "render_event_time_filtered",
             "scd_args",
             "create",
             "get",
