@@ -11,8 +11,8 @@ use serde_json::Value;
 use tidemill_check::TestDefinition;
 use tidemill_core::{
     BatchStream, Check, CheckId, Diagnostics, Engine, Error, ErrorKind, Measure, Measurement,
-    OverlayEntry, QueryContext, RelationKind, RelationName, Result, StatementOutcome, UniqueId,
-    Verdict, VerdictStatus,
+    OverlayEntry, QueryContext, RelationKind, RelationName, Result, SqlDialect, StatementOutcome,
+    UniqueId, Verdict, VerdictStatus,
 };
 use tidemill_plan::{Fingerprint, SEMANTICS};
 use tidemill_project::{
@@ -199,6 +199,23 @@ impl ProjectRenderer {
             return Err(Error::new(ErrorKind::Config, warning.message.clone()));
         }
         self.keep(node, &rendered.sql)?;
+        self.running(node, rendered)
+    }
+
+    /// What was rendered with the SQL that runs, which is written beside what was compiled where the
+    /// two differ: `<folder>/translated/<project>/…`.
+    pub(crate) fn running(
+        &self,
+        node: &Node,
+        mut rendered: tidemill_project::Rendered,
+    ) -> Result<tidemill_project::Rendered> {
+        let Some(translated) = rendered.translated.take() else { return Ok(rendered) };
+        if self.write_files {
+            let path = written_path(&self.folder.join("translated"), node);
+            write_changed(&path, &translated)?;
+        }
+        tracing::debug!(node = node.unique_id.as_str(), sql = translated, "translated");
+        rendered.sql = translated;
         Ok(rendered)
     }
 
@@ -232,22 +249,7 @@ impl ProjectRenderer {
         if !self.write_files || known.as_deref() == Some(sql) {
             return Ok(());
         }
-        let path = compiled_path(&self.folder, node);
-        // An unchanged file keeps its time, so that nothing that watches it wakes up.
-        if std::fs::read(&path).is_ok_and(|found| found == sql.as_bytes()) {
-            return Ok(());
-        }
-        let write = || {
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent)?;
-            }
-            std::fs::write(&path, sql)
-        };
-        write().map_err(|error: std::io::Error| {
-            Error::new(ErrorKind::Io, "the compiled SQL cannot be written")
-                .with("file", path.display())
-                .because(error)
-        })
+        write_changed(&compiled_path(&self.folder, node), sql)
     }
 
     fn fingerprint(&self, node: &Node, rendered: &tidemill_project::Rendered) -> Fingerprint {
@@ -271,6 +273,9 @@ impl ProjectRenderer {
             .with("configuration", &relevant.to_string())
             .with("semantics", &SEMANTICS.to_string())
             .with("timezone", &self.project.manifest().settings.timezone);
+        if let Some(dialect) = config.dialect {
+            fingerprint = fingerprint.with("dialect", dialect.as_str());
+        }
         if let Some(contract) = &node.contract {
             fingerprint = fingerprint.with("contract", &format!("{contract:?}"));
         }
@@ -304,9 +309,31 @@ impl ProjectRenderer {
     }
 }
 
+/// Writes a file. An unchanged one keeps its time, so that nothing that watches it wakes up.
+fn write_changed(path: &std::path::Path, sql: &str) -> Result<()> {
+    if std::fs::read(path).is_ok_and(|found| found == sql.as_bytes()) {
+        return Ok(());
+    }
+    let write = || {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(path, sql)
+    };
+    write().map_err(|error: std::io::Error| {
+        Error::new(ErrorKind::Io, "the compiled SQL cannot be written")
+            .with("file", path.display())
+            .because(error)
+    })
+}
+
 /// Where the SQL of a node is written, as in dbt.
 pub(crate) fn compiled_path(folder: &std::path::Path, node: &Node) -> PathBuf {
-    let path = folder.join("compiled").join(&node.package_name).join(&node.original_file_path);
+    written_path(&folder.join("compiled"), node)
+}
+
+fn written_path(folder: &std::path::Path, node: &Node) -> PathBuf {
+    let path = folder.join(&node.package_name).join(&node.original_file_path);
     // A generic test has its own file in a folder named like its YAML file.
     match &node.test {
         Some(test) if matches!(test.kind, TestKind::Generic(_)) => path.join(&node.path),
@@ -324,7 +351,13 @@ fn failed(what: &str, diagnostics: Diagnostics) -> Error {
 
 /// Diagnostics of a template, as the cause of our error.
 pub(crate) fn template_error(diagnostics: Diagnostics) -> Error {
-    failed("the template could not be rendered", diagnostics)
+    let translating = diagnostics.iter().all(|diagnostic| diagnostic.code == "dialect");
+    let what = if translating {
+        "the SQL could not be translated"
+    } else {
+        "the template could not be rendered"
+    };
+    failed(what, diagnostics)
 }
 
 impl Renderer for ProjectRenderer {
@@ -655,6 +688,10 @@ impl Warehouse for LakeForTemplates {
 
     fn query(&self, sql: &str) -> Result<QueryTable> {
         self.wait(async { read_all(self.engine.query(sql, &self.seen()).await?).await })
+    }
+
+    fn translate(&self, sql: &str, dialect: SqlDialect) -> Result<String> {
+        tidemill_engine::translate(sql, dialect)
     }
 
     fn execute(&self, sql: &str) -> Result<Executed> {

@@ -28,7 +28,11 @@ pub(crate) async fn write(
     match format {
         Format::Text => write_text(rows, out).await,
         Format::Csv => {
-            let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(out);
+            let mut writer = arrow::csv::WriterBuilder::new()
+                .with_header(true)
+                .with_timestamp_format("%Y-%m-%d %H:%M:%S%.f".to_owned())
+                .with_timestamp_tz_format("%Y-%m-%d %H:%M:%S%.f%:z".to_owned())
+                .build(out);
             let mut count = 0;
             // An empty result still has its header.
             writer.write(&flat(RecordBatch::new_empty(rows.schema.clone()))?)?;

@@ -49,12 +49,12 @@ impl ProjectRenderer {
                 return Err(Error::new(ErrorKind::Internal, "an input is not in the project"));
             };
             let sql = match &input.rows {
-                FixtureRows::Sql(text) => {
-                    self.project
-                        .render_for(&model.unique_id, text, &state)
-                        .map_err(template_error)?
-                        .sql
-                }
+                FixtureRows::Sql(text) => self
+                    .project
+                    .render_for(&model.unique_id, text, &state)
+                    .map_err(template_error)?
+                    .running()
+                    .to_owned(),
                 FixtureRows::Rows(rows) => {
                     let schema = self
                         .columns_of(&input.node, &mut planned, request)
@@ -72,6 +72,7 @@ impl ProjectRenderer {
         let rendered =
             self.project.render_node(&model.unique_id, &state).map_err(template_error)?;
         self.keep(node, &rendered.sql)?;
+        let rendered = self.running(node, rendered)?;
         let schema = self.describe(&rendered.sql, &context)?;
         let (names, expected) = match &spec.expect {
             FixtureRows::Sql(text) => {
@@ -79,7 +80,8 @@ impl ProjectRenderer {
                     .project
                     .render_for(&model.unique_id, text, &state)
                     .map_err(template_error)?
-                    .sql;
+                    .running()
+                    .to_owned();
                 let found = self.describe(&sql, &context)?;
                 let names = columns(&found)
                     .iter()
@@ -176,8 +178,9 @@ impl ProjectRenderer {
         let context = context(planned);
         let state = self.state(&RenderRequest { context: context.clone(), ..request.clone() });
         let rendered = self.project.render_node(id, &state).map_err(template_error)?;
-        let schema = self.describe(&rendered.sql, &context)?;
-        planned.insert(relation, OverlayEntry::View(rendered.sql));
+        let sql = rendered.running().to_owned();
+        let schema = self.describe(&sql, &context)?;
+        planned.insert(relation, OverlayEntry::View(sql));
         Ok(schema)
     }
 }

@@ -3,13 +3,16 @@
 use arrow::array::{Array, ArrayRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-/// One value of a column as people write it: ISO dates and times, no quotes around text. NULL is
-/// the empty text.
+/// One value of a column as people write it: dates and times as PostgreSQL does
+/// (`2024-01-31 10:00:00`, `2024-01-31 10:00:00+00:00`), no quotes around text. NULL is the empty text.
 pub fn display_value(column: &ArrayRef, row: usize) -> String {
     if column.is_null(row) {
         return String::new();
     }
-    let options = FormatOptions::default().with_display_error(true);
+    let options = FormatOptions::default()
+        .with_display_error(true)
+        .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
+        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f%:z"));
     match ArrayFormatter::try_new(column, &options) {
         Ok(formatter) => formatter.value(row).to_string(),
         Err(error) => format!("<{error}>"),

@@ -30,6 +30,7 @@ mod name;
 mod secret;
 mod snapshot;
 mod source;
+mod sql_dialect;
 mod statement;
 mod table_store;
 
@@ -52,6 +53,7 @@ pub use source::{
     Change, ChangeStream, ConnectContext, Connector, Notice, Position, ReadRequest, ReadScope,
     Source, TableDescription, Until,
 };
+pub use sql_dialect::SqlDialect;
 pub use statement::Statement;
 pub use table_store::{
     ColumnChange, Dropped, Duplicates, Maintenance, MaintenanceReport, NullKeys, PublishChange,

@@ -271,6 +271,7 @@ fn settle_relation(factor: &mut TableFactor) -> Result<()> {
             partitions,
             json_path,
             with_hints,
+            args,
             ..
         } => {
             if sample.is_some() {
@@ -282,7 +283,8 @@ fn settle_relation(factor: &mut TableFactor) -> Result<()> {
                     "run the whole query with `--as-of`",
                 ));
             }
-            if *with_ordinality {
+            // Functions that give rows are settled later.
+            if *with_ordinality && args.is_none() {
                 return Err(refused("with ordinality", "use `row_number() over ()`"));
             }
             if !partitions.is_empty() || json_path.is_some() {

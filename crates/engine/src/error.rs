@@ -131,6 +131,12 @@ pub(crate) fn again(error: &Error) -> Error {
     }
 }
 
+/// The error with the line and column that another one has.
+pub(crate) fn with_place_of(error: Error, other: &Error) -> Error {
+    let places = other.context().iter().filter(|(name, _)| ["line", "column"].contains(name));
+    places.fold(error, |error, (name, value)| error.with(name, value))
+}
+
 fn arrow(error: &ArrowError, limit: Option<usize>, span: &mut Option<Span>) -> Error {
     match error {
         ArrowError::ExternalError(inner) => foreign(inner.as_ref(), limit, span),

@@ -27,6 +27,13 @@ impl ExprPlanner for Operators {
         mut expr: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
+        if let BinaryOperator::PGCustomBinaryOperator(name) = &expr.op {
+            let name = name.clone();
+            expr = match foreign(&name, expr, schema)? {
+                PlannerResult::Planned(planned) => return Ok(PlannerResult::Planned(planned)),
+                PlannerResult::Original(settled) => settled,
+            };
+        }
         if expr.op == BinaryOperator::BitwiseXor {
             return plan_err!(
                 "`^` is a power in some systems and an exclusive or in others; write `power(a, b)`"
@@ -93,6 +100,27 @@ impl ExprPlanner for Operators {
             let keys = keys.into_iter().map(lit).collect();
             return Ok(PlannerResult::Planned(json_call(name, expr.left, keys)?));
         }
+        // `array[1, 2] && array[2]`: they share an item.
+        if expr.op == BinaryOperator::PGOverlap {
+            return Ok(PlannerResult::Planned(
+                datafusion::functions_nested::expr_fn::array_has_any(expr.left, expr.right),
+            ));
+        }
+        // `x @> '{"a": 1}'` of JSON: lists have an operator of the planner's.
+        if matches!(expr.op, BinaryOperator::AtArrow | BinaryOperator::ArrowAt)
+            && is_text(&expr.left, schema)
+            && is_text(&expr.right, schema)
+        {
+            let (whole, part) = match expr.op {
+                BinaryOperator::AtArrow => (expr.left, expr.right),
+                _ => (expr.right, expr.left),
+            };
+            return Ok(PlannerResult::Planned(json_call(
+                "tidemill_json_contains",
+                whole,
+                vec![part],
+            )?));
+        }
         let json = match expr.op {
             BinaryOperator::Arrow => Some("json_get"),
             BinaryOperator::LongArrow => Some("json_extract_path_text"),
@@ -153,6 +181,119 @@ impl ExprPlanner for Operators {
     }
 }
 
+/// An operator of another system (see `dialect`), whose meaning hangs on the types of its sides.
+fn foreign(
+    name: &[String],
+    mut expr: RawBinaryExpr,
+    schema: &DFSchema,
+) -> Result<PlannerResult<RawBinaryExpr>> {
+    let (system, symbol) = match name {
+        [system, symbol] => (system.as_str(), symbol.as_str()),
+        _ => return plan_err!("the operator `{}` does not exist", name.join(".")),
+    };
+    let (left, right) = match (expr.left.get_type(schema), expr.right.get_type(schema)) {
+        (Ok(left), Ok(right)) => (left, right),
+        _ => {
+            return plan_err!(
+                "the types of the sides of `{symbol}` are not known here: cast them, as in \
+                 `x::double precision {symbol} y::double precision`"
+            );
+        }
+    };
+    let is_float = |data_type: &DataType| data_type.is_floating();
+    let both_whole = left.is_integer() && right.is_integer();
+    match (system, symbol) {
+        ("snowflake", "/") => {
+            expr.op = BinaryOperator::Divide;
+            let exact = |data_type: &DataType| data_type.is_integer() || data_type.is_decimal();
+            if !exact(&left) || !exact(&right) {
+                return Ok(PlannerResult::Original(expr));
+            }
+            // Six digits more than the dividend has, up to twelve.
+            let scale = match &left {
+                DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => *scale,
+                _ => 0,
+            };
+            let digits = scale.max((scale + 6).min(12));
+            let quotient = divide(expr.left, expr.right);
+            Ok(PlannerResult::Planned(cast(quotient, DataType::Decimal128(38, digits))))
+        }
+        ("bigquery" | "databricks", "/") => {
+            expr.op = BinaryOperator::Divide;
+            if both_whole {
+                expr.left = cast(expr.left, DataType::Float64);
+                expr.right = cast(expr.right, DataType::Float64);
+            }
+            Ok(PlannerResult::Original(expr))
+        }
+        ("duckdb", "/") => {
+            expr.op = BinaryOperator::Divide;
+            if matches!(left, DataType::Interval(_)) {
+                return Ok(PlannerResult::Original(expr));
+            }
+            if !is_float(&left) {
+                expr.left = cast(expr.left, DataType::Float64);
+            }
+            if !is_float(&right) {
+                expr.right = cast(expr.right, DataType::Float64);
+            }
+            Ok(PlannerResult::Original(expr))
+        }
+        ("bigquery" | "databricks", "-") => {
+            expr.op = BinaryOperator::Minus;
+            let dates = left == DataType::Date32 && right == DataType::Date32;
+            if !dates {
+                return Ok(PlannerResult::Original(expr));
+            }
+            let days = Expr::BinaryExpr(BinaryExpr::new(
+                Box::new(expr.left),
+                Operator::Minus,
+                Box::new(expr.right),
+            ));
+            let day = ScalarValue::IntervalMonthDayNano(Some(
+                arrow::datatypes::IntervalMonthDayNano::new(0, 1, 0),
+            ));
+            Ok(PlannerResult::Planned(multiplied(
+                Expr::Literal(day, None),
+                cast(cast(days, DataType::Int64), DataType::Float64),
+            )))
+        }
+        ("snowflake" | "databricks", "+" | "-") => {
+            let whole_days = matches!(
+                &expr.right,
+                Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(span)), _)
+                    if span.nanoseconds == 0
+            );
+            expr.op = match symbol {
+                "+" => BinaryOperator::Plus,
+                _ => BinaryOperator::Minus,
+            };
+            if left != DataType::Date32 || !whole_days {
+                return Ok(PlannerResult::Original(expr));
+            }
+            // A date stays one when whole days are added.
+            let op = if symbol == "+" { Operator::Plus } else { Operator::Minus };
+            let moved =
+                BinaryExpr::new(Box::new(to_timestamp(expr.left)), op, Box::new(expr.right));
+            Ok(PlannerResult::Planned(cast(Expr::BinaryExpr(moved), DataType::Date32)))
+        }
+        // A part of a date and what is cut to it: a date stays one.
+        ("tidemill", "trunc") => {
+            let cut = json_call("date_trunc", expr.left, vec![expr.right])?;
+            Ok(PlannerResult::Planned(match right {
+                DataType::Date32 => cast(cut, DataType::Date32),
+                _ => cut,
+            }))
+        }
+        // Redshift's `trunc`: a moment without its time, a number without its fraction.
+        ("tidemill", "cut") => Ok(PlannerResult::Planned(match right {
+            DataType::Timestamp(..) | DataType::Date32 => cast(expr.right, DataType::Date32),
+            _ => datafusion::functions::expr_fn::trunc(vec![expr.right]),
+        })),
+        _ => plan_err!("the operator `{}` does not exist", name.join(".")),
+    }
+}
+
 fn is_arithmetic(op: &BinaryOperator) -> bool {
     matches!(
         op,
@@ -197,7 +338,7 @@ fn spans(expr: RawBinaryExpr, schema: &DFSchema) -> std::result::Result<Expr, Bo
     Err(Box::new(expr))
 }
 
-/// A call of one of our JSON functions.
+/// A call of one of our functions.
 fn json_call(name: &str, value: Expr, keys: Vec<Expr>) -> Result<Expr> {
     let function = crate::functions::scalars().into_iter().find(|function| function.name() == name);
     let Some(function) = function else { return internal_err!("{name} is not a function") };
@@ -224,6 +365,10 @@ fn path_keys(path: &Expr) -> Option<Vec<String>> {
             .collect(),
         _ => None,
     }
+}
+
+fn is_text(expr: &Expr, schema: &DFSchema) -> bool {
+    matches!(expr.get_type(schema), Ok(DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8))
 }
 
 fn is_text_literal(expr: &Expr) -> bool {

@@ -16,7 +16,7 @@ use crate::error::syntax;
 use crate::statement::tag_of;
 
 /// How deeply parentheses, subqueries and `case` may nest.
-const NESTING: usize = 300;
+pub(crate) const NESTING: usize = 300;
 /// How many operators may follow each other in one expression. A chain of n operators is a tree of
 /// depth n, which every later step walks down, some of them again from every node.
 const CHAIN: usize = 1_000;
@@ -162,7 +162,7 @@ struct Run {
 }
 
 /// Refuses a run of operators that would be too deep a tree, before anything recurses over it.
-fn limit_chains(tokens: &[TokenWithSpan]) -> Result<()> {
+pub(crate) fn limit_chains(tokens: &[TokenWithSpan]) -> Result<()> {
     let mut levels = vec![Run::default()];
     for token in tokens {
         match &token.token {

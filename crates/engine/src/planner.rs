@@ -36,6 +36,7 @@ use crate::catalog::{INFORMATION_SCHEMA, information_table};
 use crate::error::{again, from_datafusion, nearest};
 use crate::files::{FileRequest, take_files};
 use crate::functions::read_interval;
+use crate::lateral::settle_laterals;
 use crate::parse::parse_query;
 use crate::rewrite::rewrite;
 use crate::spelling::respell;
@@ -164,7 +165,7 @@ impl<'a> Planner<'a> {
                 let planned = PlannedStatement::Statement(Box::new(statement.clone()));
                 result = planner.statement_to_plan(planned);
             }
-            result.map_err(fail)
+            result.and_then(settle_laterals).map_err(fail)
         })
     }
 

@@ -6,9 +6,10 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, CharacterLength, DataType, DuplicateTreatment, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
-    OrderByExpr, OrderByOptions, Query, Select, Statement, Value, VisitMut, VisitorMut,
+    ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, DuplicateTreatment,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
+    FunctionArguments, OrderByExpr, OrderByOptions, Query, Select, Statement, Value, VisitMut,
+    VisitorMut,
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
@@ -16,15 +17,19 @@ use crate::clauses::settle_clauses;
 use crate::cte::separate_names;
 use crate::literals::{count_from_one, rewrite_interval, rewrite_like, rewrite_number, similar_to};
 use crate::names::Names;
+use crate::orders::settle_orders;
 use crate::pivot::turn_tables;
 use crate::precedence::settle_precedence;
+use crate::rows_from::settle_row_functions;
 use crate::scopes::{order_by_inputs, tell_casts_apart, unnest_series};
+use crate::single::settle_single_values;
 use crate::subqueries::{settle_subqueries, value_of};
 use crate::syntax::{
-    argument, at_zone, binary, call, case, case_of_null, cast, cast_as, divide, equals, is_text,
-    nested, number, object_name, plain_arguments, simple_name, text,
+    argument, array_of, at_zone, binary, call, case, case_of_null, cast, cast_as, divide, equals,
+    is_text, nested, number, object_name, plain_arguments, simple_name, text,
 };
 use crate::using::merge_columns;
+use crate::windows::settle_windows;
 
 /// Rewrites a whole statement in place.
 pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
@@ -33,13 +38,18 @@ pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
     turn_tables(statement)?;
     // Nothing is refused by giving names.
     let _ = VisitMut::visit(statement, &mut Names);
+    settle_windows(statement)?;
+    settle_row_functions(statement);
     separate_names(statement);
     merge_columns(statement)?;
+    settle_single_values(statement)?;
     settle_subqueries(statement);
     match VisitMut::visit(statement, &mut Rewriter) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => {}
+        ControlFlow::Break(error) => return Err(error),
     }
+    settle_orders(statement);
+    Ok(())
 }
 
 struct Rewriter;
@@ -202,6 +212,7 @@ fn rewrite_cast(kind: &CastKind, value: &Expr, data_type: &DataType) -> Result<O
         | DataType::CharacterVarying(Some(CharacterLength::IntegerLength { length, .. })) => {
             *length
         }
+        DataType::Array(_) => return Ok(array_literal(kind, value, data_type)),
         _ => return Ok(rewrite_whole(kind, value, data_type)),
     };
     let whole = cast_as(kind.clone(), value.clone(), DataType::Varchar(None));
@@ -231,6 +242,11 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         "regexp_matches" => "regexp_match",
         "regexp_contains" | "rlike" => "regexp_like",
         "array_size" => "array_length",
+        // All that are equal, as in PostgreSQL.
+        "array_remove" => "array_remove_all",
+        "array_replace" => "array_replace_all",
+        // The array, and not a row for each of its items.
+        "tidemill_series" => "generate_series",
         "timestampadd" | "datetime_add" | "timestamp_add" => "dateadd",
         "timestampdiff" => "datediff",
         "to_json_string" => "to_json",
@@ -249,6 +265,14 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         "count_if" | "countif" => return count_if(function),
         "max_by" | "min_by" | "arg_max" | "arg_min" | "argmax" | "argmin" => {
             return at_extreme(name, function);
+        }
+        "percentile_disc" => return Ok(share(function)),
+        "percentile_cont" => return Ok(shares(function)),
+        "make_interval" => return Ok(made_interval(function)),
+        "json_agg" | "jsonb_agg" => return Ok(json_list(function)),
+        "json_object_agg" | "jsonb_object_agg" => return Ok(json_pairs(function)),
+        "json_build_object" | "jsonb_build_object" | "json_build_array" | "jsonb_build_array" => {
+            return Ok(json_built(name, function));
         }
         "mode" => {
             let mut order = std::mem::take(&mut function.within_group);
@@ -324,6 +348,26 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
                 arguments.push(text(&kept));
             }
             Some(call(name, arguments))
+        }
+        ("array_upper", [list, _]) => Some(call("array_length", vec![list.clone()])),
+        ("trim_array", [list, count]) => Some(call(
+            "array_slice",
+            vec![
+                list.clone(),
+                number(1),
+                binary(
+                    call("cardinality", vec![list.clone()]),
+                    BinaryOperator::Minus,
+                    count.clone(),
+                ),
+            ],
+        )),
+        ("generate_series", [_, _, _]) => {
+            let FunctionArguments::List(list) = &mut function.args else { return Ok(None) };
+            let mut series = arguments.clone();
+            crate::rows_from::series(&mut series);
+            list.args = series.into_iter().map(argument).collect();
+            None
         }
         ("div", [a, b]) => Some(call("trunc", vec![divide(a.clone(), b.clone())])),
         ("age", [later, earlier]) => {
@@ -483,6 +527,176 @@ fn count_if(function: &mut Function) -> Result<Option<Expr>> {
         clauses: Vec::new(),
     });
     Ok(None)
+}
+
+/// `make_interval(days => 3)` and `make_interval(0, 0, 0, 3)` as a sum of multiples.
+fn made_interval(function: &Function) -> Option<Expr> {
+    const UNITS: [(&str, &str); 7] = [
+        ("years", "1 year"),
+        ("months", "1 month"),
+        ("weeks", "7 days"),
+        ("days", "1 day"),
+        ("hours", "1 hour"),
+        ("mins", "1 minute"),
+        ("secs", "1 second"),
+    ];
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let parts = list.args.iter().enumerate().map(|(place, argument)| {
+        let (unit, count) = match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(count)) => (UNITS.get(place)?, count),
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(count), .. } => {
+                let name = name.value.to_lowercase();
+                (UNITS.iter().find(|(unit, _)| *unit == name)?, count)
+            }
+            _ => return None,
+        };
+        let one = crate::syntax::interval_of(text(unit.1));
+        Some(nested(binary(count.clone(), BinaryOperator::Multiply, one)))
+    });
+    let parts: Vec<Expr> = parts.collect::<Option<_>>()?;
+    parts.into_iter().reduce(|all, next| nested(binary(all, BinaryOperator::Plus, next)))
+}
+
+/// `'{a,"b c"}'::text[]`: a text that is written out as the array that it is in PostgreSQL.
+fn array_literal(kind: &CastKind, value: &Expr, data_type: &DataType) -> Option<Expr> {
+    let DataType::Array(
+        ArrayElemTypeDef::SquareBracket(item, _) | ArrayElemTypeDef::AngleBracket(item),
+    ) = data_type
+    else {
+        return None;
+    };
+    let Expr::Value(literal) = value else { return None };
+    let Value::SingleQuotedString(written) = &literal.value else { return None };
+    let inner = written.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let mut items: Vec<(String, bool)> = Vec::new();
+    let mut current = String::new();
+    let mut quoted = false;
+    let mut open = false;
+    let mut letters = inner.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => current.extend(letters.next()),
+            '"' => (open, quoted) = (!open, true),
+            ',' if !open => {
+                items.push((std::mem::take(&mut current), quoted));
+                quoted = false;
+            }
+            '{' | '}' if !open => return None,
+            letter => current.push(letter),
+        }
+    }
+    if !inner.trim().is_empty() {
+        items.push((current, quoted));
+    }
+    let items = items.into_iter().map(|(item_text, quoted)| {
+        let value = match quoted {
+            true => text(&item_text),
+            false if item_text.trim().eq_ignore_ascii_case("null") => {
+                Expr::Value(Value::Null.with_empty_span())
+            }
+            false => text(item_text.trim()),
+        };
+        cast_as(kind.clone(), value, item.as_ref().clone())
+    });
+    Some(array_of(items.collect()))
+}
+
+/// `percentile_disc(p) within group (order by x)`: the first value that at least the share `p` of
+/// them reaches.
+fn share(function: &mut Function) -> Option<Expr> {
+    let share = plain_arguments(function)?.into_iter().next()?;
+    let [order] = function.within_group.as_slice() else { return None };
+    let order = order.clone();
+    let value = order.expr.clone();
+    let mut filter = Expr::IsNotNull(Box::new(nested(value.clone())));
+    if let Some(given) = function.filter.take() {
+        filter = binary(*given, BinaryOperator::And, filter);
+    }
+    let mut sorted = function.clone();
+    sorted.name = object_name("array_agg");
+    sorted.within_group = Vec::new();
+    sorted.filter = Some(Box::new(filter));
+    sorted.args = FunctionArguments::List(FunctionArgumentList {
+        duplicate_treatment: None,
+        args: vec![argument(value)],
+        clauses: vec![FunctionArgumentClause::OrderBy(vec![order])],
+    });
+    Some(call("tidemill_share", vec![Expr::Function(sorted), share]))
+}
+
+/// `percentile_cont(array[0.25, 0.75])` as an array of single ones.
+fn shares(function: &mut Function) -> Option<Expr> {
+    let shares = match plain_arguments(function)?.into_iter().next()? {
+        Expr::Array(array) => array.elem,
+        _ => return None,
+    };
+    let each = shares.into_iter().map(|share| {
+        let mut one = function.clone();
+        if let FunctionArguments::List(list) = &mut one.args {
+            list.args = vec![argument(share)];
+        }
+        Expr::Function(one)
+    });
+    Some(array_of(each.collect()))
+}
+
+/// `json_agg(x)`: the JSON text of the array of its values.
+fn json_list(function: &mut Function) -> Option<Expr> {
+    let values = plain_arguments(function)?;
+    let [value] = values.as_slice() else { return None };
+    let json = is_json(value);
+    let mut collected = function.clone();
+    collected.name = object_name("array_agg");
+    let kind = text(if json { "json" } else { "value" });
+    Some(call("tidemill_json_list", vec![Expr::Function(collected), kind]))
+}
+
+/// `json_object_agg(k, v)`.
+fn json_pairs(function: &mut Function) -> Option<Expr> {
+    let [key, value] = <[Expr; 2]>::try_from(plain_arguments(function)?).ok()?;
+    let kind = text(if is_json(&value) { "json" } else { "value" });
+    let collected = |value: Expr| {
+        let mut collected = function.clone();
+        collected.name = object_name("array_agg");
+        if let FunctionArguments::List(list) = &mut collected.args {
+            list.args = vec![argument(value)];
+        }
+        Expr::Function(collected)
+    };
+    let keys = collected(cast(key, DataType::Varchar(None)));
+    Some(call("tidemill_json_pairs", vec![keys, collected(value), kind]))
+}
+
+/// `json_build_object('a', x)` and `json_build_array(x)`: which arguments are JSON themselves can only
+/// be seen here, as JSON is text to the engine.
+fn json_built(name: &str, function: &Function) -> Option<Expr> {
+    let arguments = plain_arguments(function)?;
+    let kinds: String =
+        arguments.iter().map(|value| if is_json(value) { 'j' } else { 'v' }).collect();
+    let name = match name {
+        "json_build_object" | "jsonb_build_object" => "tidemill_json_object",
+        _ => "tidemill_json_array",
+    };
+    let mut all = vec![text(&kinds)];
+    all.extend(arguments);
+    Some(call(name, all))
+}
+
+/// Whether an expression gives JSON and not just text.
+fn is_json(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_json(inner),
+        Expr::Cast { data_type: DataType::JSON | DataType::JSONB, .. } => true,
+        Expr::BinaryOp { op: BinaryOperator::Arrow | BinaryOperator::HashArrow, .. } => true,
+        Expr::Function(function) => simple_name(function).is_some_and(|name| {
+            name.starts_with("tidemill_json_")
+                || matches!(
+                    name.as_str(),
+                    "to_json" | "to_jsonb" | "row_to_json" | "json_get" | "json_extract_path"
+                )
+        }),
+        _ => false,
+    }
 }
 
 /// `max_by(x, y)` is the first `x` by `y`, downwards.

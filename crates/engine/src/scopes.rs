@@ -9,7 +9,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::names::{folded, relation_name};
-use crate::syntax::{call, simple_name, text};
+use crate::rows_from::unnested;
+use crate::syntax::{call, text};
 
 /// In an expression of `order by`, a name is a column that is read and not one of the result: only a
 /// bare name can be that. The planner looks at the result first.
@@ -118,11 +119,16 @@ pub(crate) fn tell_casts_apart(select: &mut Select) {
 /// `select generate_series(1, 3)` gives rows, where the function gives an array.
 pub(crate) fn unnest_series(select: &mut Select) {
     for item in &mut select.projection {
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
-            && let Expr::Function(function) = expr
-            && simple_name(function).as_deref() == Some("generate_series")
-        {
-            *expr = call("unnest", vec![expr.clone()]);
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            let place = match expr {
+                Expr::Cast { expr: inner, .. } => inner.as_mut(),
+                other => other,
+            };
+            if let Expr::Function(function) = &*place
+                && let Some(rows) = unnested(function)
+            {
+                *place = rows;
+            }
         }
     }
 }

@@ -164,42 +164,96 @@ pub(crate) fn value_of(query: &Query) -> Option<Expr> {
     else {
         return None;
     };
-    let over_rows = visit_expressions(expr, |expr| match expr {
+    (plain && !counts_rows(expr)).then(|| expr.clone())
+}
+
+/// Whether an expression is made of all rows of its query, or gives rows.
+pub(crate) fn counts_rows(expr: &Expr) -> bool {
+    visit_expressions(expr, |expr| match expr {
         Expr::Function(function)
             if function.over.is_some()
+                || !function.within_group.is_empty()
                 || simple_name(function).is_some_and(|name| COUNTS_ROWS.contains(&&*name)) =>
         {
             ControlFlow::Break(())
         }
         _ => ControlFlow::Continue(()),
     })
-    .is_break();
-    (plain && !over_rows).then(|| expr.clone())
+    .is_break()
 }
 
 /// Functions whose value depends on the rows of their query, or that give rows.
-const COUNTS_ROWS: [&str; 21] = [
-    "array_agg",
+const COUNTS_ROWS: [&str; 70] = [
     "any_value",
+    "approx_count_distinct",
+    "approx_distinct",
+    "approx_median",
+    "approx_percentile_cont",
+    "arg_max",
+    "arg_min",
+    "argmax",
+    "argmin",
+    "array_agg",
     "avg",
     "bit_and",
     "bit_or",
+    "bit_xor",
     "bool_and",
     "bool_or",
+    "booland_agg",
+    "boolor_agg",
+    "collect_list",
+    "collect_set",
+    "corr",
     "count",
     "count_if",
+    "countif",
+    "covar_pop",
+    "covar_samp",
+    "every",
     "first_value",
     "generate_series",
+    "group_concat",
+    "grouping",
+    "json_agg",
+    "json_array_elements",
+    "json_array_elements_text",
+    "json_object_agg",
+    "json_object_keys",
+    "jsonb_agg",
+    "jsonb_array_elements",
+    "jsonb_array_elements_text",
+    "jsonb_object_agg",
+    "jsonb_object_keys",
     "last_value",
     "listagg",
+    "logical_and",
+    "logical_or",
     "max",
+    "max_by",
     "median",
     "min",
+    "min_by",
     "mode",
+    "nth_value",
+    "percentile_cont",
+    "percentile_disc",
+    "regexp_split_to_table",
+    "regr_intercept",
+    "regr_r2",
+    "regr_slope",
     "stddev",
+    "stddev_pop",
+    "stddev_samp",
     "string_agg",
+    "string_to_table",
     "sum",
+    "tidemill_single",
     "unnest",
+    "var_pop",
+    "var_samp",
+    "variance",
+    "variance_pop",
 ];
 
 fn exists(subquery: Query, negated: bool, counted: bool) -> Expr {

@@ -190,3 +190,30 @@ pub(crate) fn is_text(expr: &Expr, wanted: &str) -> bool {
         Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) if text == wanted
     )
 }
+
+/// Whether it is an interval, as far as can be seen.
+pub(crate) fn is_interval_text(expr: &Expr) -> bool {
+    match expr {
+        Expr::Interval(_) => true,
+        Expr::Cast { data_type, .. } => matches!(data_type, DataType::Interval { .. }),
+        Expr::Nested(inner) => is_interval_text(inner),
+        Expr::Function(function) => simple_name(function).as_deref() == Some("make_interval"),
+        _ => false,
+    }
+}
+
+/// `interval 'text'`.
+pub(crate) fn interval_of(value: Expr) -> Expr {
+    Expr::Interval(datafusion::sql::sqlparser::ast::Interval {
+        value: Box::new(value),
+        leading_field: None,
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision: None,
+    })
+}
+
+/// `array[…]`.
+pub(crate) fn array_of(elem: Vec<Expr>) -> Expr {
+    Expr::Array(datafusion::sql::sqlparser::ast::Array { elem, named: true })
+}

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
-use tidemill_core::SourcePosition;
+use tidemill_core::{SourcePosition, SqlDialect};
 
 use crate::manifest::ResourceType;
 use crate::microbatch::{self, MicrobatchConfig};
@@ -129,6 +129,8 @@ pub struct NodeConfig {
     pub contract_enforced: bool,
     /// Who may read it: privilege → roles, as written.
     pub grants: Map<String, Value>,
+    /// The SQL that the node is written in; `None`: the engine's own.
+    pub dialect: Option<SqlDialect>,
     /// The column that says when a row happened.
     pub event_time: Option<String>,
     /// The batches of a microbatch model; `None` for everything else.
@@ -386,6 +388,7 @@ const FURTHER_KEYS: &[&str] = &[
     "full_refresh",
     "quote_columns",
     "delimiter",
+    "dialect",
 ];
 
 /// A value that is not what its key needs.
@@ -465,6 +468,7 @@ pub(crate) fn typed(resource: ResourceType, merged: &Layer) -> (NodeConfig, Vec<
             .and_then(Value::as_bool)
             .unwrap_or(false),
         grants: reader.map("grants"),
+        dialect: reader.dialect(),
         event_time: reader.text("event_time"),
         microbatch: None,
         snapshot: None,
@@ -528,6 +532,28 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    /// `dialect`, or `meta.dialect` where dbt itself is to stay quiet.
+    fn dialect(&mut self) -> Option<SqlDialect> {
+        let (key, written) = match self.value("dialect") {
+            Some(written) => ("dialect", written),
+            None => {
+                let meta = self.value("meta")?;
+                ("meta", meta.get("dialect").filter(|value| !value.is_null())?.clone())
+            }
+        };
+        let known = written.as_str().and_then(SqlDialect::parse);
+        if known.is_none() {
+            let shown = written.as_str().map_or_else(|| written.to_string(), str::to_owned);
+            self.problems.push(ConfigProblem {
+                key: key.to_owned(),
+                message: format!("the dialect `{shown}` is not known"),
+                hint: Some(format!("use one of {}", SqlDialect::NAMES)),
+                is_error: true,
+            });
+        }
+        known.filter(|dialect| *dialect != SqlDialect::Postgres)
     }
 
     fn text(&mut self, key: &str) -> Option<String> {

@@ -8,6 +8,7 @@ mod commands;
 mod connections;
 mod contracts;
 mod crashes;
+mod dialects;
 mod docs;
 mod flags;
 mod freshness;

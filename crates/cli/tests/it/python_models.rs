@@ -139,7 +139,7 @@ fn frames_of_every_library_go_in_and_out() {
         shop.rows(
             "select id, price, day, year, twice, nothing, ok, name from from_pandas order by id"
         ),
-        ["1,1.5,2024-02-29T00:00:00,2024.0,3.0,,true,a", "2,,,,,,,"]
+        ["1,1.5,2024-02-29 00:00:00,2024.0,3.0,,true,a", "2,,,,,,,"]
     );
     assert_eq!(shop.rows("select id, twice from from_rows order by id"), ["1,3.00", "2,"]);
     assert_eq!(shop.types("frames"), ["id integer"]);

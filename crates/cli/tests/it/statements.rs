@@ -202,3 +202,21 @@ fn many_writers_to_one_table_lose_nothing() {
     });
     assert_eq!(sandbox.value("select count(*) from t where n >= 10"), "12");
 }
+
+#[test]
+fn errors_of_statements_name_the_place_in_their_text() {
+    let sandbox = Sandbox::new(&[(
+        "models/t.sql",
+        "{{ config(materialized='table') }} select 1 as id, 'x' as name",
+    )]);
+    sandbox.build().ok();
+    for (sql, place) in [
+        ("insert into main.t\nselect id,\n       nosuch from main.t", "line: 3, column: 8"),
+        ("insert into main.t (id, name)\nselect 1, nosuch from main.t", "line: 2, column: 11"),
+        ("update main.t\nset name = upper(nosuch)\nwhere id = 1", "line: 2,"),
+        ("delete from main.t\nwhere\n  nosuch = 1", "line: 3,"),
+        ("create table main.u as\nselect id, nosuch\nfrom main.t", "line: 2, column: 12"),
+    ] {
+        sandbox.run(&["sql", sql]).fails_with(1).says("nosuch").says(place);
+    }
+}

@@ -145,8 +145,10 @@ fn words(text: &str) -> Option<Vec<String>> {
         if !is_numeric && !letter.is_ascii_alphabetic() {
             return None;
         }
+        // A sign may stand apart from its number: `1 month - 1 day`.
+        let signed = is_numeric && words.last().is_some_and(|word| word == "-" || word == "+");
         match words.last_mut() {
-            Some(word) if open && numeric == is_numeric => word.push(letter),
+            Some(word) if signed || (open && numeric == is_numeric) => word.push(letter),
             _ => words.push(letter.to_string()),
         }
         (numeric, open) = (is_numeric, true);

@@ -9,9 +9,13 @@ mod clock;
 mod datetime;
 mod domain;
 mod exact;
+mod foreign;
 mod interval;
+mod json;
+mod lists;
 mod mode;
 mod numbers;
+mod only;
 mod part;
 mod pattern;
 mod reading;
@@ -52,6 +56,9 @@ pub(crate) fn scalars() -> Vec<ScalarUDF> {
     all.extend(clock::functions());
     all.extend(datetime::functions());
     all.extend(domain::functions());
+    all.extend(foreign::functions());
+    all.extend(json::functions());
+    all.extend(lists::functions());
     all.extend(numbers::functions());
     all.extend(spans::functions());
     all.extend(text::functions());
@@ -65,6 +72,7 @@ pub(crate) fn scalars() -> Vec<ScalarUDF> {
 pub(crate) fn aggregates() -> Vec<AggregateUDF> {
     let mut all = exact::functions();
     all.push(mode::function());
+    all.push(only::function());
     all
 }
 

@@ -13,6 +13,7 @@ use tidemill_core::{Error, ErrorKind, RelationName, Result, Statement};
 
 use super::target::{Names, Target, assigned, column_of, quoted, quoted_relation};
 use super::unsupported;
+use crate::dialect::layout::like_text;
 use crate::engine::EmbeddedEngine;
 
 pub(crate) async fn insert(
@@ -54,7 +55,7 @@ pub(crate) async fn insert(
     let relation = names.relation(name)?;
     let schema = names.table(&relation)?;
     let query = rows_with_queries(source).unwrap_or_else(|| source.to_string());
-    let found = engine.columns(&query, names.context).await?.fields().len();
+    let found = engine.columns(&like_text(names.text, &query), names.context).await?.fields().len();
     let columns: Vec<String> = if insert.columns.is_empty() {
         if found > schema.fields().len() {
             return Err(Error::new(

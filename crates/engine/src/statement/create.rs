@@ -8,6 +8,7 @@ use tidemill_core::{Error, ErrorKind, RelationName, Result, Statement};
 
 use super::target::{Existing, Names, quoted, quoted_relation};
 use super::unsupported;
+use crate::dialect::layout::like_text;
 use crate::engine::EmbeddedEngine;
 use crate::names::folded;
 
@@ -45,7 +46,11 @@ pub(crate) async fn table(
         (Some(query), None, None) => {
             let given: Vec<String> =
                 create.columns.iter().map(|column| quoted(&folded(&column.name))).collect();
-            let found = engine.columns(&query.to_string(), names.context).await?.fields().len();
+            let found = engine
+                .columns(&like_text(names.text, &query.to_string()), names.context)
+                .await?
+                .fields()
+                .len();
             if found != given.len() {
                 return Err(Error::new(
                     ErrorKind::Query,

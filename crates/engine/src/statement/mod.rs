@@ -16,6 +16,7 @@ use tidemill_core::{
     Error, ErrorKind, QueryContext, RelationKind, RelationName, Result, Statement,
 };
 
+use crate::dialect::layout::like_text;
 use crate::engine::EmbeddedEngine;
 use crate::parse::{parse_alter_view, parse_one, refuse_writes_inside};
 use target::{Existing, Names};
@@ -26,7 +27,30 @@ pub(crate) async fn statement(
     sql: &str,
     context: &QueryContext,
 ) -> Result<Statement> {
-    let names = Names { context, databases: &engine.core.options.databases };
+    decided(engine, sql, context).await.map(|statement| placed(sql, statement))
+}
+
+/// The queries of a statement on the lines of its text, so that errors name places of that.
+fn placed(text: &str, statement: Statement) -> Statement {
+    let like = |sql: String| like_text(text, &sql);
+    match statement {
+        Statement::Insert { relation, rows } => Statement::Insert { relation, rows: like(rows) },
+        Statement::Rewrite { tag, relation, rows, concerned, once } => Statement::Rewrite {
+            tag,
+            relation,
+            rows: like(rows),
+            concerned: concerned.map(like),
+            once,
+        },
+        Statement::CreateTable { relation, rows, temporary, comments } => {
+            Statement::CreateTable { relation, rows: like(rows), temporary, comments }
+        }
+        other => other,
+    }
+}
+
+async fn decided(engine: &EmbeddedEngine, sql: &str, context: &QueryContext) -> Result<Statement> {
+    let names = Names { context, databases: &engine.core.options.databases, text: sql };
     if let Some((view, to, if_exists)) = parse_alter_view(sql)? {
         return names.rename("ALTER VIEW", &view, &to, if_exists);
     }

@@ -13,6 +13,8 @@ use crate::types::sql_name;
 pub(crate) struct Names<'a> {
     pub(crate) context: &'a QueryContext,
     pub(crate) databases: &'a [String],
+    /// The statement as it was written.
+    pub(crate) text: &'a str,
 }
 
 /// What has a name.

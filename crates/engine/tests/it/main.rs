@@ -1,5 +1,6 @@
 //! The engine as its callers see it.
 
+mod dialects;
 mod lake;
 mod memory;
 mod queries;

@@ -171,7 +171,7 @@ async fn a_dropped_result_stops_its_query() {
     for _ in 0..20 {
         let rows = setup
             .engine
-            .query("select a.value from generate_series(1, 100000000) a cross join generate_series(1, 1000) b", &context)
+            .query("select a.a from generate_series(1, 100000000) a cross join generate_series(1, 1000) b", &context)
             .await
             .unwrap();
         drop(rows);

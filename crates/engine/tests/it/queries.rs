@@ -222,7 +222,7 @@ async fn a_cancelled_query_ends_with_that_error() {
     let mut rows = setup
         .engine
         .query(
-            "select a.value from generate_series(1, 100000000) a, generate_series(1, 1000) b",
+            "select a.a from generate_series(1, 100000000) a, generate_series(1, 1000) b",
             &context,
         )
         .await

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidemill_core::RelationName;
+use tidemill_core::{RelationName, SqlDialect};
 use tidemill_jinja::{Args, Error, Object, State, Value};
 
 use super::context::{Context, note_macro};
@@ -108,7 +108,10 @@ impl Adapter {
             "dispatch" => self.dispatch(args, state),
             "quote" => {
                 let name = args.get(0, "identifier").map(Value::to_string).unwrap_or_default();
-                Ok(Value::from(quoted(&name)))
+                Ok(Value::from(match self.0.dialect().map(SqlDialect::quote) {
+                    Some('`') => format!("`{name}`"),
+                    _ => quoted(&name),
+                }))
             }
             "quote_seed_column" => quote_seed_column(args),
             "quote_as_configured" => self.quote_as_configured(args),

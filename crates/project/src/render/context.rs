@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json};
-use tidemill_core::UniqueId;
+use tidemill_core::{SqlDialect, UniqueId};
 use tidemill_jinja::{Host, Span, State, Value};
 
 use super::functions;
@@ -122,6 +122,16 @@ impl Context {
             locals: HashMap::new(),
             record: Mutex::new(Record::default()),
         }
+    }
+
+    /// The SQL that the node is written in, where it is not the engine's own.
+    pub(crate) fn dialect(&self) -> Option<SqlDialect> {
+        let config = &self.subject.config;
+        let written = config
+            .get("dialect")
+            .filter(|value| !value.is_null())
+            .or_else(|| config.get("meta")?.get("dialect"))?;
+        SqlDialect::parse(written.as_str()?)
     }
 
     pub(crate) fn record(&self) -> MutexGuard<'_, Record> {

@@ -8,6 +8,16 @@ pub(crate) struct Inlined {
     pub(crate) name: String,
     /// Its query, without the inlined models that it refers to itself.
     pub(crate) sql: String,
+    /// The same in the SQL that runs, where it is written in another dialect.
+    pub(crate) translated: Option<String>,
+}
+
+impl Inlined {
+    /// With the query that runs.
+    pub(crate) fn running(self) -> Inlined {
+        let sql = self.translated.unwrap_or(self.sql);
+        Inlined { name: self.name, sql, translated: None }
+    }
 }
 
 /// Puts the expressions in front of a query, into its `with` where it has one.
@@ -74,8 +84,12 @@ mod tests {
     #[test]
     fn expressions_come_first_in_the_right_place() {
         let inlined = [
-            Inlined { name: "__dbt__cte__a".into(), sql: "select 1 as x".into() },
-            Inlined { name: "__dbt__cte__b".into(), sql: "select * from __dbt__cte__a\n".into() },
+            Inlined { name: "__dbt__cte__a".into(), sql: "select 1 as x".into(), translated: None },
+            Inlined {
+                name: "__dbt__cte__b".into(),
+                sql: "select * from __dbt__cte__a\n".into(),
+                translated: None,
+            },
         ];
         let both = " __dbt__cte__a as (\nselect 1 as x\n),  __dbt__cte__b as (\nselect * from __dbt__cte__a\n)";
         for (sql, expected) in [

@@ -15,6 +15,7 @@ mod results;
 mod state;
 mod table;
 mod warehouse;
+mod written;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::settings::Hook;
 use context::{Context, ContextHost, Model, Phase, Record, Run, Subject};
 use inject::Inlined;
 use relation::Relation;
+use written::Written;
 
 /// The arguments of a generic test, rendered.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -139,7 +141,8 @@ impl Project {
         let node = self.find(id)?;
         let context = Arc::new(self.context_of(node, state));
         let name = format!("{} (rows of a unit test)", node.original_file_path);
-        self.render_in(&context, Source::new(name, text), &described(node))
+        let template = Template::parse(&Source::new(name, text));
+        self.render_with(&context, template, &described(node), Written::of(node))
     }
 
     /// Renders the `loaded_at_query` of a source table: `this` and `model` are the table.
@@ -284,7 +287,7 @@ impl Project {
             return self.render_python(node, state);
         }
         let context = Arc::new(self.context_of(node, state));
-        self.render_with(&context, self.parsed(node), &described(node))
+        self.render_with(&context, self.parsed(node), &described(node), Written::of(node))
     }
 
     /// The code of a Python model with what its macros put below it. Ephemeral models that it reads
@@ -303,8 +306,8 @@ impl Project {
         for id in direct {
             let name = format!("__dbt__cte__{}", self.find(&id)?.name);
             context.record().inlined.push(id);
-            let query = self.complete(&context, format!("select * from {name}"))?;
-            let whole = Json::String(format!("(\n{}\n) as {name}", query.sql));
+            let query = self.complete(&context, format!("select * from {name}"), None)?;
+            let whole = Json::String(format!("(\n{}\n) as {name}", query.running()));
             below = below.replace(&format!("\"{name}\""), &whole.to_string());
             rendered.reads.merge(query.reads);
             rendered.inlined.extend(query.inlined);
@@ -328,7 +331,7 @@ impl Project {
         source: Arc<Source>,
         what: &str,
     ) -> Result<Rendered, Diagnostics> {
-        self.render_with(context, Template::parse(&source), what)
+        self.render_with(context, Template::parse(&source), what, None)
     }
 
     fn render_with(
@@ -336,24 +339,33 @@ impl Project {
         context: &Arc<Context>,
         template: Result<Template, tidemill_jinja::Error>,
         what: &str,
+        written: Option<Written>,
     ) -> Result<Rendered, Diagnostics> {
         let host = ContextHost { context: context.clone() };
         let options = Options::for_package(context.subject.package.clone());
         let text = template
             .and_then(|template| template.render(&host, &options))
             .map_err(|error| errors::diagnostics(&error, what))?;
-        self.complete(context, text)
+        self.complete(context, text, written)
     }
 
-    /// Adds the inlined models of a rendered text.
-    fn complete(&self, context: &Arc<Context>, text: String) -> Result<Rendered, Diagnostics> {
+    /// Translates a rendered text and adds the models that it inlines.
+    fn complete(
+        &self,
+        context: &Arc<Context>,
+        text: String,
+        written: Option<Written>,
+    ) -> Result<Rendered, Diagnostics> {
         let record = context.take_record();
         let direct = record.inlined.clone();
         let mut rendered = finish(record, text);
+        let Some(run) = context.run() else { return Ok(rendered) };
+        if let Some(written) = written {
+            rendered.translated = Some(written.translated(&rendered.sql, &run.state)?);
+        }
         if direct.is_empty() {
             return Ok(rendered);
         }
-        let Some(run) = context.run() else { return Ok(rendered) };
         let mut inlining = Inlining {
             project: self,
             state: &run.state,
@@ -370,8 +382,15 @@ impl Project {
             .map(|(id, _)| id.clone())
             .filter(|id| inlined.contains(id))
             .collect();
+        let translated = rendered.translated.is_some()
+            || expressions.iter().any(|(_, expression)| expression.translated.is_some());
         let expressions: Vec<Inlined> =
             expressions.into_iter().map(|(_, expression)| expression).collect();
+        if translated {
+            let running: Vec<Inlined> =
+                expressions.iter().map(|part| part.clone().running()).collect();
+            rendered.translated = Some(inject::inject(rendered.running(), &running));
+        }
         rendered.sql = inject::inject(&rendered.sql, &expressions);
         rendered.inlined = order;
         Ok(rendered)
@@ -386,7 +405,7 @@ impl Project {
         let context = Arc::new(self.context_of(node, state));
         let text = call_test(&context, node, generic)
             .map_err(|error| errors::diagnostics(&error, &described(node)))?;
-        let mut rendered = self.complete(&context, text)?;
+        let mut rendered = self.complete(&context, text, Written::of(node))?;
         rendered.sql = rendered.sql.trim().to_owned();
         Ok(rendered)
     }
@@ -503,7 +522,11 @@ impl Inlining<'_> {
         self.rendered.messages.extend(part.messages);
         self.rendered.warnings.append(part.warnings);
         let name = format!("__dbt__cte__{}", node.name);
-        self.expressions.push((id.clone(), Inlined { name, sql: part.sql }));
+        let translated = match Written::of(node) {
+            Some(written) => Some(written.translated(&part.sql, self.state)?),
+            None => None,
+        };
+        self.expressions.push((id.clone(), Inlined { name, sql: part.sql, translated }));
         self.done.insert(id.clone());
         Ok(())
     }
@@ -513,7 +536,7 @@ impl Inlining<'_> {
 pub fn with_expressions(sql: &str, expressions: &[(String, String)]) -> String {
     let expressions: Vec<Inlined> = expressions
         .iter()
-        .map(|(name, sql)| Inlined { name: name.clone(), sql: sql.clone() })
+        .map(|(name, sql)| Inlined { name: name.clone(), sql: sql.clone(), translated: None })
         .collect();
     inject::inject(sql, &expressions)
 }
@@ -529,6 +552,7 @@ fn finish(record: Record, sql: String) -> Rendered {
     };
     Rendered {
         sql,
+        translated: None,
         reads: record.reads,
         late: record.late,
         inlined: Vec::new(),

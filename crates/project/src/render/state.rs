@@ -126,6 +126,8 @@ pub enum Message {
 pub struct Rendered {
     /// Its SQL, inlined models included.
     pub sql: String,
+    /// The same in the SQL that runs here, where some of it is written in another dialect.
+    pub translated: Option<String>,
     /// Everything but templates that the text depends on.
     pub reads: Reads,
     /// Nodes that are referred to although the parse pass saw no such `ref` (one in a condition
@@ -139,4 +141,11 @@ pub struct Rendered {
     pub warnings: Diagnostics,
     /// `config(...)` values that are only known now: of a test macro that sets its `fail_calc`.
     pub config: Map<String, Value>,
+}
+
+impl Rendered {
+    /// The SQL that runs.
+    pub fn running(&self) -> &str {
+        self.translated.as_deref().unwrap_or(&self.sql)
+    }
 }

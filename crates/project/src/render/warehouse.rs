@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidemill_core::{RelationName, Result};
+use tidemill_core::{Error, ErrorKind, RelationName, Result, SqlDialect};
 
 /// What a relation is, as far as templates care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +98,15 @@ pub trait Warehouse: Send + Sync {
 
     /// Runs a query. Statements that write are refused.
     fn query(&self, sql: &str) -> Result<QueryTable>;
+
+    /// The query in the SQL that runs here. An error has the `line` and `column` of the text.
+    fn translate(&self, sql: &str, dialect: SqlDialect) -> Result<String> {
+        let _ = sql;
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("SQL of {dialect} is translated only where models run on the lake"),
+        ))
+    }
 
     /// Runs statements that may write, where templates may do so; gives what the last one came to.
     fn execute(&self, sql: &str) -> Result<Executed> {

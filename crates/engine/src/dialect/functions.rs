@@ -1,0 +1,262 @@
+//! Calls that one line of a table cannot say.
+
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value};
+use tidemill_core::{Error, ErrorKind, Result, SqlDialect};
+
+use super::refused;
+use super::rules::{closed, literal_of, template, unit_of};
+use super::translator::sunday_weeks;
+use crate::syntax::{binary, call, number, text};
+
+/// What the rule `@by` makes of a call.
+pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> Result<Expr> {
+    let fill = |written: &str, values: &[(&str, &Expr)]| {
+        let values: Vec<(&str, Expr)> =
+            values.iter().map(|(name, value)| (*name, (*value).clone())).collect();
+        template(written, &values, dialect)
+    };
+    match (by, args) {
+        ("substr", [value, from, length @ ..]) => substr(value, from, length.first(), dialect),
+        // NULL when one argument is.
+        ("strict_extreme", [_, ..]) => {
+            let nulls = args
+                .iter()
+                .map(|value| Expr::IsNull(Box::new(closed(value.clone()))))
+                .reduce(|all, next| binary(all, BinaryOperator::Or, next));
+            let extreme = call(name, args.to_vec());
+            let Some(nulls) = nulls else { return Ok(extreme) };
+            fill("case when n then null else e end", &[("n", &nulls), ("e", &extreme)])
+        }
+        ("strict_concat", [first, rest @ ..]) => {
+            let start = fill("'' || x", &[("x", first)])?;
+            rest.iter().try_fold(start, |all, next| fill("a || b", &[("a", &all), ("b", next)]))
+        }
+        ("strict_concat_ws", [separator, first, rest @ ..]) => {
+            let start = fill("'' || x", &[("x", first)])?;
+            rest.iter().try_fold(start, |all, next| {
+                fill("a || s || b", &[("a", &all), ("s", separator), ("b", next)])
+            })
+        }
+        // The whole text has to match.
+        ("anchored", [value, pattern]) => {
+            fill("regexp_like(x, '^(?:' || p || ')$')", &[("x", value), ("p", pattern)])
+        }
+        ("anchored", [value, pattern, flags]) => fill(
+            "regexp_like(x, '^(?:' || p || ')$', f)",
+            &[("x", value), ("p", pattern), ("f", flags)],
+        ),
+        // `$1` is `\1`.
+        ("replace_dollar", [value, pattern, replacement]) => {
+            let written = literal_of(replacement, name)?;
+            let mut groups = String::new();
+            let mut letters = written.chars().peekable();
+            while let Some(letter) = letters.next() {
+                match letter {
+                    '$' if letters.peek().is_some_and(char::is_ascii_digit) => groups.push('\\'),
+                    '\\' => groups.push_str("\\\\"),
+                    letter => groups.push(letter),
+                }
+            }
+            let groups = text(&groups);
+            fill("regexp_replace(x, p, r, 'g')", &[("x", value), ("p", pattern), ("r", &groups)])
+        }
+        ("bigquery_trunc", [value, unit]) => match bigquery_unit(unit, name)? {
+            "date" => fill("cast(x as date)", &[("x", value)]),
+            unit => {
+                let unit = text(unit);
+                let truncated = match name {
+                    // A date stays one.
+                    "date_trunc" => "(u operator(tidemill.trunc) x)",
+                    _ => "date_trunc(u, x)",
+                };
+                fill(truncated, &[("u", &unit), ("x", value)])
+            }
+        },
+        ("bigquery_diff", [later, earlier, unit]) => {
+            let unit = text(bigquery_unit(unit, name)?);
+            fill("datediff(u, b, a)", &[("u", &unit), ("a", later), ("b", earlier)])
+        }
+        ("bigquery_last_day", [value, unit]) => {
+            let unit = text(bigquery_unit(unit, name)?);
+            fill("last_day(x, u)", &[("x", value), ("u", &unit)])
+        }
+        // Whole spans, not borders between them.
+        ("elapsed", [unit, from, to]) => elapsed(unit, from, to, dialect, name),
+        ("bigquery_elapsed", [later, earlier, unit]) => {
+            elapsed(unit, earlier, later, dialect, name)
+        }
+        ("redshift_diff", [unit, from, to]) => {
+            let word = unit_of(unit, dialect).ok_or_else(|| unknown_unit(unit, name))?;
+            if word == "week" {
+                return Err(refused(
+                    &format!("`{name}` of {dialect} in weeks"),
+                    "write the days between `date_trunc('week', a)` and `date_trunc('week', b)`, \
+                     divided by 7",
+                ));
+            }
+            let unit = text(word);
+            fill("datediff(u, a, b)", &[("u", &unit), ("a", from), ("b", to)])
+        }
+        // The pattern comes second and may be left out.
+        ("spark_trunc", [value, unit]) => {
+            let unit = text(spark_unit(literal_of(unit, name)?, name)?);
+            fill("(u operator(tidemill.trunc) cast(x as date))", &[("u", &unit), ("x", value)])
+        }
+        ("approximate_quantiles", [value, count]) => {
+            let Expr::Value(literal) = count else { return Err(refused(name, "")) };
+            let Value::Number(digits, _) = &literal.value else { return Err(refused(name, "")) };
+            let most: u32 = digits.parse().unwrap_or(0);
+            if !(1..=100).contains(&most) {
+                return Err(refused(
+                    "`approx_quantiles` with more than 100 parts",
+                    "use `percentile_cont`",
+                ));
+            }
+            let parts: Result<Vec<Expr>> = (0..=most)
+                .map(|part| {
+                    let share = Expr::Value(
+                        Value::Number((f64::from(part) / f64::from(most)).to_string(), false)
+                            .with_empty_span(),
+                    );
+                    fill(
+                        "percentile_disc(p) within group (order by x)",
+                        &[("p", &share), ("x", value)],
+                    )
+                })
+                .collect();
+            Ok(crate::syntax::array_of(parts?))
+        }
+        // `convert_timezone('UTC', x)`: Snowflake keeps the moment, Redshift reads UTC.
+        // The series of dates is one of dates, where it can be seen that they are.
+        ("spark_sequence", [from, to, ..]) => {
+            let written = match (args.get(2), is_date(from)) {
+                (None, false) => "tidemill_series(a, b)",
+                (Some(_), false) => "tidemill_series(a, b, i)",
+                (_, true) => {
+                    "arrow_cast(generate_series(cast(a as date), cast(b as date), i), 'List(Date32)')"
+                }
+            };
+            let day = crate::syntax::interval_of(text("1 day"));
+            fill(written, &[("a", from), ("b", to), ("i", args.get(2).unwrap_or(&day))])
+        }
+        ("object", _) if args.len().is_multiple_of(2) => {
+            Ok(call("jsonb_build_object", args.to_vec()))
+        }
+        ("sequence_number", []) => Ok(Expr::Identifier(
+            datafusion::sql::sqlparser::ast::Ident::with_quote('"', super::relations::SEQUENCE),
+        )),
+        ("stop", _) => Err(refused(&format!("`{name}` of {dialect}"), "")),
+        _ => Err(match by {
+            "object" | "substr" | "strict_concat" | "strict_extreme" | "strict_concat_ws" => {
+                refused(&format!("`{name}` with these arguments"), "")
+            }
+            _ => Error::new(ErrorKind::Internal, format!("there is no rule `{by}`")),
+        }),
+    }
+}
+
+fn unknown_unit(unit: &Expr, name: &str) -> Error {
+    refused(
+        &format!("the part of a date `{unit}` in `{name}`"),
+        "use `year`, `quarter`, `month`, `week`, `day`, `hour`, `minute` or `second`",
+    )
+}
+
+/// A start before the text counts from its end, and 0 is 1.
+fn substr(value: &Expr, from: &Expr, length: Option<&Expr>, dialect: SqlDialect) -> Result<Expr> {
+    let mut arguments = vec![value.clone()];
+    arguments.push(match from {
+        Expr::Value(literal) => match &literal.value {
+            Value::Number(digits, _) if digits == "0" => number(1),
+            _ => from.clone(),
+        },
+        Expr::UnaryOp { op: UnaryOperator::Minus, .. } => template(
+            "greatest(length(x) + s + 1, 1)",
+            &[("x", value.clone()), ("s", from.clone())],
+            dialect,
+        )?,
+        other => template(
+            "case when s < 0 then greatest(length(x) + s + 1, 1) when s = 0 then 1 else s end",
+            &[("x", value.clone()), ("s", other.clone())],
+            dialect,
+        )?,
+    });
+    arguments.extend(length.cloned());
+    Ok(call("substr", arguments))
+}
+
+/// BigQuery's names for parts of dates.
+fn bigquery_unit(unit: &Expr, name: &str) -> Result<&'static str> {
+    let Expr::Identifier(word) = unit else { return Err(unknown_unit(unit, name)) };
+    Ok(match word.value.to_lowercase().as_str() {
+        "week" | "week_sunday" => return Err(sunday_weeks(name)),
+        "isoweek" | "week_monday" => "week",
+        "date" => "date",
+        other => match crate::functions::date_unit(other) {
+            Some(unit) if !other.starts_with("week_") => unit,
+            _ => return Err(unknown_unit(unit, name)),
+        },
+    })
+}
+
+fn spark_unit(word: &str, name: &str) -> Result<&'static str> {
+    Ok(match word.to_lowercase().as_str() {
+        "year" | "yyyy" | "yy" => "year",
+        "quarter" => "quarter",
+        "month" | "mm" | "mon" => "month",
+        "week" => "week",
+        other => {
+            return Err(refused(
+                &format!("the part of a date `{other}` in `{name}`"),
+                "use `year`, `quarter`, `month` or `week`",
+            ));
+        }
+    })
+}
+
+/// How many whole parts lie between two moments.
+fn elapsed(unit: &Expr, from: &Expr, to: &Expr, dialect: SqlDialect, name: &str) -> Result<Expr> {
+    let word = match dialect {
+        SqlDialect::BigQuery => bigquery_unit(unit, name)?,
+        _ => unit_of(unit, dialect).ok_or_else(|| unknown_unit(unit, name))?,
+    };
+    let months = match word {
+        "month" => Some(1),
+        "quarter" => Some(3),
+        "year" => Some(12),
+        _ => None,
+    };
+    let values = |size: u64| vec![("a", from.clone()), ("b", to.clone()), ("n", number(size))];
+    if let Some(months) = months {
+        return template(
+            "cast(trunc((date_part('year', age(b, a)) * 12 + date_part('month', age(b, a))) / n) \
+             as bigint)",
+            &values(months),
+            dialect,
+        );
+    }
+    let micros: u64 = match word {
+        "week" => 7 * 86_400_000_000,
+        "day" => 86_400_000_000,
+        "hour" => 3_600_000_000,
+        "minute" => 60_000_000,
+        "second" => 1_000_000,
+        "millisecond" => 1_000,
+        "microsecond" => 1,
+        _ => return Err(unknown_unit(unit, name)),
+    };
+    template("datediff('microsecond', a, b) / n", &values(micros), dialect)
+}
+
+/// Whether it can be seen that an expression is a date.
+fn is_date(expr: &Expr) -> bool {
+    use datafusion::sql::sqlparser::ast::{DataType, TypedString};
+    match expr {
+        Expr::TypedString(TypedString { data_type, .. }) => *data_type == DataType::Date,
+        Expr::Cast { data_type, .. } => *data_type == DataType::Date,
+        Expr::Nested(inner) => is_date(inner),
+        Expr::Function(function) => crate::syntax::simple_name(function)
+            .is_some_and(|name| matches!(name.as_str(), "to_date" | "current_date" | "make_date")),
+        _ => false,
+    }
+}

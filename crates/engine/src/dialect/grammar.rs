@@ -1,0 +1,271 @@
+//! Text to a syntax tree, by the grammar of the system that it was written for.
+
+use std::any::TypeId;
+
+use datafusion::sql::sqlparser::ast::{Expr, Statement};
+use datafusion::sql::sqlparser::dialect::{
+    BigQueryDialect, DatabricksDialect, Dialect, DuckDbDialect, GenericDialect, RedshiftSqlDialect,
+    SnowflakeDialect, SparkSqlDialect,
+};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
+use tidemill_core::{Error, ErrorKind, Result, SqlDialect};
+
+use crate::error::syntax;
+use crate::parse::{NESTING, limit_chains, refuse_writes_inside};
+
+/// Databricks' grammar with what `sqlparser`'s leaves out of its strings: a backslash escapes there.
+#[derive(Debug)]
+struct Databricks(DatabricksDialect);
+
+impl Dialect for Databricks {
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<DatabricksDialect>()
+    }
+    fn supports_string_literal_backslash_escape(&self) -> bool {
+        true
+    }
+    fn is_delimited_identifier_start(&self, letter: char) -> bool {
+        self.0.is_delimited_identifier_start(letter)
+    }
+    fn is_identifier_start(&self, letter: char) -> bool {
+        self.0.is_identifier_start(letter)
+    }
+    fn is_identifier_part(&self, letter: char) -> bool {
+        self.0.is_identifier_part(letter)
+    }
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+    fn supports_table_versioning(&self) -> bool {
+        true
+    }
+    fn supports_lambda_functions(&self) -> bool {
+        true
+    }
+    fn supports_select_wildcard_except(&self) -> bool {
+        true
+    }
+    fn supports_struct_literal(&self) -> bool {
+        true
+    }
+    fn supports_nested_comments(&self) -> bool {
+        true
+    }
+    fn supports_group_by_with_modifier(&self) -> bool {
+        true
+    }
+    fn supports_values_as_table_factor(&self) -> bool {
+        true
+    }
+    fn supports_bang_not_operator(&self) -> bool {
+        true
+    }
+    fn supports_cte_without_as(&self) -> bool {
+        true
+    }
+    fn supports_projection_trailing_commas(&self) -> bool {
+        true
+    }
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        true
+    }
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        left: &Expr,
+        precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        // `a div b`
+        SparkSqlDialect {}.parse_infix(parser, left, precedence)
+    }
+}
+
+/// DuckDB's grammar with `last_value(x ignore nulls)`.
+#[derive(Debug)]
+struct DuckDb(DuckDbDialect);
+
+impl Dialect for DuckDb {
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<DuckDbDialect>()
+    }
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        true
+    }
+    fn supports_trailing_commas(&self) -> bool {
+        true
+    }
+    fn is_identifier_start(&self, letter: char) -> bool {
+        self.0.is_identifier_start(letter)
+    }
+    fn is_identifier_part(&self, letter: char) -> bool {
+        self.0.is_identifier_part(letter)
+    }
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+    fn supports_bitwise_shift_operators(&self) -> bool {
+        true
+    }
+    fn supports_named_fn_args_with_eq_operator(&self) -> bool {
+        true
+    }
+    fn supports_named_fn_args_with_assignment_operator(&self) -> bool {
+        true
+    }
+    fn supports_dictionary_syntax(&self) -> bool {
+        true
+    }
+    fn support_map_literal_syntax(&self) -> bool {
+        true
+    }
+    fn supports_lambda_functions(&self) -> bool {
+        true
+    }
+    fn allow_extract_single_quotes(&self) -> bool {
+        true
+    }
+    fn supports_array_typedef_with_brackets(&self) -> bool {
+        true
+    }
+    fn supports_from_first_select(&self) -> bool {
+        true
+    }
+    fn supports_order_by_all(&self) -> bool {
+        true
+    }
+    fn supports_select_wildcard_exclude(&self) -> bool {
+        true
+    }
+    fn supports_notnull_operator(&self) -> bool {
+        true
+    }
+    fn supports_select_wildcard_replace(&self) -> bool {
+        true
+    }
+    fn supports_comma_separated_trim(&self) -> bool {
+        true
+    }
+    fn supports_string_escape_constant(&self) -> bool {
+        true
+    }
+}
+
+fn grammar(dialect: SqlDialect) -> Box<dyn Dialect> {
+    match dialect {
+        SqlDialect::Snowflake => Box::new(SnowflakeDialect),
+        SqlDialect::BigQuery => Box::new(BigQueryDialect),
+        SqlDialect::DuckDb => Box::new(DuckDb(DuckDbDialect)),
+        SqlDialect::Databricks => Box::new(Databricks(DatabricksDialect)),
+        SqlDialect::Redshift => Box::new(RedshiftSqlDialect {}),
+        SqlDialect::Postgres => Box::new(GenericDialect {}),
+    }
+}
+
+/// The one query of a text, and its words.
+pub(super) fn parse(sql: &str, dialect: SqlDialect) -> Result<(Statement, Vec<TokenWithSpan>)> {
+    let grammar = grammar(dialect);
+    let mut tokens = Tokenizer::new(grammar.as_ref(), sql)
+        .tokenize_with_location()
+        .map_err(|error| syntax(&error.to_string()))?;
+    limit_chains(&tokens)?;
+    match dialect {
+        SqlDialect::BigQuery | SqlDialect::Databricks => names_of_relations(&mut tokens),
+        SqlDialect::Snowflake => fold_capitals(&mut tokens),
+        SqlDialect::DuckDb => powers(&mut tokens),
+        SqlDialect::Redshift | SqlDialect::Postgres => {}
+    }
+    let mut statements = Parser::new(grammar.as_ref())
+        .with_recursion_limit(NESTING)
+        .with_tokens_with_locations(tokens.clone())
+        .parse_statements()
+        .map_err(|error| syntax(&error.to_string()))?;
+    let Some(statement) = statements.pop() else {
+        return Err(Error::new(ErrorKind::Query, "there is no SQL statement in the text"));
+    };
+    if !statements.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Query,
+            "the text holds more than one SQL statement; give them one at a time",
+        ));
+    }
+    match &statement {
+        Statement::Query(query) => refuse_writes_inside(query)?,
+        _ => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("only queries are translated from {dialect}"),
+            ));
+        }
+    }
+    Ok((statement, tokens))
+}
+
+/// `ref()` and `source()` give `"schema"."name"`, which is text in the SQL of these systems: where a
+/// relation stands, and where a point joins two of them, such text is a name.
+fn names_of_relations(tokens: &mut [TokenWithSpan]) {
+    let says = |token: &Token| !matches!(token, Token::Whitespace(_));
+    let places: Vec<usize> =
+        (0..tokens.len()).filter(|place| says(&tokens[*place].token)).collect();
+    let quoted = |token: &Token| match token {
+        Token::DoubleQuotedString(text) => Some(text.clone()),
+        _ => None,
+    };
+    let mut names = Vec::new();
+    for (index, place) in places.iter().enumerate() {
+        let Some(text) = quoted(&tokens[*place].token) else { continue };
+        let neighbour = |step: isize| {
+            index
+                .checked_add_signed(step)
+                .and_then(|index| places.get(index))
+                .map(|place| &tokens[*place].token)
+        };
+        let point = |token: Option<&Token>| matches!(token, Some(Token::Period));
+        let reads = matches!(
+            neighbour(-1),
+            Some(Token::Word(word)) if matches!(word.keyword, Keyword::FROM | Keyword::JOIN)
+        );
+        if reads || point(neighbour(-1)) || point(neighbour(1)) {
+            names.push((*place, text));
+        }
+    }
+    for (place, value) in names {
+        tokens[place].token =
+            Token::Word(Word { value, quote_style: Some('`'), keyword: Keyword::NoKeyword });
+    }
+}
+
+/// Names without quotes are capitals there, and small letters here: `"ID"` is `id`.
+fn fold_capitals(tokens: &mut [TokenWithSpan]) {
+    for token in tokens {
+        if let Token::Word(word) = &mut token.token
+            && word.quote_style == Some('"')
+            && word.value == word.value.to_uppercase()
+        {
+            word.value = word.value.to_lowercase();
+        }
+    }
+}
+
+/// `2 ** 3` is `2 ^ 3`.
+fn powers(tokens: &mut Vec<TokenWithSpan>) {
+    let mut place = 0;
+    while place + 1 < tokens.len() {
+        let [first, second] = &tokens[place..place + 2] else { break };
+        let power = first.token == Token::Mul
+            && second.token == Token::Mul
+            && first.span.end == second.span.start;
+        if power {
+            tokens[place].token = Token::Caret;
+            tokens.remove(place + 1);
+        }
+        place += 1;
+    }
+}

@@ -1,0 +1,104 @@
+//! SQL of other systems, put into the engine's.
+//!
+//! **Takes** the text of one query and the system whose SQL it is. **Gives** a query of the same
+//! meaning in the SQL of this engine, on the same lines, so that an error of planning names the
+//! line of the text that was given. **Promises** that what is not known to mean the same is refused,
+//! with the construct's name, its place and what to write instead; that no text makes it panic or
+//! work for ever.
+//!
+//! The text is read by `sqlparser`'s grammar of that system (`grammar`), and its tree is changed:
+//! functions by tables of rules, one file a system (`rules/*.rules`), in which a function that is
+//! not listed is refused; types (`types`), patterns of dates (`formats`), relations of `from`
+//! (`relations`) and everything else (`translator`). Operators whose meaning hangs on the types of
+//! their sides (a division, the difference of two dates) become operators of that system
+//! (`operator(snowflake./)`), which are settled when the types are known (`operators`).
+
+mod formats;
+mod functions;
+mod grammar;
+pub(crate) mod layout;
+mod relations;
+mod rules;
+mod translator;
+mod types;
+
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use tidemill_core::{Error, ErrorKind, Result, SqlDialect};
+
+/// Deep trees need a deep stack; only what is used is real memory.
+const STACK: usize = 128 * 1024 * 1024;
+/// Longer than this no text of a person takes, by far.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// The query in the engine's SQL. `postgres` is that already and comes back as it is.
+///
+/// Errors have the `line` and `column` of the text that was given, where they are known.
+///
+/// ```
+/// # use tidemill_core::SqlDialect;
+/// # use tidemill_engine::translate;
+/// let sql = translate("select iff(a > 1, 'x', 'y') from t", SqlDialect::Snowflake).unwrap();
+/// assert_eq!(sql, "SELECT CASE WHEN (a > 1) THEN 'x' ELSE 'y' END FROM t");
+/// ```
+pub fn translate(sql: &str, dialect: SqlDialect) -> Result<String> {
+    if dialect == SqlDialect::Postgres {
+        return Ok(sql.to_owned());
+    }
+    let (sender, receiver) = sync_channel(1);
+    let text = sql.to_owned();
+    let thread = std::thread::Builder::new()
+        .name("tidemill-dialect".to_owned())
+        .stack_size(STACK)
+        .spawn(move || {
+            // The other side may have stopped waiting.
+            let _ = sender.send(translated(&text, dialect));
+        })
+        .map_err(|error| {
+            Error::new(ErrorKind::Resources, "a thread cannot be started").because(error)
+        })?;
+    match receiver.recv_timeout(LONGEST) {
+        Ok(answer) => answer.map_err(|error| error.with("dialect", dialect)),
+        Err(RecvTimeoutError::Timeout) => Err(Error::new(
+            ErrorKind::Resources,
+            format!(
+                "the SQL could not be translated from {dialect} within {} seconds",
+                LONGEST.as_secs()
+            ),
+        )),
+        Err(RecvTimeoutError::Disconnected) => {
+            let _ = thread.join();
+            Err(Error::new(
+                ErrorKind::Internal,
+                format!("the SQL could not be translated from {dialect}: the translation failed"),
+            ))
+        }
+    }
+}
+
+fn translated(sql: &str, dialect: SqlDialect) -> Result<String> {
+    let (mut statement, tokens) = grammar::parse(sql, dialect)?;
+    translator::translate(&mut statement, dialect)?;
+    let text = statement.to_string();
+    let laid_out = layout::like(&tokens, &text)?;
+    // A tree that cannot be read again was not understood.
+    crate::parse::parse_query(&laid_out).map_err(|error| {
+        let again = Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "this SQL cannot be translated from {dialect}: {}; write that part in PostgreSQL's \
+                 SQL",
+                error.message()
+            ),
+        );
+        crate::error::with_place_of(again, &error)
+    })?;
+    Ok(laid_out)
+}
+
+/// A construct that has no translation.
+fn refused(what: &str, instead: &str) -> Error {
+    let instead = if instead.is_empty() { String::new() } else { format!("; {instead}") };
+    Error::new(ErrorKind::Unsupported, format!("{what} is not translated{instead}"))
+}

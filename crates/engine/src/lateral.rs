@@ -1,0 +1,297 @@
+//! `lateral` without a relation of its own: `cross join lateral (select a.x + 1 as y)`,
+//! `cross join unnest(a.list)`, `lateral (values (a.x), (a.y))`.
+//!
+//! Such a query computes its rows from one row of the left side. The optimizer knows laterals only
+//! as joins with a relation, so here the steps of the query are put on top of the left side: each
+//! keeps the columns of the left side and adds its own, under names that nothing else has.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{
+    Column, DFSchema, DataFusionError, NullHandling, RecursionUnnestOption, Result, UnnestOptions,
+};
+use datafusion::logical_expr::{
+    Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, Unnest, Values, cast, lit,
+    when,
+};
+
+/// Replaces all such joins of a plan.
+pub(crate) fn settle_laterals(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found |= matches!(node, LogicalPlan::Join(join) if lateral(join).is_some());
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    if !found {
+        return Ok(plan);
+    }
+    let mut names = 0;
+    let plan = plan.transform_up_with_subqueries(|node| {
+        let LogicalPlan::Join(join) = &node else { return Ok(Transformed::no(node)) };
+        Ok(match inlined(join, &mut names)? {
+            Some(plan) => Transformed::yes(plan),
+            None => Transformed::no(node),
+        })
+    })?;
+    Ok(plan.data)
+}
+
+/// The lateral query on the right side of a join.
+fn lateral(join: &Join) -> Option<&LogicalPlan> {
+    let mut right = join.right.as_ref();
+    while let LogicalPlan::SubqueryAlias(alias) = right {
+        right = &alias.input;
+    }
+    match right {
+        LogicalPlan::Subquery(subquery) => Some(&subquery.subquery),
+        _ => None,
+    }
+}
+
+fn inlined(join: &Join, names: &mut usize) -> Result<Option<LogicalPlan>> {
+    let Some(query) = lateral(join) else { return Ok(None) };
+    let trivial =
+        join.on.is_empty() && join.filter.as_ref().is_none_or(|filter| *filter == lit(true));
+    let outer = match join.join_type {
+        JoinType::Inner => false,
+        // The condition could leave a row of the left side without one of the right.
+        JoinType::Left if trivial => true,
+        _ => return Ok(None),
+    };
+    let mut extension = Extension { left: join.left.as_ref(), outer, unnested: false, names };
+    let Some((mut plan, columns)) = extension.extend(query)? else { return Ok(None) };
+    let right = join.right.schema();
+    if columns.len() != right.fields().len() {
+        return Ok(None);
+    }
+    if !trivial {
+        let mut conditions: Vec<Expr> =
+            join.on.iter().map(|(left, right)| left.clone().eq(right.clone())).collect();
+        conditions.extend(join.filter.clone());
+        for condition in conditions {
+            let condition = condition
+                .transform_up(|expr| match expr {
+                    Expr::Column(column) => Ok(match right.maybe_index_of_column(&column) {
+                        Some(index) => Transformed::yes(Expr::Column(columns[index].clone())),
+                        None => Transformed::no(Expr::Column(column)),
+                    }),
+                    other => Ok(Transformed::no(other)),
+                })?
+                .data;
+            plan = LogicalPlanBuilder::from(plan).filter(condition)?.build()?;
+        }
+    }
+    let mut exprs = all_of(join.left.schema());
+    exprs.extend(right.iter().zip(columns).map(|((qualifier, field), column)| {
+        Expr::Column(column).alias_qualified(qualifier.cloned(), field.name())
+    }));
+    Ok(Some(projection(plan, exprs)?))
+}
+
+fn projection(input: LogicalPlan, exprs: Vec<Expr>) -> Result<LogicalPlan> {
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
+}
+
+fn all_of(schema: &DFSchema) -> Vec<Expr> {
+    schema.iter().map(|field| Expr::Column(Column::from(field))).collect()
+}
+
+/// The plan so far, and which of its columns are those of the query.
+type Extended = Option<(LogicalPlan, Vec<Column>)>;
+
+struct Extension<'a> {
+    left: &'a LogicalPlan,
+    /// Rows of the left side stay when the query has none for them.
+    outer: bool,
+    unnested: bool,
+    names: &'a mut usize,
+}
+
+impl Extension<'_> {
+    /// The left side with the columns of this step; `None` when it is not of one row alone.
+    fn extend(&mut self, node: &LogicalPlan) -> Result<Extended> {
+        match node {
+            LogicalPlan::EmptyRelation(empty) if empty.produce_one_row => {
+                Ok(Some((self.left.clone(), Vec::new())))
+            }
+            LogicalPlan::SubqueryAlias(alias) => self.extend(&alias.input),
+            LogicalPlan::Subquery(subquery) => self.extend(&subquery.subquery),
+            LogicalPlan::Projection(projection) => self.project(projection),
+            LogicalPlan::Filter(filter) if !self.outer => {
+                let Some((plan, columns)) = self.extend(&filter.input)? else { return Ok(None) };
+                let Some(condition) =
+                    self.rewritten(&filter.predicate, filter.input.schema(), &columns)?
+                else {
+                    return Ok(None);
+                };
+                let plan = LogicalPlanBuilder::from(plan).filter(condition)?.build()?;
+                Ok(Some((plan, columns)))
+            }
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
+            LogicalPlan::Values(values) => self.values(values),
+            _ => Ok(None),
+        }
+    }
+
+    fn project(&mut self, step: &Projection) -> Result<Extended> {
+        let Some((plan, columns)) = self.extend(&step.input)? else { return Ok(None) };
+        let mut exprs = all_of(self.left.schema());
+        let mut given = Vec::with_capacity(step.expr.len());
+        for expr in &step.expr {
+            let Some(rewritten) = self.rewritten(expr, step.input.schema(), &columns)? else {
+                return Ok(None);
+            };
+            let rewritten = rewritten.unalias();
+            // What is not made of the query's own columns would not be NULL where it has no row.
+            if self.outer && self.unnested && !passes_nulls(&rewritten, &columns) {
+                return Ok(None);
+            }
+            let name = self.name();
+            exprs.push(rewritten.alias(&name));
+            given.push(Column::from_name(name));
+        }
+        Ok(Some((projection(plan, exprs)?, given)))
+    }
+
+    fn unnest(&mut self, step: &Unnest) -> Result<Extended> {
+        if !step.struct_type_columns.is_empty() {
+            return Ok(None);
+        }
+        let Some((plan, columns)) = self.extend(&step.input)? else { return Ok(None) };
+        let input = step.input.schema();
+        let place = |column: &Column| -> Result<Column> {
+            Ok(columns[input.index_of_column(column)?].clone())
+        };
+        let handling =
+            if self.outer { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };
+        let mut options = UnnestOptions::new().with_null_handling(handling);
+        let mut given = Vec::with_capacity(step.schema.fields().len());
+        for (qualifier, field) in step.schema.iter() {
+            let column = Column::new(qualifier.cloned(), field.name());
+            let made = step.list_type_columns.iter().find(|(_, made)| made.output_column == column);
+            match made {
+                Some((index, made)) => {
+                    let output = Column::from_name(self.name());
+                    options = options.with_recursions(RecursionUnnestOption {
+                        input_column: columns[*index].clone(),
+                        output_column: output.clone(),
+                        depth: made.depth,
+                    });
+                    given.push(output);
+                }
+                None => given.push(place(&column)?),
+            }
+        }
+        let lists = step.exec_columns.iter().map(place).collect::<Result<Vec<Column>>>()?;
+        let plan =
+            LogicalPlanBuilder::from(plan).unnest_columns_with_options(lists, options)?.build()?;
+        self.unnested = true;
+        Ok(Some((plan, given)))
+    }
+
+    /// One row for each of the list: its number, and then what it holds.
+    fn values(&mut self, step: &Values) -> Result<Extended> {
+        let numbers = (0_i64..).zip(&step.values).map(|(number, _)| vec![lit(number)]).collect();
+        let number = self.name();
+        let rows = LogicalPlanBuilder::values(numbers)?
+            .project(vec![Expr::Column(Column::from_name("column1")).alias(&number)])?
+            .build()?;
+        let plan = LogicalPlanBuilder::from(self.left.clone()).cross_join(rows)?.build()?;
+        let number = Expr::Column(Column::from_name(number));
+        let mut exprs = all_of(self.left.schema());
+        let mut given = Vec::new();
+        for (index, field) in step.schema.fields().iter().enumerate() {
+            let mut cases: Option<Expr> = None;
+            for (row, values) in step.values.iter().enumerate().rev() {
+                let Some(value) = self.rewritten(&values[index], &DFSchema::empty(), &[])? else {
+                    return Ok(None);
+                };
+                let value = cast(value, field.data_type().clone());
+                cases = Some(match cases {
+                    None => value,
+                    Some(rest) => {
+                        let here = number.clone().eq(lit(i64::try_from(row).unwrap_or_default()));
+                        when(here, value).otherwise(rest)?
+                    }
+                });
+            }
+            let Some(value) = cases else { return Ok(None) };
+            let name = self.name();
+            exprs.push(value.alias(&name));
+            given.push(Column::from_name(name));
+        }
+        Ok(Some((projection(plan, exprs)?, given)))
+    }
+
+    /// The expression over the plan so far; `None` when it holds a query that reads columns of
+    /// this one.
+    fn rewritten(&self, expr: &Expr, input: &DFSchema, columns: &[Column]) -> Result<Option<Expr>> {
+        let mut inner = false;
+        expr.apply(|part| {
+            inner |= matches!(
+                part,
+                Expr::ScalarSubquery(_)
+                    | Expr::Exists(_)
+                    | Expr::InSubquery(_)
+                    | Expr::SetComparison(_)
+            );
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        if inner && !columns.is_empty() {
+            return Ok(None);
+        }
+        let left = self.left.schema();
+        let rewritten = expr.clone().transform_up(|part| {
+            Ok(match part {
+                Expr::OuterReferenceColumn(_, column) if left.has_column(&column) => {
+                    Transformed::yes(Expr::Column(column))
+                }
+                Expr::Column(column) => {
+                    let index = input.index_of_column(&column)?;
+                    let Some(known) = columns.get(index) else {
+                        return Err(DataFusionError::Internal(format!(
+                            "the column {column} of a lateral query is not known"
+                        )));
+                    };
+                    Transformed::yes(Expr::Column(known.clone()))
+                }
+                other => Transformed::no(other),
+            })
+        })?;
+        Ok(Some(rewritten.data))
+    }
+
+    /// A name that no column of the user's has.
+    fn name(&mut self) -> String {
+        *self.names += 1;
+        format!("tidemill lateral {}", self.names)
+    }
+}
+
+/// Whether the expression is NULL when the columns are.
+fn passes_nulls(expr: &Expr, columns: &[Column]) -> bool {
+    match expr {
+        Expr::Column(column) => columns.contains(column),
+        Expr::Alias(alias) => passes_nulls(&alias.expr, columns),
+        Expr::Cast(cast) => passes_nulls(&cast.expr, columns),
+        Expr::TryCast(cast) => passes_nulls(&cast.expr, columns),
+        Expr::ScalarFunction(call) => {
+            STRICT.contains(&call.name())
+                && call.args.first().is_some_and(|first| passes_nulls(first, columns))
+        }
+        _ => false,
+    }
+}
+
+/// Functions that are NULL where their first argument is.
+const STRICT: [&str; 8] = [
+    "get_field",
+    "json_get",
+    "json_extract_path_text",
+    "json_extract_path",
+    "json_path",
+    "lower",
+    "trim",
+    "upper",
+];

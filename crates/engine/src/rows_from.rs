@@ -1,0 +1,208 @@
+//! Functions that give rows, in `from`: `jsonb_array_elements(x) as e`, `unnest(a, b) with
+//! ordinality as t(v, n)`, `generate_series(a, b, '1 day'::interval) as day`.
+//!
+//! The planner knows few of them, and none that reads a column of what stands before it. Each
+//! becomes a lateral query that unnests arrays: `lateral (select unnest(items(x)) as e) as e`.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, Ident, ObjectName, SelectItem, Statement,
+    TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
+};
+
+use crate::syntax::{call, is_interval_text, select_from, text};
+
+/// Looks through a whole statement.
+pub(crate) fn settle_row_functions(statement: &mut Statement) {
+    // Nothing is refused here.
+    let _ = VisitMut::visit(statement, &mut RowFunctions);
+}
+
+struct RowFunctions;
+
+impl VisitorMut for RowFunctions {
+    type Break = std::convert::Infallible;
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
+        if let Some(derived) = settled(factor) {
+            *factor = derived;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn plain(args: &[FunctionArg]) -> Option<Vec<Expr>> {
+    args.iter()
+        .map(|arg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn name_of(name: &ObjectName) -> Option<String> {
+    let [part] = name.0.as_slice() else { return None };
+    let ident = part.as_ident()?;
+    ident.quote_style.is_none().then(|| ident.value.to_lowercase())
+}
+
+fn settled(factor: &TableFactor) -> Option<TableFactor> {
+    let (name, args, alias, ordinality, offset) = match factor {
+        TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } => {
+            (name_of(name)?, plain(&args.args)?, alias, *with_ordinality, None)
+        }
+        TableFactor::Function { name, args, alias, with_ordinality, .. } => {
+            (name_of(name)?, plain(args)?, alias, *with_ordinality, None)
+        }
+        TableFactor::UNNEST {
+            alias,
+            array_exprs,
+            with_offset,
+            with_offset_alias,
+            with_ordinality,
+        } if *with_offset || *with_ordinality || array_exprs.len() > 1 => {
+            let offset = with_offset
+                .then(|| with_offset_alias.clone().unwrap_or_else(|| Ident::new("offset")));
+            ("unnest".to_owned(), array_exprs.clone(), alias, *with_ordinality, offset)
+        }
+        _ => return None,
+    };
+    let numbers = name == "generate_series" && args.iter().all(is_number);
+    let (lists, columns) = lists_of(&name, args)?;
+    if numbers && !ordinality {
+        // The planner's own gives the numbers one after another, without an array of them all.
+        return named_series(factor);
+    }
+    let mut items: Vec<SelectItem> = Vec::new();
+    let single = lists.len() == 1;
+    for (list, column) in lists.iter().cloned().zip(&columns) {
+        let alias = match alias {
+            Some(alias) if single && alias.columns.is_empty() => alias.name.clone(),
+            _ if items.is_empty() || columns[0] != *column => Ident::new(*column),
+            _ => Ident::new(format!("{column}_{}", items.len() + 1)),
+        };
+        items.push(SelectItem::ExprWithAlias { expr: call("unnest", vec![list]), alias });
+    }
+    let counted = |from: &str| {
+        let mut args = vec![text(from)];
+        args.extend(lists.iter().cloned());
+        call("unnest", vec![call("tidemill_places", args)])
+    };
+    if ordinality {
+        let alias = Ident::new("ordinality");
+        items.push(SelectItem::ExprWithAlias { expr: counted("1"), alias });
+    }
+    if let Some(alias) = offset {
+        items.push(SelectItem::ExprWithAlias { expr: counted("0"), alias });
+    }
+    let alias = alias.clone().unwrap_or_else(|| TableAlias {
+        explicit: true,
+        name: Ident::new(&name),
+        columns: Vec::new(),
+        at: None,
+    });
+    Some(TableFactor::Derived {
+        lateral: true,
+        subquery: Box::new(select_from(items, Vec::new(), None)),
+        alias: Some(alias),
+        sample: None,
+    })
+}
+
+/// The arrays that a function's rows are, and the names of its columns.
+fn lists_of(name: &str, mut args: Vec<Expr>) -> Option<(Vec<Expr>, Vec<&'static str>)> {
+    let one = |function: &str, args: Vec<Expr>, column: &'static str| {
+        Some((vec![call(function, args)], vec![column]))
+    };
+    match (name, args.len()) {
+        ("unnest", 1..) => {
+            let columns = vec!["unnest"; args.len()];
+            Some((args, columns))
+        }
+        ("generate_series", 2 | 3) => {
+            series(&mut args);
+            one("generate_series", args, "generate_series")
+        }
+        ("jsonb_array_elements" | "json_array_elements", 1) => {
+            one("tidemill_json_items", args, "value")
+        }
+        ("jsonb_array_elements_text" | "json_array_elements_text", 1) => {
+            one("tidemill_json_texts", args, "value")
+        }
+        ("jsonb_object_keys", 1) => one("tidemill_json_keys", args, "jsonb_object_keys"),
+        ("json_object_keys", 1) => one("tidemill_json_keys", args, "json_object_keys"),
+        ("jsonb_each" | "json_each", 1) => Some((
+            vec![call("tidemill_json_keys", args.clone()), call("tidemill_json_items", args)],
+            vec!["key", "value"],
+        )),
+        ("jsonb_each_text" | "json_each_text", 1) => Some((
+            vec![call("tidemill_json_keys", args.clone()), call("tidemill_json_texts", args)],
+            vec!["key", "value"],
+        )),
+        ("regexp_matches", 2 | 3) => one("tidemill_matches", args, "regexp_matches"),
+        ("regexp_split_to_table", 2 | 3) => {
+            one("regexp_split_to_array", args, "regexp_split_to_table")
+        }
+        ("string_to_table", 2 | 3) => one("string_to_array", args, "string_to_table"),
+        _ => None,
+    }
+}
+
+/// A series of moments: a date is one, and the step may be written as a text.
+pub(crate) fn series(args: &mut [Expr]) {
+    let [from, to, step] = args else { return };
+    if is_number(step) {
+        return;
+    }
+    let moments = is_interval_text(step);
+    if let Expr::Value(value) = &*step
+        && let Value::SingleQuotedString(_) = &value.value
+    {
+        *step = crate::syntax::interval_of(step.clone());
+    } else if !moments && !matches!(step, Expr::Interval(_)) {
+        return;
+    }
+    for end in [from, to] {
+        *end = call("tidemill_moment", vec![end.clone()]);
+    }
+}
+
+fn is_number(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => matches!(value.value, Value::Number(..)),
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => is_number(expr),
+        Expr::Nested(inner) => is_number(inner),
+        _ => false,
+    }
+}
+
+/// The planner's table function, with its column named as in PostgreSQL where it has an alias.
+fn named_series(factor: &TableFactor) -> Option<TableFactor> {
+    let mut named = factor.clone();
+    let (TableFactor::Table { alias, .. } | TableFactor::Function { alias, .. }) = &mut named
+    else {
+        return None;
+    };
+    let column = |name: &Ident| vec![TableAliasColumnDef { name: name.clone(), data_type: None }];
+    match alias {
+        Some(alias) if alias.columns.is_empty() => alias.columns = column(&alias.name),
+        // Without an alias its column is `value`.
+        Some(_) | None => return None,
+    }
+    Some(named)
+}
+
+/// The array that a function of a select list stands for: it gives a row for each item.
+pub(crate) fn unnested(function: &Function) -> Option<Expr> {
+    let name = crate::syntax::simple_name(function)?;
+    if matches!(name.as_str(), "unnest" | "regexp_matches") || function.over.is_some() {
+        return None;
+    }
+    let args = crate::syntax::plain_arguments(function)?;
+    let (lists, _) = lists_of(&name, args)?;
+    match <[Expr; 1]>::try_from(lists) {
+        Ok([list]) => Some(call("unnest", vec![list])),
+        Err(_) => None,
+    }
+}

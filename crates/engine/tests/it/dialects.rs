@@ -1,0 +1,141 @@
+//! SQL of other systems: `tests/dialects/<dialect>.txt` holds expressions and queries with what they
+//! give there.
+//!
+//! A line is `sql  ==>  result`: rows apart by `; `, values by ` | `. An expression stands for
+//! `select expression`. `sql  ==>  ! words` must be refused with these words in the message.
+
+use arrow::array::Array;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use futures::TryStreamExt;
+use tidemill_core::{Engine, Error, SqlDialect};
+use tidemill_engine::translate;
+
+use crate::support::Setup;
+
+async fn rows(setup: &Setup, sql: &str) -> Result<String, Error> {
+    let stream = setup.engine.query(sql, &setup.context()).await?;
+    let batches: Vec<_> = stream.batches.try_collect().await?;
+    let options = FormatOptions::default().with_null("NULL");
+    let mut rows = Vec::new();
+    for batch in &batches {
+        let columns: Vec<ArrayFormatter> = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
+            .collect();
+        for row in 0..batch.num_rows() {
+            let values: Vec<String> = columns
+                .iter()
+                .zip(batch.columns())
+                .map(|(format, column)| match column.is_null(row) {
+                    true => "NULL".to_owned(),
+                    false => format.value(row).to_string(),
+                })
+                .collect();
+            rows.push(values.join(" | "));
+        }
+    }
+    Ok(rows.join("; "))
+}
+
+async fn check(name: &str, table: &str) -> (usize, Vec<String>) {
+    let dialect = SqlDialect::parse(name).unwrap();
+    let setup = Setup::new();
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for (number, line) in table.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (sql, expected) =
+            line.split_once("  ==>  ").unwrap_or_else(|| panic!("{name}: {line}"));
+        count += 1;
+        let start = sql.split_whitespace().next().unwrap_or_default().to_lowercase();
+        let query = match start.as_str() {
+            "select" | "with" | "from" | "values" => sql.to_owned(),
+            _ => format!("select {sql}"),
+        };
+        let translated = translate(&query, dialect);
+        let shown = translated.as_ref().map_or_else(ToString::to_string, Clone::clone);
+        let given = match translated {
+            Ok(translated) => rows(&setup, &translated).await,
+            Err(error) => Err(error),
+        };
+        let right = match (&given, expected.strip_prefix("! ")) {
+            (Ok(given), None) => given == expected,
+            (Err(error), Some(words)) => error.message().contains(words),
+            _ => false,
+        };
+        if !right {
+            let given = given.unwrap_or_else(|error| format!("! {error}"));
+            wrong.push(format!(
+                "{name}:{}: {sql}\n   wanted {expected}\n   given  {given}\n   as     {shown}",
+                number + 1
+            ));
+        }
+    }
+    (count, wrong)
+}
+
+#[tokio::test]
+async fn each_construct_gives_what_its_system_gives() {
+    let mut wrong = Vec::new();
+    for (name, table) in [
+        ("snowflake", include_str!("../dialects/snowflake.txt")),
+        ("bigquery", include_str!("../dialects/bigquery.txt")),
+        ("duckdb", include_str!("../dialects/duckdb.txt")),
+        ("databricks", include_str!("../dialects/databricks.txt")),
+        ("redshift", include_str!("../dialects/redshift.txt")),
+    ] {
+        let (count, mine) = check(name, table).await;
+        assert!(count >= 60, "{name} has {count} constructs");
+        wrong.extend(mine);
+    }
+    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn bad_and_deep_text_is_an_error() {
+    for dialect in [
+        SqlDialect::Snowflake,
+        SqlDialect::BigQuery,
+        SqlDialect::DuckDb,
+        SqlDialect::Databricks,
+        SqlDialect::Redshift,
+    ] {
+        let deep = |open: &str, close: &str| {
+            format!("select {}1{}", open.repeat(2_000), close.repeat(2_000))
+        };
+        for sql in [
+            String::new(),
+            "select".to_owned(),
+            "select 1; select 2".to_owned(),
+            "select 'open".to_owned(),
+            "select `open".to_owned(),
+            "drop table t".to_owned(),
+            "select 1 from".to_owned(),
+            deep("(", ")"),
+            deep("abs(", ")"),
+            deep("case when ", " then 1 end"),
+            deep("(select ", ")"),
+            deep("[", "]"),
+            format!("select {}", "1 + ".repeat(50_000)),
+            "\u{0}\u{1}select \u{fffd} é ’".to_owned(),
+        ] {
+            assert!(translate(&sql, dialect).is_err(), "{dialect}: {:.60}", sql);
+        }
+    }
+}
+
+#[test]
+fn lines_stay() {
+    let sql = "-- a comment\nselect\n    iff(a, 1, 2) as b, -- one\n    nosuch(c)\nfrom t";
+    let error = translate(sql, SqlDialect::Snowflake).unwrap_err();
+    let line = error.context().iter().find(|(name, _)| *name == "line").unwrap();
+    assert_eq!(line.1.to_string(), "4");
+    let sql = sql.replace("nosuch(c)", "nvl(c, 'x')");
+    let translated = translate(&sql, SqlDialect::Snowflake).unwrap();
+    assert_eq!(translated.lines().nth(3).unwrap().trim(), "coalesce(c, 'x')");
+    assert_eq!(translated.lines().nth(4).unwrap().trim(), "FROM t");
+}
