@@ -114,6 +114,8 @@ pub(crate) enum Command {
     SnapshotFreshness(Freshness),
     /// Say what this project, profile and lake are, and whether they work
     Debug,
+    /// Say what of a dbt project works here, what not, where, and what to do
+    Doctor(Doctor),
     /// Delete the target folder and other generated folders
     Clean,
     /// Install the packages that the project names
@@ -155,6 +157,7 @@ impl Command {
                 | Command::Clean
                 | Command::Debug
                 | Command::Connection(_)
+                | Command::Doctor(_)
                 | Command::Docs(Docs { command: DocsCommand::Serve(_) })
         )
     }
@@ -180,6 +183,7 @@ impl Command {
             Command::RunOperation(_) => "run-operation",
             Command::Source(_) | Command::SnapshotFreshness(_) => "freshness",
             Command::Debug => "debug",
+            Command::Doctor(_) => "doctor",
             Command::Clean => "clean",
             Command::Deps(_) => "deps",
             Command::Sql(_) => "sql",
@@ -287,6 +291,16 @@ pub(crate) struct CloneArgs {
     /// Replace relations that are here already
     #[arg(long, short, env = "DBT_FULL_REFRESH")]
     pub(crate) full_refresh: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Doctor {
+    /// Show all places of each finding
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// text or json
+    #[arg(long, value_enum)]
+    pub(crate) output: Option<Format>,
 }
 
 #[derive(Debug, Clone, Default, Args)]

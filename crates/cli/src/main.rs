@@ -8,6 +8,7 @@ mod commands;
 mod contracts;
 mod database;
 mod defer;
+mod doctor;
 mod failure;
 mod flags;
 mod loader;
@@ -118,6 +119,9 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
         Command::Build(args) if args.watch => {
             commands::watch::run(&runtime, &cli.global, args, output, &cancel)
         }
+        Command::Doctor(args) => {
+            commands::doctor::run(&runtime, &cli.global, args, output, &cancel)
+        }
         Command::Debug => match open() {
             Ok(session) => runtime.block_on(commands::debug::run(&session)),
             // What is wrong with the project is half of the answer; the lake is the other half.
@@ -178,6 +182,7 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         | Command::Ls(_)
         | Command::Parse
         | Command::Clean
+        | Command::Doctor(_)
         | Command::Docs(_)
         | Command::Deps(_) => Ok(0),
     }

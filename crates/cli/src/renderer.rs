@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::Schema;
@@ -11,8 +12,8 @@ use serde_json::Value;
 use tidemill_check::TestDefinition;
 use tidemill_core::{
     BatchStream, Check, CheckId, Diagnostics, Engine, Error, ErrorKind, Measure, Measurement,
-    OverlayEntry, QueryContext, RelationKind, RelationName, Result, SqlDialect, StatementOutcome,
-    UniqueId, Verdict, VerdictStatus,
+    OverlayEntry, PublishedRelation, QueryContext, RelationKind, RelationName, Result, SqlDialect,
+    StatementOutcome, UniqueId, Verdict, VerdictStatus,
 };
 use tidemill_plan::{Fingerprint, SEMANTICS};
 use tidemill_project::{
@@ -36,6 +37,9 @@ pub(crate) struct ProjectRenderer {
     output: Output,
     folder: PathBuf,
     write_files: bool,
+    silent: bool,
+    /// Whether a template has asked for rows.
+    asked: Arc<AtomicBool>,
     command: String,
     invocation: String,
     started: chrono::DateTime<chrono::Utc>,
@@ -58,6 +62,8 @@ impl ProjectRenderer {
             output: session.output,
             folder,
             write_files: true,
+            silent: false,
+            asked: Arc::default(),
             command: session.command.clone(),
             invocation: session.run.to_string(),
             started: session.started,
@@ -96,6 +102,17 @@ impl ProjectRenderer {
         self
     }
 
+    /// Writes no files and passes on nothing that templates say.
+    pub(crate) fn silent(mut self) -> Self {
+        self.silent = true;
+        self.read_only()
+    }
+
+    /// Whether a template has asked for rows since this was asked last.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.asked.swap(false, Ordering::Relaxed)
+    }
+
     /// `--sample`: reads only rows of a span of time.
     pub(crate) fn sampling(mut self, sample: Option<SampleWindow>) -> Self {
         self.sample = sample;
@@ -114,6 +131,7 @@ impl ProjectRenderer {
             context: request.context.clone(),
             statements: request.statements.clone(),
             runtime: self.runtime.clone(),
+            asked: self.asked.clone(),
         };
         self.state_over(Arc::new(lake), request.full_refresh)
     }
@@ -226,6 +244,9 @@ impl ProjectRenderer {
 
     /// Says what a template said.
     pub(crate) fn tell(&self, what: &str, rendered: &tidemill_project::Rendered) {
+        if self.silent {
+            return;
+        }
         for message in &rendered.messages {
             match message {
                 Message::Info(text) => self.output.say(text),
@@ -263,6 +284,18 @@ impl ProjectRenderer {
             "merge_exclude_columns": config.merge_exclude_columns,
             "partition_by": config.partition_by,
         });
+        // Most models have none of these.
+        let of_merge: serde_json::Map<String, Value> = [
+            "incremental_predicates",
+            "predicates",
+            "merge_update_condition",
+            "merge_insert_condition",
+            "merge_update_set_expressions",
+        ]
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), config.get(key)?.clone())))
+        .filter(|(_, value)| !value.is_null())
+        .collect();
         // White space and what looks like a comment in SQL means something in a program.
         let code = match node.language {
             "sql" => normalize_sql(&rendered.sql),
@@ -275,6 +308,9 @@ impl ProjectRenderer {
             .with("timezone", &self.project.manifest().settings.timezone);
         if let Some(dialect) = config.dialect {
             fingerprint = fingerprint.with("dialect", dialect.as_str());
+        }
+        if !of_merge.is_empty() {
+            fingerprint = fingerprint.with("merge", &Value::Object(of_merge).to_string());
         }
         if let Some(contract) = &node.contract {
             fingerprint = fingerprint.with("contract", &format!("{contract:?}"));
@@ -604,6 +640,7 @@ struct LakeForTemplates {
     /// Where templates may write.
     statements: Option<Arc<StatementSession>>,
     runtime: tokio::runtime::Handle,
+    asked: Arc<AtomicBool>,
 }
 
 impl LakeForTemplates {
@@ -635,7 +672,7 @@ impl Warehouse for LakeForTemplates {
                 OverlayEntry::Absent => None,
             });
         }
-        Ok(context.snapshot.get(name).map(|relation| kind(&relation.kind)))
+        Ok(context.snapshot.get(name).map(|relation| kind(relation)))
     }
 
     fn columns(&self, name: &RelationName) -> Result<Option<Vec<CatalogColumn>>> {
@@ -659,7 +696,7 @@ impl Warehouse for LakeForTemplates {
             .relations
             .values()
             .filter(|relation| relation.name.schema() == schema)
-            .map(|relation| (relation.name.clone(), kind(&relation.kind)))
+            .map(|relation| (relation.name.clone(), kind(relation)))
             .collect();
         if let Some(statements) = &self.statements
             && statements.wrote()
@@ -687,6 +724,7 @@ impl Warehouse for LakeForTemplates {
     }
 
     fn query(&self, sql: &str) -> Result<QueryTable> {
+        self.asked.store(true, Ordering::Relaxed);
         self.wait(async { read_all(self.engine.query(sql, &self.seen()).await?).await })
     }
 
@@ -695,6 +733,7 @@ impl Warehouse for LakeForTemplates {
     }
 
     fn execute(&self, sql: &str) -> Result<Executed> {
+        self.asked.store(true, Ordering::Relaxed);
         let Some(statements) = &self.statements else {
             return Ok(Executed::of_rows(self.query(sql)?));
         };
@@ -728,11 +767,19 @@ async fn read_all(mut stream: BatchStream) -> Result<QueryTable> {
     Ok(QueryTable { columns, rows })
 }
 
-fn kind(kind: &RelationKind) -> RelationType {
-    match kind {
+fn kind(relation: &PublishedRelation) -> RelationType {
+    match relation.kind {
+        RelationKind::Table { .. } if is_materialized_view(relation) => {
+            RelationType::MaterializedView
+        }
         RelationKind::Table { .. } => RelationType::Table,
         RelationKind::View { .. } => RelationType::View,
     }
+}
+
+/// Whether a table was published as a materialized view.
+pub(crate) fn is_materialized_view(relation: &PublishedRelation) -> bool {
+    relation.record.as_deref().is_some_and(|record| record.get("materialized_view").is_some())
 }
 
 fn columns(schema: &arrow::datatypes::Schema) -> Vec<CatalogColumn> {

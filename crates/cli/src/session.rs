@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use tidemill_core::{
-    At, Cancellation, EntryNumber, Overlay, Principal, QueryContext, RunId, Snapshot, TableStore,
-    UniqueId,
+    At, Cancellation, Diagnostics, EntryNumber, Overlay, Principal, QueryContext, RunId, Snapshot,
+    TableStore, UniqueId,
 };
 use tidemill_engine::{EmbeddedEngine, EngineOptions};
 use tidemill_lake::{Lake, LakeOptions};
@@ -81,6 +81,31 @@ impl Session {
         cancel: Cancellation,
         settings_only: bool,
     ) -> Result<Session> {
+        let (session, warnings) = Self::read_parts(global, command, output, cancel, settings_only)?;
+        // Without its models, what the settings say about them cannot be judged.
+        if !settings_only {
+            session.rules.tell(&warnings, output)?;
+        }
+        Ok(session)
+    }
+
+    /// The project, and what there is to say about it.
+    pub(crate) fn read(
+        global: &Global,
+        command: &str,
+        output: Output,
+        cancel: Cancellation,
+    ) -> Result<(Session, Diagnostics)> {
+        Self::read_parts(global, command, output, cancel, false)
+    }
+
+    fn read_parts(
+        global: &Global,
+        command: &str,
+        output: Output,
+        cancel: Cancellation,
+        settings_only: bool,
+    ) -> Result<(Session, Diagnostics)> {
         let root = project_dir(global.project_dir.as_deref())?;
         let vars = match &global.vars {
             Some(text) => tidemill_project::parse_vars(text)?,
@@ -99,12 +124,8 @@ impl Session {
             env: None,
         };
         let (project, warnings) = Project::load(&root, &options)?;
-        // Without its models, what the settings say about them cannot be judged.
         let rules = WarningRules::of(&global.flags)?;
-        if !settings_only {
-            rules.tell(&warnings, output)?;
-        }
-        Ok(Session {
+        let session = Session {
             output,
             global: global.clone(),
             project: Arc::new(project),
@@ -114,7 +135,8 @@ impl Session {
             started: chrono::Utc::now(),
             cancel,
             rules: Arc::new(rules),
-        })
+        };
+        Ok((session, warnings))
     }
 
     /// The resolved graph.
@@ -408,10 +430,29 @@ fn unsupported(node: &Node, in_database: bool) -> Option<String> {
         return python
             .then(|| format!("{place}: a model in Python, which PostgreSQL does not run"));
     }
-    if !node.config.incremental_predicates.is_empty() {
-        return Some(format!("{place}: incremental_predicates"));
+    let config = &node.config;
+    if config.materialized.as_str() == "incremental" && !config.incremental_predicates.is_empty() {
+        let strategy = config.incremental_strategy.as_deref();
+        if let Some(strategy @ ("insert_overwrite" | "microbatch")) = strategy {
+            return Some(format!("{place}: incremental_predicates with the strategy {strategy}"));
+        }
+        if config.null_keys().as_deref() == Some("fail") {
+            return Some(format!("{place}: incremental_predicates with `meta.null_keys: fail`"));
+        }
     }
-    None
+    ["merge_clauses", "merge_on_using_columns", "merge_returning_columns"]
+        .into_iter()
+        .find(|key| config.get(key).is_some_and(|value| !is_nothing(value)))
+        .map(|key| format!("{place}: {key}"))
+}
+
+fn is_nothing(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Null => true,
+        serde_json::Value::Array(items) => items.is_empty(),
+        serde_json::Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
 }
 
 /// The names by which the lake may be called: the target's first, then those that nodes and sources

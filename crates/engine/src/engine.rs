@@ -142,6 +142,11 @@ impl EmbeddedEngine {
         self.core.environment.clone()
     }
 
+    /// What every session has: the functions among it.
+    pub(crate) fn template(&self) -> &SessionState {
+        &self.core.template
+    }
+
     /// How many partitions a plan has.
     pub fn threads(&self) -> usize {
         self.core.threads

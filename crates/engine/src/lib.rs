@@ -72,6 +72,7 @@ mod sort_merge;
 mod spelling;
 mod statement;
 mod subqueries;
+mod survey;
 mod syntax;
 mod tables;
 mod types;

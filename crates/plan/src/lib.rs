@@ -33,7 +33,9 @@ mod work;
 pub use decide::{Decision, NodeState, ReuseOptions, decide};
 pub use fingerprint::{Fingerprint, hash_text, schema_hash};
 pub use graph::Graph;
-pub use materialization::{Increment, MaterializationConfig, OnSchemaChange, WritePlan};
+pub use materialization::{
+    Increment, MaterializationConfig, MergeExtras, OnConfigurationChange, OnSchemaChange, WritePlan,
+};
 pub use record::{CheckRecord, InputVersion, Inputs, Record};
 pub use select::{Scope, work};
 pub use snapshot::{ChangeQuery, change_query, first_query};

@@ -1,5 +1,7 @@
 //! How a model's rows reach its relation.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tidemill_core::{Error, ErrorKind, NullKeys, Result};
 use tidemill_project::{MicrobatchConfig, SnapshotConfig, SnapshotStrategy};
@@ -7,7 +9,7 @@ use tidemill_project::{MicrobatchConfig, SnapshotConfig, SnapshotStrategy};
 /// What a model asks for, as its configuration has it.
 #[derive(Debug, Clone, Default)]
 pub struct MaterializationConfig {
-    /// `view`, `table`, `incremental`, `ephemeral`, `seed`, `snapshot`.
+    /// `view`, `table`, `incremental`, `materialized_view`, `ephemeral`, `seed`, `snapshot`.
     pub materialized: String,
     /// `append`, `merge`, `delete+insert`, `insert_overwrite`; `None` is dbt's default.
     pub strategy: Option<String>,
@@ -19,6 +21,12 @@ pub struct MaterializationConfig {
     pub merge_update_columns: Vec<String>,
     /// All but these columns of matching rows are updated by a merge.
     pub merge_exclude_columns: Vec<String>,
+    /// Further conditions on the rows of the table that an increment may touch.
+    pub predicates: Vec<String>,
+    /// What a merge does besides.
+    pub merge: MergeExtras,
+    /// `apply`, `continue` or `fail`: when a materialized view is configured otherwise than before.
+    pub on_configuration_change: OnConfigurationChange,
     /// `ignore`, `append_new_columns`, `sync_all_columns`, `fail`.
     pub on_schema_change: Option<String>,
     /// `insert` or `fail`: rows of an increment with a NULL in their key; `None` is `insert`.
@@ -35,6 +43,39 @@ pub struct MaterializationConfig {
     pub program: bool,
     /// The macro of the incremental strategy, when the project has one of its own.
     pub strategy_macro: Option<String>,
+}
+
+/// Settings of a merge that dbt's DuckDB adapter has, in SQL over `DBT_INTERNAL_SOURCE` and
+/// `DBT_INTERNAL_DEST`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MergeExtras {
+    /// Only rows for which this holds are updated; others stay as they are.
+    pub update_condition: Option<String>,
+    /// Only new rows for which this holds are added.
+    pub insert_condition: Option<String>,
+    /// Columns that get the value of an expression.
+    pub update_set: BTreeMap<String, String>,
+}
+
+impl MergeExtras {
+    /// Whether there are any.
+    pub fn any(&self) -> bool {
+        self.update_condition.is_some()
+            || self.insert_condition.is_some()
+            || !self.update_set.is_empty()
+    }
+}
+
+/// What happens when a materialized view is configured otherwise than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnConfigurationChange {
+    /// It is built with the new configuration.
+    #[default]
+    Apply,
+    /// It stays as it is, with a warning.
+    Continue,
+    /// It is an error.
+    Fail,
 }
 
 /// How a model is written.
@@ -125,7 +166,7 @@ impl MaterializationConfig {
         }
         match self.materialized.as_str() {
             "view" => Ok(WritePlan::View),
-            "table" => Ok(WritePlan::Replace),
+            "table" | "materialized_view" => Ok(WritePlan::Replace),
             "snapshot" => match &self.snapshot {
                 Some(config)
                     if self.snapshot_macro.is_none()
@@ -162,7 +203,7 @@ impl MaterializationConfig {
             other => Err(Error::new(
                 ErrorKind::Config,
                 format!(
-                    "materialization `{other}` is not supported; use view, table, incremental or ephemeral"
+                    "materialization `{other}` is not supported; use view, table, incremental, materialized_view or ephemeral"
                 ),
             )),
         }

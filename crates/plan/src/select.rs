@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use tidemill_core::{RelationName, UniqueId};
-use tidemill_project::{Hook, Manifest, Node, OnSchemaChange, ResourceType, SourceTable, TestKind};
+use tidemill_project::{
+    Hook, Manifest, Node, NodeConfig, OnSchemaChange, ResourceType, SourceTable, TestKind,
+};
 
 use crate::{
-    Graph, MaterializationConfig, NodeHooks, Work, WorkCheck, WorkKind, WorkNode, WorkUnitTest,
+    Graph, MaterializationConfig, MergeExtras, NodeHooks, OnConfigurationChange, Work, WorkCheck,
+    WorkKind, WorkNode, WorkUnitTest,
 };
 
 /// What kinds of nodes a command works on.
@@ -190,6 +194,13 @@ fn work_node(manifest: &Manifest, node: &Node) -> WorkNode {
             partition_by: config.partition_by.clone(),
             merge_update_columns: config.merge_update_columns.clone().unwrap_or_default(),
             merge_exclude_columns: config.merge_exclude_columns.clone().unwrap_or_default(),
+            predicates: config.incremental_predicates.clone(),
+            merge: merge_extras(config),
+            on_configuration_change: match config.get("on_configuration_change") {
+                Some(word) if word == "continue" => OnConfigurationChange::Continue,
+                Some(word) if word == "fail" => OnConfigurationChange::Fail,
+                _ => OnConfigurationChange::Apply,
+            },
             null_keys: config.null_keys(),
             microbatch: config.microbatch.clone().map(Box::new),
             snapshot: config.snapshot.clone().map(Box::new),
@@ -258,6 +269,30 @@ fn work_node(manifest: &Manifest, node: &Node) -> WorkNode {
                 after_publish: has_text(config.post_hooks.iter().filter(|hook| !hook.transaction)),
             },
         },
+    }
+}
+
+/// What the DuckDB adapter's merge knows besides. Several conditions all have to hold.
+fn merge_extras(config: &NodeConfig) -> MergeExtras {
+    let condition = |key: &str| {
+        let texts: Vec<String> = match config.get(key)? {
+            Value::String(text) => vec![text.clone()],
+            Value::Array(items) => {
+                items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+            }
+            _ => Vec::new(),
+        };
+        (!texts.is_empty()).then(|| texts.join(") and ("))
+    };
+    let set = config.get("merge_update_set_expressions").and_then(Value::as_object);
+    let set = set
+        .into_iter()
+        .flatten()
+        .filter_map(|(column, expression)| Some((column.clone(), expression.as_str()?.to_owned())));
+    MergeExtras {
+        update_condition: condition("merge_update_condition"),
+        insert_condition: condition("merge_insert_condition"),
+        update_set: set.collect(),
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Materialization {
     Seed,
     /// The history of a table.
     Snapshot,
+    /// A table that is made anew when what it reads changes.
+    MaterializedView,
     /// A data test.
     Test,
     /// A name that Tidemill does not know.
@@ -41,6 +43,7 @@ impl Materialization {
             Materialization::Ephemeral => "ephemeral",
             Materialization::Seed => "seed",
             Materialization::Snapshot => "snapshot",
+            Materialization::MaterializedView => "materialized_view",
             Materialization::Test => "test",
             Materialization::Other(name) => name,
         }
@@ -55,6 +58,7 @@ impl Materialization {
             "ephemeral" => Materialization::Ephemeral,
             "seed" => Materialization::Seed,
             "snapshot" => Materialization::Snapshot,
+            "materialized_view" => Materialization::MaterializedView,
             "test" => Materialization::Test,
             other => Materialization::Other(other.to_owned()),
         }

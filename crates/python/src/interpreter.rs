@@ -1,6 +1,9 @@
 //! Which Python runs a model.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tidemill_core::{Error, ErrorKind, Result};
 
 /// A Python, and why it is this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,43 @@ impl Interpreter {
     /// project's folder, and `python3` of the path. Nothing is started to find it.
     pub fn find(configured: Option<&str>, project: &Path) -> Interpreter {
         Self::choose(configured, project, |name| std::env::var(name).ok())
+    }
+
+    /// Whether it starts and has a library that reads Arrow.
+    ///
+    /// # Errors
+    /// `Config` with what is missing and the command that installs it.
+    pub fn check(&self) -> Result<()> {
+        const LOOK: &str = "import importlib.util as u, sys; print(sys.executable); \
+            sys.exit(0 if u.find_spec('pyarrow') or u.find_spec('polars') else 3)";
+        let program = self.program.display();
+        let output =
+            Command::new(&self.program).args(["-c", LOOK]).stdin(Stdio::null()).output().map_err(
+                |error| {
+                    Error::new(
+                        ErrorKind::Config,
+                        format!("`{program}`, which {} names, cannot be started", self.chosen_by),
+                    )
+                    .with("hint", "install Python 3.9 or later, or set TIDEMILL_PYTHON to one")
+                    .because(error)
+                },
+            )?;
+        match output.status.code() {
+            Some(0) => Ok(()),
+            Some(3) => Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "`{program}`, which {} names, has no pyarrow and no polars",
+                    self.chosen_by
+                ),
+            )
+            .with("hint", format!("install it with `{program} -m pip install pyarrow`"))),
+            _ => Err(Error::new(
+                ErrorKind::Config,
+                format!("`{program}`, which {} names, is not a Python that works", self.chosen_by),
+            )
+            .with("hint", "set TIDEMILL_PYTHON to one that does")),
+        }
     }
 
     fn choose(

@@ -18,7 +18,6 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::checks::Checked;
 use crate::context::query_context;
-use crate::hooks;
 use crate::model::{self, Built};
 use crate::publisher::Publisher;
 use crate::unit::{Phase, Product, Unit};
@@ -27,6 +26,7 @@ use crate::{
     CheckOutcome, Doers, HookTime, LoadRequest, PublishMode, RenderRequest, Rendered, RunOptions,
     RunSummary, StatementSession, WriteLocks,
 };
+use crate::{hooks, materialized_view};
 
 /// Does all of the work.
 ///
@@ -976,8 +976,10 @@ fn with_grants(node: &WorkNode, product: &Product, record: &Record, snapshot: &S
     } else {
         None
     };
-    if let (Some(grants), Some(fields)) = (grants, json.as_object_mut()) {
-        fields.insert("grants".to_owned(), grants);
+    if let Some(fields) = json.as_object_mut() {
+        fields.extend(grants.map(|grants| ("grants".to_owned(), grants)));
+        let view = materialized_view::recorded(node);
+        fields.extend(view.map(|view| (materialized_view::FIELD.to_owned(), view)));
     }
     json
 }

@@ -17,7 +17,7 @@ use tidemill_plan::{
 use crate::executor::{Shared, in_place};
 use crate::unit::{Product, Unit};
 use crate::{HookTime, RenderRequest, Rendered, Rule, StatementSession};
-use crate::{by_macro, program};
+use crate::{by_macro, materialized_view, predicates, program};
 
 /// What building a model came to.
 pub(crate) struct Built {
@@ -67,7 +67,8 @@ pub(crate) async fn build(
     let context = statements.context();
     let wrote = statements.wrote();
     let decision = decide_model(shared, node, incremental, &rendered, &context, wrote);
-    if decision == Decision::Reuse {
+    let kept = materialized_view::keeps(shared, node, config, &context, full_refresh)?;
+    if decision == Decision::Reuse || kept {
         let reads = Record::of(&context.snapshot, &node.relation)
             .map(|record| record.inputs.into_keys().collect())
             .unwrap_or_default();
@@ -476,6 +477,25 @@ pub(crate) async fn stage_increment(
     let spelled = |names: &[String]| -> Vec<String> {
         names.iter().map(|name| spelling(name, &found)).collect()
     };
+    if predicates::applies(config, increment) {
+        let names: Vec<String> = match config.on_schema_change()? {
+            OnSchemaChange::Ignore | OnSchemaChange::Fail => target.clone(),
+            OnSchemaChange::AppendNewColumns => {
+                target.iter().chain(added.iter().copied()).cloned().collect()
+            }
+            OnSchemaChange::SyncAllColumns => target
+                .iter()
+                .filter(|name| found_set.contains(name))
+                .chain(added.iter().copied())
+                .cloned()
+                .collect(),
+        };
+        let context = QueryContext { snapshot: base, ..context.clone() };
+        return predicates::stage(
+            shared, node, config, increment, &sql, &names, published, &context,
+        )
+        .await;
+    }
     let mode = match increment {
         Increment::Append => WriteMode::Append,
         Increment::Merge { key, update, exclude, null_keys } => {

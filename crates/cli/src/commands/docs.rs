@@ -13,7 +13,7 @@ use tidemill_project::{Column, Manifest, SourceFile};
 use crate::args::DocsGenerate;
 use crate::artifacts;
 use crate::commands::{compile, site};
-use crate::renderer::ProjectRenderer;
+use crate::renderer::{ProjectRenderer, is_materialized_view};
 use crate::session::Session;
 
 pub(crate) async fn generate(session: &Session, args: &DocsGenerate) -> Result<i32> {
@@ -130,6 +130,7 @@ fn entry(
         column.map(|column| column.description.as_str()).filter(|text| !text.is_empty())
     };
     let kind = match relation.kind {
+        RelationKind::Table { .. } if is_materialized_view(relation) => "MATERIALIZED VIEW",
         RelationKind::Table { .. } => "BASE TABLE",
         RelationKind::View { .. } => "VIEW",
     };

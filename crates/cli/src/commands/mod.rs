@@ -8,6 +8,7 @@ pub(crate) mod connection;
 pub(crate) mod debug;
 pub(crate) mod deps;
 pub(crate) mod docs;
+pub(crate) mod doctor;
 pub(crate) mod freshness;
 pub(crate) mod ingest_init;
 pub(crate) mod init;

@@ -174,7 +174,7 @@ fn contracts_hold_for_what_macros_and_hooks_make() {
              \x20     - {name: id, data_type: bigint, constraints: [{type: check, name: positive, expression: id > 0}]}\n\
              \x20     - {name: b, data_type: text}\n\
              \x20 - name: i\n\
-             \x20   config: {contract: {enforced: true}}\n\
+             \x20   config: {contract: {enforced: true}, on_schema_change: fail}\n\
              \x20   columns:\n\
              \x20     - {name: id, data_type: bigint, constraints: [{type: unique}]}\n\
              \x20 - name: h\n\

@@ -12,6 +12,11 @@ fn project(model: &str, yaml: &str) -> Sandbox {
 }
 
 fn contract(materialized: &str, columns: &str, constraints: &str) -> String {
+    // dbt asks for it with a contract.
+    let materialized = match materialized {
+        "incremental" => "incremental, on_schema_change: fail",
+        other => other,
+    };
     format!(
         "models:\n  - name: m\n    config: {{materialized: {materialized}, contract: {{enforced: true}}}}\n    columns: {columns}\n    constraints: {constraints}\n"
     )
@@ -100,6 +105,15 @@ fn rows_that_break_a_constraint_are_not_published() {
             "{constraint}"
         );
     }
+}
+
+#[test]
+fn an_incremental_model_says_what_a_new_column_does() {
+    let yaml = contract("incremental", COLUMNS, "[]").replace(", on_schema_change: fail", "");
+    project("select 1 as id", &yaml)
+        .run(&["parse"])
+        .fails_with(2)
+        .says("an incremental model with a contract needs `on_schema_change`");
 }
 
 #[test]

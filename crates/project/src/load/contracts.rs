@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidemill_core::Diagnostic;
 
 use super::nodes::Builder;
+use crate::config::OnSchemaChange;
 use crate::contract::{self, ConstraintKind};
 use crate::manifest::{Node, ResourceType};
 
@@ -32,6 +33,25 @@ impl Builder<'_> {
                 return;
             }
         };
+        let config = &node.config;
+        if config.materialized.as_str() == "incremental"
+            && !matches!(
+                config.on_schema_change,
+                OnSchemaChange::AppendNewColumns | OnSchemaChange::Fail
+            )
+        {
+            self.diagnostics.push(
+                Diagnostic::error(
+                    "contract",
+                    format!(
+                        "model `{}`: an incremental model with a contract needs `on_schema_change`",
+                        node.name
+                    ),
+                )
+                .at(node.position.clone())
+                .hint("set it to append_new_columns or fail, which dbt asks for too"),
+            );
+        }
         let is_view = node.config.materialized.as_str() == "view";
         for constraint in &found.constraints {
             let kind = constraint.kind.as_str();

@@ -535,22 +535,12 @@ impl Builder<'_> {
         if self.has_materialization(name) {
             return;
         }
-        let known = ["view", "table", "incremental", "ephemeral"];
+        let known = ["view", "table", "incremental", "materialized_view", "ephemeral"];
         let place = merged.positions.get("materialized").unwrap_or(&draft.position);
-        if name == "materialized_view" && self.world.in_database() {
-            return;
-        }
-        let diagnostic = if name == "materialized_view" {
-            Diagnostic::error(
-                "unsupported-materialization",
-                format!("{what}: the materialization `{name}` is not supported yet"),
-            )
-        } else {
-            Diagnostic::error(
-                "unknown-materialization",
-                format!("{what}: there is no materialization `{name}`"),
-            )
-        };
+        let diagnostic = Diagnostic::error(
+            "unknown-materialization",
+            format!("{what}: there is no materialization `{name}`"),
+        );
         self.diagnostics.push(diagnostic.at(place.clone()).hint(match nearest(name, known) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("use one of {}", known.join(", ")),

@@ -399,7 +399,7 @@ impl Adapter {
                 Some(name) => self.columns_of(&name),
                 // A temporary one of a database.
                 None if relation.in_database && !relation.is_cte => {
-                    self.columns_of(&super::database::name_in(&relation))
+                    self.columns_of(&super::database::name_in(relation))
                 }
                 None => Ok(Value::list([])),
             },

@@ -12,7 +12,7 @@ pub enum RelationType {
     Table,
     /// A stored query.
     View,
-    /// A stored query with stored rows.
+    /// Stored rows that are made anew when what they are made from changes.
     #[serde(rename = "materialized_view")]
     MaterializedView,
 }
