@@ -252,7 +252,7 @@ impl Sink for DatabaseForTemplates {
 
     fn seed_columns(&self) -> Result<Vec<CatalogColumn>> {
         let seed = self.seed()?;
-        Ok(self.wait(seed.columns())?)
+        self.wait(seed.columns())
     }
 
     fn load_seed(&self, name: &RelationName) -> Result<u64> {

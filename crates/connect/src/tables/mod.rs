@@ -1,7 +1,7 @@
 //! Tables of databases: what the connectors to databases share.
 //!
 //! A database says how it writes names and values, which columns a query has, and gives its rows,
-//! all in one snapshot ([`Database`], [`Session`]). What is read, from where on, what was read
+//! all in one snapshot (`Database`, `Session`). What is read, from where on, what was read
 //! before, names of columns and declared types are the same for all of them and stand here.
 
 mod convert;

@@ -101,7 +101,7 @@ fn unit_tests_and_stored_failures() {
     project.sandbox.run(&["seed"]).ok();
     project.sandbox.run(&["run", "-s", "m"]).ok();
     project.sandbox.build().ok().says("checks: 2 passed, 1 warned");
-    assert_eq!(project.sql("select value_field, n_records from main_dbt_test__audit.accepted_values_m_amount__False__7 order by 1"), ["0,1", "1.5,1"]);
+    assert_eq!(project.sql("select value_field, n_records from main_dbt_test__audit.\"accepted_values_m_amount__False__7\" order by 1"), ["0,1", "1.5,1"]);
     project.sandbox.write(
         "models/m.sql",
         "select s.id, s.amount from {{ ref('s') }} s join {{ source('raw', 's') }} r using (id)",

@@ -97,7 +97,6 @@ impl Server {
         let began = Instant::now();
         while !server.psql("postgres", "select 1").1 {
             assert!(began.elapsed() < Duration::from_secs(60), "PostgreSQL did not start");
-            std::thread::sleep(Duration::from_millis(50));
         }
         Some(server)
     }
