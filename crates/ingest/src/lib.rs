@@ -7,10 +7,11 @@
 //! the next load starts from the position that is published.
 //!
 //! ```
+//! use tidemill_core::ReadScope;
 //! use tidemill_ingest::{LoadMode, LoadSettings};
 //!
 //! let written = serde_json::json!({"location": "data/*.csv", "mode": "append"});
-//! let (settings, for_the_source) = LoadSettings::parse(&written)?;
+//! let (settings, for_the_source) = LoadSettings::parse(&written, ReadScope::New)?;
 //! assert_eq!(settings.mode, LoadMode::Append);
 //! assert_eq!(for_the_source, serde_json::json!({"location": "data/*.csv"}));
 //! # Ok::<(), tidemill_core::Error>(())
