@@ -87,7 +87,8 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
     match &cli.command {
         Command::Ls(args) => return commands::ls::run(&open()?, args),
         Command::Parse => {
-            let session = open()?;
+            // The process ends here: the graph need not be taken apart first.
+            let session = std::mem::ManuallyDrop::new(open()?);
             if session.global.flags.on("write_json") {
                 session
                     .write_manifest(&session.target_path(), std::collections::BTreeMap::new())?;

@@ -1,20 +1,23 @@
 //! dbt's `manifest.json` (schema v12), and the same shapes for templates.
 
+mod node;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 
+use serde::Serialize;
+use serde::ser::Serializer;
 use serde_json::{Map, Value, json};
 use tidemill_core::UniqueId;
 
 use crate::base::DBT_VERSION;
-use crate::manifest::{
-    Column, Exposure, GenericTest, Manifest, Node, RefCall, ResourceType, SourceTable, TestKind,
-    TestTarget,
-};
+use crate::manifest::{Column, Exposure, Manifest, Node, RefCall, ResourceType, SourceTable};
 use crate::operation::operations;
 use crate::render::relation::quoted;
 use crate::semantic::{all_of, semantic_json};
 use crate::unit_test::UnitTestSpec;
+use node::{Columns, MacroView, NodeView, Written};
 
 /// What the manifest's `metadata` and the nodes' compiled code come from.
 #[derive(Debug, Clone, Default)]
@@ -45,93 +48,126 @@ pub fn write_manifest(
     let nodes: Vec<&Node> =
         manifest.nodes.values().filter(|node| node.unit_test.is_none()).collect();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // This thread writes the first share itself.
     let share = nodes.len().div_ceil(threads).max(1);
-    let parts: Vec<std::io::Result<Vec<u8>>> = std::thread::scope(|scope| {
-        let running: Vec<_> = nodes
-            .chunks(share)
-            .map(|nodes| {
-                scope.spawn(move || {
-                    let mut text = Vec::new();
-                    for (index, node) in nodes.iter().enumerate() {
-                        if index > 0 {
-                            text.push(b',');
-                        }
-                        serde_json::to_writer(&mut text, &node.unique_id)?;
-                        text.push(b':');
-                        let value = written_node(manifest, node, meta, created_at);
-                        serde_json::to_writer(&mut text, &value)?;
-                    }
-                    Ok(text)
-                })
-            })
-            .collect();
-        let joined = running.into_iter().map(std::thread::ScopedJoinHandle::join);
-        joined.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    });
-    let Value::Object(document) = document(manifest, meta, created_at, Map::new()) else {
-        return Ok(());
-    };
-    for (index, (key, value)) in document.iter().enumerate() {
-        out.write_all(if index == 0 { b"{" } else { b"," })?;
-        serde_json::to_writer(&mut *out, key)?;
-        out.write_all(b":")?;
-        if key != "nodes" {
-            serde_json::to_writer(&mut *out, value)?;
-            continue;
+    let mut shares = nodes.chunks(share);
+    let own = shares.next().unwrap_or_default();
+    let text = |nodes: &[&Node]| nodes_text(manifest, nodes, meta, created_at);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = shares.map(|nodes| scope.spawn(move || text(nodes))).collect();
+        let mut fields = Fields { out, separator: b"{" };
+        fields.put("metadata", &metadata(manifest, meta))?;
+        fields.key("nodes")?;
+        fields.out.write_all(b"{")?;
+        let mut first = text(own)?;
+        fields.out.write_all(&first)?;
+        for thread in running {
+            let part = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            fields.out.write_all(b",")?;
+            fields.out.write_all(&part?)?;
         }
-        out.write_all(b"{")?;
-        for (index, part) in parts.iter().enumerate() {
-            let part = part.as_ref().map_err(|error| std::io::Error::other(error.to_string()))?;
-            if index > 0 {
-                out.write_all(b",")?;
-            }
-            out.write_all(part)?;
+        let mut separator: &[u8] = if nodes.is_empty() { b"" } else { b"," };
+        for (id, value) in operations(manifest, created_at) {
+            first.clear();
+            serde_json::to_writer(&mut first, &id)?;
+            first.push(b':');
+            serde_json::to_writer(&mut first, &value)?;
+            fields.out.write_all(separator)?;
+            fields.out.write_all(&first)?;
+            separator = b",";
         }
-        for (index, (id, value)) in operations(manifest, created_at).into_iter().enumerate() {
-            if index > 0 || !nodes.is_empty() {
-                out.write_all(b",")?;
-            }
-            serde_json::to_writer(&mut *out, &id)?;
-            out.write_all(b":")?;
-            serde_json::to_writer(&mut *out, &value)?;
-        }
-        out.write_all(b"}")?;
+        fields.out.write_all(b"}")?;
+        others(manifest, created_at, &mut fields)?;
+        fields.out.write_all(b"}")
+    })
+}
+
+/// The fields of the document, written one after the other.
+struct Fields<'a> {
+    out: &'a mut dyn Write,
+    /// What stands before the next one.
+    separator: &'static [u8],
+}
+
+impl Fields<'_> {
+    fn key(&mut self, key: &str) -> std::io::Result<()> {
+        self.out.write_all(self.separator)?;
+        self.separator = b",";
+        serde_json::to_writer(&mut *self.out, key)?;
+        self.out.write_all(b":")
     }
-    out.write_all(b"}")
+
+    fn put(&mut self, key: &str, value: &impl Serialize) -> std::io::Result<()> {
+        self.key(key)?;
+        Ok(serde_json::to_writer(&mut *self.out, value)?)
+    }
 }
 
-/// A node as the written manifest has it.
-fn written_node(manifest: &Manifest, node: &Node, meta: &ManifestMeta, created_at: f64) -> Value {
-    let mut value = linked_json(manifest, node);
-    complete(&mut value, manifest, node, meta, created_at);
-    value
-}
-
-/// The whole document around its nodes.
-fn document(
+/// Nodes as the fields of an object, without its braces.
+fn nodes_text(
     manifest: &Manifest,
+    nodes: &[&Node],
     meta: &ManifestMeta,
     created_at: f64,
-    nodes: Map<String, Value>,
-) -> Value {
-    let sources: Map<String, Value> = manifest
-        .sources
-        .values()
-        .map(|source| {
+) -> std::io::Result<Vec<u8>> {
+    // A node that says little has about this much.
+    let mut text = Vec::with_capacity(nodes.len() * 2_048);
+    for (index, node) in nodes.iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        serde_json::to_writer(&mut text, &node.unique_id)?;
+        text.push(b':');
+        let mut view = linked(manifest, node);
+        view.written = Some(Written {
+            created_at,
+            compiled: meta.compiled.get(&node.unique_id).map(String::as_str),
+            target_path: &manifest.settings.target_path,
+        });
+        serde_json::to_writer(&mut text, &view)?;
+    }
+    Ok(text)
+}
+
+fn metadata(manifest: &Manifest, meta: &ManifestMeta) -> Value {
+    json!({
+        "dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v12.json",
+        "dbt_version": DBT_VERSION,
+        "generated_at": meta.generated_at,
+        "invocation_id": meta.invocation_id,
+        "invocation_started_at": meta.invocation_started_at,
+        "env": meta.env,
+        "project_name": manifest.settings.name,
+        "project_id": hash(&manifest.settings.name),
+        "user_id": null,
+        "send_anonymous_usage_stats": false,
+        "adapter_type": "tidemill",
+        "quoting": {"database": true, "schema": true, "identifier": true, "column": null},
+        "run_started_at": meta.invocation_started_at,
+    })
+}
+
+/// Everything behind the nodes.
+fn others(manifest: &Manifest, created_at: f64, fields: &mut Fields<'_>) -> std::io::Result<()> {
+    let sources = Each(|| {
+        manifest.sources.values().map(|source| {
             let mut value = source_json(source);
             set(&mut value, "created_at", created_at.into());
-            (source.unique_id.to_string(), value)
+            (&source.unique_id, value)
         })
-        .collect();
-    let exposures: Map<String, Value> = manifest
-        .exposures
-        .values()
-        .map(|exposure| {
+    });
+    let exposures = Each(|| {
+        manifest.exposures.values().map(|exposure| {
             let mut value = exposure_json(exposure);
             set(&mut value, "created_at", created_at.into());
-            (exposure.unique_id.to_string(), value)
+            (&exposure.unique_id, value)
         })
-        .collect();
+    });
+    let macros = Each(|| {
+        let built_in = crate::macros::built_in_nodes(manifest);
+        let all = manifest.macros.values().chain(built_in);
+        all.map(|node| (&node.unique_id, MacroView { node, created_at }))
+    });
     let mut disabled: Map<String, Value> = Map::new();
     for node in &manifest.disabled {
         push(&mut disabled, node.unique_id.as_str(), node_json(node));
@@ -139,39 +175,30 @@ fn document(
     for source in &manifest.disabled_sources {
         push(&mut disabled, source.unique_id.as_str(), source_json(source));
     }
-    json!({
-        "metadata": {
-            "dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v12.json",
-            "dbt_version": DBT_VERSION,
-            "generated_at": meta.generated_at,
-            "invocation_id": meta.invocation_id,
-            "invocation_started_at": meta.invocation_started_at,
-            "env": meta.env,
-            "project_name": manifest.settings.name,
-            "project_id": hash(&manifest.settings.name),
-            "user_id": null,
-            "send_anonymous_usage_stats": false,
-            "adapter_type": "tidemill",
-            "quoting": {"database": true, "schema": true, "identifier": true, "column": null},
-            "run_started_at": meta.invocation_started_at,
-        },
-        "nodes": nodes,
-        "sources": sources,
-        "macros": macros_json(manifest, created_at),
-        "docs": docs_json(manifest),
-        "exposures": exposures,
-        "metrics": all_of(manifest, ResourceType::Metric, created_at),
-        "groups": groups_json(manifest),
-        "selectors": selectors_json(manifest),
-        "disabled": disabled,
-        "parent_map": edges(manifest, &manifest.parents),
-        "child_map": edges(manifest, &manifest.children),
-        "group_map": group_map(manifest),
-        "saved_queries": all_of(manifest, ResourceType::SavedQuery, created_at),
-        "semantic_models": all_of(manifest, ResourceType::SemanticModel, created_at),
-        "unit_tests": unit_tests_json(manifest, created_at),
-        "functions": {},
-    })
+    fields.put("sources", &sources)?;
+    fields.put("macros", &macros)?;
+    fields.put("docs", &docs_json(manifest))?;
+    fields.put("exposures", &exposures)?;
+    fields.put("metrics", &all_of(manifest, ResourceType::Metric, created_at))?;
+    fields.put("groups", &groups_json(manifest))?;
+    fields.put("selectors", &selectors_json(manifest))?;
+    fields.put("disabled", &disabled)?;
+    fields.put("parent_map", &edges(manifest, &manifest.parents))?;
+    fields.put("child_map", &edges(manifest, &manifest.children))?;
+    fields.put("group_map", &group_map(manifest))?;
+    fields.put("saved_queries", &all_of(manifest, ResourceType::SavedQuery, created_at))?;
+    fields.put("semantic_models", &all_of(manifest, ResourceType::SemanticModel, created_at))?;
+    fields.put("unit_tests", &unit_tests_json(manifest, created_at))?;
+    fields.put("functions", &Map::new())
+}
+
+/// Entries that are made when they are written.
+struct Each<F>(F);
+
+impl<K: Serialize, V: Serialize, I: Iterator<Item = (K, V)>, F: Fn() -> I> Serialize for Each<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map((self.0)())
+    }
 }
 
 fn unit_tests_json(manifest: &Manifest, created_at: f64) -> Value {
@@ -261,164 +288,19 @@ pub fn resource_json(manifest: &Manifest, id: &UniqueId) -> Option<Value> {
 }
 
 /// A node with what others say about it.
+fn linked<'a>(manifest: &Manifest, node: &'a Node) -> NodeView<'a> {
+    let is_model = node.resource_type == ResourceType::Model;
+    let primary_key = is_model.then(|| crate::primary_key::of(manifest, node));
+    NodeView { primary_key, ..NodeView::new(node) }
+}
+
 fn linked_json(manifest: &Manifest, node: &Node) -> Value {
-    let mut value = node_json(node);
-    if node.resource_type == ResourceType::Model {
-        set(&mut value, "primary_key", json!(crate::primary_key::of(manifest, node)));
-    }
-    value
+    linked(manifest, node).to_value()
 }
 
 /// A node as templates (`model`, `graph.nodes`) and the manifest have it.
 pub fn node_json(node: &Node) -> Value {
-    let relation_name = node.is_relational().then(|| relation_name(node));
-    let mut value = json!({
-        "database": node.database,
-        "schema": node.schema,
-        "name": node.name,
-        "resource_type": node.resource_type.as_str(),
-        "package_name": node.package_name,
-        "path": node.path,
-        "original_file_path": node.original_file_path,
-        "unique_id": node.unique_id,
-        "fqn": node.fqn,
-        "alias": node.alias,
-        "checksum": {"name": checksum_name(&node.checksum), "checksum": node.checksum},
-        "config": Value::Object(node.config.all.clone()),
-        "tags": node.tags,
-        "description": node.description,
-        "columns": columns_json(node.columns.values()),
-        "meta": Value::Object(node.meta.clone()),
-        "group": node.group,
-        "docs": {"show": true, "node_color": null},
-        "patch_path": node.patch_path,
-        "build_path": null,
-        "unrendered_config": node.unrendered_config,
-        "relation_name": relation_name,
-        // dbt keeps what stands between the tags of a block, and files without white space around.
-        "raw_code": match node.resource_type {
-            ResourceType::Snapshot => &*node.raw_code,
-            _ => node.raw_code.trim(),
-        },
-        "doc_blocks": [],
-    });
-    if node.resource_type == ResourceType::Seed {
-        set(&mut value, "root_path", node.root_path.to_string_lossy().into());
-        set(&mut value, "depends_on", json!({"macros": node.macros}));
-        return value;
-    }
-    let fields = [
-        ("language", Value::from(node.language)),
-        ("refs", node.refs.iter().map(ref_json).collect()),
-        ("sources", node.sources.iter().map(|call| json!([call.source, call.table])).collect()),
-        ("metrics", json!([])),
-        ("functions", json!([])),
-        ("depends_on", json!({"macros": node.macros, "nodes": node.depends_on})),
-        ("compiled_path", Value::Null),
-        (
-            "contract",
-            json!({"enforced": node.config.contract_enforced, "alias_types": true, "checksum": null}),
-        ),
-    ];
-    for (key, field) in fields {
-        set(&mut value, key, field);
-    }
-    match &node.test {
-        Some(test) => {
-            if let TestKind::Generic(generic) = &test.kind {
-                set(&mut value, "column_name", generic.column.clone().into());
-                set(&mut value, "file_key_name", file_key(generic).into());
-                // dbt names models only here.
-                let attached = match &generic.target {
-                    TestTarget::Ref { .. } => generic.attached.as_ref().map(UniqueId::as_str),
-                    TestTarget::Source { .. } => None,
-                };
-                set(&mut value, "attached_node", attached.into());
-                set(&mut value, "test_metadata", test_metadata(generic));
-            }
-        }
-        None if node.resource_type == ResourceType::Model => {
-            set(&mut value, "access", node.access.clone().into());
-            let constraints = node.constraints.iter();
-            set(&mut value, "constraints", constraints.map(|one| constraint(one, true)).collect());
-            set(&mut value, "version", version_json(node.version.as_deref()));
-            set(&mut value, "latest_version", version_json(node.latest_version.as_deref()));
-            let property = |key: &str| node.properties.get(key).cloned().unwrap_or_default();
-            let date = node.deprecation_date.as_deref().map(with_time);
-            set(&mut value, "deprecation_date", date.into());
-            set(&mut value, "primary_key", json!([]));
-            let mut time_spine = property("time_spine");
-            if let Value::Object(spine) = &mut time_spine {
-                spine.entry("custom_granularities").or_insert_with(|| json!([]));
-            }
-            set(&mut value, "time_spine", time_spine);
-        }
-        None => {}
-    }
-    value
-}
-
-/// What a checksum is of: a large seed has its path for one.
-fn checksum_name(checksum: &str) -> &'static str {
-    let is_hex = checksum.len() == 64 && checksum.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match (checksum.is_empty(), is_hex) {
-        (true, _) => "none",
-        (false, true) => "sha256",
-        (false, false) => "path",
-    }
-}
-
-fn test_metadata(generic: &GenericTest) -> Value {
-    let mut kwargs = generic.arguments.clone();
-    if let Some(column) = &generic.column {
-        kwargs.insert("column_name".into(), column.as_str().into());
-    }
-    kwargs.insert("model".into(), crate::data_test::model_argument(&generic.target).into());
-    json!({"name": generic.name, "kwargs": kwargs, "namespace": generic.namespace})
-}
-
-fn file_key(generic: &GenericTest) -> String {
-    match &generic.target {
-        TestTarget::Ref { name, .. } => {
-            let folder = generic
-                .attached
-                .as_ref()
-                .and_then(|id| id.as_str().split('.').next())
-                .unwrap_or("model");
-            format!("{folder}s.{name}")
-        }
-        TestTarget::Source { source, .. } => format!("sources.{source}"),
-    }
-}
-
-/// What only the written manifest has.
-fn complete(
-    value: &mut Value,
-    manifest: &Manifest,
-    node: &Node,
-    meta: &ManifestMeta,
-    created_at: f64,
-) {
-    set(value, "created_at", created_at.into());
-    if node.resource_type == ResourceType::Seed {
-        return;
-    }
-    let compiled = meta.compiled.get(&node.unique_id);
-    set(value, "compiled", compiled.is_some().into());
-    if let Some(sql) = compiled {
-        set(value, "compiled_code", sql.as_str().into());
-        let path = format!(
-            "{}/compiled/{}/{}",
-            manifest.settings.target_path, node.package_name, node.original_file_path
-        );
-        let path = match node.test.as_ref().map(|test| &test.kind) {
-            Some(TestKind::Generic(_)) => format!("{path}/{}", node.path),
-            _ => path,
-        };
-        set(value, "compiled_path", path.into());
-        set(value, "extra_ctes_injected", true.into());
-        set(value, "extra_ctes", json!([]));
-    }
+    NodeView::new(node).to_value()
 }
 
 fn source_json(source: &SourceTable) -> Value {
@@ -450,7 +332,7 @@ fn source_json(source: &SourceTable) -> Value {
         "freshness": freshness_json(source.freshness.as_ref()),
         "external": null,
         "description": source.description,
-        "columns": columns_json(source.columns.values()),
+        "columns": Columns(source.columns.values()),
         "meta": source.meta,
         "source_meta": source.source_meta,
         "tags": source.tags,
@@ -535,31 +417,6 @@ fn in_its_folder(path: &str) -> &str {
     path.split_once('/').map_or(path, |(_, rest)| rest)
 }
 
-fn columns_json<'a>(columns: impl Iterator<Item = &'a Column>) -> Value {
-    let map: Map<String, Value> = columns
-        .map(|column| {
-            (
-                column.name.clone(),
-                json!({
-                    "name": column.name,
-                    "description": column.description,
-                    "meta": column.meta,
-                    "data_type": column.data_type,
-                    "constraints": column.constraints.iter().map(|one| constraint(one, false)).collect::<Value>(),
-                    "quote": column.quote,
-                    "config": {"meta": column.meta, "tags": column.tags},
-                    "tags": column.tags,
-                    "granularity": column.granularity,
-                    "dimension": of_semantics(column, column.dimension.as_ref(), true),
-                    "entity": of_semantics(column, column.entity.as_ref(), false),
-                    "doc_blocks": [],
-                }),
-            )
-        })
-        .collect();
-    Value::Object(map)
-}
-
 /// A constraint with every field that dbt fills in.
 fn constraint(written: &Value, of_model: bool) -> Value {
     let mut value = json!({
@@ -617,38 +474,6 @@ fn version_json(version: Option<&str>) -> Value {
             },
         },
     }
-}
-
-fn macros_json(manifest: &Manifest, created_at: f64) -> Value {
-    let map: Map<String, Value> = manifest
-        .macros
-        .values()
-        .chain(crate::macros::built_in_nodes(manifest))
-        .map(|node| {
-            (
-                node.unique_id.clone(),
-                json!({
-                    "name": node.name,
-                    "resource_type": "macro",
-                    "package_name": node.package_name,
-                    "path": node.original_file_path,
-                    "original_file_path": node.original_file_path,
-                    "unique_id": node.unique_id,
-                    "macro_sql": node.macro_sql,
-                    "depends_on": {"macros": node.depends_on},
-                    "description": node.description,
-                    "meta": node.meta,
-                    "docs": {"show": true, "node_color": null},
-                    "config": {"meta": node.meta, "docs": {"show": true, "node_color": null}},
-                    "patch_path": node.patch_path,
-                    "arguments": node.arguments,
-                    "created_at": created_at,
-                    "supported_languages": null,
-                }),
-            )
-        })
-        .collect();
-    Value::Object(map)
 }
 
 fn docs_json(manifest: &Manifest) -> Value {
@@ -730,13 +555,17 @@ fn group_map(manifest: &Manifest) -> Value {
     Value::Object(map)
 }
 
-fn edges(manifest: &Manifest, map: &indexmap::IndexMap<UniqueId, Vec<UniqueId>>) -> Value {
-    let mut map: Map<String, Value> =
-        map.iter().map(|(id, others)| (id.to_string(), json!(others))).collect();
-    for (id, _) in operations(manifest, 0.0) {
-        map.insert(id, json!([]));
-    }
-    Value::Object(map)
+/// The edges of each resource and of the hooks of the run, which have none.
+fn edges<'a>(
+    manifest: &'a Manifest,
+    map: &'a indexmap::IndexMap<UniqueId, Vec<UniqueId>>,
+) -> impl Serialize + 'a {
+    Each(move || {
+        let ours = map.iter().map(|(id, others)| (Cow::Borrowed(id.as_str()), others.as_slice()));
+        let hooks = operations(manifest, 0.0).into_iter();
+        let hooks = hooks.map(|(id, _)| (Cow::Owned(id), [].as_slice()));
+        ours.chain(hooks)
+    })
 }
 
 pub(crate) fn relation_name(node: &Node) -> String {

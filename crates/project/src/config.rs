@@ -1,5 +1,7 @@
 //! The configuration of a node: merging layers as dbt does, then typing what Tidemill uses.
 
+use std::sync::LazyLock;
+
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 use tidemill_core::{SourcePosition, SqlDialect};
@@ -298,6 +300,21 @@ fn merge_grants(mut current: Map<String, Value>, upper: &Value) -> Value {
 }
 
 /// Keys that dbt knows, with their defaults, for each resource.
+fn known(resource: ResourceType) -> &'static Map<String, Value> {
+    use ResourceType::*;
+    static KNOWN: LazyLock<[Map<String, Value>; 6]> =
+        LazyLock::new(|| [Model, Test, Seed, Snapshot, Analysis, Source].map(defaults));
+    &KNOWN[match resource {
+        Model => 0,
+        Test => 1,
+        Seed => 2,
+        Snapshot => 3,
+        Analysis | Operation => 4,
+        Source | Exposure | UnitTest | Metric | SemanticModel | SavedQuery => 5,
+    }]
+}
+
+/// Those of [`known`].
 fn defaults(resource: ResourceType) -> Map<String, Value> {
     let text = match resource {
         ResourceType::Test => {
@@ -410,14 +427,14 @@ pub(crate) struct ConfigProblem {
 
 /// Types a merged configuration.
 pub(crate) fn typed(resource: ResourceType, merged: &Layer) -> (NodeConfig, Vec<ConfigProblem>) {
-    let known = defaults(resource);
+    let known = known(resource);
     let mut all = known.clone();
     let mut extra = Map::new();
     let mut problems = Vec::new();
     for (key, value) in &merged.values {
         if !known.contains_key(key) && !FURTHER_KEYS.contains(&key.as_str()) {
             extra.insert(key.clone(), value.clone());
-            if let Some(name) = misspelled(key, &known) {
+            if let Some(name) = misspelled(key, known) {
                 problems.push(ConfigProblem {
                     key: key.clone(),
                     message: format!("the config key `{key}` is not known"),
