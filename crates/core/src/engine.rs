@@ -50,6 +50,9 @@ pub struct Description {
     pub volatile_functions: Vec<String>,
     /// Whether it reads the current date.
     pub current_date: bool,
+    /// Whether it decides the same of each row when it is run twice on one state: nothing in it
+    /// depends on chance or, as `limit` and window functions may, on the order in which rows come.
+    pub repeatable: bool,
 }
 
 /// What a statement did.

@@ -54,8 +54,9 @@ pub use source::{
     Source, TableDescription, Until,
 };
 pub use sql_dialect::SqlDialect;
-pub use statement::Statement;
+pub use statement::{RewriteByFile, Statement};
 pub use table_store::{
-    ColumnChange, Dropped, Duplicates, Maintenance, MaintenanceReport, NullKeys, PublishChange,
-    PublishMeta, Published, SchemaChange, StageRequest, Staged, TableStore, WriteMode, history,
+    ColumnChange, Dropped, Duplicates, FILE, Maintenance, MaintenanceReport, NullKeys,
+    PublishChange, PublishMeta, Published, SchemaChange, StageRequest, Staged, TableStore,
+    WriteMode, history,
 };

@@ -62,6 +62,9 @@ pub enum Statement {
         /// Two queries that give one number each, the same one: otherwise one row would be changed
         /// by several others.
         once: Option<(String, String)>,
+        /// The same for a store that knows in which file each row is: only files with rows that
+        /// change are written again. `None`: it has to be decided over all rows at once.
+        by_file: Option<Box<RewriteByFile>>,
     },
     /// Tables lose all of their rows.
     Truncate {
@@ -98,6 +101,46 @@ pub enum Statement {
         grantees: Vec<String>,
     },
 }
+
+/// How the files of a table that hold rows that change are found, and what takes their place. The
+/// queries name tables that are not in the lake: [`RewriteByFile::all`] and [`RewriteByFile::part`],
+/// which who performs the statement has made visible to them ([`crate::TableStore::by_file`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RewriteByFile {
+    /// Stands for the whole table, with the column [`crate::FILE`].
+    pub all: RelationName,
+    /// Stands for the rows of the files that are written again.
+    pub part: RelationName,
+    /// Queries that give files and how many times a row of theirs is changed.
+    pub touched: Vec<String>,
+    /// A query that gives one number: how many rows are added.
+    pub added: Option<String>,
+    /// A query that gives one number: how many rows the first of `touched` means. It has to be the
+    /// sum of what that counts, otherwise one row would be changed by several others.
+    pub once: Option<String>,
+    /// A query that gives the rows that take the place of those of the part, and those that are
+    /// added.
+    pub rows: String,
+}
+
+impl RewriteByFile {
+    /// Names for [`RewriteByFile::all`] and [`RewriteByFile::part`] of a table, which no relation of
+    /// the lake has.
+    pub fn names(relation: &RelationName) -> (RelationName, RelationName) {
+        let hidden = |what: &str| {
+            let name = format!("{HIDDEN}{what}_of_{}", relation.name());
+            RelationName::new(relation.schema(), name)
+        };
+        (hidden("files"), hidden("part"))
+    }
+
+    /// Whether a relation is one of those: it is not listed among the others.
+    pub fn is_hidden(relation: &RelationName) -> bool {
+        relation.name().starts_with(HIDDEN)
+    }
+}
+
+const HIDDEN: &str = "__tidemill_";
 
 impl Statement {
     /// The relations that it changes.

@@ -1,6 +1,7 @@
 //! The lake: staging, publishing, time travel, maintenance.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +63,13 @@ pub enum WriteMode {
         /// From and to (not included), in microseconds since 1970.
         ranges: Vec<(i64, i64)>,
     },
+    /// The rows take the place of all rows of these files of the base ([`TableStore::by_file`]); all
+    /// other rows stay. Without files the rows are added, and it is a conflict all the same when the
+    /// table has changed since.
+    ReplaceFiles {
+        /// As the column [`FILE`] names them.
+        files: Vec<String>,
+    },
     /// Each row of the stream may end a row that is there, and may add one (a history of a table, as
     /// dbt's snapshots keep it). Beside columns of the table the stream has those of [`history`].
     /// NULLs in the key equal each other. The table has to be there.
@@ -72,6 +80,9 @@ pub enum WriteMode {
         until: String,
     },
 }
+
+/// The column that names the file of a row ([`TableStore::by_file`]), text.
+pub const FILE: &str = "__tidemill_file";
 
 /// Columns of the stream of [`WriteMode::History`] that are not the table's.
 pub mod history {
@@ -356,6 +367,20 @@ pub trait TableStore: Send + Sync {
         base: &Snapshot,
         run: &RunId,
     ) -> Result<Staged>;
+
+    /// The rows of a published table by the files that they are in, to be shown to queries as an
+    /// overlay. With `only` the rows of these files; without it all rows, with the further column
+    /// [`FILE`]. Nothing is written, and what is given can be neither published nor discarded.
+    /// `None`: it is no table, or the store cannot tell its files apart.
+    async fn by_file(
+        &self,
+        relation: &RelationName,
+        base: &Snapshot,
+        only: Option<&BTreeSet<String>>,
+    ) -> Result<Option<Staged>> {
+        let _ = (relation, base, only);
+        Ok(None)
+    }
 
     /// Makes all of this visible as one catalog entry, or nothing of it. With no change at all it
     /// only finishes what another writer left half-way, and gives the state after it. On error, what was staged

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
-use tidemill_core::{OverlayEntry, QueryContext, RelationKind, RelationName, Result};
+use tidemill_core::{
+    OverlayEntry, QueryContext, RelationKind, RelationName, Result, RewriteByFile,
+};
 
 use crate::error::from_datafusion;
 use crate::types::sql_name;
@@ -64,7 +66,8 @@ fn visible(context: &QueryContext) -> Vec<Visible> {
             columns: describe(&relation.schema),
         })
         .collect();
-    for (name, entry) in context.overlay.0.iter() {
+    let overlay = context.overlay.0.iter();
+    for (name, entry) in overlay.filter(|(name, _)| !RewriteByFile::is_hidden(name)) {
         match entry {
             OverlayEntry::Staged(staged) => all.push(Visible {
                 name: name.clone(),

@@ -225,6 +225,7 @@ impl EmbeddedEngine {
             // What a file holds has no version.
             volatile_functions: moving.volatile.into_iter().chain(planned.files).collect(),
             current_date: moving.current_date,
+            repeatable: moving.repeatable,
         })
     }
 

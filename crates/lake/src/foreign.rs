@@ -74,6 +74,7 @@ pub(crate) async fn adopt(
             restored: None,
             relocates: false,
             hash: None,
+            file_column: None,
         },
     ))
 }

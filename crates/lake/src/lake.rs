@@ -1,6 +1,6 @@
 //! A lake: opening it, what every operation shares, and the contract [`TableStore`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -449,6 +449,15 @@ impl TableStore for Lake {
         run: &RunId,
     ) -> Result<Staged> {
         stage::stage_schema(&self.inner, relation, changes, base, run).await
+    }
+
+    async fn by_file(
+        &self,
+        relation: &RelationName,
+        base: &Snapshot,
+        only: Option<&BTreeSet<String>>,
+    ) -> Result<Option<Staged>> {
+        stage::by_file(&self.inner, relation, base, only).await
     }
 
     async fn publish(&self, changes: Vec<PublishChange>, run: &RunId) -> Result<Published> {

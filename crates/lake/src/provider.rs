@@ -40,13 +40,13 @@ impl Lake {
     /// changes.
     pub async fn provider(&self, relation: &PublishedRelation) -> Result<Arc<dyn TableProvider>> {
         let state = self.inner.published_table(relation).await?;
-        Ok(Arc::new(LakeTable::new(self, state)?))
+        Ok(Arc::new(LakeTable::new(self, state, None)?))
     }
 
     /// What a table would be if this were published.
     pub fn provider_staged(&self, staged: &Staged) -> Result<Arc<dyn TableProvider>> {
         let staged = staged_table(staged)?;
-        Ok(Arc::new(LakeTable::new(self, staged.preview.clone())?))
+        Ok(Arc::new(LakeTable::new(self, staged.preview.clone(), staged.file_column)?))
     }
 }
 
@@ -55,6 +55,7 @@ impl Lake {
 struct LakeTable {
     url: ObjectStoreUrl,
     state: Arc<TableState>,
+    file_column: Option<&'static str>,
     /// The columns as they are scanned, in the table's order.
     schema: SchemaRef,
     /// The same with the partition columns last, as the files are read.
@@ -76,20 +77,24 @@ struct ScanFile {
 type Known = (Option<ScalarValue>, Option<ScalarValue>, Option<u64>);
 
 impl LakeTable {
-    fn new(lake: &Lake, state: Arc<TableState>) -> Result<Self> {
+    /// With a column for the path of each row's file, which is to the scan one that the table is
+    /// partitioned by.
+    fn new(lake: &Lake, state: Arc<TableState>, file_column: Option<&'static str>) -> Result<Self> {
         let views = lake.inner.options.view_types;
+        let path = file_column.map(|name| Arc::new(Field::new(name, DataType::Utf8, false)));
+        let fields = state.schema.fields().iter().chain(&path);
         let schema: SchemaRef = if views {
-            let fields: Vec<Field> = state
-                .schema
-                .fields()
-                .iter()
+            let fields: Vec<Field> = fields
                 .map(|field| (**field).clone().with_data_type(view_type(field.data_type())))
                 .collect();
             Arc::new(Schema::new(fields))
+        } else if path.is_some() {
+            Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
         } else {
             state.schema.clone()
         };
-        let partition = &state.metadata.partition_columns;
+        let mut partition = state.metadata.partition_columns.clone();
+        partition.extend(file_column.map(str::to_owned));
         let partition_fields = partition
             .iter()
             .map(|name| {
@@ -101,7 +106,7 @@ impl LakeTable {
                 )
             })
             .collect::<Result<Vec<_>>>()?;
-        let scan_schema = TableSchema::builder(file_schema(&schema, partition))
+        let scan_schema = TableSchema::builder(file_schema(&schema, &partition))
             .with_table_partition_cols(partition_fields)
             .build();
         let positions = schema
@@ -116,6 +121,7 @@ impl LakeTable {
         Ok(LakeTable {
             url: lake.inner.storage.url().clone(),
             state,
+            file_column,
             schema,
             scan_schema,
             positions,
@@ -166,11 +172,13 @@ impl LakeTable {
         }
         let mut values = Vec::new();
         for field in self.scan_schema.table_partition_cols() {
-            let plain = self.state.schema.field_with_name(field.name())?.data_type();
-            let value = file
-                .partition_value(field.name(), plain)
-                .map_err(external)?
-                .cast_to(field.data_type())?;
+            let value = if self.file_column == Some(field.name()) {
+                ScalarValue::from(file.add.path.as_str())
+            } else {
+                let plain = self.state.schema.field_with_name(field.name())?.data_type();
+                file.partition_value(field.name(), plain).map_err(external)?
+            };
+            let value = value.cast_to(field.data_type())?;
             let nulls = rows.map(|rows| if value.is_null() { rows } else { 0 });
             let mut column = ColumnStatistics::new_unknown();
             if let Some(nulls) = nulls {

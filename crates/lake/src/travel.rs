@@ -385,6 +385,7 @@ impl Lake {
                 }),
                 relocates: in_place.is_none(),
                 hash: wanted.hash.clone(),
+                file_column: None,
             },
         );
         Ok(Some(PublishChange::Table(Arc::new(staged), PublishMeta::default())))

@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod by_file;
 mod by_macro;
 mod checks;
 mod context;

@@ -3,22 +3,20 @@
 //!
 //! What dbt writes as `merge` or as `delete` and `insert` is one query here, over the table and the
 //! new rows (which are staged first, as dbt's temporary table): it gives the rows that take the place
-//! of others. Where a condition bounds a time of the table by a constant, only the rows of that time
-//! are read and written again; all other files stay as they are.
+//! of others. Only the files that hold such rows are written again ([`crate::by_file`]).
 
 use std::sync::Arc;
 
 use futures::StreamExt;
-use tidemill_core::arrow_schema::{DataType, Schema};
+use tidemill_core::arrow_schema::Schema;
 use tidemill_core::{
-    Error, ErrorKind, OverlayEntry, PublishedRelation, QueryContext, RelationName, Result, Staged,
-    WriteMode, display_value,
+    Error, ErrorKind, FILE, OverlayEntry, PublishedRelation, QueryContext, RelationName, Result,
+    RewriteByFile, Staged, WriteMode, display_value,
 };
 use tidemill_plan::{Increment, MaterializationConfig, WorkNode};
 
+use crate::by_file;
 use crate::executor::Shared;
-
-const DAY: i64 = 86_400_000_000;
 
 /// Whether an increment is done here.
 pub(crate) fn applies(config: &MaterializationConfig, increment: &Increment) -> bool {
@@ -63,16 +61,20 @@ pub(crate) async fn stage(
         if let Increment::Merge { key, .. } = increment {
             refuse_twice(shared, &statement, &statement.spelled(key), &context).await?;
         }
-        let bounds = bounds(shared, &statement, &context).await;
-        let query = statement.query(increment, bounds.as_ref())?;
-        let mode = match bounds {
-            Some(bounds) => WriteMode::ReplaceRanges {
-                column: bounds.column,
-                ranges: vec![(bounds.from, bounds.to)],
-            },
-            None => WriteMode::Replace,
-        };
-        let rows = shared.doers.engine.query(&query, &context).await?;
+        let engine = &*shared.doers.engine;
+        let change = statement.by_file(increment, relation)?;
+        let store = &*shared.doers.store;
+        let (mode, rows) =
+            match by_file::touched(engine, store, relation, &change, &context).await? {
+                Some(touched) => (
+                    WriteMode::ReplaceFiles { files: touched.files },
+                    engine.query(&change.rows, &touched.context).await?,
+                ),
+                None => {
+                    let query = statement.query(increment, &statement.target)?;
+                    (WriteMode::Replace, engine.query(&query, &context).await?)
+                }
+            };
         shared.stage(node, mode, &config.partition_by, rows, &context.snapshot).await
     }
     .await;
@@ -117,16 +119,6 @@ async fn refuse_twice(
     .with("hint", "keep one of them, or use the strategy delete+insert"))
 }
 
-/// The span of a column of the table outside of which no condition holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Bounds {
-    column: String,
-    /// The condition in SQL.
-    condition: String,
-    from: i64,
-    to: i64,
-}
-
 /// The statement's parts.
 struct Statement<'s> {
     target: String,
@@ -136,75 +128,102 @@ struct Statement<'s> {
     config: &'s MaterializationConfig,
 }
 
+/// How new rows find those of the table.
+struct Joined {
+    /// The new rows, as they stand in a `from` clause.
+    source: String,
+    /// The condition by which a new row has one in the table.
+    on: String,
+    /// The same for those that take the place of one.
+    acts: String,
+}
+
 impl Statement<'_> {
-    /// The query of all rows that are written.
-    fn query(&self, increment: &Increment, bounds: Option<&Bounds>) -> Result<String> {
-        let target = match bounds {
-            Some(bounds) => {
-                format!("(select * from {} where {})", self.target, bounds.condition)
-            }
-            None => self.target.clone(),
-        };
-        let (target, source) = (
-            format!("{target} as dbt_internal_dest"),
-            format!("{} as dbt_internal_source", self.source),
+    /// The change file by file.
+    fn by_file(&self, increment: &Increment, relation: &RelationName) -> Result<RewriteByFile> {
+        let (all, part) = RewriteByFile::names(relation);
+        let Joined { source, acts, .. } = self.joined(increment)?;
+        let file = quoted(FILE);
+        Ok(RewriteByFile {
+            touched: vec![format!(
+                "select dbt_internal_dest.{file} as \"file\", count(*) as \"rows\" \
+                 from {} as dbt_internal_dest inner join {source} on {acts} group by 1",
+                all.quoted()
+            )],
+            added: None,
+            once: None,
+            rows: self.query(increment, &part.quoted())?,
+            all,
+            part,
+        })
+    }
+
+    /// The query of all rows that are written in place of those of `table`, which is the target or a
+    /// part of it, and of those that are added.
+    fn query(&self, increment: &Increment, table: &str) -> Result<String> {
+        let Joined { source, on, acts } = self.joined(increment)?;
+        let (old, new) = (self.old(), self.of("dbt_internal_source"));
+        let stay = format!(
+            "select {old} from {table} as dbt_internal_dest left anti join {source} on {acts}"
         );
-        let source_columns = self.of("dbt_internal_source");
-        let predicates: Vec<String> =
-            self.config.predicates.iter().map(|text| format!("({text})")).collect();
+        let Increment::Merge { key, update, exclude, .. } = increment else {
+            return Ok(format!(
+                "{stay}\nunion all select {new} from {} as dbt_internal_source",
+                self.source
+            ));
+        };
+        let changed = self.changed(&self.spelled(key), update.as_deref(), exclude)?;
+        let inserted = match &self.config.merge.insert_condition {
+            Some(condition) => format!(" where ({condition})"),
+            None => String::new(),
+        };
+        Ok(format!(
+            "{stay}\n\
+             union all select {changed} from {table} as dbt_internal_dest inner join {source} on {acts}\n\
+             union all select {new} from {source} left anti join {} as dbt_internal_dest on {on}{inserted}",
+            self.target
+        ))
+    }
+
+    /// How new rows find those of the table (`dbt_internal_dest`).
+    fn joined(&self, increment: &Increment) -> Result<Joined> {
         let on = |keys: Vec<String>| {
-            keys.into_iter().chain(predicates.clone()).collect::<Vec<_>>().join(" and ")
+            let predicates = self.config.predicates.iter().map(|text| format!("({text})"));
+            keys.into_iter().chain(predicates).collect::<Vec<_>>().join(" and ")
         };
         match increment {
             Increment::DeleteInsert { key, .. } => {
-                let key = self.spelled(key);
                 // The conditions see the table's columns alone.
-                let keys: Vec<String> = key
-                    .iter()
-                    .enumerate()
-                    .map(|(number, name)| format!("{} as __key_{number}", quoted(name)))
-                    .collect();
-                let keys = keys.join(", ");
-                let equal = key
-                    .iter()
-                    .enumerate()
-                    .map(|(number, name)| {
-                        format!("dbt_internal_dest.{} = __key_{number}", quoted(name))
+                let (keys, equal): (Vec<String>, Vec<String>) = (0..)
+                    .zip(self.spelled(key))
+                    .map(|(number, name): (u32, String)| {
+                        let name = quoted(&name);
+                        (
+                            format!("{name} as __key_{number}"),
+                            format!("dbt_internal_dest.{name} = __key_{number}"),
+                        )
                     })
-                    .collect();
-                Ok(format!(
-                    "select {old} from {target} left anti join (select distinct {keys} from {source}) as dbt_internal_keys on {on}\n\
-                     union all select {source_columns} from {source}",
-                    old = self.old(),
-                    on = on(equal),
-                ))
-            }
-            Increment::Merge { key, update, exclude, .. } => {
-                let key = &self.spelled(key);
-                let equal = key
-                    .iter()
-                    .map(|name| {
-                        let name = quoted(name);
-                        format!("dbt_internal_dest.{name} = dbt_internal_source.{name}")
-                    })
-                    .collect();
+                    .unzip();
+                let source = format!(
+                    "(select distinct {} from {}) as dbt_internal_keys",
+                    keys.join(", "),
+                    self.source
+                );
                 let on = on(equal);
-                let merge = &self.config.merge;
-                let acts = match &merge.update_condition {
+                Ok(Joined { source, acts: on.clone(), on })
+            }
+            Increment::Merge { key, .. } => {
+                let equal = self.spelled(key).into_iter().map(|name| {
+                    let name = quoted(&name);
+                    format!("dbt_internal_dest.{name} = dbt_internal_source.{name}")
+                });
+                let on = on(equal.collect());
+                let acts = match &self.config.merge.update_condition {
                     Some(condition) => format!("{on} and ({condition})"),
                     None => on.clone(),
                 };
-                let inserted = match &merge.insert_condition {
-                    Some(condition) => format!(" where ({condition})"),
-                    None => String::new(),
-                };
-                Ok(format!(
-                    "select {old} from {target} left anti join {source} on {acts}\n\
-                     union all select {changed} from {target} inner join {source} on {acts}\n\
-                     union all select {source_columns} from {source} left anti join {target} on {on}{inserted}",
-                    old = self.old(),
-                    changed = self.changed(key, update.as_deref(), exclude)?,
-                ))
+                let source = format!("{} as dbt_internal_source", self.source);
+                Ok(Joined { source, on, acts })
             }
             other => Err(Error::new(ErrorKind::Internal, format!("{other:?} has no conditions"))),
         }
@@ -275,124 +294,6 @@ impl Statement<'_> {
     }
 }
 
-/// A condition of the form `column >= constant` (or `>`, `<`, `<=`) as its three parts.
-fn comparison(predicate: &str) -> Option<(&str, &str, &str)> {
-    let text = predicate.trim();
-    let at = text.find(['<', '>', '='])?;
-    let operator = [">=", "<=", ">", "<"].into_iter().find(|mark| text[at..].starts_with(mark))?;
-    let mut column = text[..at].trim();
-    for alias in ["dbt_internal_dest.", "dbt_internal_target."] {
-        if column.get(..alias.len()).is_some_and(|found| found.eq_ignore_ascii_case(alias)) {
-            column = &column[alias.len()..];
-        }
-    }
-    let column = column.trim_matches('"');
-    let plain = !column.is_empty() && column.chars().all(|c| c.is_alphanumeric() || c == '_');
-    let constant = text[at + operator.len()..].trim();
-    (plain && !constant.starts_with(['>', '='])).then_some((column, operator, constant))
-}
-
-/// The bounds that the conditions set to a date or timestamp of the table. What is not understood
-/// bounds nothing.
-async fn bounds(
-    shared: &Shared,
-    statement: &Statement<'_>,
-    context: &QueryContext,
-) -> Option<Bounds> {
-    let mut found: Option<Bounds> = None;
-    for predicate in &statement.config.predicates {
-        let Some((name, operator, constant)) = comparison(predicate) else { continue };
-        let Some(field) =
-            statement.schema.fields().iter().find(|field| field.name().eq_ignore_ascii_case(name))
-        else {
-            continue;
-        };
-        if !matches!(field.data_type(), DataType::Date32 | DataType::Timestamp(..))
-            || found.as_ref().is_some_and(|found| found.column != *field.name())
-        {
-            continue;
-        }
-        let Some(value) = constant_of(shared, constant, field.data_type(), context).await else {
-            continue;
-        };
-        let bounds = found.get_or_insert_with(|| Bounds {
-            column: field.name().clone(),
-            condition: String::new(),
-            from: i64::MIN / 2 / DAY * DAY,
-            to: i64::MAX / 2 / DAY * DAY,
-        });
-        // A day more on each side costs little, and zones and fractions do not matter.
-        match operator {
-            ">" | ">=" => bounds.from = bounds.from.max((value.div_euclid(DAY) - 1) * DAY),
-            _ => bounds.to = bounds.to.min((value.div_euclid(DAY) + 2) * DAY),
-        }
-    }
-    let mut bounds = found.filter(|bounds| bounds.from < bounds.to)?;
-    let field = statement.schema.field_with_name(&bounds.column).ok()?;
-    let literal = |micros: i64| match field.data_type() {
-        DataType::Date32 => format!("arrow_cast(arrow_cast({}, 'Int32'), 'Date32')", micros / DAY),
-        other => format!("arrow_cast({micros}, '{other}')"),
-    };
-    let name = quoted(&bounds.column);
-    let mut parts = Vec::new();
-    if bounds.from > i64::MIN / 4 {
-        parts.push(format!("{name} >= {}", literal(bounds.from)));
-    }
-    if bounds.to < i64::MAX / 4 {
-        parts.push(format!("{name} < {}", literal(bounds.to)));
-    }
-    bounds.condition = parts.join(" and ");
-    Some(bounds)
-}
-
-/// The value of an expression without columns, in microseconds since 1970.
-async fn constant_of(
-    shared: &Shared,
-    expression: &str,
-    data_type: &DataType,
-    context: &QueryContext,
-) -> Option<i64> {
-    let to = match data_type {
-        DataType::Timestamp(_, Some(_)) => "timestamptz",
-        _ => "timestamp",
-    };
-    let sql = format!("select extract(epoch from ({expression}\n)::{to}) as bound");
-    // An expression over the lake is no constant of the text.
-    let description = shared.doers.engine.describe(&sql, context).await.ok()?;
-    if !description.relations.is_empty() {
-        return None;
-    }
-    let mut rows = shared.doers.engine.query(&sql, context).await.ok()?;
-    let batch = rows.batches.next().await?.ok()?;
-    if batch.num_rows() != 1 || batch.num_columns() != 1 || batch.column(0).is_null(0) {
-        return None;
-    }
-    let seconds: f64 = display_value(batch.column(0), 0).parse().ok()?;
-    let micros = (seconds * 1e6).round() as i64;
-    (micros.unsigned_abs() < i64::MAX as u64 / 8).then_some(micros)
-}
-
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_comparison_with_a_constant_is_seen() {
-        for (text, expected) in [
-            ("DBT_INTERNAL_DEST.at >= '2024-01-01'", Some(("at", ">=", "'2024-01-01'"))),
-            ("\"at\" > current_date - 3", Some(("at", ">", "current_date - 3"))),
-            ("at <= x or y", Some(("at", "<=", "x or y"))),
-            ("DBT_INTERNAL_SOURCE.at > '2024-01-01'", None),
-            ("date_trunc('day', at) > '2024-01-01'", None),
-            ("at <> '2024-01-01'", None),
-            ("at = '2024-01-01'", None),
-            ("at is null", None),
-        ] {
-            assert_eq!(comparison(text), expected, "{text}");
-        }
-    }
 }

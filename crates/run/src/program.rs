@@ -126,6 +126,7 @@ async fn replace(
         direct_relations: Vec::new(),
         volatile_functions: Vec::new(),
         current_date: false,
+        repeatable: false,
     };
     let snapshot = &context.snapshot;
     let staged =

@@ -23,6 +23,7 @@ mod packages_of_others;
 mod postgres;
 mod predicates;
 mod python_models;
+mod rewrites;
 mod sandbox;
 mod snapshots;
 mod state;

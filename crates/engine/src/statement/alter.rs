@@ -55,6 +55,7 @@ pub(crate) async fn table(
                 relation,
                 concerned: None,
                 once: None,
+                by_file: None,
             }
         }
     })

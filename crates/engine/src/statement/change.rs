@@ -9,8 +9,9 @@ use datafusion::sql::sqlparser::ast::{
     visit_expressions,
 };
 use tidemill_core::arrow_schema::Field;
-use tidemill_core::{Error, ErrorKind, RelationName, Result, Statement};
+use tidemill_core::{Error, ErrorKind, RelationName, Result, RewriteByFile, Statement};
 
+use super::by_file::Files;
 use super::target::{Names, Target, assigned, column_of, quoted, quoted_relation};
 use super::unsupported;
 use crate::dialect::layout::like_text;
@@ -224,34 +225,51 @@ pub(crate) fn update(names: &Names<'_>, update: Update) -> Result<Statement> {
         }
         None => None,
     };
-    let (rows, concerned, once) = match (others, &update.selection) {
+    let files = Files::of(&target);
+    let (rows, concerned, once, by_file) = match (others, &update.selection) {
         (Some(others), _) => {
-            let pairs = format!("from {from}, {others} where {condition}");
+            let pairs = |from: &str| format!("from {from}, {others} where {condition}");
             let some = format!("exists (select 1 from {others} where {condition})");
-            (
+            let meant = |from: &str| format!("select count(*) from {from} where {some}");
+            let rows = |from: &str| {
                 format!(
-                    "select {changed} {pairs} union all select {all} from {from} where not {some}"
-                ),
-                format!("select count(*) {pairs}"),
-                Some((
-                    format!("select count(*) {pairs}"),
-                    format!("select count(*) from {from} where {some}"),
-                )),
-            )
+                    "select {changed} {} union all select {all} from {from} where not {some}",
+                    pairs(from)
+                )
+            };
+            let count = format!("select count(*) {}", pairs(from));
+            let by_file = RewriteByFile {
+                touched: vec![files.count(&pairs(&files.from_all))],
+                added: None,
+                once: Some(meant(&files.from_part)),
+                rows: rows(&files.from_part),
+                all: files.all,
+                part: files.part,
+            };
+            (rows(from), count.clone(), Some((count, meant(from))), Some(by_file))
         }
         (None, Some(condition)) => {
             let (meant, others) = sides(condition);
-            (
+            let rows = |from: &str| {
                 format!(
                     "select {changed} from {from} where {meant} \
                      union all select {all} from {from} where {others}"
-                ),
-                format!("select count(*) from {from} where {meant}"),
-                None,
-            )
+                )
+            };
+            let by_file = RewriteByFile {
+                touched: vec![files.count(&format!("from {} where {meant}", files.from_all))],
+                added: None,
+                once: None,
+                rows: rows(&files.from_part),
+                all: files.all,
+                part: files.part,
+            };
+            let count = format!("select count(*) from {from} where {meant}");
+            (rows(from), count, None, Some(by_file))
         }
         (None, None) => {
-            (format!("select {changed} from {from}"), format!("select count(*) from {from}"), None)
+            let count = format!("select count(*) from {from}");
+            (format!("select {changed} from {from}"), count, None, None)
         }
     };
     Ok(Statement::Rewrite {
@@ -260,6 +278,7 @@ pub(crate) fn update(names: &Names<'_>, update: Update) -> Result<Statement> {
         rows,
         concerned: Some(concerned),
         once,
+        by_file: by_file.map(Box::new),
     })
 }
 
@@ -298,6 +317,7 @@ pub(crate) fn delete(names: &Names<'_>, delete: Delete) -> Result<Statement> {
                 concerned: Some(format!("select count(*) from {from}")),
                 relation: target.relation,
                 once: None,
+                by_file: None,
             });
         }
         return Err(Error::new(ErrorKind::Query, "`delete … using` needs a `where`"));
@@ -312,12 +332,22 @@ pub(crate) fn delete(names: &Names<'_>, delete: Delete) -> Result<Statement> {
             (others, meant)
         }
     };
+    let files = Files::of(&target);
+    let by_file = RewriteByFile {
+        touched: vec![files.count(&format!("from {} where {gone}", files.from_all))],
+        added: None,
+        once: None,
+        rows: format!("select {all} from {} where {kept}", files.from_part),
+        all: files.all,
+        part: files.part,
+    };
     Ok(Statement::Rewrite {
         tag,
         rows: format!("select {all} from {from} where {kept}"),
         concerned: Some(format!("select count(*) from {from} where {gone}")),
         relation: target.relation,
         once: None,
+        by_file: Some(Box::new(by_file)),
     })
 }
 

@@ -8,8 +8,9 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Merge, MergeAction, MergeClause, MergeClauseKind, MergeInsertExpr, MergeInsertKind,
     ObjectNamePart,
 };
-use tidemill_core::{Error, ErrorKind, Result, Statement};
+use tidemill_core::{Error, ErrorKind, Result, RewriteByFile, Statement};
 
+use super::by_file::Files;
 use super::change::{assignments, value_of};
 use super::target::{Names, Target, assigned, column_of, quoted};
 use super::unsupported;
@@ -26,54 +27,62 @@ pub(crate) fn merge(names: &Names<'_>, merge: Merge) -> Result<Statement> {
     });
     let left = clauses(&merge, |kind| kind == MergeClauseKind::NotMatchedBySource);
     let all = target.all();
-    let mut parts = Vec::new();
-    let mut counts = Vec::new();
-    let mut once = None;
-
+    let files = Files::of(&target);
     // Which clause acts on a row: its number from 1, or 0.
     let acting = |clauses: &[&MergeClause]| -> Option<String> {
         (!always(clauses)).then(|| number_of(clauses)).flatten()
     };
-    if !matched.is_empty() {
-        let acts = match acting(&matched) {
-            Some(number) => format!("({on}) and {number} > 0"),
-            None => format!("({on})"),
-        };
-        let pairs = format!("from {from} inner join {source} on {on}");
-        if let Some(kept) = kept(&matched) {
-            let changed = changed(&target, &matched)?;
-            parts.push(format!("select {changed} {pairs} where {kept}"));
+    let any = format!("exists (select 1 from {source} where {on})");
+    let acts = match acting(&matched) {
+        Some(number) => format!("({on}) and {number} > 0"),
+        None => format!("({on})"),
+    };
+    let some = format!("exists (select 1 from {source} where {acts})");
+    let changed_by_match = changed(&target, &matched)?;
+    let changed_alone = changed(&target, &left)?;
+
+    // The rows that were there, of the whole table or of a part of it.
+    let rewritten = |from: &str| -> Vec<String> {
+        let mut parts = Vec::new();
+        if !matched.is_empty() {
+            let pairs = format!("from {from} inner join {source} on {on}");
+            if let Some(kept) = kept(&matched) {
+                parts.push(format!("select {changed_by_match} {pairs} where {kept}"));
+            }
+            if left.is_empty() {
+                parts.push(format!("select {all} from {from} where not {some}"));
+            } else if acting(&matched).is_some() {
+                parts.push(format!("select {all} from {from} where {any} and not {some}"));
+            }
+        } else if left.is_empty() {
+            parts.push(format!("select {all} from {from}"));
+        } else {
+            parts.push(format!("select {all} from {from} where {any}"));
         }
-        let some = format!("exists (select 1 from {source} where {acts})");
-        let count = format!("select count(*) {pairs} where {acts}");
-        once = Some((count.clone(), format!("select count(*) from {from} where {some}")));
-        counts.push(count);
-        if left.is_empty() {
-            parts.push(format!("select {all} from {from} where not {some}"));
-        } else if acting(&matched).is_some() {
-            let any = format!("exists (select 1 from {source} where {on})");
-            parts.push(format!("select {all} from {from} where {any} and not {some}"));
+        if !left.is_empty() {
+            let number = number_of(&left).unwrap_or_else(|| "1".to_owned());
+            let condition = kept(&left).map_or_else(
+                || (!always(&left)).then(|| format!("{number} = 0")),
+                |kept| Some(if always(&left) { kept } else { format!("({kept} or {number} = 0)") }),
+            );
+            if let Some(condition) = condition {
+                parts.push(format!(
+                    "select {changed_alone} from {from} where not {any} and {condition}"
+                ));
+            }
         }
-    } else if left.is_empty() {
-        parts.push(format!("select {all} from {from}"));
-    } else {
-        parts.push(format!(
-            "select {all} from {from} where exists (select 1 from {source} where {on})"
-        ));
-    }
-    if !left.is_empty() {
-        let alone = format!("not exists (select 1 from {source} where {on})");
+        parts
+    };
+    // The pairs and the rows without one that a clause acts on.
+    let pairs = |from: &str| format!("from {from} inner join {source} on {on} where {acts}");
+    let alone = |from: &str| {
         let number = number_of(&left).unwrap_or_else(|| "1".to_owned());
-        let condition = kept(&left).map_or_else(
-            || (!always(&left)).then(|| format!("{number} = 0")),
-            |kept| Some(if always(&left) { kept } else { format!("({kept} or {number} = 0)") }),
-        );
-        if let Some(condition) = condition {
-            let changed = changed(&target, &left)?;
-            parts.push(format!("select {changed} from {from} where {alone} and {condition}"));
-        }
-        counts.push(format!("select count(*) from {from} where {alone} and {number} > 0"));
-    }
+        format!("from {from} where not {any} and {number} > 0")
+    };
+    let meant = |from: &str| format!("select count(*) from {from} where {some}");
+
+    let mut inserts = Vec::new();
+    let mut added = None;
     if !unmatched.is_empty() {
         let alone = format!("not exists (select 1 from {from} where {on})");
         let number = number_of(&unmatched).unwrap_or_else(|| "1".to_owned());
@@ -82,18 +91,44 @@ pub(crate) fn merge(names: &Names<'_>, merge: Merge) -> Result<Statement> {
                 return Err(Error::new(ErrorKind::Query, "`when not matched` can only insert"));
             };
             let values = inserted(&target, insert)?;
-            parts.push(format!(
+            inserts.push(format!(
                 "select {values} from {source} where {alone} and {number} = {place}"
             ));
         }
-        counts.push(format!("select count(*) from {source} where {alone} and {number} > 0"));
+        added = Some(format!("select count(*) from {source} where {alone} and {number} > 0"));
     }
+
+    let (mut counts, mut touched, mut once) = (Vec::new(), Vec::new(), None);
+    if !matched.is_empty() {
+        let count = format!("select count(*) {}", pairs(from));
+        once = Some((count.clone(), meant(from)));
+        counts.push(count);
+        touched.push(files.count(&pairs(&files.from_all)));
+    }
+    if !left.is_empty() {
+        counts.push(format!("select count(*) {}", alone(from)));
+        touched.push(files.count(&alone(&files.from_all)));
+    }
+    counts.extend(added.clone());
     let concerned = counts.iter().map(|count| format!("({count})")).collect::<Vec<_>>();
+    let whole: Vec<String> = rewritten(from).into_iter().chain(inserts.clone()).collect();
+    // Where rows are only added, none of those that are there is written again.
+    let again = if touched.is_empty() { Vec::new() } else { rewritten(&files.from_part) };
+    let part: Vec<String> = again.into_iter().chain(inserts).collect();
+    let by_file = RewriteByFile {
+        touched,
+        added,
+        once: once.is_some().then(|| meant(&files.from_part)),
+        rows: part.join(" union all "),
+        all: files.all,
+        part: files.part,
+    };
     Ok(Statement::Rewrite {
         tag: "MERGE".to_owned(),
-        rows: parts.join(" union all "),
+        rows: whole.join(" union all "),
         concerned: Some(format!("select {} as \"rows\"", concerned.join(" + "))),
         once,
+        by_file: Some(Box::new(by_file)),
         relation: target.relation,
     })
 }

@@ -5,6 +5,7 @@
 //! is put together from the text of the parts that the user wrote.
 
 mod alter;
+mod by_file;
 mod change;
 mod create;
 mod grant;
@@ -13,7 +14,7 @@ mod target;
 
 use datafusion::sql::sqlparser::ast::{self, ObjectType, Query, SetExpr};
 use tidemill_core::{
-    Error, ErrorKind, QueryContext, RelationKind, RelationName, Result, Statement,
+    Error, ErrorKind, QueryContext, RelationKind, RelationName, Result, RewriteByFile, Statement,
 };
 
 use crate::dialect::layout::like_text;
@@ -35,13 +36,16 @@ fn placed(text: &str, statement: Statement) -> Statement {
     let like = |sql: String| like_text(text, &sql);
     match statement {
         Statement::Insert { relation, rows } => Statement::Insert { relation, rows: like(rows) },
-        Statement::Rewrite { tag, relation, rows, concerned, once } => Statement::Rewrite {
-            tag,
-            relation,
-            rows: like(rows),
-            concerned: concerned.map(like),
-            once,
-        },
+        Statement::Rewrite { tag, relation, rows, concerned, once, by_file } => {
+            let by_file = by_file.map(|files| {
+                let RewriteByFile { all, part, touched, added, once, rows } = *files;
+                let touched = touched.into_iter().map(like).collect();
+                let (added, rows) = (added.map(like), like(rows));
+                Box::new(RewriteByFile { all, part, touched, added, once, rows })
+            });
+            let (rows, concerned) = (like(rows), concerned.map(like));
+            Statement::Rewrite { tag, relation, rows, concerned, once, by_file }
+        }
         Statement::CreateTable { relation, rows, temporary, comments } => {
             Statement::CreateTable { relation, rows: like(rows), temporary, comments }
         }

@@ -2,6 +2,7 @@
 
 mod columns;
 mod encode;
+mod files;
 mod hash;
 mod history;
 mod keys;
@@ -33,6 +34,7 @@ use crate::publish::APPLICATION;
 pub(crate) use columns::Evolution;
 pub use encode::Compression;
 pub(crate) use encode::{WriteSettings, file_schema};
+pub(crate) use files::by_file;
 pub(crate) use rewrite::Rewrite;
 pub(crate) use sink::{RowSink, feed};
 
@@ -89,6 +91,8 @@ pub(crate) struct StagedTable {
     pub writer: String,
     pub operation: &'static str,
     pub parameters: Value,
+    /// It stands for rows of a published table, and this is the column that names their files.
+    pub file_column: Option<&'static str>,
     status: AtomicU8,
 }
 
@@ -278,6 +282,7 @@ async fn stage_relation(inner: &Arc<Inner>, request: StageRequest) -> Result<Sta
         WriteMode::ReplaceRanges { column, ranges } if plan.base.table.is_some() => {
             plan.replace_ranges(inner, ranges::Ranges { column, spans: ranges }, request).await
         }
+        WriteMode::ReplaceFiles { files } => plan.replace_files(inner, files, request).await,
         WriteMode::History { key, until } => {
             let history = history::History { key, until };
             plan.end_and_add(inner, history, request.rows, request.observers).await
@@ -466,6 +471,7 @@ impl Plan {
             writer: self.writer,
             operation: change.operation,
             parameters: change.parameters,
+            file_column: None,
             status: AtomicU8::new(Status::Staged as u8),
         };
         Ok(Staged {
@@ -541,11 +547,23 @@ pub(crate) struct Existing {
     pub restored: Option<Restored>,
     pub relocates: bool,
     pub hash: Option<String>,
+    /// See [`StagedTable::file_column`].
+    pub file_column: Option<&'static str>,
 }
 
 /// Puts such a stage together.
 pub(crate) fn staged_existing(relation: &RelationName, base: &Base, existing: Existing) -> Staged {
-    let Existing { kind, operation, preview, added, removed, restored, relocates, hash } = existing;
+    let Existing {
+        kind,
+        operation,
+        preview,
+        added,
+        removed,
+        restored,
+        relocates,
+        hash,
+        file_column,
+    } = existing;
     let before = base.table.as_deref();
     let metadata = before
         .is_none_or(|before| before.metadata != preview.metadata)
@@ -571,6 +589,7 @@ pub(crate) fn staged_existing(relation: &RelationName, base: &Base, existing: Ex
         writer: String::new(),
         operation,
         parameters: json!({}),
+        file_column,
         status: AtomicU8::new(Status::Staged as u8),
         preview: preview.clone(),
     };

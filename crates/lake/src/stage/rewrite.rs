@@ -61,10 +61,11 @@ impl Task {
             values: None,
         };
         match mode {
-            // Histories and ranges have ways of their own.
+            // Histories, ranges and files have ways of their own.
             WriteMode::Replace
             | WriteMode::Append
             | WriteMode::ReplaceRanges { .. }
+            | WriteMode::ReplaceFiles { .. }
             | WriteMode::History { .. } => task,
             WriteMode::Upsert { key, update, duplicates, null_keys } => Task {
                 operation: "upsert",

@@ -13,7 +13,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use serde_json::json;
 use tidemill_core::{
-    At, BatchStream, ErrorKind, Maintenance, Position, PublishChange, PublishMeta, Result,
+    At, BatchStream, ErrorKind, FILE, Maintenance, Position, PublishChange, PublishMeta, Result,
     StageRequest, TableStore, WriteMode,
 };
 use tidemill_lake::{FAILPOINTS, Lake, LakeOptions};
@@ -21,7 +21,8 @@ use tidemill_lake::{FAILPOINTS, Lake, LakeOptions};
 use crate::support::*;
 use crate::tables::walk;
 
-const SCENARIOS: &[&str] = &["replace", "append", "upsert", "replace_where", "run", "maintain"];
+const SCENARIOS: &[&str] =
+    &["replace", "append", "upsert", "replace_where", "replace_files", "run", "maintain"];
 
 /// Options under which every failpoint is passed.
 fn options() -> LakeOptions {
@@ -94,7 +95,13 @@ async fn attempt(lake: &Lake, name: &str) -> Result<()> {
     if base.get(&relation("s.t")).and_then(|table| table.position.clone()) == Some(done.clone()) {
         return Ok(());
     }
-    let (mode, new) = change(name);
+    let (mut mode, new) = change(name);
+    if let WriteMode::ReplaceFiles { files } = &mut mode {
+        let all = lake.by_file(&relation("s.t"), &base, None).await?.expect("a table");
+        let provider = lake.provider_staged(&all)?;
+        let sql = format!("select distinct {FILE} from t where id < 3");
+        *files = lines_of(lake, provider, &sql).await;
+    }
     let mut names = vec!["s.t"];
     if name == "run" {
         names.extend(["s.u", "s.new"]);
@@ -136,6 +143,10 @@ fn change(name: &str) -> (WriteMode, RecordBatch) {
             WriteMode::ReplaceWhere { columns: vec!["part".into()] },
             rows([(100, "odd"), (101, "odd")].into_iter()),
         ),
+        "replace_files" => {
+            let files = WriteMode::ReplaceFiles { files: Vec::new() };
+            (files, rows([(0, "other"), (1, "odd"), (2, "even")].into_iter()))
+        }
         _ => (WriteMode::Replace, rows([(1, "only"), (2, "two")].into_iter())),
     }
 }
@@ -143,6 +154,14 @@ fn change(name: &str) -> (WriteMode, RecordBatch) {
 async fn rows_of(lake: &Lake, name: &str) -> Option<Vec<String>> {
     let snapshot = lake.snapshot(At::Now).await.unwrap();
     let provider = lake.provider(snapshot.get(&relation(name))?).await.unwrap();
+    Some(lines_of(lake, provider, "select * from t").await)
+}
+
+async fn lines_of(
+    lake: &Lake,
+    provider: Arc<dyn datafusion::catalog::TableProvider>,
+    sql: &str,
+) -> Vec<String> {
     let context = datafusion::prelude::SessionContext::new_with_config_rt(
         datafusion::prelude::SessionConfig::new().with_target_partitions(1),
         {
@@ -153,8 +172,8 @@ async fn rows_of(lake: &Lake, name: &str) -> Option<Vec<String>> {
         },
     );
     context.register_table("t", provider).unwrap();
-    let batches = context.sql("select * from t").await.unwrap().collect().await.unwrap();
-    Some(lines(&batches))
+    let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
+    lines(&batches)
 }
 
 async fn all_rows(lake: &Lake) -> Vec<Option<Vec<String>>> {

@@ -7,6 +7,7 @@
 
 mod locks;
 mod record;
+mod rewrite;
 mod split;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use tidemill_core::{
 };
 
 use record::{described, granted, only_comments};
+use rewrite::Rewrite;
 
 pub use locks::WriteLocks;
 pub use split::split_statements;
@@ -288,28 +290,8 @@ impl StatementSession {
                 self.settle(staged, true).await?;
                 Ok(done("INSERT", Some(count)))
             }
-            Statement::Rewrite { tag, relation, rows, concerned, once } => {
-                let mut count = None;
-                if let Some(concerned) = concerned {
-                    let number = self.number(&concerned).await?;
-                    if number == 0 {
-                        return Ok(done(tag, Some(0)));
-                    }
-                    count = Some(number);
-                }
-                if let Some((pairs, rows)) = once
-                    && self.number(&pairs).await? != self.number(&rows).await?
-                {
-                    return Err(Error::new(
-                        ErrorKind::Data,
-                        "several rows of the source match one row of the table; make the source \
-                         have one row for each key",
-                    )
-                    .with("relation", &relation));
-                }
-                let staged = self.stage_again(&relation, &rows).await?;
-                self.settle(staged, false).await?;
-                Ok(done(tag, count))
+            Statement::Rewrite { tag, relation, rows, concerned, once, by_file } => {
+                self.rewrite(Rewrite { tag, relation, rows, concerned, once, by_file }).await
             }
             Statement::Truncate { relations } => {
                 for relation in relations {
@@ -404,7 +386,18 @@ impl StatementSession {
         rows: &str,
         comments: Vec<(String, String)>,
     ) -> Result<Staged> {
-        let context = self.context();
+        self.stage_in(relation, mode, rows, comments, self.context()).await
+    }
+
+    /// The same with a query that sees more.
+    async fn stage_in(
+        &self,
+        relation: &RelationName,
+        mode: WriteMode,
+        rows: &str,
+        comments: Vec<(String, String)>,
+        context: QueryContext,
+    ) -> Result<Staged> {
         let rows: BatchStream = self.engine.query(rows, &context).await?;
         self.store
             .stage(StageRequest {
@@ -596,8 +589,8 @@ impl StatementSession {
     }
 
     /// The one number that a query gives.
-    async fn number(&self, sql: &str) -> Result<u64> {
-        let mut rows = self.engine.query(sql, &self.context()).await?;
+    async fn number(&self, sql: &str, context: &QueryContext) -> Result<u64> {
+        let mut rows = self.engine.query(sql, context).await?;
         let mut number = 0;
         while let Some(batch) = rows.batches.next().await {
             let batch = batch?;
