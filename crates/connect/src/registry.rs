@@ -6,12 +6,17 @@ use serde_json::{Map, Value};
 use tidemill_core::{ConnectContext, Connector, Error, ErrorKind, ReadScope, Result, Source};
 
 use crate::files::FilesConnector;
+use crate::postgres::PostgresConnector;
 use crate::singer::SingerConnector;
 use crate::sqlite::SqliteConnector;
 
 /// All kinds, in the order in which they are named to people.
-pub const KINDS: &[&dyn Kind] =
-    &[&Of::<FilesConnector>::NEW, &Of::<SqliteConnector>::NEW, &Of::<SingerConnector>::NEW];
+pub const KINDS: &[&dyn Kind] = &[
+    &Of::<FilesConnector>::NEW,
+    &Of::<PostgresConnector>::NEW,
+    &Of::<SqliteConnector>::NEW,
+    &Of::<SingerConnector>::NEW,
+];
 
 /// A kind of connection, whatever the type of its settings.
 pub trait Kind: Sync {

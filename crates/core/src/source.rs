@@ -176,6 +176,8 @@ pub struct TableDescription {
     pub schema: Option<SchemaRef>,
     /// Rows, where cheaply known.
     pub rows: Option<u64>,
+    /// Whether that is an estimate.
+    pub estimated: bool,
     /// The columns that tell rows apart, where the source declares them.
     pub primary_key: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! Doubles for tests.
 //!
 //! **Takes** nothing. **Gives** in-memory implementations of the contracts of
-//! [`tidemill_core`]. **Promises** to keep the contract's meaning, in the simplest way that can be
+//! [`tidemill_core`], and a real PostgreSQL ([`PostgresServer`]). **Promises** to keep the contract's meaning, in the simplest way that can be
 //! read at a glance; nothing here is for use outside of tests.
 //!
 //! ```
@@ -12,5 +12,7 @@
 //! ```
 
 mod memory_store;
+mod postgres;
 
 pub use memory_store::MemoryStore;
+pub use postgres::PostgresServer;

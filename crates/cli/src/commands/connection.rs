@@ -45,7 +45,7 @@ pub(crate) enum ConnectionCommand {
     Add {
         /// Its name
         name: String,
-        /// Its type: files, sqlite
+        /// Its type: files, postgres, sqlite, singer
         #[arg(long = "type", value_name = "TYPE")]
         kind: String,
         /// Its settings; secrets by reference: password=env:NAME, =file:PATH, ="command:TEXT"
@@ -347,14 +347,15 @@ async fn discover(session: &Session, name: &str, part: Option<&str>) -> Result<i
                 .map(|(name, data_type)| json!({"name": name, "type": data_type}))
                 .collect();
             session.output.data(json!({
-                "table": table.name, "rows": table.rows, "primary_key": table.primary_key,
-                "columns": columns,
+                "table": table.name, "rows": table.rows, "rows_estimated": table.estimated,
+                "primary_key": table.primary_key, "columns": columns,
             }));
             continue;
         }
+        let about = if table.estimated { "about " } else { "" };
         let rows = table
             .rows
-            .map_or_else(String::new, |rows| format!("  {}", plural(rows, "row", "rows")));
+            .map_or_else(String::new, |rows| format!("  {about}{}", plural(rows, "row", "rows")));
         session.output.data(format!("{}{rows}", table.name));
         // One table is looked at closely, many are looked over.
         if part.is_some() || tables.len() <= 3 {

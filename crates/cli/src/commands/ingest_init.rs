@@ -117,6 +117,12 @@ fn yaml(name: &str, connection: &str, object: &str, tables: &[&TableDescription]
             written.iter().position(|name| *name == column).map(|at| names[at].as_str())
         };
         let short = table_name(&table.name);
+        // Tables of two schemas may share a name.
+        let shared = tables.iter().filter(|other| table_name(&other.name) == short).count() > 1;
+        let short = match shared {
+            true => tidemill_connect::column_names(&[table.name.as_str()]).remove(0),
+            false => short,
+        };
         let _ = writeln!(text, "      - name: {}", scalar(&short));
         let _ = writeln!(text, "        ingest:\n          {object}: {}", scalar(&table.name));
         let cursor = CURSORS.iter().find(|cursor| names.iter().any(|name| name == *cursor));

@@ -72,7 +72,7 @@ fn mistakes_in_connections_are_shown_where_they_are() {
     let (sandbox, _database) = shop();
     sandbox
         .run(&["connection", "add", "shop", "--type", "oracle"])
-        .says("there are no connections of type `oracle`; known: files, sqlite");
+        .says("there are no connections of type `oracle`; known: files, postgres, sqlite");
     sandbox
         .run(&["connection", "add", "shop", "--type", "sqlite", "file=shop.db"])
         .says("unknown field `file`, expected `path`");

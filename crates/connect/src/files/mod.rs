@@ -123,6 +123,7 @@ impl Source for FilesSource {
                 name: file.name,
                 schema: None,
                 rows: None,
+                estimated: false,
                 primary_key: Vec::new(),
             })
             .collect())

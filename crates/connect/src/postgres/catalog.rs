@@ -15,7 +15,8 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-async fn ask(client: &Client, sql: &str, given: &[&str]) -> Result<Vec<Row>> {
+/// The rows of a query with texts as parameters.
+pub(super) async fn ask(client: &Client, sql: &str, given: &[&str]) -> Result<Vec<Row>> {
     let typed: Vec<(&(dyn tokio_postgres::types::ToSql + Sync), Type)> = given
         .iter()
         .map(|text| (text as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT))

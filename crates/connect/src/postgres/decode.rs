@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder,
-    Float64Builder, Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder,
-    ListArray, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    Float64Builder, Int16Builder, Int32Builder, Int64Builder, ListArray, StringBuilder,
+    Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{Field, IntervalMonthDayNano};
+use arrow::datatypes::Field;
 use tidemill_core::{Error, ErrorKind, Result};
 
 use super::numeric::Numeric;
@@ -35,7 +35,7 @@ enum Builder {
     Oid(Int64Builder),
     Float4(Float32Builder),
     Float8(Float64Builder),
-    Decimal { values: Decimal128Builder, scale: i8 },
+    Decimal { values: Decimal128Builder, scale: i8, limit: i128 },
     NumericText(StringBuilder),
     Text(StringBuilder),
     Jsonb(StringBuilder),
@@ -44,7 +44,6 @@ enum Builder {
     Date(Date32Builder),
     Time(Time64MicrosecondBuilder),
     Timestamp(TimestampMicrosecondBuilder),
-    Interval(IntervalMonthDayNanoBuilder),
     Array(Box<Lists>),
 }
 
@@ -62,13 +61,19 @@ fn wrong() -> Error {
     Error::new(ErrorKind::Internal, "a value does not have the binary form of its type")
 }
 
+fn too_late() -> Error {
+    Error::new(ErrorKind::Data, "a date or time is too far away")
+        .with("hint", "cast the column to text")
+}
+
 fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N]> {
     bytes.try_into().map_err(|_| wrong())
 }
 
 fn text(bytes: &[u8]) -> Result<&str> {
     simdutf8::basic::from_utf8(bytes).map_err(|_| {
-        Error::new(ErrorKind::Data, "a text is not UTF-8; the database's encoding has to be UTF8")
+        Error::new(ErrorKind::Data, "a text is not UTF-8, as the database's encoding is SQL_ASCII")
+            .with("hint", "read it as `convert_from(column::bytea, 'LATIN1')`, or as bytes")
     })
 }
 
@@ -82,7 +87,7 @@ impl Decoder {
     ///
     /// # Errors
     /// `Data` when the value has no place in the column's Arrow type (`NaN` in a decimal, an array of
-    /// several dimensions).
+    /// several dimensions); then nothing was taken.
     pub fn push(&mut self, value: Option<&[u8]>) -> Result<()> {
         match value {
             Some(bytes) => self.builder.value(bytes),
@@ -91,6 +96,11 @@ impl Decoder {
                 Ok(())
             }
         }
+    }
+
+    /// A NULL in the place of a value that was refused.
+    pub(super) fn refuse(&mut self) {
+        self.builder.null();
     }
 
     /// The values since the last call.
@@ -109,9 +119,10 @@ impl Builder {
             Encoding::Oid => Builder::Oid(Int64Builder::new()),
             Encoding::Float4 => Builder::Float4(Float32Builder::new()),
             Encoding::Float8 => Builder::Float8(Float64Builder::new()),
-            Encoding::Decimal { scale, .. } => Builder::Decimal {
+            Encoding::Decimal { precision, scale } => Builder::Decimal {
                 values: Decimal128Builder::new().with_data_type(encoding.arrow()),
                 scale: *scale,
+                limit: 10i128.saturating_pow(u32::from(*precision)),
             },
             Encoding::NumericText => Builder::NumericText(StringBuilder::new()),
             Encoding::Text | Encoding::AsText => Builder::Text(StringBuilder::new()),
@@ -123,7 +134,6 @@ impl Builder {
             Encoding::Timestamp | Encoding::TimestampTz => Builder::Timestamp(
                 TimestampMicrosecondBuilder::new().with_data_type(encoding.arrow()),
             ),
-            Encoding::Interval => Builder::Interval(IntervalMonthDayNanoBuilder::new()),
             Encoding::Array(item) => Builder::Array(Box::new(Lists {
                 items: Decoder::new(item),
                 encoding: (**item).clone(),
@@ -151,7 +161,6 @@ impl Builder {
             Builder::Date(values) => values.append_null(),
             Builder::Time(values) => values.append_null(),
             Builder::Timestamp(values) => values.append_null(),
-            Builder::Interval(values) => values.append_null(),
             Builder::Array(lists) => lists.end(false),
         }
     }
@@ -167,11 +176,13 @@ impl Builder {
             }
             Builder::Float4(values) => values.append_value(f32::from_be_bytes(fixed(bytes)?)),
             Builder::Float8(values) => values.append_value(f64::from_be_bytes(fixed(bytes)?)),
-            Builder::Decimal { values, scale } => {
+            Builder::Decimal { values, scale, limit } => {
                 let number = Numeric::parse(bytes).ok_or_else(wrong)?;
                 match number.unscaled(*scale) {
-                    Some(unscaled) => values.append_value(unscaled),
-                    None => {
+                    Some(unscaled) if unscaled < *limit && unscaled > -*limit => {
+                        values.append_value(unscaled);
+                    }
+                    _ => {
                         return Err(Error::new(
                             ErrorKind::Data,
                             format!("the number {} has no place in a decimal", number.text()),
@@ -181,41 +192,34 @@ impl Builder {
                 }
             }
             Builder::NumericText(values) => {
-                values.append_value(Numeric::parse(bytes).ok_or_else(wrong)?.text());
+                Numeric::parse(bytes)
+                    .ok_or_else(wrong)?
+                    .write(values)
+                    .map_err(|_| Error::new(ErrorKind::Internal, "a number cannot be written"))?;
+                values.append_value("");
             }
             Builder::Text(values) => values.append_value(text(bytes)?),
             Builder::Jsonb(values) => match bytes {
                 [1, rest @ ..] => values.append_value(text(rest)?),
                 _ => return Err(wrong()),
             },
-            Builder::Uuid(values) => values.append_value(uuid(&fixed::<16>(bytes)?)),
+            Builder::Uuid(values) => {
+                let text = uuid(&fixed::<16>(bytes)?);
+                values.append_value(std::str::from_utf8(&text).map_err(|_| wrong())?);
+            }
             Builder::Bytea(values) => values.append_value(bytes),
             Builder::Date(values) => values.append_value(match i32::from_be_bytes(fixed(bytes)?) {
                 i32::MAX => LAST_DAY,
                 i32::MIN => FIRST_DAY,
-                days => days.saturating_add(DAYS),
+                days => days.checked_add(DAYS).ok_or_else(too_late)?,
             }),
             Builder::Time(values) => values.append_value(i64::from_be_bytes(fixed(bytes)?)),
             Builder::Timestamp(values) => {
                 values.append_value(match i64::from_be_bytes(fixed(bytes)?) {
                     i64::MAX => (i64::from(LAST_DAY) + 1) * 86_400_000_000 - 1,
                     i64::MIN => i64::from(FIRST_DAY) * 86_400_000_000,
-                    micros => micros.saturating_add(MICROS),
+                    micros => micros.checked_add(MICROS).ok_or_else(too_late)?,
                 });
-            }
-            Builder::Interval(values) => {
-                let bytes = fixed::<16>(bytes)?;
-                let micros = i64::from_be_bytes(fixed(&bytes[..8])?);
-                let days = i32::from_be_bytes(fixed(&bytes[8..12])?);
-                let months = i32::from_be_bytes(fixed(&bytes[12..])?);
-                let Some(nanos) = micros.checked_mul(1000) else {
-                    return Err(Error::new(
-                        ErrorKind::Data,
-                        "an interval is longer than Arrow has room for",
-                    )
-                    .with("hint", "cast the column to text"));
-                };
-                values.append_value(IntervalMonthDayNano::new(months, days, nanos));
             }
             Builder::Array(lists) => lists.value(bytes)?,
         }
@@ -239,7 +243,6 @@ impl Builder {
             Builder::Date(values) => Arc::new(values.finish()),
             Builder::Time(values) => Arc::new(values.finish()),
             Builder::Timestamp(values) => Arc::new(values.finish()),
-            Builder::Interval(values) => Arc::new(values.finish()),
             Builder::Array(lists) => lists.finish(),
         }
     }
@@ -297,13 +300,17 @@ impl Lists {
     }
 }
 
-fn uuid(bytes: &[u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
+fn uuid(bytes: &[u8; 16]) -> [u8; 36] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'-'; 36];
+    let mut at = 0;
     for (index, byte) in bytes.iter().enumerate() {
         if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
+            at += 1;
         }
-        text.push_str(&format!("{byte:02x}"));
+        text[at] = DIGITS[usize::from(byte >> 4)];
+        text[at + 1] = DIGITS[usize::from(byte & 15)];
+        at += 2;
     }
     text
 }

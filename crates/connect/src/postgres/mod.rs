@@ -1,6 +1,6 @@
 //! PostgreSQL: what speaks its protocol. The engine face ([`Postgres`]) runs models inside of the
-//! database; the pieces that a source and a sink share are modules of their own: the connection's
-//! settings ([`PostgresConfig`]), TLS as libpq means it, errors by their SQLSTATE, types
+//! database, the source face ([`PostgresConnector`]) reads its tables; the pieces that they share are
+//! modules of their own: the connection's settings ([`PostgresConfig`]), TLS as libpq means it, errors by their SQLSTATE, types
 //! ([`ColumnType`]) and the decoding of its binary format to Arrow ([`Decoder`]), which queries and
 //! `COPY … (format binary)` share.
 //!
@@ -29,6 +29,7 @@ mod error;
 mod numeric;
 mod pool;
 mod session;
+mod source;
 mod statements;
 mod tls;
 mod types;
@@ -36,5 +37,6 @@ mod types;
 pub use config::{PostgresConfig, SslMode};
 pub use decode::Decoder;
 pub use pool::Postgres;
+pub use source::{PostgresConnector, PostgresSettings};
 pub use statements::{Statement, split};
 pub use types::{ColumnType, Encoding, Reading};

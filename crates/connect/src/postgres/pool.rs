@@ -8,7 +8,7 @@ use tidemill_core::{Cancellation, Database, DatabaseSession, Error, ErrorKind, R
 use tokio_postgres::NoTls;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::session::{Connected, Session};
+use super::session::{CANCEL_WAIT, Connected, Session};
 use super::{PostgresConfig, SslMode, error, tls};
 
 /// A PostgreSQL.
@@ -84,6 +84,18 @@ impl Postgres {
     pub fn new(config: PostgresConfig) -> Result<Self> {
         let tls = tls::connector(&config)?;
         Ok(Postgres { shared: Arc::new(Shared { config, tls, idle: Mutex::default() }) })
+    }
+
+    /// A connection of its own, which is not given back.
+    pub(super) async fn connection(&self) -> Result<Connected> {
+        self.shared.connect().await
+    }
+
+    /// Tells the server to stop what a connection does.
+    pub(super) async fn stop(&self, connected: &Connected) {
+        let token = connected.client.cancel_token();
+        let told = token.cancel_query(self.shared.tls.clone());
+        let _ = tokio::time::timeout(CANCEL_WAIT, told).await;
     }
 
     /// Its settings.

@@ -26,7 +26,7 @@ use super::{Decoder, PostgresConfig, catalog, copy, error};
 const BATCH_ROWS: usize = 8_192;
 
 /// How long a request to cancel may take.
-const CANCEL_WAIT: Duration = Duration::from_secs(5);
+pub(super) const CANCEL_WAIT: Duration = Duration::from_secs(5);
 
 /// A connection and the task that drives it.
 pub(super) struct Connected {

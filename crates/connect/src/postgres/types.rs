@@ -1,12 +1,13 @@
 //! PostgreSQL's types and what they are in Arrow.
 
-use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, Field, TimeUnit};
 use tokio_postgres::types::{Kind, Type};
 
 /// How values are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// As values to work with: lists, decimals, intervals.
+    /// As values to work with: lists and decimals; what no table of a lake has a type for (times of
+    /// day, intervals, ranges, …) as text.
     Values,
     /// Exactly as PostgreSQL would show them where a value has no place in Arrow: `numeric` (with
     /// its `NaN`), arrays and intervals are texts.
@@ -55,13 +56,14 @@ pub enum Encoding {
     Timestamp,
     /// `timestamp with time zone`
     TimestampTz,
-    /// `interval`: months, days and the rest.
-    Interval,
     /// A list of one dimension.
     Array(Box<Encoding>),
     /// Not decoded: the query has to cast it to `text`.
     AsText,
 }
+
+/// What `money` is without a look at the server's settings: cents.
+const MONEY: Encoding = Encoding::Decimal { precision: 19, scale: 2 };
 
 /// A type of a column: its words and how it is decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,20 +116,35 @@ impl Encoding {
             Type::UUID => Encoding::Uuid,
             Type::BYTEA => Encoding::Bytea,
             Type::DATE => Encoding::Date,
-            Type::TIME => Encoding::Time,
+            Type::TIME if exact => Encoding::Time,
             Type::TIMESTAMP => Encoding::Timestamp,
             Type::TIMESTAMPTZ => Encoding::TimestampTz,
-            Type::INTERVAL if !exact => Encoding::Interval,
+            Type::MONEY if !exact => MONEY,
             _ => match kind.kind() {
                 Kind::Enum(_) => Encoding::Text,
                 Kind::Domain(inner) => Encoding::of(inner, modifier, reading),
-                Kind::Array(inner) if !exact => match Encoding::of(inner, modifier, reading) {
-                    Encoding::AsText => Encoding::AsText,
-                    item => Encoding::Array(Box::new(item)),
-                },
+                Kind::Array(inner) if !exact => {
+                    let item = match *inner {
+                        // Its items would each need the cast of money.
+                        Type::MONEY => Encoding::AsText,
+                        _ => Encoding::of(inner, modifier, reading),
+                    };
+                    Encoding::Array(Box::new(item))
+                }
                 _ if kind.name() == "citext" => Encoding::Text,
                 _ => Encoding::AsText,
             },
+        }
+    }
+
+    /// The type that a query has to cast the column to, so that it has this encoding.
+    pub(super) fn cast(&self, kind: &Type) -> Option<&'static str> {
+        match self {
+            Encoding::AsText => Some("text"),
+            Encoding::Array(item) if **item == Encoding::AsText => Some("text[]"),
+            Encoding::Decimal { .. } if *kind == Type::MONEY => Some("numeric"),
+            Encoding::Float8 if *kind == Type::NUMERIC => Some("double precision"),
+            _ => None,
         }
     }
 
@@ -151,7 +168,6 @@ impl Encoding {
             Encoding::Time => DataType::Time64(TimeUnit::Microsecond),
             Encoding::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
             Encoding::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Encoding::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Encoding::Array(item) => {
                 DataType::List(std::sync::Arc::new(Field::new_list_field(item.arrow(), true)))
             }
@@ -226,7 +242,10 @@ mod tests {
             (Type::NUMERIC, numeric(3, -2), "numeric(3,-2)", Encoding::NumericText),
             (Type::NUMERIC, numeric(100, 2), "numeric(100,2)", Encoding::NumericText),
             (Type::INT4_ARRAY, -1, "integer[]", Encoding::Array(Box::new(Encoding::Int4))),
+            (Type::INET_ARRAY, -1, "inet[]", Encoding::Array(Box::new(Encoding::AsText))),
             (Type::INT4_RANGE, -1, "int4range", Encoding::AsText),
+            (Type::TIME, -1, "time without time zone", Encoding::AsText),
+            (Type::MONEY, -1, "money", MONEY),
             (Type::TIMESTAMPTZ, -1, "timestamp with time zone", Encoding::TimestampTz),
             (Type::TIMESTAMP, 3, "timestamp(3) without time zone", Encoding::Timestamp),
         ] {

@@ -43,6 +43,7 @@ impl Catalog {
                     primary_key: key_of(stream),
                     schema: columns.map(|columns| columns.raw()),
                     rows: None,
+                    estimated: false,
                 })
             })
             .collect()

@@ -146,7 +146,7 @@ impl Database for Sqlite {
         .await
     }
 
-    async fn session(&self, cancel: &Cancellation) -> Result<Box<dyn Session>> {
+    async fn session(&self, cancel: &Cancellation, _streams: usize) -> Result<Box<dyn Session>> {
         let database = self.clone();
         let connection = blocking(move || database.open()).await?;
         Ok(Box::new(SqliteSession::new(connection, cancel.clone())))
@@ -185,6 +185,7 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<TableDescription>> {
             name,
             schema: Some(Arc::new(Schema::new(fields))),
             rows: u64::try_from(rows).ok(),
+            estimated: false,
             primary_key: key.into_iter().map(|(_, column)| column).collect(),
         });
     }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::column::{Builder, Kinds, column_type, is_certain, order};
 use super::{blocking, failure, quote};
-use crate::tables::{Column, Part, Session};
+use crate::tables::{Column, Part, Select, Session};
 
 /// A batch ends with this many bytes.
 const BATCH_BYTES: usize = 4 << 20;
@@ -64,8 +64,8 @@ impl SqliteSession {
 
 #[async_trait]
 impl Session for SqliteSession {
-    async fn columns(&mut self, sql: &str) -> Result<Vec<Column>> {
-        let sql = sql.to_owned();
+    async fn columns(&mut self, select: &Select) -> Result<Vec<Column>> {
+        let sql = select.sql("*");
         self.run(move |connection| {
             describe(connection, &sql, false)
                 .map_err(|error| failure(error, "the query failed").with("query", sql))
@@ -85,12 +85,19 @@ impl Session for SqliteSession {
 
     async fn rows<'a>(
         &'a mut self,
-        sql: &str,
+        select: &Select,
         columns: &[Column],
         batch_rows: Option<usize>,
     ) -> Result<BoxStream<'a, Result<Part>>> {
         let (sender, receiver) = mpsc::channel(1);
-        let (sql, columns) = (sql.to_owned(), columns.to_vec());
+        let list: Vec<String> = columns
+            .iter()
+            .map(|column| match &column.expression {
+                Some(expression) => format!("{expression} as {}", quote(&column.name)),
+                None => quote(&column.name),
+            })
+            .collect();
+        let (sql, columns) = (select.sql(&list.join(", ")), columns.to_vec());
         let limit = batch_rows.unwrap_or(BATCH_ROWS);
         let mut reading = Some(Box::pin(self.run(move |connection| {
             read(connection, &sql, columns, limit, &sender).map_err(|error| match error {
@@ -170,7 +177,7 @@ fn describe(connection: &Connection, sql: &str, all: bool) -> rusqlite::Result<V
         .zip(kinds)
         .map(|((name, declared), kinds)| {
             let data_type = column_type(&declared, kinds);
-            Column { name, order: order(&data_type), data_type }
+            Column { name, order: order(&data_type), data_type, expression: None }
         })
         .collect())
 }
@@ -261,13 +268,13 @@ fn read(
             count += 1;
             if count >= batch_rows || bytes >= BATCH_BYTES {
                 let batch = finish(&mut builders, count)?;
-                sender.blocking_send(Part::Rows(batch)).map_err(|_| gone())?;
+                sender.blocking_send(Part::Rows(batch, Vec::new())).map_err(|_| gone())?;
                 (count, bytes) = (0, 0);
             }
         }
         if count > 0 {
             let batch = finish(&mut builders, count)?;
-            sender.blocking_send(Part::Rows(batch)).map_err(|_| gone())?;
+            sender.blocking_send(Part::Rows(batch, Vec::new())).map_err(|_| gone())?;
         }
         return Ok(());
     }

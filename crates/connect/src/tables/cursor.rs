@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{cast, filter_record_batch};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use serde::{Deserialize, Serialize};
 use tidemill_core::{Error, ErrorKind, Position, Result, ResultExt, display_value};
@@ -18,6 +18,9 @@ use super::settings::Lookback;
 
 /// How many rows may share the largest value when they have to be known one by one.
 const MOST_TIES: usize = 50_000;
+
+/// 9999-12-31, in days since 1970-01-01.
+const LAST_DAY: i32 = 2_932_896;
 
 /// A value of a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,6 +64,17 @@ mod decimal {
 }
 
 impl CursorValue {
+    /// Whether it is what stands for `infinity`: the last day of the year 9999, or later.
+    fn is_last(&self) -> bool {
+        match self {
+            CursorValue::Date(days) => *days >= LAST_DAY,
+            CursorValue::Timestamp(micros) | CursorValue::Instant(micros) => {
+                *micros >= (i64::from(LAST_DAY) + 1) * 86_400_000_000 - 1
+            }
+            _ => false,
+        }
+    }
+
     /// The value so far behind this one.
     pub(crate) fn behind(&self, lookback: Lookback) -> Result<CursorValue> {
         let wrong = |expected: &str| {
@@ -286,20 +300,34 @@ impl Tracker {
         Tracker { waiting: before.ties.clone(), before, ties, hashed, now, given }
     }
 
-    /// The rows of the batch that are new.
+    /// Which rows of the batch are new; `None`: all.
     ///
     /// # Errors
-    /// Kind `Data` when too many rows share the largest value.
-    pub(crate) fn take(&mut self, batch: RecordBatch, values: &Values) -> Result<RecordBatch> {
+    /// Kind `Data` when too many rows share the largest value, or nothing can be larger than it.
+    pub(crate) fn take(
+        &mut self,
+        batch: &RecordBatch,
+        values: &Values,
+    ) -> Result<Option<BooleanArray>> {
         if self.given.is_none()
             && let Some(largest) = values.largest()
             && self.now.value.as_ref().is_none_or(|known| *known < largest)
         {
+            if largest.is_last() {
+                return Err(Error::new(
+                    ErrorKind::Data,
+                    format!(
+                        "the largest value of the cursor `{}` is the end of time, so that nothing \
+                         could be new after it; leave such rows out with `where`",
+                        self.now.column.as_deref().unwrap_or_default()
+                    ),
+                ));
+            }
             self.now.value = Some(largest);
             self.now.ties.clear();
         }
         if self.ties == Ties::Forgotten {
-            return Ok(batch);
+            return Ok(None);
         }
         let array = values.array();
         let mut keep = vec![true; batch.num_rows()];
@@ -316,14 +344,14 @@ impl Tracker {
             if !old && !new {
                 continue;
             }
-            let hash = self.hash(&batch, row);
+            let hash = self.hash(batch, row);
             if new {
                 *self.now.ties.entry(hash.clone()).or_default() += 1;
                 if self.now.ties.len() > MOST_TIES {
                     if self.ties == Ties::Saving {
                         self.ties = Ties::Forgotten;
                         self.now.ties.clear();
-                        return Ok(batch);
+                        return Ok(None);
                     }
                     return Err(Error::new(
                         ErrorKind::Data,
@@ -343,11 +371,7 @@ impl Tracker {
                 dropped = true;
             }
         }
-        if !dropped {
-            return Ok(batch);
-        }
-        filter_record_batch(&batch, &BooleanArray::from(keep))
-            .or_error(ErrorKind::Internal, "rows that were read before could not be left out")
+        Ok(dropped.then(|| BooleanArray::from(keep)))
     }
 
     fn hash(&self, batch: &RecordBatch, row: usize) -> String {
@@ -417,7 +441,11 @@ mod tests {
         for rows in seen.chunks(batch_rows.max(1)) {
             let batch = batch(rows);
             let values = Values::new(batch.column(0), Order::Value, "at").unwrap();
-            let kept = tracker.take(batch, &values).unwrap();
+            let keep = tracker.take(&batch, &values).unwrap();
+            let kept = match keep {
+                Some(keep) => arrow::compute::filter_record_batch(&batch, &keep).unwrap(),
+                None => batch,
+            };
             let names = kept.column(1).as_string::<i32>();
             new.extend(names.iter().flatten().map(str::to_owned));
         }

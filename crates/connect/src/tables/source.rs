@@ -1,10 +1,12 @@
 //! The read of a table: which query, which columns, what of it is new.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::{Array, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::StreamExt;
 use tidemill_core::{
@@ -14,7 +16,7 @@ use tidemill_core::{
 
 use super::convert::{convert, declared_field, rejected};
 use super::cursor::{CursorValue, Order, TablePosition, Ties, Tracker, Values};
-use super::{Column, Database, Part, Session, TableSettings};
+use super::{Column, Database, Misfit, Part, Select, Session, TableSettings};
 use crate::files::ORIGINAL_NAME;
 use crate::files::column_names;
 use crate::stream::{Sink, of_work};
@@ -54,7 +56,8 @@ impl<D: Database> Source for DatabaseSource<D> {
         let plan = Plan::new(&*self.database, settings, &request, position)?;
         let (database, name) = (self.database.clone(), self.name.clone());
         Ok(of_work(move |sink| async move {
-            let read = Read { plan, request, sink };
+            let (reached, begun) = (AtomicBool::new(false), AtomicBool::new(false));
+            let read = Read { plan, request, sink, reached, begun };
             read.run(&*database).await.map_err(|error| error.with("connection", name))
         }))
     }
@@ -124,8 +127,8 @@ impl Plan {
         Ok(Plan { settings, from, table, position, cursor })
     }
 
-    /// The conditions of the read, with `where`.
-    fn conditions<D: Database>(&self, database: &D, request: &ReadRequest) -> Result<String> {
+    /// What is read of the table.
+    fn select<D: Database>(&self, database: &D, request: &ReadRequest) -> Result<Select> {
         let mut conditions = Vec::new();
         if let Some(condition) = &self.settings.condition {
             conditions.push(format!("({condition}\n)"));
@@ -144,10 +147,8 @@ impl Plan {
                 ReadScope::Whole => newer,
             });
         }
-        Ok(match conditions.is_empty() {
-            true => String::new(),
-            false => format!(" where {}", conditions.join(" and ")),
-        })
+        let table = self.settings.query.is_none().then(|| self.from.clone());
+        Ok(Select { from: self.from.clone(), table, conditions })
     }
 
     /// The columns that are wanted of those that there are.
@@ -230,50 +231,85 @@ struct Read {
     plan: Plan,
     request: ReadRequest,
     sink: Sink,
+    /// The database was reached.
+    reached: AtomicBool,
+    /// Columns were sent: what comes now stands in the place of what came before.
+    begun: AtomicBool,
 }
 
 impl Read {
+    /// Reads, from the beginning again when the database is lost meanwhile.
     async fn run<D: Database>(self, database: &D) -> Result<()> {
-        let Read { plan, request, sink } = &self;
-        let mut session = database.session(&request.cancel).await?;
-        let conditions = plan.conditions(database, request)?;
-        let described =
-            session.columns(&format!("select * from {}{conditions}", plan.from)).await?;
+        let mut lost = None;
+        let mut waits = database.patience().iter();
+        loop {
+            let error = match self.attempt(database, lost.as_ref()).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            // A system that cannot be reached at all is not waited for.
+            if !error.kind().is_retryable() || !self.reached.load(Ordering::Relaxed) {
+                return Err(error);
+            }
+            let Some(wait) = waits.next() else { return Err(error) };
+            tracing::warn!(error = %error, table = self.plan.table, "the read begins again");
+            tokio::select! {
+                () = tokio::time::sleep(*wait) => {}
+                () = self.request.cancel.cancelled() => {}
+            }
+            self.request.cancel.check()?;
+            lost = Some(error);
+        }
+    }
+
+    async fn attempt<D: Database>(&self, database: &D, lost: Option<&Error>) -> Result<()> {
+        let Read { plan, request, sink, .. } = self;
+        let mut session = database.session(&request.cancel, request.parallelism).await?;
+        self.reached.store(true, Ordering::Relaxed);
+        let select = plan.select(database, request)?;
+        let described = session.columns(&select).await?;
         let mut columns = plan.choose(&described, request)?;
         let cursor = match plan.cursor_column(&columns)? {
-            Some(column) => {
-                Some(self.cursor(database, session.as_mut(), column, &conditions).await?)
-            }
+            Some(column) => Some(self.cursor(database, session.as_mut(), column, &select).await?),
             None => None,
         };
-        let mut list: Vec<String> =
-            columns.iter().map(|column| database.quote(&column.name)).collect();
+        self.take_declared(&mut columns, session.as_ref(), cursor.as_ref());
         if let Some(cursor) = &cursor
             && cursor.order == Order::Database
         {
-            list.push(format!("{} as {}", database.quote(&cursor.name), database.quote(CURSOR)));
+            let known: Vec<&CursorValue> =
+                cursor.largest.iter().chain(&plan.position.value).collect();
             columns.push(Column {
                 name: CURSOR.to_owned(),
-                data_type: arrow::datatypes::DataType::Utf8,
+                data_type: DataType::Utf8,
                 order: Order::Database,
+                expression: Some(database.as_cursor(&database.quote(&cursor.name), &known)),
             });
         }
-        let sql = format!("select {} from {}{conditions}", list.join(", "), plan.from);
-        let mut shape = Shape::new(&columns, cursor.as_ref(), &self)?;
-        sink.send(Change::Schema(shape.schema.clone())).await?;
-        let mut parts = session.rows(&sql, &columns, plan.settings.batch_rows).await?;
+        let mut shape = Shape::new(&columns, cursor.as_ref(), self)?;
+        let schema = shape.schema.clone();
+        sink.send(match self.begun.swap(true, Ordering::Relaxed) {
+            false => Change::Schema(schema),
+            true => Change::Restart(schema),
+        })
+        .await?;
+        if let Some(lost) = lost {
+            self.notice("read-again", format!("it was read again from the beginning: {lost}"))
+                .await?;
+        }
+        let mut parts = session.rows(&select, &columns, plan.settings.batch_rows).await?;
         let (mut row, mut without_cursor) = (1, 0u64);
         while let Some(part) = parts.next().await {
             request.cancel.check()?;
             match part? {
                 Part::Restart(columns) => {
                     (row, without_cursor) = (1, 0);
-                    shape = Shape::new(&columns, cursor.as_ref(), &self)?;
+                    shape = Shape::new(&columns, cursor.as_ref(), self)?;
                     sink.send(Change::Restart(shape.schema.clone())).await?;
                 }
-                Part::Rows(batch) => {
+                Part::Rows(batch, misfits) => {
                     let rows = batch.num_rows();
-                    let taken = shape.take(batch, row, &self)?;
+                    let taken = shape.take(batch, misfits, row, self)?;
                     row += i64::try_from(rows).unwrap_or(i64::MAX);
                     without_cursor += taken.without_cursor;
                     for rejected in taken.rejected {
@@ -287,14 +323,13 @@ impl Read {
         }
         if without_cursor > 0 && request.scope == ReadScope::Changed {
             let name = plan.cursor.as_deref().unwrap_or_default();
-            sink.send(Change::Notice(Notice {
-                code: "null-cursor".to_owned(),
-                message: format!(
+            self.notice(
+                "null-cursor",
+                format!(
                     "{without_cursor} rows have no value in the cursor `{name}`; they are read with \
                      every load"
                 ),
-                object: Some(plan.table.clone()),
-            }))
+            )
             .await?;
         }
         let position = match shape.tracker {
@@ -304,20 +339,47 @@ impl Read {
         sink.send(Change::Position(position.to_position()?)).await
     }
 
+    async fn notice(&self, code: &str, message: String) -> Result<()> {
+        let object = Some(self.plan.table.clone());
+        self.sink.send(Change::Notice(Notice { code: code.to_owned(), message, object })).await
+    }
+
+    /// Columns whose declared type the database can give itself are read as that.
+    fn take_declared(
+        &self,
+        columns: &mut [Column],
+        session: &dyn Session,
+        cursor: Option<&Cursor>,
+    ) {
+        let written: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        for (at, name) in column_names(&written).iter().enumerate() {
+            let declared = self.request.declared.iter().find(|field| field.name() == name);
+            let compared = cursor.is_some_and(|cursor| {
+                cursor.order == Order::Value && cursor.name == columns[at].name
+            });
+            if let Some(declared) = declared
+                && !compared
+                && session.gives(&columns[at], declared.data_type())
+            {
+                columns[at].data_type = declared.data_type().clone();
+            }
+        }
+    }
+
     /// The cursor's column, and its largest value where only the database can say it.
     async fn cursor<D: Database>(
         &self,
         database: &D,
         session: &mut dyn Session,
         column: Column,
-        conditions: &str,
+        select: &Select,
     ) -> Result<Cursor> {
         let Column { name, order, .. } = column;
         let largest = match order {
             Order::Value => None,
             Order::Database => {
-                let column = database.quote(&name);
-                let sql = format!("select max({column}) from {}{conditions}", self.plan.from);
+                let before = self.plan.position.value.as_ref();
+                let sql = database.largest(&database.quote(&name), select, before);
                 session.value(&sql).await?.map(CursorValue::Text)
             }
         };
@@ -424,7 +486,13 @@ impl Shape {
         })
     }
 
-    fn take(&mut self, batch: RecordBatch, first_row: i64, read: &Read) -> Result<Taken> {
+    fn take(
+        &mut self,
+        batch: RecordBatch,
+        misfits: Vec<Misfit>,
+        first_row: i64,
+        read: &Read,
+    ) -> Result<Taken> {
         let values = match &self.cursor {
             Some((at, order, name)) => Some(Values::new(batch.column(*at), *order, name)?),
             None => None,
@@ -437,40 +505,46 @@ impl Shape {
             &options,
         )
         .or_error(ErrorKind::Internal, "a batch does not have the columns that were described")?;
-        let mut refused = Vec::new();
+        let mut keep = None;
         let mut without_cursor = 0;
-        let mut kept = batch;
+        let mut bad: BTreeMap<usize, String> = BTreeMap::new();
         if let (Some(values), Some(tracker)) = (&values, &mut self.tracker) {
+            keep = tracker.take(&batch, values)?;
             without_cursor = values.array().null_count() as u64;
-            let all = kept.clone();
-            kept = tracker.take(kept, values)?;
             if let Some((_, _, name)) = &self.cursor
                 && without_cursor > 0
                 && read.request.scope == ReadScope::New
             {
-                let bad: Vec<(usize, String)> = (0..all.num_rows())
-                    .filter(|row| values.array().is_null(*row))
-                    .map(|row| (row, format!("the cursor `{name}` is NULL")))
-                    .collect();
-                refused.push(rejected(&all, &bad, &read.plan.table, first_row)?);
-                kept = without_nulls(&kept, name)?;
+                let rows = (0..batch.num_rows()).filter(|row| values.array().is_null(*row));
+                bad.extend(rows.map(|row| (row, format!("the cursor `{name}` is NULL"))));
             }
+        }
+        for Misfit { row, reason } in misfits {
+            // One that was read before was rejected before.
+            if keep.as_ref().is_none_or(|keep| keep.value(row)) {
+                bad.insert(row, reason);
+            }
+        }
+        let mut refused = Vec::new();
+        let mut kept = batch;
+        if !bad.is_empty() {
+            let rows: Vec<(usize, String)> = bad.into_iter().collect();
+            refused.push(rejected(&kept, &rows, &read.plan.table, first_row)?);
+            let mut good: Vec<bool> = match &keep {
+                Some(keep) => keep.values().iter().collect(),
+                None => vec![true; kept.num_rows()],
+            };
+            for (row, _) in rows {
+                good[row] = false;
+            }
+            keep = Some(BooleanArray::from(good));
+        }
+        if let Some(keep) = &keep {
+            kept = filter_record_batch(&kept, keep)
+                .or_error(ErrorKind::Internal, "rows that are not wanted could not be left out")?;
         }
         let (rows, bad) = convert(&kept, &self.schema, &read.plan.table, first_row)?;
         refused.extend(bad);
         Ok(Taken { rows, rejected: refused, without_cursor })
     }
-}
-
-/// The rows whose cursor is not NULL.
-fn without_nulls(batch: &RecordBatch, cursor: &str) -> Result<RecordBatch> {
-    let schema = batch.schema();
-    let at = schema
-        .fields()
-        .iter()
-        .position(|field| field.metadata().get(ORIGINAL_NAME).unwrap_or(field.name()) == cursor)
-        .ok_or_else(|| Error::new(ErrorKind::Internal, "the cursor is not among the columns"))?;
-    arrow::compute::is_not_null(batch.column(at))
-        .and_then(|keep| arrow::compute::filter_record_batch(batch, &keep))
-        .or_error(ErrorKind::Internal, "rows without a cursor could not be left out")
 }

@@ -1,9 +1,11 @@
 //! What reads deliver.
 
+mod behaviour;
 mod csv;
 mod exactly_once;
 mod json;
 mod parquet;
+mod postgres;
 mod property;
 mod reading;
 mod singer;

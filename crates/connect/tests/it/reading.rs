@@ -233,7 +233,7 @@ pub(crate) fn drain_and(
     request: Request,
     mut watch: impl FnMut(&Change),
 ) -> Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut changes = source
             .read(ReadRequest {
