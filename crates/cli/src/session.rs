@@ -167,7 +167,9 @@ impl Session {
             databases: databases(self.manifest()),
             ..EngineOptions::default()
         })?;
-        let lake = Lake::open(&target.lake, LakeOptions::new(engine.runtime())).await?;
+        let mut options = LakeOptions::new(engine.runtime());
+        options.store = target.storage_options.0.iter().map(|(key, value)| (key, value)).collect();
+        let lake = Lake::open(&target.lake, options).await?;
         let lake = Arc::new(lake);
         let files = Arc::new(QueryFiles::new(lake.clone(), self.root.clone()));
         let engine = Arc::new(engine.with_tables(lake.clone()).with_files(files.clone()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tidemill_core::{ConnectContext, Connector, Error, ErrorKind, ReadScope, Result, Source};
 
-use crate::files::FilesConnector;
+use crate::files::{AzureConnector, FilesConnector, GcsConnector, HttpConnector, S3Connector};
 use crate::postgres::PostgresConnector;
 use crate::singer::SingerConnector;
 use crate::sqlite::SqliteConnector;
@@ -13,6 +13,10 @@ use crate::sqlite::SqliteConnector;
 /// All kinds, in the order in which they are named to people.
 pub const KINDS: &[&dyn Kind] = &[
     &Of::<FilesConnector>::NEW,
+    &Of::<S3Connector>::NEW,
+    &Of::<GcsConnector>::NEW,
+    &Of::<AzureConnector>::NEW,
+    &Of::<HttpConnector>::NEW,
     &Of::<PostgresConnector>::NEW,
     &Of::<SqliteConnector>::NEW,
     &Of::<SingerConnector>::NEW,

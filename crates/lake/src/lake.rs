@@ -16,6 +16,7 @@ use tidemill_core::{
     PublishedRelation, RelationKind, RelationName, Result, ResultExt, RunId, SchemaChange,
     Snapshot, StageRequest, Staged, TableStore,
 };
+use tidemill_objects::StoreOptions;
 
 use crate::catalog::{CatalogLog, CatalogState};
 use crate::delta::{self, TableState};
@@ -32,6 +33,8 @@ const FORMAT: u32 = 1;
 pub struct LakeOptions {
     /// The process's memory pool, spill folder and registry of object stores.
     pub runtime: Arc<RuntimeEnv>,
+    /// Options of the object store, for a lake that is on one.
+    pub store: StoreOptions,
     /// How many threads encode one write.
     pub parallelism: usize,
     /// How data files are compressed.
@@ -61,6 +64,7 @@ impl LakeOptions {
     pub fn new(runtime: Arc<RuntimeEnv>) -> Self {
         LakeOptions {
             runtime,
+            store: StoreOptions::new(),
             parallelism: std::thread::available_parallelism().map_or(2, |count| count.get().min(8)),
             compression: Compression::Zstd(1),
             row_group_rows: 1 << 20,
@@ -156,19 +160,10 @@ impl Lake {
     /// created, provided that the store can create a file only if it is absent: publishing rests
     /// on that.
     pub async fn open(location: &str, options: LakeOptions) -> Result<Self> {
-        let storage = if location.contains("://") && !location.starts_with("file://") {
-            let url = location
-                .parse()
-                .or_error(ErrorKind::Config, "the address of the lake cannot be read")
-                .map_err(|error| error.with("lake", location))?;
-            let (store, prefix) = object_store::parse_url(&url)
-                .or_error(
-                    ErrorKind::Unsupported,
-                    "this kind of object store is not supported in this build",
-                )
-                .map_err(|error| error.with("lake", location))?;
-            let store = object_store::prefix::PrefixStore::new(store, prefix);
-            Storage::remote(Arc::new(store), location.to_owned())?
+        let storage = if tidemill_objects::is_address(location) {
+            let opened = tidemill_objects::open(location, &options.store)
+                .map_err(|error| error.with("lake", tidemill_core::scrub(location)))?;
+            Storage::remote(opened.store, opened.name)?
         } else {
             let path = location.strip_prefix("file://").unwrap_or(location);
             Storage::local(std::path::Path::new(path))?
@@ -184,7 +179,15 @@ impl Lake {
 
     async fn with_storage(storage: Storage, options: LakeOptions) -> Result<Self> {
         let marker = Path::from("_tidemill/lake.json");
-        match storage.get(&marker).await? {
+        let named = |error: Error| {
+            if storage.is_local() {
+                return error;
+            }
+            Error::new(error.kind(), "the lake cannot be reached")
+                .with("lake", storage.name())
+                .because(error)
+        };
+        match storage.get(&marker).await.map_err(named)? {
             Some(content) => {
                 let file: LakeFile = serde_json::from_slice(&content)
                     .or_error(ErrorKind::Data, "the lake's own file cannot be read")
@@ -277,12 +280,17 @@ async fn create(storage: &Storage, marker: &Path) -> Result<()> {
     let content = storage.get(&probe).await;
     let _ = storage.delete_all(vec![probe]).await;
     match (first, second) {
-        (Err(error), _) | (_, Err(error))
-            if matches!(error.kind(), ErrorKind::Resources | ErrorKind::Denied) =>
-        {
-            return Err(error);
+        (Err(error), _) | (_, Err(error)) => {
+            // A remote store that refuses for another reason (no such bucket, no credentials) says it.
+            return Err(match error.kind() {
+                ErrorKind::Resources | ErrorKind::Denied => error,
+                _ if storage.is_local() => refused(Some(error)),
+                ErrorKind::Unsupported => refused(Some(error)),
+                kind => Error::new(kind, "the lake cannot be created")
+                    .with("lake", storage.name())
+                    .because(error),
+            });
         }
-        (Err(error), _) | (_, Err(error)) => return Err(refused(Some(error))),
         (Ok(PutOutcome::Created), Ok(PutOutcome::Exists)) => {}
         _ => return Err(refused(None)),
     }

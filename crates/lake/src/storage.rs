@@ -229,16 +229,12 @@ fn outcome(result: object_store::Result<()>, path: &Path) -> Result<PutOutcome> 
 
 /// Turns the store's error into ours. A full disk is the reader's to solve and says so.
 pub(crate) fn store_error(error: object_store::Error, what: &str, path: &Path) -> Error {
-    let full = is_full(&error);
-    let kind = match &error {
-        _ if full => ErrorKind::Resources,
-        object_store::Error::NotFound { .. } => ErrorKind::NotFound,
-        object_store::Error::PermissionDenied { .. }
-        | object_store::Error::Unauthenticated { .. } => ErrorKind::Denied,
-        _ => ErrorKind::Io,
-    };
-    let what = if full { "the disk is full" } else { what };
-    Error::new(kind, what).with("path", path).because(error)
+    if is_full(&error) {
+        return Error::new(ErrorKind::Resources, "the disk is full")
+            .with("path", path)
+            .because(error);
+    }
+    tidemill_objects::explain(error, what, path.as_ref())
 }
 
 /// Turns an error of the operating system into ours.

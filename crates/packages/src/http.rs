@@ -1,12 +1,8 @@
 //! The one place that speaks HTTP.
 
 use std::io::Read;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use tidemill_core::{Error, ErrorKind, Result};
-use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 /// The longest answer that is read: no package is near it.
 const LIMIT: u64 = 512 << 20;
@@ -29,7 +25,7 @@ pub(crate) fn get(url: &str) -> Result<Answer> {
         Error::new(ErrorKind::Unavailable, format!("`{}` cannot be fetched", shown(url)))
             .because(error)
     };
-    let mut response = agent().get(url).call().map_err(failed)?;
+    let mut response = tidemill_objects::web_agent().get(url).call().map_err(failed)?;
     let status = response.status().as_u16();
     let mut body = Vec::new();
     response
@@ -41,30 +37,6 @@ pub(crate) fn get(url: &str) -> Result<Answer> {
         .map_err(|error| failed(ureq::Error::Io(error)))?;
     tracing::debug!(status, bytes = body.len(), "fetched");
     Ok(Answer { status, body })
-}
-
-fn agent() -> &'static Agent {
-    static AGENT: OnceLock<Agent> = OnceLock::new();
-    AGENT.get_or_init(|| {
-        // The machine's own roots, so that a company's proxy is trusted where the machine does.
-        let roots: Vec<Certificate<'static>> = rustls_native_certs::load_native_certs()
-            .certs
-            .iter()
-            .map(|root| Certificate::from_der(root.as_ref()).to_owned())
-            .collect();
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .root_certs(RootCerts::Specific(Arc::new(roots)))
-            .build();
-        Agent::config_builder()
-            .tls_config(tls)
-            .http_status_as_error(false)
-            .timeout_connect(Some(Duration::from_secs(20)))
-            .timeout_global(Some(Duration::from_secs(600)))
-            .user_agent(concat!("tidemill/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent()
-    })
 }
 
 /// An address without the name and password in it.

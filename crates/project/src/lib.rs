@@ -81,5 +81,5 @@ pub use snapshot_config::{
     HardDeletes, SnapshotColumns, SnapshotConfig, SnapshotExpressions, SnapshotStrategy,
 };
 pub use suggest::nearest;
-pub use target::{Target, TargetDatabase};
+pub use target::{StorageOptions, Target, TargetDatabase};
 pub use unit_test::{FixtureRows, UnitTestInput, UnitTestOverrides, UnitTestSpec};

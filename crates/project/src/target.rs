@@ -18,6 +18,16 @@ impl std::fmt::Debug for TargetDatabase {
     }
 }
 
+/// Options of the object store that a lake is on, by name; secrets included. They are never shown.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct StorageOptions(pub Vec<(String, String)>);
+
+impl std::fmt::Debug for StorageOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(key, _)| key)).finish()
+    }
+}
+
 /// The resolved target.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Target {
@@ -27,6 +37,8 @@ pub struct Target {
     pub name: String,
     /// The lake: a path (absolute, or relative to where the command runs) or a URL.
     pub lake: String,
+    /// `storage_options` of the output: what the lake's object store needs beyond the environment.
+    pub storage_options: StorageOptions,
     /// The lake's name in `database.schema.name`.
     pub database: String,
     /// The schema of models without a schema of their own.

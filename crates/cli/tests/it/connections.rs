@@ -98,18 +98,6 @@ fn mistakes_in_connections_are_shown_where_they_are() {
     sandbox.run(&["ingest"]).says("unknown field `lookbak`").says("models/s.yml:9:");
 }
 
-/// Every file below a folder, and what they hold.
-fn texts(folder: &std::path::Path, found: &mut Vec<(std::path::PathBuf, Vec<u8>)>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            texts(&path, found);
-        } else {
-            found.push((path.clone(), std::fs::read(&path).unwrap()));
-        }
-    }
-}
-
 #[test]
 fn secrets_are_only_referred_to_and_never_shown() {
     let (sandbox, _database) = shop();
@@ -172,8 +160,7 @@ fn secrets_are_only_referred_to_and_never_shown() {
         sandbox.run_with(&variables, command).does_not_say("planted-secret");
     }
     sandbox.run_with(&variables, &["connection", "test", "shop"]).fails_with(1).says("*****");
-    let mut files = Vec::new();
-    texts(sandbox.root(), &mut files);
+    let files = crate::sandbox::files(sandbox.root());
     assert!(files.iter().any(|(path, _)| path.ends_with("manifest.json")));
     assert!(files.iter().any(|(path, _)| path.ends_with("dbt.log")));
     for (path, bytes) in files {

@@ -19,6 +19,7 @@ mod loads;
 mod materialized_views;
 mod microbatch;
 mod mistakes;
+mod object_stores;
 mod packages_of_others;
 mod postgres;
 mod predicates;

@@ -84,7 +84,8 @@ impl Sandbox {
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         for (name, _) in std::env::vars() {
-            if name.starts_with("DBT_") || name.starts_with("TIDEMILL_") {
+            const FOREIGN: [&str; 5] = ["DBT_", "TIDEMILL_", "AWS_", "AZURE_", "GOOGLE_"];
+            if FOREIGN.iter().any(|start| name.starts_with(start)) {
                 command.env_remove(name);
             }
         }
@@ -141,3 +142,18 @@ sources:
       - name: orders
         ingest: {location: 'data/orders*.csv', mode: append}
 ";
+
+/// All files below a folder, with what is in them.
+pub(crate) fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else {
+            let content = std::fs::read(&path).unwrap();
+            all.push((path, content));
+        }
+    }
+    all
+}

@@ -69,12 +69,14 @@ impl Format {
         }
         let format = match settings.written.format {
             Some(format) => format,
-            None => FileFormat::of_name(&entry.name).ok_or_else(|| {
-                tidemill_core::Error::new(
-                    tidemill_core::ErrorKind::Config,
-                    format!("`{}` does not say what it holds; set `format`", entry.name),
-                )
-            })?,
+            // What follows `?` in an address is not part of the file's name.
+            None => FileFormat::of_name(entry.name.split('?').next().unwrap_or_default())
+                .ok_or_else(|| {
+                    tidemill_core::Error::new(
+                        tidemill_core::ErrorKind::Config,
+                        format!("`{}` does not say what it holds; set `format`", entry.name),
+                    )
+                })?,
         };
         match format {
             FileFormat::Csv => sample_csv(entry, settings, declared, context, b','),
@@ -110,8 +112,9 @@ impl Format {
     ) -> Result<Option<String>> {
         let settings = &load.settings;
         let entry = &file.entry;
-        let open =
-            || Input::open(&entry.path, &entry.name, settings.compression, settings.encoding, true);
+        let open = || {
+            Input::open(&entry.place, &entry.name, settings.compression, settings.encoding, true)
+        };
         match self {
             Format::Empty => open()?.finish().map(Some),
             Format::Csv(csv) => {
@@ -227,7 +230,7 @@ fn sample_ndjson(
     context: &super::SampleContext,
 ) -> Result<(Format, Types)> {
     let mut input =
-        Input::open(&entry.path, &entry.name, settings.compression, settings.encoding, false)?;
+        Input::open(&entry.place, &entry.name, settings.compression, settings.encoding, false)?;
     let mut head = Vec::new();
     let mut ended = false;
     let wanted = settings.sample_bytes.max(HEAD);
@@ -244,7 +247,7 @@ fn sample_ndjson(
     if !ended && input.is_direct() && entry.stamp.size > 16 * PROBE as u64 {
         for part in 1..=4u64 {
             let from = (entry.stamp.size - PROBE as u64) * part / 4;
-            let Some(data) = super::input::probe(&entry.path, from, PROBE) else { continue };
+            let Some(data) = entry.place.probe(from, PROBE) else { continue };
             let Some(start) = memchr::memchr(b'\n', &data) else { continue };
             let end = memchr::memrchr(b'\n', &data).map_or(start, |end| end) + 1;
             let mut block = data[start + 1..end.max(start + 1)].to_vec();
@@ -260,7 +263,7 @@ fn sample_json(
     context: &super::SampleContext,
 ) -> Result<(Format, Types)> {
     let input =
-        Input::open(&entry.path, &entry.name, settings.compression, settings.encoding, false)?;
+        Input::open(&entry.place, &entry.name, settings.compression, settings.encoding, false)?;
     let mut splitter = DocumentSplitter::new(
         input,
         settings.written.records.as_deref(),
@@ -300,7 +303,7 @@ fn sample_csv(
     delimiter: u8,
 ) -> Result<(Format, Types)> {
     let mut input =
-        Input::open(&entry.path, &entry.name, settings.compression, settings.encoding, false)?;
+        Input::open(&entry.place, &entry.name, settings.compression, settings.encoding, false)?;
     let mut head = Vec::new();
     let mut ended = false;
     let wanted = settings.sample_bytes.max(HEAD);
@@ -394,7 +397,7 @@ fn sample_csv(
     if !ended && input.is_direct() && entry.stamp.size > 16 * PROBE as u64 && !has_quotes(&head) {
         for part in 1..=4u64 {
             let from = (entry.stamp.size - PROBE as u64) * part / 4;
-            let Some(data) = super::input::probe(&entry.path, from, PROBE) else { continue };
+            let Some(data) = entry.place.probe(from, PROBE) else { continue };
             let Some(start) = memchr::memchr(newline, &data) else { continue };
             if !has_quotes(&data) {
                 look(&data[start + 1..]);

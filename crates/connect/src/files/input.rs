@@ -1,13 +1,13 @@
 //! The bytes of one file: decompressed, hashed on the way, and as UTF-8.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
 
 use encoding_rs::{Decoder, DecoderResult, Encoding};
 use flate2::read::MultiGzDecoder;
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
 use xxhash_rust::xxh3::Xxh3;
+
+use super::place::{Place, cannot, peek};
 
 /// How a file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl TextEncoding {
 
 /// A file that is hashed while it is read.
 struct Hashed {
-    file: File,
+    file: Box<dyn Read + Send>,
     hasher: Option<Box<Xxh3>>,
 }
 
@@ -129,26 +129,21 @@ pub(crate) struct Input {
 impl Input {
     /// Opens a file. `compression` of `None` looks at the first bytes.
     pub(crate) fn open(
-        path: &Path,
+        place: &Place,
         name: &str,
         compression: Option<Compression>,
         encoding: TextEncoding,
         hash: bool,
     ) -> Result<Input> {
-        let open = || {
-            File::open(path).map_err(|error| {
-                Error::new(ErrorKind::Io, "cannot open the file").with("file", name).because(error)
-            })
-        };
-        let compression = match compression {
-            Some(known) => known,
+        let opened = || place.open().map_err(|error| cannot("cannot open the file", name, error));
+        let (compression, file) = match compression {
+            Some(known) => (known, opened()?),
             None => {
-                let mut head = Vec::new();
-                open()?.take(4).read_to_end(&mut head).or_error(ErrorKind::Io, "cannot read")?;
-                Compression::of_bytes(&head)
+                let (head, whole) = peek(opened()?, 4).map_err(|error| broken(name, error))?;
+                (Compression::of_bytes(&head), whole)
             }
         };
-        let file = Hashed { file: open()?, hasher: hash.then(|| Box::new(Xxh3::new())) };
+        let file = Hashed { file, hasher: hash.then(|| Box::new(Xxh3::new())) };
         let buffered = |file| BufReader::with_capacity(128 << 10, file);
         let source = match compression {
             Compression::None => Source::Plain(file),
@@ -270,8 +265,8 @@ fn drain(file: &mut Hashed) -> std::io::Result<()> {
 }
 
 /// The hash of a file as it is on disk.
-pub(crate) fn hash_file(path: &Path, name: &str) -> Result<String> {
-    Input::open(path, name, Some(Compression::None), TextEncoding::Utf8, true)?.finish()
+pub(crate) fn hash_file(place: &Place, name: &str) -> Result<String> {
+    Input::open(place, name, Some(Compression::None), TextEncoding::Utf8, true)?.finish()
 }
 
 fn broken(name: &str, error: std::io::Error) -> Error {
@@ -287,14 +282,4 @@ fn broken(name: &str, error: std::io::Error) -> Error {
         _ => "cannot read the file",
     };
     Error::new(kind, message).with("file", name).because(error)
-}
-
-/// Some bytes of a file from a place on; `None` if they cannot be had.
-pub(crate) fn probe(path: &Path, from: u64, length: usize) -> Option<Vec<u8>> {
-    use std::io::{Seek, SeekFrom};
-    let mut file = File::open(path).ok()?;
-    file.seek(SeekFrom::Start(from)).ok()?;
-    let mut data = Vec::with_capacity(length);
-    file.take(length as u64).read_to_end(&mut data).ok()?;
-    Some(data)
 }

@@ -2,18 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use futures::TryStreamExt;
 use globset::{GlobBuilder, GlobMatcher};
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectMeta, ObjectStoreExt};
 use tidemill_core::{Error, ErrorKind, Result};
+use tidemill_objects::{Opened, StoreOptions};
+use tokio::runtime::Handle;
+use url::Url;
+
+use super::place::{Object, Place};
+use super::web;
 
 /// A file as the file system shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct FileEntry {
     /// What it is called in messages, positions and `_source_file`: the path relative to the
     /// project with `/`, or the absolute path for a file outside.
     pub(crate) name: String,
-    pub(crate) path: PathBuf,
+    pub(crate) place: Place,
     pub(crate) stamp: Stamp,
 }
 
@@ -41,6 +51,13 @@ impl Stamp {
         let inode = 0;
         Ok(Stamp { size: metadata.len(), modified, inode })
     }
+
+    /// Of an object: its version stands for the number of the file.
+    pub(crate) fn of_object(meta: &ObjectMeta) -> Stamp {
+        let modified = meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX);
+        let version = meta.e_tag.as_deref().unwrap_or_default();
+        Stamp { size: meta.size, modified, inode: xxhash_rust::xxh3::xxh3_64(version.as_bytes()) }
+    }
 }
 
 /// The files of all locations, sorted by name, each once. A path without a pattern that does not
@@ -51,12 +68,200 @@ pub(crate) struct Listing {
     pub(crate) missing: Vec<String>,
 }
 
-/// Looks the locations up.
-pub(crate) fn list(project: &Path, locations: &[String]) -> Result<Listing> {
+fn is_pattern(location: &str) -> bool {
+    location.contains(['*', '?', '[', '{'])
+}
+
+fn wants_hidden(location: &str) -> bool {
+    location.split('/').any(|part| part.starts_with('.') && part.len() > 2)
+}
+
+fn matcher_of(location: &str) -> Result<GlobMatcher> {
+    let glob = GlobBuilder::new(location.trim_start_matches("./"))
+        .literal_separator(true)
+        .backslash_escape(true)
+        .build()
+        .map_err(|error| {
+            Error::new(ErrorKind::Config, format!("`location: {location}` is not a pattern"))
+                .because(error)
+        })?;
+    Ok(glob.compile_matcher())
+}
+
+/// `s3://bucket` and what follows.
+fn split_address(location: &str) -> (&str, &str) {
+    let host = location.find("://").map_or(0, |at| at + 3);
+    match location[host..].find('/') {
+        Some(at) => (&location[..host + at], &location[host + at + 1..]),
+        None => (location, ""),
+    }
+}
+
+fn is_web(location: &str) -> bool {
+    location.starts_with("https://") || location.starts_with("http://")
+}
+
+fn no_pattern(location: &str) -> Result<()> {
+    if location.contains('*') {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("`location: {location}` has a pattern, and an HTTP server cannot be listed"),
+        )
+        .with("hint", "name each file: `location` may be a list"));
+    }
+    Ok(())
+}
+
+/// Looks the locations up below an address of a server. The files are called by their locations.
+pub(crate) fn list_web(
+    base: &Url,
+    headers: &web::Headers,
+    locations: &[String],
+    handle: &Handle,
+) -> Result<Listing> {
     let mut files = BTreeMap::new();
     let mut missing = Vec::new();
     for location in locations {
-        let is_pattern = location.contains(['*', '?', '[', '{']);
+        no_pattern(location)?;
+        let url = base.join(location.trim_start_matches('/')).map_err(|error| {
+            Error::new(
+                ErrorKind::Config,
+                format!("`location: {location}` is not part of an address"),
+            )
+            .because(error)
+        })?;
+        // The login belongs to this server, and to what is below the address.
+        if url.origin() != base.origin() || !url.path().starts_with(base.path()) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("`location: {location}` is not below the connection's address"),
+            )
+            .with("connection's address", base));
+        }
+        match web::look(url.as_str(), location, headers, handle)? {
+            Some(file) => drop(files.insert(file.name.clone(), file)),
+            None => missing.push(location.clone()),
+        }
+    }
+    Ok(Listing { files: files.into_values().collect(), missing })
+}
+
+/// Looks the locations up below the root of a store. The files are called by their keys.
+pub(crate) fn list_store(store: &Opened, locations: &[String], handle: &Handle) -> Result<Listing> {
+    let mut files = BTreeMap::new();
+    let mut missing = Vec::new();
+    for location in locations {
+        let key = location.trim_start_matches("./").trim_start_matches('/');
+        if tidemill_objects::is_address(location) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "`location: {location}` is an address; this connection is `{}`",
+                    store.name
+                ),
+            )
+            .with("hint", "write the path below the connection's address"));
+        }
+        let found = list_objects(store, key, "", handle)?;
+        if found.is_empty() {
+            missing.push(location.clone());
+        }
+        files.extend(found.into_iter().map(|file| (file.name.clone(), file)));
+    }
+    Ok(Listing { files: files.into_values().collect(), missing })
+}
+
+/// The objects of one location; `before` is put before their keys as the files' names.
+fn list_objects(
+    store: &Opened,
+    location: &str,
+    before: &str,
+    handle: &Handle,
+) -> Result<Vec<FileEntry>> {
+    let entry = |meta: ObjectMeta| FileEntry {
+        name: format!("{before}{}", meta.location),
+        stamp: Stamp::of_object(&meta),
+        place: Place::Object(Arc::new(Object {
+            store: store.store.clone(),
+            meta,
+            handle: handle.clone(),
+        })),
+    };
+    let failed = |error, path: &str| {
+        tidemill_objects::explain(error, "the files of the store cannot be listed", path)
+            .with("store", &store.name)
+    };
+    if !is_pattern(location) {
+        let path = ObjectPath::parse(location).unwrap_or_else(|_| ObjectPath::from(location));
+        return match handle.block_on(store.store.head(&path)) {
+            // A store below a prefix names the object with it.
+            Ok(meta) => Ok(vec![entry(ObjectMeta { location: path, ..meta })]),
+            Err(object_store::Error::NotFound { .. }) => {
+                // A folder, perhaps.
+                let below = async { store.store.list(Some(&path)).try_next().await };
+                match handle.block_on(below) {
+                    Ok(Some(_)) => Err(Error::new(
+                        ErrorKind::Config,
+                        format!(
+                            "`location: {location}` is a folder; write `{}/*.csv`, say",
+                            location.trim_end_matches('/')
+                        ),
+                    )),
+                    Ok(None) => Ok(Vec::new()),
+                    Err(error) => Err(failed(error, location)),
+                }
+            }
+            Err(error) => Err(failed(error, location)),
+        };
+    }
+    let matcher = matcher_of(location)?;
+    let start = static_prefix(location);
+    let prefix = ObjectPath::from(start.to_string_lossy().as_ref());
+    let hidden = wants_hidden(location);
+    let wanted = |meta: &ObjectMeta| {
+        let key = meta.location.as_ref();
+        matcher.is_match(key) && (hidden || !key.split('/').any(|part| part.starts_with('.')))
+    };
+    let listed = async {
+        let mut found = Vec::new();
+        let mut all = store.store.list((!prefix.as_ref().is_empty()).then_some(&prefix));
+        while let Some(meta) = all.try_next().await? {
+            if wanted(&meta) {
+                found.push(meta);
+            }
+        }
+        object_store::Result::Ok(found)
+    };
+    let found = handle.block_on(listed).map_err(|error| failed(error, location))?;
+    Ok(found.into_iter().map(entry).collect())
+}
+
+/// Looks the locations up, below a folder or by their own address.
+pub(crate) fn list(project: &Path, locations: &[String], handle: &Handle) -> Result<Listing> {
+    let mut files = BTreeMap::new();
+    let mut missing = Vec::new();
+    for location in locations {
+        if is_web(location) {
+            match no_pattern(location)
+                .and_then(|()| web::look(location, location, &web::Headers::default(), handle))?
+            {
+                Some(file) => drop(files.insert(file.name.clone(), file)),
+                None => missing.push(location.clone()),
+            }
+            continue;
+        }
+        if tidemill_objects::is_address(location) {
+            // An address of its own, with the credentials of the environment.
+            let (bucket, key) = split_address(location);
+            let store = tidemill_objects::open(bucket, &StoreOptions::new())?;
+            let found = list_objects(&store, key, &format!("{bucket}/"), handle)?;
+            if found.is_empty() {
+                missing.push(location.clone());
+            }
+            files.extend(found.into_iter().map(|file| (file.name.clone(), file)));
+            continue;
+        }
+        let is_pattern = is_pattern(location);
         let literal = project.join(location);
         if !is_pattern || literal.is_file() {
             match Stamp::of(&literal) {
@@ -71,7 +276,10 @@ pub(crate) fn list(project: &Path, locations: &[String]) -> Result<Listing> {
                 }
                 Ok(stamp) => {
                     let name = name_of(project, &literal);
-                    files.insert(name.clone(), FileEntry { name, path: literal, stamp });
+                    files.insert(
+                        name.clone(),
+                        FileEntry { name, place: Place::Disk(literal), stamp },
+                    );
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     missing.push(location.clone());
@@ -84,24 +292,11 @@ pub(crate) fn list(project: &Path, locations: &[String]) -> Result<Listing> {
             }
             continue;
         }
-        let matcher = GlobBuilder::new(location.trim_start_matches("./"))
-            .literal_separator(true)
-            .backslash_escape(true)
-            .build()
-            .map_err(|error| {
-                Error::new(ErrorKind::Config, format!("`location: {location}` is not a pattern"))
-                    .because(error)
-            })?
-            .compile_matcher();
+        let matcher = matcher_of(location)?;
         let start = static_prefix(location);
         let absolute = Path::new(location).is_absolute();
         let before = files.len();
-        let walk = Walk {
-            project,
-            matcher: &matcher,
-            absolute,
-            hidden: location.split('/').any(|part| part.starts_with('.') && part.len() > 2),
-        };
+        let walk = Walk { project, matcher: &matcher, absolute, hidden: wants_hidden(location) };
         walk.folder(&project.join(&start), &mut files, 0)?;
         if files.len() == before {
             missing.push(location.clone());
@@ -176,7 +371,7 @@ impl Walk<'_> {
             // A file that goes away between listing and looking was never there.
             let Ok(stamp) = Stamp::of(&path) else { continue };
             let name = name_of(self.project, &path);
-            files.insert(name.clone(), FileEntry { name, path, stamp });
+            files.insert(name.clone(), FileEntry { name, place: Place::Disk(path), stamp });
         }
         Ok(())
     }
@@ -204,7 +399,8 @@ mod tests {
     use super::*;
 
     fn names(project: &Path, location: &str) -> Vec<String> {
-        let listing = list(project, &[location.to_owned()]).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let listing = list(project, &[location.to_owned()], runtime.handle()).unwrap();
         listing.files.into_iter().map(|file| file.name).collect()
     }
 
@@ -233,7 +429,9 @@ mod tests {
         let outside = project.join("d/../a.csv").to_string_lossy().into_owned();
         assert_eq!(names(&project.join("d"), "../a.csv").len(), 1);
         assert_eq!(names(project, &outside), ["a.csv"]);
-        assert!(list(project, &["d".to_owned()]).is_err());
-        assert_eq!(list(project, &["no.csv".to_owned()]).unwrap().missing, ["no.csv"]);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let list = |location: &str| super::list(project, &[location.to_owned()], runtime.handle());
+        assert!(list("d").is_err());
+        assert_eq!(list("no.csv").unwrap().missing, ["no.csv"]);
     }
 }

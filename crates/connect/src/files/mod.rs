@@ -1,4 +1,5 @@
-//! Local files: CSV, NDJSON, JSON and Parquet, plain or compressed, by path or pattern.
+//! Files, local or in an object store: CSV, NDJSON, JSON and Parquet, plain or compressed, by path or
+//! pattern.
 //!
 //! Each file is loaded exactly once, known by its path and its content. What was loaded stands in
 //! the position; the rows of a file are delivered together with the position that contains it. A
@@ -16,24 +17,32 @@ mod input;
 mod json;
 mod listing;
 mod parquet;
+mod place;
 mod position;
 mod read;
 mod settings;
+mod stores;
 mod target;
 mod types;
 pub(crate) mod value;
+mod web;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use futures::TryStreamExt;
+use object_store::ObjectStore;
 use serde::Deserialize;
 use tidemill_core::{
     Change, ChangeStream, ConnectContext, Connector, Error, ErrorKind, Position, ReadRequest,
     ReadScope, Result, Source, TableDescription,
 };
+use tidemill_objects::{Opened, StoreOptions};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use url::Url;
 
 pub use header::ORIGINAL_NAME;
 pub use header::column_names;
@@ -42,6 +51,7 @@ pub use settings::{
     CompressionSetting, Deduplicate, FileFormat, Locations, NameOrOff, OnChange, SizeText,
     TableSettings,
 };
+pub use stores::{AzureConnector, GcsConnector, HttpConnector, S3Connector};
 
 use column::NullTokens;
 use format::Format;
@@ -61,7 +71,8 @@ pub struct FilesConnector;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilesConfig {
-    /// The folder that locations are relative to. Default: the project's.
+    /// The folder that locations are relative to. Default: the project's. The address of a store
+    /// (`s3://bucket/prefix`) is read with the credentials of the environment.
     pub root: Option<PathBuf>,
 }
 
@@ -74,9 +85,13 @@ impl Connector for FilesConnector {
     const OBJECT: &'static str = "location";
 
     fn connect(config: FilesConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
-        let root = match config.root {
-            Some(root) => context.project.join(root),
-            None => context.project,
+        let address = config.root.as_deref().and_then(Path::to_str);
+        let root = match (address.filter(|text| tidemill_objects::is_address(text)), &config.root) {
+            (Some(address), _) => {
+                Root::Store(tidemill_objects::open(address, &StoreOptions::new())?)
+            }
+            (None, Some(root)) => Root::Folder(context.project.join(root)),
+            (None, None) => Root::Folder(context.project),
         };
         Ok(Arc::new(FilesSource { root }))
     }
@@ -86,10 +101,37 @@ impl Connector for FilesConnector {
     }
 }
 
-/// The files below a folder.
+/// The files below a folder, or in a store.
 #[derive(Debug, Clone)]
 struct FilesSource {
-    root: PathBuf,
+    root: Root,
+}
+
+#[derive(Clone)]
+enum Root {
+    Folder(PathBuf),
+    Store(Opened),
+    Web { base: Url, headers: web::Headers },
+}
+
+impl std::fmt::Debug for Root {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Root::Folder(folder) => write!(f, "{}", folder.display()),
+            Root::Store(store) => f.write_str(&store.name),
+            Root::Web { base, .. } => write!(f, "{base}"),
+        }
+    }
+}
+
+impl Root {
+    fn list(&self, locations: &[String], handle: &Handle) -> Result<listing::Listing> {
+        match self {
+            Root::Folder(folder) => listing::list(folder, locations, handle),
+            Root::Store(store) => listing::list_store(store, locations, handle),
+            Root::Web { base, headers } => listing::list_web(base, headers, locations, handle),
+        }
+    }
 }
 
 /// What looking at a sample needs.
@@ -101,18 +143,39 @@ pub(crate) struct SampleContext {
 #[async_trait]
 impl Source for FilesSource {
     async fn ping(&self) -> Result<()> {
-        if self.root.is_dir() {
-            return Ok(());
+        match &self.root {
+            Root::Folder(folder) if folder.is_dir() => Ok(()),
+            Root::Folder(folder) => {
+                Err(Error::new(ErrorKind::NotFound, "the folder does not exist")
+                    .with("folder", folder.display()))
+            }
+            Root::Web { base, headers } => {
+                let (base, headers, handle) = (base.clone(), headers.clone(), Handle::current());
+                // That the server answers and accepts the login; what it answers may be "not found".
+                run_blocking(move || web::look(base.as_str(), base.as_str(), &headers, &handle))
+                    .await
+                    .map(drop)
+            }
+            Root::Store(store) => match store.store.list(None).try_next().await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(tidemill_objects::explain(error, "the store cannot be read", "")
+                    .with("store", &store.name)),
+            },
         }
-        Err(Error::new(ErrorKind::NotFound, "the folder does not exist")
-            .with("folder", self.root.display()))
     }
 
     async fn tables(&self) -> Result<Vec<TableDescription>> {
         let root = self.root.clone();
+        let handle = Handle::current();
         let listing = run_blocking(move || {
-            let patterns = ["*", "data/*"].map(str::to_owned);
-            listing::list(&root, &patterns)
+            let patterns: &[&str] = match root {
+                Root::Folder(_) => &["*", "data/*"],
+                Root::Store(_) => &["**/*"],
+                // It cannot be listed.
+                Root::Web { .. } => &[],
+            };
+            let patterns: Vec<String> = patterns.iter().map(|text| (*text).to_owned()).collect();
+            root.list(&patterns, &handle)
         })
         .await?;
         Ok(listing
@@ -132,6 +195,7 @@ impl Source for FilesSource {
     async fn read(&self, request: ReadRequest) -> Result<ChangeStream> {
         let settings = TableSettings::parse(&request.settings)?.resolve()?;
         let source = self.clone();
+        let handle = Handle::current();
         let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
         let reader = tokio::task::spawn_blocking(move || {
             let mut emit = |change: Change| {
@@ -139,7 +203,7 @@ impl Source for FilesSource {
                     .blocking_send(Ok(change))
                     .map_err(|_| Error::new(ErrorKind::Cancelled, "nobody reads any more"))
             };
-            if let Err(error) = source.run(settings, request, &mut emit) {
+            if let Err(error) = source.run(settings, request, &handle, &mut emit) {
                 let _ = sender.blocking_send(Err(error));
             }
         });
@@ -166,9 +230,10 @@ impl FilesSource {
         &self,
         settings: Resolved,
         request: ReadRequest,
+        handle: &Handle,
         emit: &mut read::Emit<'_>,
     ) -> Result<()> {
-        let listing = listing::list(&self.root, settings.written.location.all())?;
+        let listing = self.root.list(settings.written.location.all(), handle)?;
         let position = FilesPosition::parse(request.position.as_ref())?;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -186,7 +251,7 @@ impl FilesSource {
                 return Ok(String::clone(hash));
             }
             request.cancel.check()?;
-            let hash = input::hash_file(&file.path, &file.name)?;
+            let hash = input::hash_file(&file.place, &file.name)?;
             hashes.insert(file.name.clone(), hash.clone());
             Ok(hash)
         })?;
@@ -307,5 +372,6 @@ fn unchanged(
 fn touch(position: &mut FilesPosition, file: &listing::FileEntry) {
     if let Some(loaded) = position.files.get_mut(&file.name) {
         loaded.modified = file.stamp.modified;
+        loaded.version = file.place.version().map(str::to_owned);
     }
 }

@@ -6,7 +6,11 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use futures::StreamExt;
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderBuilder, ArrowReaderMetadata, ParquetRecordBatchReaderBuilder,
+};
 use parquet::basic::LogicalType;
 use parquet::file::metadata::ParquetMetaData;
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
@@ -15,6 +19,7 @@ use super::format::Cut;
 use super::header::{column_names, written_names};
 use super::input::hash_file;
 use super::listing::FileEntry;
+use super::place::{Object, ObjectReader, Place, cannot};
 use super::read::{Parsed, Reject};
 use super::settings::NameStyle;
 use super::target::Target;
@@ -38,9 +43,14 @@ pub(crate) struct ParquetFile {
 impl ParquetFile {
     /// Reads the footer.
     pub(crate) fn open(entry: &FileEntry, style: NameStyle) -> Result<(ParquetFile, Types)> {
-        let file = open(entry)?;
-        let metadata = ArrowReaderMetadata::load(&file, Default::default())
-            .map_err(|error| unreadable(entry, error))?;
+        let metadata = match Opened::of(entry)? {
+            Opened::Disk(file) => ArrowReaderMetadata::load(&file, Default::default()),
+            Opened::Object(object, mut reader) => {
+                let load = ArrowReaderMetadata::load_async(&mut reader, Default::default());
+                object.handle.block_on(load)
+            }
+        };
+        let metadata = metadata.map_err(|error| unreadable(entry, error))?;
         let schema = Arc::clone(metadata.schema());
         let headers: Vec<&str> =
             schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -74,34 +84,37 @@ impl ParquetFile {
         max_record: usize,
         send: &mut dyn FnMut(Cut) -> bool,
     ) -> Result<Option<String>> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(open(entry)?)
-            .map_err(|error| unreadable(entry, error))?;
-        if builder.schema() != &self.schema {
-            return Err(Error::new(ErrorKind::Unavailable, "the file changed while it was read")
-                .with("file", &entry.name));
-        }
-        let row = row_bytes(builder.metadata());
-        if row > max_record as u64 {
-            return Err(Error::new(
-                ErrorKind::Data,
-                format!("rows of {row} bytes are longer than `max_record_bytes` ({max_record})"),
-            )
-            .with("file", &entry.name));
-        }
-        let groups = builder.metadata().row_groups().iter();
-        let promised: u64 = groups.map(|group| group.num_rows().max(0).unsigned_abs()).sum();
+        let failed = |error| unreadable(entry, error);
         let mut delivered = 0;
-        let rows = (BATCH_BYTES / row.max(1)).clamp(1, BATCH as u64) as usize;
-        let reader =
-            builder.with_batch_size(rows).build().map_err(|error| unreadable(entry, error))?;
-        for batch in reader {
-            let batch = batch.or_error(ErrorKind::Data, "the Parquet file is damaged");
-            let batch = batch.map_err(|error| error.with("file", &entry.name))?;
-            delivered += batch.num_rows() as u64;
-            if !send(Cut::Parsed(self.convert(&batch, target)?)) {
-                return Ok(None);
+        let (promised, hash) = match Opened::of(entry)? {
+            Opened::Disk(file) => {
+                let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+                let rows = self.rows_of_batch(entry, &builder, max_record)?;
+                let promised = rows_of_groups(builder.metadata());
+                let reader = builder.with_batch_size(rows).build().map_err(failed)?;
+                for batch in reader {
+                    let batch = batch.or_error(ErrorKind::Data, DAMAGED);
+                    if !self.give(entry, batch, target, &mut delivered, send)? {
+                        return Ok(None);
+                    }
+                }
+                (promised, hash_file(&entry.place, &entry.name)?)
             }
-        }
+            Opened::Object(object, reader) => {
+                let open = ParquetRecordBatchStreamBuilder::new(reader);
+                let builder = object.handle.block_on(open).map_err(failed)?;
+                let rows = self.rows_of_batch(entry, &builder, max_record)?;
+                let promised = rows_of_groups(builder.metadata());
+                let mut stream = builder.with_batch_size(rows).build().map_err(failed)?;
+                while let Some(batch) = object.handle.block_on(stream.next()) {
+                    let batch = batch.or_error(ErrorKind::Data, DAMAGED);
+                    if !self.give(entry, batch, target, &mut delivered, send)? {
+                        return Ok(None);
+                    }
+                }
+                (promised, version_hash(&object))
+            }
+        };
         // Files are about whose footer and row groups do not agree.
         if delivered != promised {
             return Err(Error::new(
@@ -113,7 +126,42 @@ impl ParquetFile {
             )
             .with("file", &entry.name));
         }
-        hash_file(&entry.path, &entry.name).map(Some)
+        Ok(Some(hash))
+    }
+
+    /// How many rows a batch has, after a look whether this is the file that was sampled.
+    fn rows_of_batch<T>(
+        &self,
+        entry: &FileEntry,
+        builder: &ArrowReaderBuilder<T>,
+        max_record: usize,
+    ) -> Result<usize> {
+        if builder.schema() != &self.schema {
+            return Err(changed(entry));
+        }
+        let row = row_bytes(builder.metadata());
+        if row > max_record as u64 {
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!("rows of {row} bytes are longer than `max_record_bytes` ({max_record})"),
+            )
+            .with("file", &entry.name));
+        }
+        Ok((BATCH_BYTES / row.max(1)).clamp(1, BATCH as u64) as usize)
+    }
+
+    /// Hands a batch on; false when nobody listens any more.
+    fn give(
+        &self,
+        entry: &FileEntry,
+        batch: Result<RecordBatch>,
+        target: &Target,
+        delivered: &mut u64,
+        send: &mut dyn FnMut(Cut) -> bool,
+    ) -> Result<bool> {
+        let batch = batch.map_err(|error| error.with("file", &entry.name))?;
+        *delivered += batch.num_rows() as u64;
+        Ok(send(Cut::Parsed(self.convert(&batch, target)?)))
     }
 
     /// Puts the columns in the target's order and types.
@@ -212,10 +260,46 @@ fn plain(data_type: &DataType) -> DataType {
     }
 }
 
-fn open(entry: &FileEntry) -> Result<File> {
-    File::open(&entry.path).map_err(|error| {
-        Error::new(ErrorKind::Io, "cannot open the file").with("file", &entry.name).because(error)
-    })
+const DAMAGED: &str = "the Parquet file is damaged";
+
+/// A file to read the footer and the columns of.
+enum Opened {
+    Disk(File),
+    Object(Arc<Object>, ObjectReader),
+}
+
+impl Opened {
+    fn of(entry: &FileEntry) -> Result<Opened> {
+        Ok(match &entry.place {
+            Place::Disk(path) => Opened::Disk(
+                File::open(path)
+                    .map_err(|error| cannot("cannot open the file", &entry.name, error))?,
+            ),
+            Place::Web(web) => Opened::Disk(
+                web.on_disk()
+                    .map_err(|error| cannot("cannot open the file", &entry.name, error))?,
+            ),
+            Place::Object(object) => Opened::Object(object.clone(), ObjectReader(object.clone())),
+        })
+    }
+}
+
+fn rows_of_groups(metadata: &ParquetMetaData) -> u64 {
+    let groups = metadata.row_groups().iter();
+    groups.map(|group| group.num_rows().max(0).unsigned_abs()).sum()
+}
+
+/// Stands for the content of an object, which is not read twice to be hashed: its version and size.
+fn version_hash(object: &Object) -> String {
+    let version =
+        object.meta.e_tag.clone().unwrap_or_else(|| object.meta.last_modified.to_string());
+    let text = format!("{version} {}", object.meta.size);
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
+}
+
+fn changed(entry: &FileEntry) -> Error {
+    Error::new(ErrorKind::Unavailable, "the file changed while it was read")
+        .with("file", &entry.name)
 }
 
 fn unreadable(entry: &FileEntry, error: parquet::errors::ParquetError) -> Error {

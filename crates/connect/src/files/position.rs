@@ -33,6 +33,9 @@ pub(crate) struct LoadedFile {
     pub(crate) modified: i64,
     /// XXH3 (128 bits) of the file as it is on disk.
     pub(crate) hash: String,
+    /// The object store's name of the version that was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
     pub(crate) rows: u64,
 }
 
@@ -166,7 +169,10 @@ pub(crate) fn decide(
     for file in &listing.files {
         let known = position.files.get(&file.name);
         if known.is_some_and(|known| {
-            known.size == file.stamp.size && known.modified == file.stamp.modified
+            let version = known.version.as_deref();
+            known.size == file.stamp.size
+                && known.modified == file.stamp.modified
+                && (version.is_none() || version == file.place.version())
         }) {
             decision.same.push(file.clone());
             continue;
@@ -201,7 +207,12 @@ pub(crate) fn decide(
                 }
                 new.push(file.clone());
             }
-            Some(known) if known.size == file.stamp.size && hash(file)? == known.hash => {
+            Some(known)
+                if known.size == file.stamp.size
+                    && (known.version.is_some()
+                        && known.version.as_deref() == file.place.version()
+                        || hash(file)? == known.hash) =>
+            {
                 decision.same.push(file.clone());
                 decision.touched.push(file.clone());
             }
@@ -270,7 +281,7 @@ mod tests {
     fn file(name: &str, size: u64, modified: i64) -> FileEntry {
         FileEntry {
             name: name.into(),
-            path: name.into(),
+            place: crate::files::place::Place::disk(name),
             stamp: Stamp { size, modified, inode: 1 },
         }
     }
@@ -280,7 +291,13 @@ mod tests {
         for (name, size, modified, hash) in files {
             position.files.insert(
                 (*name).into(),
-                LoadedFile { size: *size, modified: *modified, hash: (*hash).into(), rows: 1 },
+                LoadedFile {
+                    size: *size,
+                    modified: *modified,
+                    hash: (*hash).into(),
+                    version: None,
+                    rows: 1,
+                },
             );
         }
         position

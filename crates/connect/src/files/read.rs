@@ -21,7 +21,7 @@ use super::SampleContext;
 use super::column::NullTokens;
 use super::format::{Format, Scratch};
 use super::infer::Formats;
-use super::listing::{FileEntry, Stamp};
+use super::listing::FileEntry;
 use super::position::{FilesPosition, LoadedFile, notice};
 use super::settings::Resolved;
 use super::target::Target;
@@ -379,6 +379,7 @@ impl Load {
                     size: entry.stamp.size,
                     modified: entry.stamp.modified,
                     hash: result.hash,
+                    version: entry.place.version().map(str::to_owned),
                     rows: result.rows,
                 },
             );
@@ -562,9 +563,9 @@ impl Load {
         memory: &mut Memory<'_>,
         send: &mut dyn FnMut(Item) -> bool,
     ) -> Result<Option<Event>> {
-        let changed =
-            || Stamp::of(&file.entry.path).map_or(true, |stamp| stamp != file.entry.stamp);
-        if changed() {
+        let place = &file.entry.place;
+        let changed = || place.stamp().map_or(true, |stamp| stamp != file.entry.stamp);
+        if !place.is_steady() && changed() {
             return Ok(Some(Event::End { hash: String::new(), changed: true }));
         }
         let read = file.format.read(file, self, target, memory, &mut |item| {
@@ -584,7 +585,9 @@ impl Load {
             Err(_) if changed() => Ok(Some(Event::End { hash: String::new(), changed: true })),
             Err(error) => Err(error),
             Ok(None) => Ok(None),
-            Ok(Some(hash)) => Ok(Some(Event::End { hash, changed: changed() })),
+            Ok(Some(hash)) => {
+                Ok(Some(Event::End { hash, changed: !place.is_steady() && changed() }))
+            }
         }
     }
 

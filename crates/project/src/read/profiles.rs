@@ -10,7 +10,7 @@ use super::{read_file, read_mapping, text_of, wrong_shape};
 use crate::environment::Environment;
 use crate::file::SourceFile;
 use crate::suggest::nearest;
-use crate::target::{Target, TargetDatabase};
+use crate::target::{StorageOptions, Target, TargetDatabase};
 use crate::yaml::Yaml;
 use crate::yaml::render::render_tree;
 
@@ -43,6 +43,7 @@ pub(crate) fn target(
         profile_name: project_profile.unwrap_or(project_name).to_owned(),
         name: wanted.target.unwrap_or("default").to_owned(),
         lake: lake_path(project_dir, wanted.lake.unwrap_or("lake")),
+        storage_options: StorageOptions::default(),
         database: "tidemill".to_owned(),
         schema: "main".to_owned(),
         threads: wanted.threads.unwrap_or_else(cores),
@@ -282,9 +283,23 @@ fn output(
             }
         },
     };
+    let mut storage_options = StorageOptions::default();
+    if let Some(options) = rendered.get("storage_options") {
+        let entries = options.entries().iter();
+        let texts = entries.map(|entry| Some((entry.key.clone(), entry.value.scalar_text()?)));
+        match texts.collect::<Option<Vec<_>>>() {
+            Some(texts) if options.is_map() => storage_options.0 = texts,
+            _ => {
+                let text = "`storage_options` must be a mapping of names to texts";
+                wrong_shape(options, text, file, diagnostics);
+                return None;
+            }
+        }
+    }
     Some(Target {
         profile_name: profile_name.to_owned(),
         lake: lake_path(project_dir, &lake),
+        storage_options,
         database: text_of(&rendered, "database", &what, file, diagnostics)
             .or_else(|| text_of(&rendered, "dbname", &what, file, diagnostics))
             .or_else(|| database_of(kind.as_deref(), &rendered))
@@ -321,7 +336,11 @@ fn database_of(kind: Option<&str>, output: &Yaml) -> Option<String> {
 fn without_secrets(map: Map<String, Value>) -> Map<String, Value> {
     const SECRET: &[&str] =
         &["pass", "token", "secret", "private_key", "key_passphrase", "keyfile"];
-    map.into_iter().filter(|(key, _)| !SECRET.iter().any(|part| key.contains(part))).collect()
+    map.into_iter()
+        .filter(|(key, _)| {
+            key != "storage_options" && !SECRET.iter().any(|part| key.contains(part))
+        })
+        .collect()
 }
 
 /// A relative path is relative to the project.

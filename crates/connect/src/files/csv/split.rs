@@ -321,7 +321,14 @@ mod tests {
         let path = folder.path().join("a");
         std::fs::write(&path, text).unwrap();
         let none = Some(Compression::None);
-        let input = Input::open(&path, "a", none, TextEncoding::Utf8, false).unwrap();
+        let input = Input::open(
+            &crate::files::place::Place::disk(&path),
+            "a",
+            none,
+            TextEncoding::Utf8,
+            false,
+        )
+        .unwrap();
         let mut splitter = Splitter::new(input, dialect.clone(), 0, false, max_record);
         splitter.block = block;
         let mut fresh = Vec::new;
