@@ -189,11 +189,6 @@ impl Web {
         }
     }
 
-    /// Whether each part that is read is known to be of the version that was looked at.
-    pub(crate) fn is_steady(&self) -> bool {
-        self.version.is_some()
-    }
-
     pub(crate) fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }

@@ -2,6 +2,7 @@
 
 mod proxy;
 mod server;
+mod web;
 
 use std::process::Command;
 
@@ -44,8 +45,9 @@ fn a_lake_on_a_store() {
     );
     assert_eq!(store.rows(&shop, "select sum(amount), count(*) from lines"), ["60,3"]);
     store.run(&shop, &["lake", "history", "main.totals"]).ok().says("v1");
-    store.run(&shop, &["lake", "maintain", "--keep-versions", "1", "--keep-for", "1s"]).ok();
     store.run(&shop, &["lake", "restore", "main.totals", "--to", "3"]).ok();
+    assert_eq!(store.rows(&shop, "select count(*) from totals"), ["2"]);
+    store.run(&shop, &["lake", "maintain", "--keep-versions", "1", "--keep-for", "1s"]).ok();
     store.run(&shop, &["lake", "repair"]).ok();
     assert_eq!(store.rows(&shop, "select count(*) from totals"), ["2"]);
     assert!(!shop.path("lake").exists());

@@ -79,14 +79,14 @@ impl Proxy {
 }
 
 /// A request or a reply.
-struct Message {
-    head: Vec<String>,
+pub(super) struct Message {
+    pub(super) head: Vec<String>,
     body: Vec<u8>,
 }
 
 impl Message {
     /// `None` when the other side has no more to say. A reply to HEAD has no body, whatever it says.
-    fn read(reader: &mut impl BufRead, bodiless: bool) -> Result<Option<Message>> {
+    pub(super) fn read(reader: &mut impl BufRead, bodiless: bool) -> Result<Option<Message>> {
         let mut head = Vec::new();
         loop {
             let mut line = String::new();
@@ -123,7 +123,7 @@ impl Message {
         Ok(Some(message))
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.head.iter().skip(1).find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim())
