@@ -142,8 +142,11 @@ fn sections(text: &str) -> HashMap<String, Section> {
 struct Process {
     command: String,
     profile: String,
-    last: Mutex<Option<(Arc<AwsCredential>, Option<DateTime<Utc>>)>>,
+    last: Mutex<Option<Printout>>,
 }
+
+/// Credentials, and when they end.
+type Printout = (Arc<AwsCredential>, Option<DateTime<Utc>>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -68,7 +68,7 @@ impl<'a> Numeric<'a> {
             match POWERS.get(power) {
                 _ if value == 0 => 0,
                 Some(by) if exponent >= 0 => i128::from(value) * i128::from(*by),
-                Some(by) if value % by == 0 => i128::from(value / by),
+                Some(by) if value.is_multiple_of(*by) => i128::from(value / by),
                 None if exponent >= 0 => i128::from(value).checked_mul(ten_to(exponent)?)?,
                 _ => return None,
             }
