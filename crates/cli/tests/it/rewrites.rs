@@ -225,10 +225,10 @@ fn files_that_are_left_alone_have_the_rows_that_a_whole_rewrite_gives() {
         let counted =
             |table: &str| format!("select a, b, c, count(*) as n from {table} group by a, b, c");
         let (t, w) = (counted("t"), counted("w"));
-        write!(
+        writeln!(
             script,
             "select (select count(*) from ({t} except {w}) as x) + (select count(*) from ({w} except {t}) as y) as differ, \
-             (select count(*) from w) as rows;\n"
+             (select count(*) from w) as rows;"
         )
         .unwrap();
         sandbox.write("changes.sql", &script);
