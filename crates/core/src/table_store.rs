@@ -81,7 +81,8 @@ pub enum WriteMode {
     },
 }
 
-/// The column that names the file of a row ([`TableStore::by_file`]), text.
+/// The column that names the file of a row ([`TableStore::by_file`]): a short text, which holds for one
+/// version of one table.
 pub const FILE: &str = "__tidemill_file";
 
 /// Columns of the stream of [`WriteMode::History`] that are not the table's.
@@ -131,7 +132,8 @@ pub struct StageRequest {
     /// How the rows meet what is there.
     pub mode: WriteMode,
     /// The columns that Delta partitions by; only looked at when the table is created or replaced.
-    pub partition_by: Vec<String>,
+    /// `None`: those that the table has, as far as they are there still.
+    pub partition_by: Option<Vec<String>>,
     /// The rows.
     pub rows: BatchStream,
     /// The published state that the write builds on; the publish refuses (conflict) when the
@@ -174,6 +176,8 @@ pub struct Staged {
     pub hash: Option<String>,
     /// Columns that this write adds, widens or removes.
     pub column_changes: Vec<ColumnChange>,
+    /// Whether the table is there and is partitioned by other columns: the same rows lie otherwise.
+    pub repartitioned: bool,
     /// What the observers measured, in their order.
     pub observed: Vec<crate::Measurement>,
     /// The store's own part.

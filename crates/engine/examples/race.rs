@@ -82,7 +82,7 @@ async fn load(from: &str, lake: &str) -> Result<()> {
             .stage(StageRequest {
                 relation: RelationName::new("main", name),
                 mode: WriteMode::Replace,
-                partition_by: Vec::new(),
+                partition_by: None,
                 rows: BatchStream::new(schema, rows),
                 base: lake.snapshot(At::Now).await?,
                 comments: Vec::new(),

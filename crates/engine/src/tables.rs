@@ -85,6 +85,7 @@ impl MemoryTables {
             null_keys: 0,
             hash: None,
             column_changes: Vec::new(),
+            repartitioned: false,
             observed: Vec::new(),
             inner: Arc::new((schema, batches)),
         }

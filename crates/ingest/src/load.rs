@@ -365,7 +365,7 @@ impl<'a> LoadLoop<'a> {
             StageRequest {
                 relation,
                 mode,
-                partition_by: Vec::new(),
+                partition_by: None,
                 rows: BatchStream::new(schema, batches),
                 base: spec.base.clone(),
                 comments,

@@ -51,7 +51,7 @@ async fn write(
         .stage(StageRequest {
             relation: name.clone(),
             mode,
-            partition_by: vec![],
+            partition_by: None,
             rows,
             base: lake.snapshot(At::Now).await?,
             comments: vec![],
@@ -164,7 +164,7 @@ async fn main() -> Result<(), Failure> {
                 .stage(StageRequest {
                     relation,
                     mode: WriteMode::Replace,
-                    partition_by: vec![],
+                    partition_by: None,
                     rows: BatchStream::from_batches(batch.schema(), vec![batch]),
                     base: snapshot.clone(),
                     comments: vec![],

@@ -19,7 +19,7 @@
 //! let lake = Lake::open(folder.path().to_str().unwrap(), LakeOptions::new(Default::default())).await?;
 //! let orders = RelationName::new("shop", "orders");
 //! let staged = lake.stage(StageRequest {
-//!     relation: orders.clone(), mode: WriteMode::Append, partition_by: vec![],
+//!     relation: orders.clone(), mode: WriteMode::Append, partition_by: None,
 //!     rows: BatchStream::from_batches(batch.schema(), vec![batch]),
 //!     base: lake.snapshot(At::Now).await?, comments: vec![], observers: vec![], run: "r1".into(),
 //! }).await?;

@@ -30,7 +30,7 @@ use tidemill_core::{Error, ErrorKind, PublishedRelation, Result, Staged};
 use crate::Lake;
 use crate::delta::{LiveFile, TableState};
 use crate::scan::LakeSource;
-use crate::stage::{file_schema, staged_table};
+use crate::stage::{file_name, file_schema, staged_table};
 
 /// Files below this are not worth a thread of their own.
 const SPLIT_BYTES: usize = 4 << 20;
@@ -77,18 +77,18 @@ struct ScanFile {
 type Known = (Option<ScalarValue>, Option<ScalarValue>, Option<u64>);
 
 impl LakeTable {
-    /// With a column for the path of each row's file, which is to the scan one that the table is
+    /// With a column for the name of each row's file, which is to the scan one that the table is
     /// partitioned by.
     fn new(lake: &Lake, state: Arc<TableState>, file_column: Option<&'static str>) -> Result<Self> {
         let views = lake.inner.options.view_types;
-        let path = file_column.map(|name| Arc::new(Field::new(name, DataType::Utf8, false)));
-        let fields = state.schema.fields().iter().chain(&path);
+        let name = file_column.map(|name| Arc::new(Field::new(name, DataType::Utf8, false)));
+        let fields = state.schema.fields().iter().chain(&name);
         let schema: SchemaRef = if views {
             let fields: Vec<Field> = fields
                 .map(|field| (**field).clone().with_data_type(view_type(field.data_type())))
                 .collect();
             Arc::new(Schema::new(fields))
-        } else if path.is_some() {
+        } else if name.is_some() {
             Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
         } else {
             state.schema.clone()
@@ -138,12 +138,13 @@ impl LakeTable {
             .state
             .files
             .values()
-            .map(|file| self.scan_file(file))
+            .enumerate()
+            .map(|(number, file)| self.scan_file(number, file))
             .collect::<DataFusionResult<Vec<_>>>()?;
         Ok(self.files.get_or_init(|| Arc::new(files)).clone())
     }
 
-    fn scan_file(&self, file: &LiveFile) -> DataFusionResult<ScanFile> {
+    fn scan_file(&self, number: usize, file: &LiveFile) -> DataFusionResult<ScanFile> {
         let external = |error: Error| DataFusionError::External(Box::new(error));
         let known = file.statistics(&self.state.schema);
         let rows = known.rows;
@@ -173,7 +174,7 @@ impl LakeTable {
         let mut values = Vec::new();
         for field in self.scan_schema.table_partition_cols() {
             let value = if self.file_column == Some(field.name()) {
-                ScalarValue::from(file.add.path.as_str())
+                ScalarValue::from(file_name(number))
             } else {
                 let plain = self.state.schema.field_with_name(field.name())?.data_type();
                 file.partition_value(field.name(), plain).map_err(external)?

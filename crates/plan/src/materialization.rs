@@ -241,6 +241,33 @@ impl MaterializationConfig {
         }
     }
 
+    /// How the rows of a microbatch model's batches meet its table: they take the place of the rows of
+    /// their time, or, with a `unique_key`, of those with the same key, as dbt has it in PostgreSQL.
+    ///
+    /// # Errors
+    /// Of kind [`ErrorKind::Config`] when the key is to change some columns only.
+    pub fn of_batches(&self, event_time: &str, spans: Vec<(i64, i64)>) -> Result<Increment> {
+        if self.unique_key.is_empty() {
+            return Ok(Increment::ReplaceRanges { column: event_time.to_owned(), ranges: spans });
+        }
+        if !self.merge_update_columns.is_empty()
+            || !self.merge_exclude_columns.is_empty()
+            || self.merge.any()
+        {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "a microbatch model with a `unique_key` replaces whole rows: leave out the settings \
+                 `merge_…`, or use `incremental_strategy: merge`",
+            ));
+        }
+        Ok(Increment::Merge {
+            key: self.unique_key.clone(),
+            update: None,
+            exclude: Vec::new(),
+            null_keys: self.null_keys()?,
+        })
+    }
+
     fn increment(&self) -> Result<Increment> {
         let with_key = |strategy: &str| {
             if self.unique_key.is_empty() {

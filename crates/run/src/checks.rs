@@ -341,7 +341,7 @@ impl Shared {
                 .stage(StageRequest {
                     relation: target.clone(),
                     mode: WriteMode::Replace,
-                    partition_by: Vec::new(),
+                    partition_by: None,
                     rows,
                     base: self.snapshot(),
                     comments: Vec::new(),

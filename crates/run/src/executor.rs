@@ -780,7 +780,7 @@ async fn adopt(shared: &Shared, node: &WorkNode, unit: &Unit) -> Result<()> {
     let record = Record { format: Record::FORMAT, adopted: true, ..Record::default() };
     let meta = PublishMeta {
         unique_id: Some(node.id.clone()),
-        record: Some(record.to_json()),
+        record: Some(over_published(&record, node, &snapshot)),
         ..PublishMeta::default()
     };
     shared.publisher.publish(vec![PublishChange::Table(staged, meta)]).await?;
@@ -830,7 +830,7 @@ async fn record_failed_verdicts(shared: &Shared, node: &WorkNode, built: &Built)
             relation: node.relation.clone(),
             meta: PublishMeta {
                 unique_id: Some(node.id.clone()),
-                record: Some(record.to_json()),
+                record: Some(over_published(record, node, &shared.snapshot())),
                 ..PublishMeta::default()
             },
         };
@@ -980,6 +980,21 @@ fn with_grants(node: &WorkNode, product: &Product, record: &Record, snapshot: &S
         fields.extend(grants.map(|grants| ("grants".to_owned(), grants)));
         let view = materialized_view::recorded(node);
         fields.extend(view.map(|view| (materialized_view::FIELD.to_owned(), view)));
+    }
+    json
+}
+
+/// A record of a relation that stays as it is published: who may do what, and what else is recorded
+/// beside, stays with it.
+fn over_published(record: &Record, node: &WorkNode, snapshot: &Snapshot) -> Value {
+    let mut json = record.to_json();
+    let published = snapshot.get(&node.relation).and_then(|found| found.record.clone());
+    if let (Some(fields), Some(Value::Object(before))) =
+        (json.as_object_mut(), published.as_deref())
+    {
+        for name in ["grants", materialized_view::FIELD] {
+            fields.extend(before.get(name).map(|value| (name.to_owned(), value.clone())));
+        }
     }
     json
 }

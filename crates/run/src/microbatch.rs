@@ -1,7 +1,8 @@
 //! Microbatch models: each batch is a query of its own, and what they give is published at once.
 //!
 //! Several batches are staged beside each other under names that nobody sees, so that one that fails
-//! leaves the others whole; then their rows take the place of what the table has in these spans.
+//! leaves the others whole; then their rows take the place of what the table has in these spans, or,
+//! with a `unique_key`, of the rows with the same key.
 
 use std::sync::Arc;
 
@@ -15,7 +16,9 @@ use tidemill_plan::{
 };
 
 use crate::executor::Shared;
-use crate::model::{Built, decide_model, finish, input_versions, stage_increment, under_contract};
+use crate::model::{
+    Built, decide_model, finish, input_versions, spelling, stage_increment, under_contract,
+};
 use crate::unit::{Product, Unit};
 use crate::{RenderRequest, Rendered, Rule};
 
@@ -187,6 +190,38 @@ async fn discard(shared: &Shared, done: &[Done]) {
     }
 }
 
+/// The rows of several batches as if each had been merged after the one before it: of a key that
+/// occurs in several the rows of the latest stay. A key with a NULL equals no other.
+fn latest_of_each_key(batches: &[String], columns: &[String], key: &[String]) -> String {
+    let quoted = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));
+    let numbered: Vec<String> = (0..)
+        .zip(batches)
+        .map(|(number, batch): (u32, &String)| {
+            format!("select *, {number} as __tidemill_batch from ({batch}) as batch_{number}")
+        })
+        .collect();
+    let keys: Vec<String> = key.iter().map(quoted).collect();
+    let each = |form: &dyn Fn(&String) -> String, between: &str| {
+        keys.iter().map(form).collect::<Vec<_>>().join(between)
+    };
+    format!(
+        "with batches as (\n{batches}\n), latest as (\n\
+         select {keys}, max(__tidemill_batch) as __tidemill_batch from batches \
+         where {known} group by {keys}\n)\n\
+         select {columns} from batches left anti join latest on {same} \
+         and batches.__tidemill_batch < latest.__tidemill_batch",
+        batches = numbered.join("\nunion all\n"),
+        keys = keys.join(", "),
+        known = each(&|name: &String| format!("{name} is not null"), " and "),
+        same = each(&|name: &String| format!("batches.{name} = latest.{name}"), " and "),
+        columns = columns
+            .iter()
+            .map(|name| format!("batches.{}", quoted(name)))
+            .collect::<Vec<_>>()
+            .join(", "),
+    )
+}
+
 /// Stages the rows of all batches that worked out.
 #[expect(clippy::too_many_arguments, reason = "everything that one build is made of")]
 async fn together(
@@ -213,16 +248,23 @@ async fn together(
             }
         }
     }
-    let sql = parts.join("\nunion all\n");
     let over = QueryContext { overlay, ..context.clone() };
+    let spans = done.iter().map(|done| (done.batch.from, done.batch.to)).collect();
+    let increment = config.of_batches(&micro.event_time, spans)?;
+    let sql = match &increment {
+        Increment::Merge { key, .. } if parts.len() > 1 => {
+            let first = shared.doers.engine.describe(&parts[0], &over).await?.schema;
+            let columns: Vec<String> =
+                first.fields().iter().map(|field| field.name().clone()).collect();
+            let key: Vec<String> = key.iter().map(|name| spelling(name, &columns)).collect();
+            latest_of_each_key(&parts, &columns, &key)
+        }
+        _ => parts.join("\nunion all\n"),
+    };
     let description = shared.doers.engine.describe(&sql, &over).await?;
     let newest = done.last().map(|done| done.batch).unwrap_or(Batch { from: 0, to: 0 });
     let staged = match published.filter(|_| incremental) {
         Some(published) => {
-            let increment = Increment::ReplaceRanges {
-                column: micro.event_time.clone(),
-                ranges: done.iter().map(|done| (done.batch.from, done.batch.to)).collect(),
-            };
             let rendered = Rendered {
                 sql,
                 fingerprint: Default::default(),

@@ -305,6 +305,7 @@ pub(crate) async fn finish(
 pub(crate) fn is_same(staged: &Staged, published: &PublishedRelation, history: bool) -> bool {
     let same_rows = staged.hash.is_some() && staged.hash == published.hash;
     staged.column_changes.is_empty()
+        && !staged.repartitioned
         && same_columns(&published.schema, &staged.schema)
         && (same_rows || (history && staged.rows_written == 0 && staged.rows_changed == 0))
         && staged.rows == published.rows
@@ -557,7 +558,7 @@ pub(crate) async fn stage_increment(
 
 /// The column that a name of the configuration means, in quotes or not: the one that is spelled so,
 /// else one that differs by case alone.
-fn spelling(name: &str, columns: &[String]) -> String {
+pub(crate) fn spelling(name: &str, columns: &[String]) -> String {
     let bare = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name);
     let same = columns.iter().find(|column| column.as_str() == bare);
     let alike = || columns.iter().find(|column| column.eq_ignore_ascii_case(bare));
@@ -579,7 +580,7 @@ impl Shared {
             .stage(StageRequest {
                 relation: node.relation.clone(),
                 mode,
-                partition_by: partition_by.to_vec(),
+                partition_by: Some(partition_by.to_vec()),
                 rows,
                 base: base.clone(),
                 comments: node.comments.clone(),

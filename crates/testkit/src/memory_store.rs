@@ -291,6 +291,7 @@ impl TableStore for MemoryStore {
             null_keys,
             hash: None,
             column_changes,
+            repartitioned: false,
             observed,
             inner: Arc::new(Content { rows, base: published.map(|relation| relation.data_entry) }),
         })

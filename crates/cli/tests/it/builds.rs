@@ -133,3 +133,55 @@ fn seeds_are_typed_and_rebuilt_when_they_change() {
     shop.build().ok();
     assert_eq!(shop.value("select n from named"), "2");
 }
+
+/// The partition columns in the table's metadata, and how many folders or files its data is in.
+fn layout(sandbox: &Sandbox) -> Vec<String> {
+    let log = std::fs::read_dir(sandbox.path("lake/main/t/_delta_log")).unwrap().flatten();
+    let mut commits: Vec<_> = log.map(|file| file.path()).collect();
+    commits.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+    commits.sort();
+    let text: String =
+        commits.iter().map(|commit| std::fs::read_to_string(commit).unwrap()).collect();
+    let metadata = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter_map(|action| action.get("metaData").cloned())
+        .next_back()
+        .unwrap();
+    let columns = metadata["partitionColumns"].as_array().unwrap();
+    columns.iter().map(|column| column.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn other_partitions_of_the_same_rows_are_made() {
+    let model = |config: &str| {
+        format!(
+            "{{{{ config(materialized='table' {config}) }}}} select n as id, n % 3 as k from generate_series(1, 9) as g(n)"
+        )
+    };
+    let sandbox = Sandbox::new(&[("models/t.sql", &model(""))]);
+    sandbox.build().ok();
+    assert!(layout(&sandbox).is_empty());
+    sandbox.write("models/t.sql", model(", partition_by=['k']"));
+    sandbox.build().ok().says("1 built");
+    assert_eq!(layout(&sandbox), ["k"]);
+    sandbox.write("models/t.sql", model(""));
+    sandbox.build().ok().says("1 built");
+    assert!(layout(&sandbox).is_empty());
+    assert_eq!(sandbox.rows("select count(*), sum(id), sum(k) from t"), ["9,45,9"]);
+    // A statement leaves the layout as it is.
+    sandbox.write("models/t.sql", model(", partition_by=['k']"));
+    sandbox.build().ok();
+    sandbox.run(&["sql", "update t set id = id + 1"]).ok();
+    assert_eq!(layout(&sandbox), ["k"]);
+}
+
+#[test]
+fn a_model_that_fails_leaves_no_folder() {
+    let sandbox = Sandbox::new(&[(
+        "models/t.sql",
+        "{{ config(materialized='table') }} select 10 / (5 - n) as x from generate_series(1, 9) as g(n)",
+    )]);
+    sandbox.build().fails_with(1).says("division by zero");
+    assert!(!sandbox.path("lake/main/t").exists());
+}

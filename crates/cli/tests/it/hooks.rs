@@ -249,6 +249,22 @@ fn the_root_project_can_take_the_place_of_a_materialization() {
 }
 
 #[test]
+fn grants_stay_when_a_test_of_unchanged_rows_fails() {
+    let sandbox =
+        Sandbox::new(&[("models/a.sql", "{{ config(materialized='table') }} select 1 as id")]);
+    sandbox.build().ok();
+    sandbox.run(&["sql", "grant select on a to bi"]).ok();
+    let granted = "select grantee from information_schema.role_table_grants where table_name = 'a'";
+    assert_eq!(sandbox.rows(granted), ["bi"]);
+    sandbox.write(
+        "models/a.yml",
+        "models:\n  - name: a\n    columns: [{name: id, data_tests: [{accepted_values: {values: [2]}}]}]\n",
+    );
+    sandbox.build().fails_with(1).says("accepted_values");
+    assert_eq!(sandbox.rows(granted), ["bi"]);
+}
+
+#[test]
 fn grants_and_descriptions_are_kept_with_the_table() {
     let sandbox = Sandbox::new(&[
         (

@@ -40,6 +40,11 @@ fn each_batch_reads_and_replaces_its_own_time() {
     sandbox.run(&DAYS).ok();
     let first = ["1,10,20240101", "2,5,20240101", "3,2,20240102", "4,1,20240103"];
     assert_eq!(rows(&sandbox), first);
+    // What the batches were kept in until then is gone.
+    let folders = std::fs::read_dir(sandbox.path("lake/main")).unwrap().flatten();
+    let mut folders: Vec<_> = folders.map(|folder| folder.file_name()).collect();
+    folders.sort();
+    assert_eq!(folders, ["e", "m"]);
     let batches = &results(&sandbox, "model.shop.m")["batch_results"];
     assert_eq!(batches["successful"].as_array().unwrap().len(), 3);
     assert_eq!(batches["successful"][0][0], "2024-01-01T00:00:00+00:00");
@@ -95,4 +100,37 @@ fn all_batches_failing_is_a_failed_model() {
     );
     sandbox.write("models/m.sql", MODEL.replace("begin='2024-01-01', ", ""));
     sandbox.build().fails_with(2).says("a microbatch model needs `begin`");
+}
+
+/// As dbt does in PostgreSQL: each batch is merged by the key, the later ones last.
+#[test]
+fn batches_with_a_key_are_merged_by_it() {
+    let sandbox = project();
+    sandbox.write("models/m.sql", MODEL.replace("lookback=1", "lookback=1, unique_key='id'"));
+    sandbox.write(
+        "seeds/e.csv",
+        "id,at,v\n1,2024-01-01 08:00:00,1\n2,2024-01-01 09:00:00,2\n2,2024-01-02 01:00:00,5\n4,2024-01-03 12:00:00,10\n",
+    );
+    sandbox.run(&DAYS).ok();
+    // The row of the later batch has taken the place of that of the earlier one.
+    assert_eq!(rows(&sandbox), ["1,10,20240101", "2,2,20240102", "4,1,20240103"]);
+    // A row comes again on another day, one is gone from its day, and two are new.
+    sandbox.write(
+        "seeds/e.csv",
+        "id,at,v\n1,2024-01-02 08:00:00,5\n4,2024-01-03 12:00:00,2\n5,2024-01-02 10:00:00,1\n5,2024-01-03 10:00:00,10\n",
+    );
+    let again = ["build", "--event-time-start", "2024-01-02", "--event-time-end", "2024-01-04"];
+    sandbox.run(&again).ok();
+    let merged = ["1,2,20240102", "2,2,20240102", "4,5,20240103", "5,1,20240103"];
+    assert_eq!(rows(&sandbox), merged);
+    // Two rows of one batch with one key are an error, as in every merge; nothing changes.
+    sandbox.write("seeds/e.csv", "id,at,v\n7,2024-01-02 08:00:00,5\n7,2024-01-02 09:00:00,5\n");
+    let second = ["build", "--event-time-start", "2024-01-02", "--event-time-end", "2024-01-03"];
+    sandbox.run(&second).fails_with(1).says("same key");
+    assert_eq!(rows(&sandbox), merged);
+    sandbox.write(
+        "models/m.sql",
+        MODEL.replace("lookback=1", "lookback=1, unique_key='id', merge_update_columns=['ratio']"),
+    );
+    sandbox.run(&second).fails_with(1).says("replaces whole rows");
 }

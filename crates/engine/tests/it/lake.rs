@@ -39,7 +39,7 @@ impl Project {
         let request = StageRequest {
             relation: RelationName::parse(name).unwrap(),
             mode: WriteMode::Replace,
-            partition_by: Vec::new(),
+            partition_by: None,
             rows: BatchStream::from_batches(batches[0].schema(), batches),
             base: self.lake.snapshot(At::Now).await.unwrap(),
             comments: Vec::new(),

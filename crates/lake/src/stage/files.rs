@@ -2,7 +2,7 @@
 //! ([`WriteMode::ReplaceFiles`](tidemill_core::WriteMode::ReplaceFiles)). It is how `update`,
 //! `delete` and `merge` leave alone what they do not change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
@@ -17,6 +17,12 @@ use super::sink::{Done, feed};
 use super::{Base, Change, Existing, Kind, Plan, Status, hash, staged_existing, staged_table};
 use crate::delta::{LiveFile, TableState};
 use crate::lake::Inner;
+
+/// What a file of a table is called in [`FILE`]: its number, in the order of the paths. Paths are long
+/// for a value that stands in each row.
+pub(crate) fn file_name(number: usize) -> String {
+    number.to_string()
+}
 
 /// The rows of a published table, of all files or of some; see
 /// [`TableStore::by_file`](tidemill_core::TableStore::by_file).
@@ -38,7 +44,12 @@ pub(crate) async fn by_file(
         None => table,
         Some(files) => {
             let mut part = TableState::clone(&table);
-            part.files.retain(|path, _| files.contains(path));
+            let mut number = 0;
+            part.files.retain(|_, _| {
+                let name = file_name(number);
+                number += 1;
+                files.contains(&name)
+            });
             Arc::new(part)
         }
     };
@@ -85,14 +96,19 @@ impl Plan {
         let Some(table) = self.base.table.clone() else {
             return Err(Error::new(ErrorKind::Conflict, "the table is not there any more"));
         };
-        if let Some(unknown) = files.iter().find(|file| !table.files.contains_key(*file)) {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "a file to be replaced is not the table's",
-            )
-            .with("file", unknown));
-        }
-        let gone: BTreeSet<&String> = files.iter().collect();
+        let names: HashMap<String, &String> = (0..)
+            .zip(table.files.keys())
+            .map(|(number, path): (usize, &String)| (file_name(number), path))
+            .collect();
+        let gone = files
+            .iter()
+            .map(|name| {
+                names.get(name).copied().ok_or_else(|| {
+                    Error::new(ErrorKind::Internal, "a file to be replaced is not the table's")
+                        .with("file", name)
+                })
+            })
+            .collect::<Result<BTreeSet<&String>>>()?;
         let base_hash = self.base.hash.as_deref().and_then(hash::from_text);
         let mut sink = self.sink(inner, base_hash.is_some())?;
         sink.observers = request.observers;

@@ -254,6 +254,9 @@ fn mix(key: u128) -> u64 {
     value ^ (value >> 29)
 }
 
+/// More keys than this are not sorted to find their files.
+const SORTED: usize = 1 << 20;
+
 /// What happens to several new rows with one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeated {
@@ -323,6 +326,18 @@ impl KeyCollector {
             next: 0,
             accumulators,
         })
+    }
+
+    /// The keys in their order, where they are one number each and not too many: between the least and
+    /// the greatest of them may lie files that hold none.
+    pub(crate) fn sorted(&self) -> Option<Vec<i64>> {
+        let one = matches!(self.encoder.form, Form::One) && !self.encoder.null_safe;
+        if !one || self.table.len() > SORTED {
+            return None;
+        }
+        let mut numbers: Vec<i64> = self.table.keys.iter().map(|key| *key as u64 as i64).collect();
+        numbers.sort_unstable();
+        Some(numbers)
     }
 
     /// Sees rows in stream order.

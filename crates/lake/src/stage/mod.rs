@@ -34,7 +34,7 @@ use crate::publish::APPLICATION;
 pub(crate) use columns::Evolution;
 pub use encode::Compression;
 pub(crate) use encode::{WriteSettings, file_schema};
-pub(crate) use files::by_file;
+pub(crate) use files::{by_file, file_name};
 pub(crate) use rewrite::Rewrite;
 pub(crate) use sink::{RowSink, feed};
 
@@ -130,7 +130,11 @@ pub(crate) async fn discard(inner: &Inner, staged: &Staged) -> Result<()> {
         .with("relation", &staged.relation));
     }
     table.set_status(Status::Discarded);
-    inner.storage.delete_all(table.files.clone()).await
+    inner.storage.delete_all(table.files.clone()).await?;
+    if table.base_version.is_none() {
+        inner.storage.remove_empty_folders(&table.location).await;
+    }
+    Ok(())
 }
 
 /// What a stage builds on.
@@ -238,6 +242,15 @@ pub(crate) async fn stage(inner: &Arc<Inner>, request: StageRequest) -> Result<S
 
 async fn stage_relation(inner: &Arc<Inner>, request: StageRequest) -> Result<Staged> {
     let base = Base::of(inner, &request.relation, &request.base).await?;
+    let folder = base.table.is_none().then(|| base.location.clone());
+    let staged = stage_on(inner, base, request).await;
+    if let (Err(_), Some(folder)) = (&staged, folder) {
+        inner.storage.remove_empty_folders(&folder).await;
+    }
+    staged
+}
+
+async fn stage_on(inner: &Arc<Inner>, base: Base, request: StageRequest) -> Result<Staged> {
     let input = match &request.mode {
         WriteMode::History { .. } => history::columns_of_table(&request.rows.schema),
         _ => request.rows.schema.clone(),
@@ -261,14 +274,14 @@ async fn stage_relation(inner: &Arc<Inner>, request: StageRequest) -> Result<Sta
     };
     let partition_by = match &base.table {
         Some(table) if !replaces => table.metadata.partition_columns.clone(),
-        Some(table) if request.partition_by.is_empty() => table
+        Some(table) if request.partition_by.is_none() => table
             .metadata
             .partition_columns
             .iter()
             .filter(|name| evolution.schema.field_with_name(name).is_ok())
             .cloned()
             .collect(),
-        _ => request.partition_by.clone(),
+        _ => request.partition_by.clone().unwrap_or_default(),
     };
     let mut plan = Plan::new(inner, &request.relation, base, evolution, partition_by).await?;
     plan.describe(&request.comments);
@@ -454,6 +467,7 @@ impl Plan {
         let preview = self.preview(&change)?;
         let schema: SchemaRef = preview.schema.clone();
         let (rows, bytes) = (preview.rows(), preview.bytes());
+        let before = self.base.table.as_ref().map(|table| table.metadata.partition_columns.clone());
         let table = StagedTable {
             kind: change.kind,
             location: self.base.location.clone(),
@@ -484,6 +498,7 @@ impl Plan {
             null_keys: change.null_keys,
             hash: change.hash.map(hash::to_text),
             column_changes: self.evolution.changes,
+            repartitioned: before.is_some_and(|before| before != self.partition_by),
             observed: change.observed,
             inner: Arc::new(table),
         })
@@ -603,6 +618,9 @@ pub(crate) fn staged_existing(relation: &RelationName, base: &Base, existing: Ex
         null_keys: 0,
         hash,
         column_changes,
+        repartitioned: before.is_some_and(|before| {
+            before.metadata.partition_columns != preview.metadata.partition_columns
+        }),
         observed: Vec::new(),
         inner: Arc::new(table),
     }

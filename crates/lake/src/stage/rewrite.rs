@@ -308,6 +308,7 @@ impl Plan {
         let partition = &table.metadata.partition_columns;
         let whole = names.iter().all(|name| partition.contains(name));
         let mut candidates = Vec::new();
+        let sorted = collector.sorted().filter(|_| table.files.len() > 1);
         for file in table.files.values() {
             if whole {
                 let values = names
@@ -324,7 +325,7 @@ impl Plan {
                 if valid && collector.table.get(keys.values[0]).is_some() {
                     matches.whole.insert(file.add.path.clone());
                 }
-            } else if in_range(file, table, &names, collector)? {
+            } else if in_range(file, table, &names, collector, sorted.as_deref())? {
                 candidates.push(file.clone());
             }
         }
@@ -587,12 +588,13 @@ fn ordinal(ordinals: &Ordinals, row: usize) -> u32 {
     }
 }
 
-/// Whether a file's bounds overlap the range of the keys.
+/// Whether a file's bounds overlap the range of the keys and, where they are `sorted`, hold one.
 fn in_range(
     file: &LiveFile,
     table: &TableState,
     names: &[String],
     collector: &KeyCollector,
+    sorted: Option<&[i64]>,
 ) -> Result<bool> {
     let Some(ranges) = &collector.ranges else { return Ok(true) };
     let statistics = file.statistics(&table.schema);
@@ -627,8 +629,28 @@ fn in_range(
         {
             return Ok(false);
         }
+        let number = |bound: &Option<ScalarValue>| {
+            bound.as_ref().and_then(|bound| number_of(&bound.cast_to(&data_type).ok()?))
+        };
+        if let (Some(sorted), Some(min), Some(max)) = (sorted, number(&min), number(&max)) {
+            let first = sorted.partition_point(|key| *key < min);
+            if sorted.get(first).is_none_or(|key| *key > max) {
+                return Ok(false);
+            }
+        }
     }
     Ok(true)
+}
+
+/// A value as the number that is its key.
+fn number_of(value: &ScalarValue) -> Option<i64> {
+    match value {
+        ScalarValue::Int8(value) => value.map(i64::from),
+        ScalarValue::Int16(value) => value.map(i64::from),
+        ScalarValue::Int32(value) | ScalarValue::Date32(value) => value.map(i64::from),
+        ScalarValue::Int64(value) | ScalarValue::TimestampMicrosecond(value, _) => *value,
+        _ => None,
+    }
 }
 
 /// Looks the keys of one file up.

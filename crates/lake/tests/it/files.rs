@@ -67,7 +67,7 @@ async fn a_view_of_files_is_no_stage() {
     assert!(none.is_none());
     let all = lake.lake.by_file(&relation("s.t"), &base, None).await.unwrap().unwrap();
     assert!(publish(&lake.lake, all).await.is_err());
-    let unknown = WriteMode::ReplaceFiles { files: vec!["part-of-nothing.parquet".to_owned()] };
+    let unknown = WriteMode::ReplaceFiles { files: vec!["of nothing".to_owned()] };
     assert!(lake.stage("s.t", unknown, people(&[(1, "x")])).await.is_err());
     assert_eq!(lake.rows("s.t").await.len(), 6);
 }
@@ -86,4 +86,22 @@ async fn a_change_by_files_conflicts_with_every_other() {
         lake.lake.discard(&staged).await.unwrap();
         assert_eq!(lake.rows("s.t").await.iter().filter(|row| row.starts_with('9')).count(), 1);
     }
+}
+
+/// A file between the least and the greatest new key that holds none of them is not even read.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_without_any_of_the_keys_are_left_alone() {
+    let lake = three_files(&[], 0).await;
+    let folder = lake.folder.path().join("s/t");
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
+    files.sort_by_key(|path| std::fs::metadata(path).unwrap().modified().unwrap());
+    std::fs::rename(&files[1], folder.join("away")).unwrap();
+    let staged = lake.stage("s.t", upsert(&["id"]), people(&[(6, "z"), (1, "z")])).await.unwrap();
+    publish(&lake.lake, staged).await.unwrap();
+    std::fs::rename(folder.join("away"), &files[1]).unwrap();
+    assert_eq!(lake.rows("s.t").await, ["1,z", "2,a", "3,b", "4,b", "5,c", "6,z"]);
 }

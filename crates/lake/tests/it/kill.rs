@@ -113,7 +113,7 @@ async fn attempt(lake: &Lake, name: &str) -> Result<()> {
             .stage(StageRequest {
                 relation: relation(table),
                 mode: mode.clone(),
-                partition_by: vec!["part".into()],
+                partition_by: Some(vec!["part".into()]),
                 rows: BatchStream::from_batches(new.schema(), vec![new.clone()]),
                 base: base.clone(),
                 comments: vec![],

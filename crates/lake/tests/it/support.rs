@@ -114,7 +114,7 @@ pub async fn stage(
     lake.stage(StageRequest {
         relation: relation(name),
         mode,
-        partition_by,
+        partition_by: (!partition_by.is_empty()).then_some(partition_by),
         rows: BatchStream::from_batches(rows.schema(), vec![rows]),
         base: lake.snapshot(At::Now).await?,
         comments: vec![],

@@ -241,7 +241,7 @@ async fn observers_see_the_new_rows_and_comments_are_kept() {
         .stage(tidemill_core::StageRequest {
             relation: relation("s.t"),
             mode: upsert(&["id"]),
-            partition_by: vec![],
+            partition_by: None,
             rows: tidemill_core::BatchStream::from_batches(rows.schema(), vec![rows]),
             base: lake.lake.snapshot(At::Now).await.unwrap(),
             comments: vec![("id".into(), "who it is".into())],
@@ -498,7 +498,7 @@ async fn many_partitions_get_a_file_each_and_no_more() {
             .stage(StageRequest {
                 relation: relation("s.t"),
                 mode,
-                partition_by: vec!["day".to_owned()],
+                partition_by: Some(vec!["day".to_owned()]),
                 rows: BatchStream::from_batches(batches[0].schema(), batches),
                 base: lake.lake.snapshot(At::Now).await?,
                 comments: vec![],

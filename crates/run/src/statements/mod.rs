@@ -403,7 +403,7 @@ impl StatementSession {
             .stage(StageRequest {
                 relation: relation.clone(),
                 mode,
-                partition_by: Vec::new(),
+                partition_by: None,
                 rows,
                 base: context.snapshot,
                 comments,
