@@ -25,5 +25,5 @@ pub mod sqlite;
 mod stream;
 pub mod tables;
 
-pub use files::column_names;
+pub use files::{column_names, unquoted_header};
 pub use registry::{KINDS, Kind, kind};

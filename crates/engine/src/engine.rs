@@ -17,6 +17,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
@@ -32,6 +33,7 @@ use crate::error::from_datafusion;
 use crate::files::FileTables;
 use crate::guard::CountWindows;
 use crate::meaning::Meaning;
+use crate::moments::Moments;
 use crate::output::plain_schema;
 use crate::planner::{OpenTable, Planner, Table};
 use crate::prepared::Prepared;
@@ -502,6 +504,9 @@ fn template(
     // than to send both sides of the join through an exchange.
     settings.optimizer.hash_join_single_partition_threshold = (memory_limit / 16).min(256 << 20);
     settings.optimizer.hash_join_single_partition_threshold_rows = 4 << 20;
+    let mut analyzers: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(Moments)];
+    analyzers.extend(Analyzer::new().rules);
+    analyzers.push(Arc::new(Meaning));
     let mut rules = PhysicalOptimizer::new().rules;
     rules.insert(0, Arc::new(SortMergeJoins));
     rules.push(Arc::new(CountWindows));
@@ -511,7 +516,7 @@ fn template(
         .with_runtime_env(environment)
         .with_expr_planners(vec![operators::planner()])
         .with_default_features()
-        .with_analyzer_rule(Arc::new(Meaning))
+        .with_analyzer_rules(analyzers)
         .with_optimizer_rule(Arc::new(DistinctSemiJoin))
         .with_physical_optimizer_rules(rules)
         .build();

@@ -36,21 +36,25 @@
 //! assert_eq!(description.schema.field(0).name(), "sum");
 //! ```
 
+mod aggregates;
 mod aliases;
 mod catalog;
 mod clauses;
 mod cte;
 mod describe;
 mod dialect;
+mod duckdb;
 mod engine;
 mod error;
 mod files;
 mod functions;
+mod grammar;
 mod guard;
 mod lateral;
 mod literals;
 mod meaning;
 mod measure;
+mod moments;
 mod names;
 mod operators;
 mod options;

@@ -2,17 +2,17 @@
 //!
 //! The grammar is PostgreSQL's with what analysts bring from other systems: `::`, `~`, `QUALIFY`,
 //! `DISTINCT ON`, `GROUP BY ALL`, `* EXCEPT/EXCLUDE/REPLACE`, backticks, trailing commas. (It is
-//! sqlparser's generic dialect; its PostgreSQL dialect refuses the last three.) Unquoted names fold
+//! sqlparser's generic dialect, see `grammar`; its PostgreSQL dialect refuses the last three.) Unquoted names fold
 //! to lower case.
 
 use datafusion::sql::sqlparser::ast::{ObjectName, Query, Statement};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use tidemill_core::{Error, ErrorKind, Result};
 
 use crate::error::syntax;
+use crate::grammar::Grammar;
 use crate::statement::tag_of;
 
 /// How deeply parentheses, subqueries and `case` may nest.
@@ -24,7 +24,7 @@ const CHAIN: usize = 1_000;
 /// `union`.
 const LOGICAL_CHAIN: usize = 20_000;
 
-const DIALECT: GenericDialect = GenericDialect {};
+const DIALECT: Grammar = Grammar::new();
 
 /// Reads exactly one statement that gives rows.
 pub(crate) fn parse_query(sql: &str) -> Result<Statement> {

@@ -6,15 +6,18 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, DuplicateTreatment,
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
-    FunctionArguments, OrderByExpr, OrderByOptions, Query, Select, Statement, Value, VisitMut,
+    ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, Expr, Function,
+    FunctionArg, FunctionArgExpr, FunctionArguments, Query, Select, Statement, Value, VisitMut,
     VisitorMut,
 };
-use tidemill_core::{Error, ErrorKind, Result};
+use tidemill_core::{Error, Result};
 
+use crate::aggregates::{
+    at_extreme, count_if, json_built, json_list, json_pairs, rewrite_string_agg, share, shares,
+};
 use crate::clauses::settle_clauses;
 use crate::cte::separate_names;
+use crate::duckdb::settle_matches;
 use crate::literals::{count_from_one, rewrite_interval, rewrite_like, rewrite_number, similar_to};
 use crate::names::Names;
 use crate::orders::settle_orders;
@@ -34,6 +37,7 @@ use crate::windows::settle_windows;
 /// Rewrites a whole statement in place.
 pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
     settle_precedence(statement);
+    settle_matches(statement);
     settle_clauses(statement)?;
     turn_tables(statement)?;
     // Nothing is refused by giving names.
@@ -235,6 +239,22 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         "gen_random_uuid" | "generate_uuid" | "uuid_string" | "newid" => "uuid",
         "logical_or" | "boolor_agg" => "bool_or",
         "logical_and" | "booland_agg" | "every" => "bool_and",
+        "first" => "first_value",
+        "last" => "last_value",
+        "list" => "array_agg",
+        "arbitrary" => "any_value",
+        "list_value" => "make_array",
+        "prefix" => "starts_with",
+        "suffix" => "ends_with",
+        "lcase" => "lower",
+        "ucase" => "upper",
+        "strlen" => "octet_length",
+        "unicode" | "ord" => "ascii",
+        "string_split_regex" | "str_split_regex" => "regexp_split_to_array",
+        "regexp_extract_all" => "tidemill_all_matches",
+        "get_current_timestamp" => "now",
+        "current_localtimestamp" => "localtimestamp",
+        "struct_extract" => "get_field",
         "approx_count_distinct" => "approx_distinct",
         "group_concat" => "string_agg",
         "statement_timestamp" | "transaction_timestamp" => "now",
@@ -250,7 +270,11 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         "timestampadd" | "datetime_add" | "timestamp_add" => "dateadd",
         "timestampdiff" => "datediff",
         "to_json_string" => "to_json",
-        "json_extract_scalar" | "json_value" | "get_json_object" | "json_extract" => "json_path",
+        "json_extract_scalar"
+        | "json_value"
+        | "get_json_object"
+        | "json_extract"
+        | "json_extract_string" => "json_path",
         _ => name.as_str(),
     };
     if renamed != name {
@@ -269,6 +293,7 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         "percentile_disc" => return Ok(share(function)),
         "percentile_cont" => return Ok(shares(function)),
         "make_interval" => return Ok(made_interval(function)),
+        "struct_pack" => return Ok(crate::duckdb::packed(function)),
         "json_agg" | "jsonb_agg" => return Ok(json_list(function)),
         "json_object_agg" | "jsonb_object_agg" => return Ok(json_pairs(function)),
         "json_build_object" | "jsonb_build_object" | "json_build_array" | "jsonb_build_array" => {
@@ -287,6 +312,9 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
     let Some(arguments) = plain_arguments(function) else { return Ok(None) };
     units(name, function, &arguments);
     let arguments = plain_arguments(function).unwrap_or(arguments);
+    if let Some(written) = crate::duckdb::written(name, &arguments) {
+        return Ok(Some(written));
+    }
     Ok(match (name, arguments.as_slice()) {
         // Snowflake, SQL Server, BigQuery.
         ("iff" | "if", [condition, yes]) => {
@@ -500,35 +528,6 @@ fn unit_of(expr: &Expr) -> Option<&'static str> {
     crate::functions::date_unit(word)
 }
 
-/// `listagg(x, ',') within group (order by y)` and `listagg(x)` are `string_agg`.
-fn rewrite_string_agg(function: &mut Function) -> Result<()> {
-    function.name = object_name("string_agg");
-    let order = std::mem::take(&mut function.within_group);
-    let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
-    if list.args.len() == 1 {
-        list.args.push(argument(text("")));
-    }
-    if !order.is_empty() {
-        list.clauses.push(FunctionArgumentClause::OrderBy(order));
-    }
-    Ok(())
-}
-
-/// `count_if(x)` is `count(case when x then 1 end)`.
-fn count_if(function: &mut Function) -> Result<Option<Expr>> {
-    let Some(arguments) = plain_arguments(function) else { return Ok(None) };
-    let [condition] = arguments.as_slice() else {
-        return Err(Error::new(ErrorKind::Query, "`count_if` takes one condition"));
-    };
-    function.name = object_name("count");
-    function.args = FunctionArguments::List(FunctionArgumentList {
-        duplicate_treatment: None::<DuplicateTreatment>,
-        args: vec![argument(case(vec![(condition.clone(), number(1))], None))],
-        clauses: Vec::new(),
-    });
-    Ok(None)
-}
-
 /// `make_interval(days => 3)` and `make_interval(0, 0, 0, 3)` as a sum of multiples.
 fn made_interval(function: &Function) -> Option<Expr> {
     const UNITS: [(&str, &str); 7] = [
@@ -599,134 +598,6 @@ fn array_literal(kind: &CastKind, value: &Expr, data_type: &DataType) -> Option<
         cast_as(kind.clone(), value, item.as_ref().clone())
     });
     Some(array_of(items.collect()))
-}
-
-/// `percentile_disc(p) within group (order by x)`: the first value that at least the share `p` of
-/// them reaches.
-fn share(function: &mut Function) -> Option<Expr> {
-    let share = plain_arguments(function)?.into_iter().next()?;
-    let [order] = function.within_group.as_slice() else { return None };
-    let order = order.clone();
-    let value = order.expr.clone();
-    let mut filter = Expr::IsNotNull(Box::new(nested(value.clone())));
-    if let Some(given) = function.filter.take() {
-        filter = binary(*given, BinaryOperator::And, filter);
-    }
-    let mut sorted = function.clone();
-    sorted.name = object_name("array_agg");
-    sorted.within_group = Vec::new();
-    sorted.filter = Some(Box::new(filter));
-    sorted.args = FunctionArguments::List(FunctionArgumentList {
-        duplicate_treatment: None,
-        args: vec![argument(value)],
-        clauses: vec![FunctionArgumentClause::OrderBy(vec![order])],
-    });
-    Some(call("tidemill_share", vec![Expr::Function(sorted), share]))
-}
-
-/// `percentile_cont(array[0.25, 0.75])` as an array of single ones.
-fn shares(function: &mut Function) -> Option<Expr> {
-    let shares = match plain_arguments(function)?.into_iter().next()? {
-        Expr::Array(array) => array.elem,
-        _ => return None,
-    };
-    let each = shares.into_iter().map(|share| {
-        let mut one = function.clone();
-        if let FunctionArguments::List(list) = &mut one.args {
-            list.args = vec![argument(share)];
-        }
-        Expr::Function(one)
-    });
-    Some(array_of(each.collect()))
-}
-
-/// `json_agg(x)`: the JSON text of the array of its values.
-fn json_list(function: &mut Function) -> Option<Expr> {
-    let values = plain_arguments(function)?;
-    let [value] = values.as_slice() else { return None };
-    let json = is_json(value);
-    let mut collected = function.clone();
-    collected.name = object_name("array_agg");
-    let kind = text(if json { "json" } else { "value" });
-    Some(call("tidemill_json_list", vec![Expr::Function(collected), kind]))
-}
-
-/// `json_object_agg(k, v)`.
-fn json_pairs(function: &mut Function) -> Option<Expr> {
-    let [key, value] = <[Expr; 2]>::try_from(plain_arguments(function)?).ok()?;
-    let kind = text(if is_json(&value) { "json" } else { "value" });
-    let collected = |value: Expr| {
-        let mut collected = function.clone();
-        collected.name = object_name("array_agg");
-        if let FunctionArguments::List(list) = &mut collected.args {
-            list.args = vec![argument(value)];
-        }
-        Expr::Function(collected)
-    };
-    let keys = collected(cast(key, DataType::Varchar(None)));
-    Some(call("tidemill_json_pairs", vec![keys, collected(value), kind]))
-}
-
-/// `json_build_object('a', x)` and `json_build_array(x)`: which arguments are JSON themselves can only
-/// be seen here, as JSON is text to the engine.
-fn json_built(name: &str, function: &Function) -> Option<Expr> {
-    let arguments = plain_arguments(function)?;
-    let kinds: String =
-        arguments.iter().map(|value| if is_json(value) { 'j' } else { 'v' }).collect();
-    let name = match name {
-        "json_build_object" | "jsonb_build_object" => "tidemill_json_object",
-        _ => "tidemill_json_array",
-    };
-    let mut all = vec![text(&kinds)];
-    all.extend(arguments);
-    Some(call(name, all))
-}
-
-/// Whether an expression gives JSON and not just text.
-fn is_json(expr: &Expr) -> bool {
-    match expr {
-        Expr::Nested(inner) => is_json(inner),
-        Expr::Cast { data_type: DataType::JSON | DataType::JSONB, .. } => true,
-        Expr::BinaryOp { op: BinaryOperator::Arrow | BinaryOperator::HashArrow, .. } => true,
-        Expr::Function(function) => simple_name(function).is_some_and(|name| {
-            name.starts_with("tidemill_json_")
-                || matches!(
-                    name.as_str(),
-                    "to_json" | "to_jsonb" | "row_to_json" | "json_get" | "json_extract_path"
-                )
-        }),
-        _ => false,
-    }
-}
-
-/// `max_by(x, y)` is the first `x` by `y`, downwards.
-fn at_extreme(name: &str, function: &mut Function) -> Result<Option<Expr>> {
-    let Some(arguments) = plain_arguments(function) else { return Ok(None) };
-    let [value, key] = arguments.as_slice() else {
-        return Err(Error::new(ErrorKind::Query, format!("`{name}` takes two arguments")));
-    };
-    let mut filter = Expr::IsNotNull(Box::new(nested(key.clone())));
-    // DuckDB's leave out rows without a value, Snowflake's and Spark's do not.
-    if name.starts_with("arg") {
-        let has_value = Expr::IsNotNull(Box::new(nested(value.clone())));
-        filter = binary(filter, BinaryOperator::And, has_value);
-    }
-    if let Some(given) = function.filter.take() {
-        filter = binary(*given, BinaryOperator::And, filter);
-    }
-    function.name = object_name("first_value");
-    function.filter = Some(Box::new(filter));
-    let options = OrderByOptions { asc: Some(name.contains("min")), nulls_first: Some(false) };
-    function.args = FunctionArguments::List(FunctionArgumentList {
-        duplicate_treatment: None,
-        args: vec![argument(value.clone())],
-        clauses: vec![FunctionArgumentClause::OrderBy(vec![OrderByExpr {
-            expr: key.clone(),
-            options,
-            with_fill: None,
-        }])],
-    });
-    Ok(None)
 }
 
 #[cfg(test)]

@@ -139,6 +139,16 @@ impl Template {
         Self::parse_part(source, 0, source.text().len())
     }
 
+    /// Parses a file of macros: an unknown tag between them is left out, as in dbt, unless it looks like
+    /// a misspelled one.
+    pub fn parse_library(source: &Arc<Source>) -> Result<Self, Error> {
+        if u32::try_from(source.text().len()).is_err() {
+            return Err(Error::new(crate::ErrorKind::Syntax, "the template is larger than 4 GiB"));
+        }
+        let body = parser::parse_library(source)?;
+        Ok(Self { inner: Arc::new(Inner { source: source.clone(), body }) })
+    }
+
     /// Parses a text that has no file.
     pub fn from_text(name: &str, text: &str) -> Result<Self, Error> {
         Self::parse(&Source::new(name, text))

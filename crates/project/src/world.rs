@@ -23,8 +23,9 @@ pub(crate) struct World {
     pub(crate) versions: IndexMap<String, Option<String>>,
     /// Whether a macro of the project decides about database, schema and alias.
     pub(crate) names_overridden: [bool; 3],
-    /// `graph` and its hash, once a template has asked for it.
-    pub(crate) graph: OnceLock<(serde_json::Value, String)>,
+    /// `graph` and the hash of how it was made, once a template has asked for it. One value for all
+    /// templates of the run, as in dbt: packages keep in it what they want to find again.
+    pub(crate) graph: OnceLock<(tidemill_jinja::Value, String)>,
 }
 
 impl World {

@@ -60,6 +60,10 @@ impl Seed {
     /// The name of a column of the table.
     fn name_of(&self, field: &Arc<Field>) -> String {
         let name = header(field);
+        let inner = tidemill_connect::unquoted_header(&name);
+        if inner != name {
+            return inner.to_owned();
+        }
         let plain = name.chars().all(|c| c.is_alphanumeric() || c == '_');
         if self.folds && plain { name.to_lowercase() } else { name }
     }

@@ -8,6 +8,7 @@ mod commands;
 mod connections;
 mod contracts;
 mod crashes;
+mod cross_database;
 mod dialects;
 mod docs;
 mod doctor;

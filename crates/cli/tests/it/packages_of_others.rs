@@ -162,3 +162,63 @@ fn a_template_keeps_things_in_its_context() {
     shop.build().ok();
     assert_eq!(shop.value("select id from a"), "5");
 }
+
+#[test]
+fn a_package_keeps_in_graph_what_it_wants_to_find_again() {
+    let shop = Sandbox::new(&[
+        (
+            "dbt_project.yml",
+            "name: shop\nversion: '1.0'\non-run-start: \"{{ tools.begin() }}\"\non-run-end: \"{{ tools.end() }}\"\n",
+        ),
+        ("dbt_packages/tools/dbt_project.yml", "name: tools\nversion: 1.0.0\n"),
+        (
+            "dbt_packages/tools/macros/m.sql",
+            "{% https://example.org/why %}\n\
+             {% macro begin() %}{% do graph.setdefault('tools', {}).update({'seen': []}) %}{% endmacro %}\n\
+             {% macro end() %}create table main.seen as select '{{ graph['tools']['seen'] | sort | join(' ') }}' as names{% endmacro %}\n\
+             {% macro model(x) %}wrong{% endmacro %}\n\
+             {% macro mine() %}{% if execute %}{% do graph['tools']['seen'].append(model.name) %}{% endif %}{{ return(model.name) }}{% endmacro %}",
+        ),
+        ("models/a.sql", "select '{{ tools.mine() }}' as name"),
+        ("models/b.sql", "select '{{ tools.mine() }}' as name from {{ ref('a') }}"),
+    ]);
+    shop.build().ok();
+    // The name of the context goes before the package's macro of the same name.
+    assert_eq!(shop.rows("select a.name, b.name from a, b"), ["a,b"]);
+    assert_eq!(shop.rows("select names from seen"), ["a b"]);
+}
+
+#[test]
+fn a_project_for_duckdb_takes_the_branches_of_dbt_duckdb() {
+    let shop = Sandbox::new(&[
+        ("dbt_project.yml", "name: shop\nversion: '1.0'\nprofile: shop\n"),
+        (
+            "profiles.yml",
+            "shop: {target: dev, outputs: {dev: {type: duckdb, path: x.duckdb, schema: main}}}\n",
+        ),
+        (
+            "macros/m.sql",
+            "{% macro one() %}{{ return(adapter.dispatch('one')()) }}{% endmacro %}\
+             {% macro postgres__one() %}pg{% endmacro %}{% macro duckdb__one() %}duck{% endmacro %}{% macro default__one() %}default{% endmacro %}\
+             {% macro two() %}{{ return(adapter.dispatch('two')()) }}{% endmacro %}\
+             {% macro postgres__two() %}pg{% endmacro %}{% macro default__two() %}default{% endmacro %}\
+             {% macro three() %}{{ return(adapter.dispatch('three')()) }}{% endmacro %}{% macro postgres__three() %}pg{% endmacro %}",
+        ),
+        ("models/a.sql", "select '{{ one() }} {{ two() }} {{ three() }}' as branches"),
+        // Nothing but NULL is an integer, and a time with an offset is its UTC time.
+        (
+            "seeds/s.csv",
+            "id,nothing,at\n1,,2024-03-05T10:00:00.500+02:00\n2,,2024-03-05T10:00:00Z\n",
+        ),
+        ("seeds/s.yml", "seeds: [{name: s, config: {column_types: {at: timestamp}}}]"),
+        ("models/b.sql", "select sum(nothing) as total, min(at) as first from {{ ref('s') }}"),
+    ]);
+    shop.run(&["build", "--target-lake=lake"]).ok();
+    let lake = ["--target-lake=lake", "--format", "csv", "--quiet"];
+    let rows = |query| {
+        let outcome = shop.run(&[&["sql", query][..], &lake].concat()).ok();
+        outcome.stdout.lines().nth(1).unwrap_or_default().to_owned()
+    };
+    assert_eq!(rows("select branches from a"), "duck default pg");
+    assert_eq!(rows("select total, first from b"), ",2024-03-05 08:00:00.500000");
+}

@@ -585,8 +585,9 @@ fn double(text: &[u8], strict: bool, formats: &Formats) -> Option<f64> {
 
 fn timestamp(text: &[u8], utc: bool, strict: bool, formats: &Formats) -> Option<i64> {
     match formats.parse_timestamp(text) {
-        // A declared UTC column takes times without a zone as UTC.
-        Some(time) if time.zoned == utc || (utc && !strict) => {
+        // A declared UTC column takes times without a zone as UTC, a declared one without a zone the
+        // UTC time of those that have one.
+        Some(time) if time.zoned == utc || !strict => {
             (!strict || !time.truncated).then_some(time.micros)
         }
         Some(_) => None,

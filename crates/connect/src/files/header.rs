@@ -64,12 +64,19 @@ pub fn column_names<S: AsRef<str>>(headers: &[S]) -> Vec<String> {
     unique(headers, |header, index| snake_case(header, index + 1))
 }
 
-/// The names of a file's headers as they are written, each once.
+/// The names of a file's headers as they are written, each once. One in quotes of its own
+/// (`"""default"""` in the file) is written as SQL has it: the name is what they enclose.
 pub(crate) fn written_names<S: AsRef<str>>(headers: &[S]) -> Vec<String> {
-    unique(headers, |header, index| match header {
+    unique(headers, |header, index| match unquoted(header) {
         "" => letters(index),
         header => header.to_owned(),
     })
+}
+
+/// What quotes enclose, where they enclose the whole header.
+pub fn unquoted(header: &str) -> &str {
+    let inner = header.strip_prefix('"').and_then(|inner| inner.strip_suffix('"'));
+    inner.filter(|inner| !inner.is_empty() && !inner.contains('"')).unwrap_or(header)
 }
 
 /// `a` to `z`, then `aa` to `zz`, and so on.
@@ -138,5 +145,11 @@ mod tests {
             column_names(&["a", "A", "a_2", "", "a"]),
             ["a", "a_2", "a_2_2", "column_4", "a_3"]
         );
+    }
+
+    #[test]
+    fn names_as_they_are_written() {
+        let headers = ["id", "", "\"default\"", "id", "a\"b", "\"\""];
+        assert_eq!(written_names(&headers), ["id", "b", "default", "id_2", "a\"b", "\"\""]);
     }
 }

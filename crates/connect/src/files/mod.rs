@@ -45,7 +45,7 @@ use tokio::sync::mpsc;
 use url::Url;
 
 pub use header::ORIGINAL_NAME;
-pub use header::column_names;
+pub use header::{column_names, unquoted as unquoted_header};
 pub use read::rejected_schema;
 pub use settings::{
     CompressionSetting, Deduplicate, FileFormat, Locations, NameOrOff, OnChange, SizeText,

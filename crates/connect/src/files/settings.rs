@@ -45,6 +45,8 @@ pub struct TableSettings {
     pub null_values: Option<Vec<String>>,
     /// CSV: whether those texts are NULL in quotes, too. Default false.
     pub quoted_nulls: bool,
+    /// What a column of nothing but NULL is: `text` (the default), or `integer`, as in dbt's seeds.
+    pub null_columns: NullColumns,
     /// `auto` (byte order mark, UTF-16, else UTF-8), or a name such as `utf-8`, `utf-16`,
     /// `latin-1`, `windows-1252`, `shift_jis`.
     pub encoding: Option<String>,
@@ -79,7 +81,7 @@ pub struct TableSettings {
 const LOAD_KEYS: [&str; 6] =
     ["connection", "mode", "primary_key", "cursor", "schema_contract", "max_rejects"];
 
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 25] = [
     "location",
     "format",
     "compression",
@@ -93,6 +95,7 @@ const KEYS: [&str; 24] = [
     "short_rows",
     "null_values",
     "quoted_nulls",
+    "null_columns",
     "encoding",
     "date_format",
     "timestamp_format",
@@ -201,6 +204,17 @@ pub enum ShortRows {
     Reject,
     /// A row whose last values are NULL.
     Null,
+}
+
+/// What a column of nothing but NULL is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NullColumns {
+    /// Text, which anything can become.
+    #[default]
+    Text,
+    /// An integer.
+    Integer,
 }
 
 /// How columns are named after a header.

@@ -8,6 +8,7 @@ use tidemill_core::{Error, ErrorKind, Result};
 use super::column::{Kind, Reading};
 use super::infer::Seen;
 use super::read::Load;
+use super::settings::NullColumns;
 use super::types::{Types, field};
 
 /// The columns that a read delivers, and how each is read.
@@ -29,7 +30,13 @@ impl Target {
         for (name, shape) in types.iter() {
             let fixed = fixed_type(name, shape.seen, load)?;
             let declared = fixed.is_some();
-            let inferred = fixed.unwrap_or_else(|| shape.data_type());
+            let nothing = shape.arrow.is_none()
+                && matches!(shape.seen, Seen::NOTHING | Seen::QUOTED_NULL)
+                && load.settings.written.null_columns == NullColumns::Integer;
+            let inferred = fixed.unwrap_or_else(|| match nothing {
+                true => DataType::Int64,
+                false => shape.data_type(),
+            });
             let kind = match Kind::of(&inferred) {
                 Some(kind) => kind,
                 // Nested: read by the JSON reader alone, which looks at the type. Files with types

@@ -43,13 +43,13 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             "dayname",
             day_takes,
             |_, _| Ok(DataType::Utf8View),
-            |args, _| named(&args[0], "Dy"),
+            |args, _| named(&args[0], "FMDay"),
         ),
         Simple::function(
             "monthname",
             day_takes,
             |_, _| Ok(DataType::Utf8View),
-            |args, _| named(&args[0], "Mon"),
+            |args, _| named(&args[0], "FMMonth"),
         ),
     ]
 }

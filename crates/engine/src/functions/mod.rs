@@ -8,6 +8,7 @@ mod choice;
 mod clock;
 mod datetime;
 mod domain;
+mod duckdb;
 mod exact;
 mod foreign;
 mod interval;
@@ -56,6 +57,7 @@ pub(crate) fn scalars() -> Vec<ScalarUDF> {
     all.extend(clock::functions());
     all.extend(datetime::functions());
     all.extend(domain::functions());
+    all.extend(duckdb::functions());
     all.extend(foreign::functions());
     all.extend(json::functions());
     all.extend(lists::functions());

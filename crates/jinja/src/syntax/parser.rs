@@ -10,8 +10,18 @@ use crate::source::{Loc, Source, Span};
 pub(super) type Result<T> = std::result::Result<T, Error>;
 
 pub(crate) fn parse(source: &Arc<Source>, start: usize, end: usize) -> Result<Body> {
+    parse_with(source, start, end, false)
+}
+
+/// The same for a file of macros: an unknown tag between them is left out.
+pub(crate) fn parse_library(source: &Arc<Source>) -> Result<Body> {
+    parse_with(source, 0, source.text().len(), true)
+}
+
+fn parse_with(source: &Arc<Source>, start: usize, end: usize, library: bool) -> Result<Body> {
     let tokens = tokenize(source, start, end)?;
     let mut parser = Parser::new(source, tokens);
+    parser.library = library;
     let body = parser.body(&[], None)?;
     parser.check_names()?;
     Ok(body)
@@ -57,6 +67,8 @@ pub(super) struct Parser<'s> {
     pub(super) kwargs: usize,
     /// `for` bodies around, for `break` and `continue`.
     pub(super) inside_for: usize,
+    /// A file of macros, of which only these count.
+    pub(super) library: bool,
 }
 
 impl<'s> Parser<'s> {
@@ -74,6 +86,7 @@ impl<'s> Parser<'s> {
             varargs: 0,
             kwargs: 0,
             inside_for: 0,
+            library: false,
         }
     }
 

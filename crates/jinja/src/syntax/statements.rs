@@ -175,6 +175,17 @@ impl<'s> Parser<'s> {
                 let error = self.fail(format!("`{name}` without an `if` or `for` around it"), loc);
                 Err(error)
             }
+            // dbt reads nothing but the macros of such a file.
+            _ if self.library
+                && opening.is_none()
+                && !name.starts_with("end")
+                && nearest(name, TAGS).is_none() =>
+            {
+                while !matches!(self.current(), Token::BlockEnd | Token::End) {
+                    self.advance();
+                }
+                Ok(NodeKind::Text("".into()))
+            }
             _ => {
                 let mut error = self.fail(format!("unknown tag '{name}'"), loc);
                 if let Some((open, place)) = opening {

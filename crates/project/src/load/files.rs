@@ -149,7 +149,7 @@ pub(crate) fn parse(job: &Job, largest_seed: u64) -> ParsedFile {
                 Err(error) => diagnostics.push(errors::diagnostic(&error, &what)),
             }
         }
-        FileKind::Macro | FileKind::Snapshot => match Template::parse(&source()) {
+        FileKind::Macro | FileKind::Snapshot => match Template::parse_library(&source()) {
             Ok(template) => parsed.definitions = template.definitions(),
             Err(error) => diagnostics.push(errors::diagnostic(&error, &what)),
         },

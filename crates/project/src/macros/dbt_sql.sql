@@ -64,6 +64,9 @@
 {% macro split_part(string_text, delimiter_text, part_number) %}{{ return(adapter.dispatch('split_part', 'dbt')(string_text, delimiter_text, part_number)) }}{% endmacro %}
 {% macro default__split_part(string_text, delimiter_text, part_number) %}split_part({{ string_text }}, {{ delimiter_text }}, {{ part_number }}){% endmacro %}
 
+{# DuckDB has NULL where there is no such part. #}
+{% macro duckdb__split_part(string_text, delimiter_text, part_number) %}list_element(str_split({{ string_text }}, {{ delimiter_text }}), {{ part_number }}){% endmacro %}
+
 {% macro _split_part_negative(string_text, delimiter_text, part_number) %}split_part({{ string_text }}, {{ delimiter_text }}, {{ part_number }}){% endmacro %}
 
 {% macro string_literal(value) %}{{ return(adapter.dispatch('string_literal', 'dbt')(value)) }}{% endmacro %}
@@ -73,7 +76,9 @@
 {% macro default__escape_single_quotes(expression) -%}{{ expression | replace("'", "''") }}{%- endmacro %}
 
 {% macro equals(expr1, expr2) %}{{ return(adapter.dispatch('equals', 'dbt')(expr1, expr2)) }}{% endmacro %}
-{% macro default__equals(expr1, expr2) -%}({{ expr1 }} is not distinct from {{ expr2 }}){%- endmacro %}
+{% macro default__equals(expr1, expr2) -%}
+    ({{ expr1 }} {{ 'is not distinct from' if adapter.behavior.enable_truthy_nulls_equals_macro.no_warn else '=' }} {{ expr2 }})
+{%- endmacro %}
 
 {% macro except() %}{{ return(adapter.dispatch('except', 'dbt')()) }}{% endmacro %}
 {% macro default__except() %}except{% endmacro %}
@@ -118,7 +123,16 @@
 
 {% macro datediff(first_date, second_date, datepart) %}{{ return(adapter.dispatch('datediff', 'dbt')(first_date, second_date, datepart)) }}{% endmacro %}
 {% macro default__datediff(first_date, second_date, datepart) -%}
+    {%- if datepart | lower == 'week' -%}
+    {# Weeks begin on Sunday here, as in dbt's macros for PostgreSQL and DuckDB. #}
+    (cast(trunc(datediff('day', {{ first_date }}, {{ second_date }}) / 7.0) as bigint) + case
+        when date_part('dow', cast({{ first_date }} as timestamp)) <= date_part('dow', cast({{ second_date }} as timestamp))
+            then case when {{ first_date }} <= {{ second_date }} then 0 else -1 end
+        else case when {{ first_date }} <= {{ second_date }} then 1 else 0 end
+    end)
+    {%- else -%}
     datediff('{{ datepart | lower }}', {{ first_date }}, {{ second_date }})
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro last_day(date, datepart) %}{{ return(adapter.dispatch('last_day', 'dbt')(date, datepart)) }}{% endmacro %}

@@ -38,7 +38,7 @@ pub(crate) fn built_in_nodes(manifest: &Manifest) -> Vec<&'static MacroNode> {
 }
 
 /// Adapter prefixes that `adapter.dispatch` tries, in order; where a lake stands in for another
-/// system, that system's comes last (DuckDB's before `default`).
+/// system, that system's comes last.
 const PREFIXES: [&str; 3] = ["tidemill", "postgres", "default"];
 
 /// Those of a project whose models run in PostgreSQL.
@@ -137,6 +137,13 @@ impl Macros {
         }
     }
 
+    /// A macro that a node's package or the root project defines: it goes before what the context
+    /// itself has under this name.
+    pub(crate) fn of_node(&self, name: &str, node_package: &str) -> Option<Arc<Macro>> {
+        let own = |package: &str| self.packages.get(package).and_then(|macros| macros.get(name));
+        own(node_package).or_else(|| own(&self.root)).cloned()
+    }
+
     /// A macro that a project (not dbt itself) defines, as seen from a node's package and the
     /// macro that runs: the node's package, the root project, the package of the macro.
     pub(crate) fn of_projects(
@@ -145,16 +152,16 @@ impl Macros {
         node_package: &str,
         current: &str,
     ) -> Option<Arc<Macro>> {
-        let own = |package: &str| self.packages.get(package).and_then(|macros| macros.get(name));
-        own(node_package)
-            .or_else(|| own(&self.root))
-            .or_else(|| if current == INTERNAL { None } else { own(current) })
-            .cloned()
-            .or_else(|| {
-                // A built-in package calls its own macros by their bare names.
-                let builtin = current != INTERNAL && !self.has_package(current);
-                builtin.then(|| self.builtin(current)?.get(name).cloned()).flatten()
-            })
+        self.of_node(name, node_package).or_else(|| {
+            if current == INTERNAL {
+                return None;
+            }
+            // A package calls its own macros by their bare names; a built-in one, too.
+            match self.packages.get(current) {
+                Some(macros) => macros.get(name).cloned(),
+                None => self.builtin(current)?.get(name).cloned(),
+            }
+        })
     }
 
     /// A macro by its bare name: of a project, else of dbt itself.
@@ -188,12 +195,11 @@ impl Macros {
             },
         };
         let foreign = self.stands_in_for.as_deref().filter(|prefix| !PREFIXES.contains(prefix));
-        // DuckDB speaks PostgreSQL's dialect, so what is written for it is nearer than what is
-        // written for nobody.
-        let near = ["tidemill", "postgres", "duckdb", "default"];
+        // As dbt-duckdb looks for them, so that the same branch is taken; PostgreSQL's at last.
+        let near = ["tidemill", "duckdb", "default"];
         let all: [&[&str]; 2] = match foreign {
             _ if self.in_postgres => [&IN_POSTGRES, &[]],
-            Some("duckdb") => [&near, &[]],
+            Some("duckdb") => [&near, &["postgres"]],
             _ => [&PREFIXES, foreign.as_slice()],
         };
         for prefixes in all {

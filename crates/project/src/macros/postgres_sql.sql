@@ -9,7 +9,6 @@
 {# A cast that fails is an error here, as in dbt-postgres. #}
 {% macro postgres__safe_cast(field, type) %}cast({{ field }} as {{ type }}){% endmacro %}
 {% macro postgres__any_value(expression) %}min({{ expression }}){% endmacro %}
-{% macro postgres__equals(expr1, expr2) %}({{ expr1 }} = {{ expr2 }}){% endmacro %}
 
 {% macro postgres__array_construct(inputs, data_type) -%}
     {%- if inputs -%}

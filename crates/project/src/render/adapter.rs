@@ -77,7 +77,7 @@ impl Object for Adapter {
         match name {
             "Relation" | "Column" => None,
             // Every behaviour flag is off.
-            "behavior" => Some(Value::object(Behavior)),
+            "behavior" => Some(Value::object(Behavior(self.0.clone(), None))),
             _ => None,
         }
     }
@@ -604,8 +604,21 @@ pub(super) fn plain(relation: &Relation) -> String {
     }
 }
 
-#[derive(Debug)]
-struct Behavior;
+/// `adapter.behavior`, and a flag of it.
+struct Behavior(Arc<Context>, Option<String>);
+
+impl std::fmt::Debug for Behavior {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Behavior")
+    }
+}
+
+impl Behavior {
+    fn is_set(&self) -> bool {
+        let flag = self.1.as_deref().and_then(|name| self.0.flag(name));
+        flag.is_some_and(|value| value == serde_json::Value::Bool(true))
+    }
+}
 
 impl Object for Behavior {
     fn type_name(&self) -> &str {
@@ -614,12 +627,12 @@ impl Object for Behavior {
 
     fn get_attr(&self, name: &str, _state: &State<'_>) -> Option<Value> {
         Some(match name {
-            "no_warn" | "setting" => Value::from(false),
-            _ => Value::object(Behavior),
+            "no_warn" | "setting" => Value::from(self.is_set()),
+            _ => Value::object(Behavior(self.0.clone(), Some(name.to_owned()))),
         })
     }
 
     fn is_true(&self) -> bool {
-        false
+        self.is_set()
     }
 }

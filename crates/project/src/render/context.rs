@@ -99,8 +99,6 @@ pub(crate) struct Record {
     pub(crate) late: Vec<UniqueId>,
     /// What the template has put into its `context`.
     pub(crate) added: HashMap<String, Value>,
-    /// `graph`, once the template has asked for it.
-    pub(crate) graph: Option<Value>,
 }
 
 /// One render: shared by everything that its template calls.
@@ -209,12 +207,16 @@ impl Host for ContextHost {
         }
         let own = &context.subject.package;
         let known = &context.world.macros;
-        if let Some(found) = known.of_projects(name, own, state.package()) {
+        if let Some(found) = known.of_node(name, own) {
             note_macro(context, &found);
             return Some(macros::value(found));
         }
         if let Some(value) = functions::lookup(context, name) {
             return Some(value);
+        }
+        if let Some(found) = known.of_projects(name, own, state.package()) {
+            note_macro(context, &found);
+            return Some(macros::value(found));
         }
         if let Some(found) = known.by_name(name, own, state.package()) {
             return Some(macros::value(found));

@@ -543,24 +543,19 @@ fn config_value(context: &Context, key: &str) -> Value {
 }
 
 fn graph(context: &Context) -> Value {
-    let graph = match context.run() {
-        Some(run) => {
-            let (graph, hash) = context.world.graph.get_or_init(|| {
-                let graph = crate::artifact::graph_json(&run.manifest);
-                let hash = blake3::hash(graph.to_string().as_bytes()).to_hex().to_string();
-                (graph, hash)
-            });
-            let mut record = context.record();
-            record.reads.graph = Some(hash.clone());
-            // One template changes its own, as in dbt, and looks it up often.
-            return record.graph.get_or_insert_with(|| Value::from(graph)).clone();
-        }
-        None => serde_json::json!({
+    let Some(run) = context.run() else {
+        return Value::from(&serde_json::json!({
             "nodes": {}, "sources": {}, "exposures": {}, "metrics": {}, "groups": {},
             "semantic_models": {}, "saved_queries": {}
-        }),
+        }));
     };
-    Value::from(&graph)
+    let (graph, hash) = context.world.graph.get_or_init(|| {
+        let graph = crate::artifact::graph_json(&run.manifest);
+        let hash = blake3::hash(graph.to_string().as_bytes()).to_hex().to_string();
+        (Value::from(&graph), hash)
+    });
+    context.record().reads.graph = Some(hash.clone());
+    graph.clone()
 }
 
 fn from_yaml(args: &Args) -> Result<Value, Error> {

@@ -1,0 +1,169 @@
+//! Aggregates that are written in other words, in the syntax tree (see `rewrite`).
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, DataType, DuplicateTreatment, Expr, Function, FunctionArgumentClause,
+    FunctionArgumentList, FunctionArguments, OrderByExpr, OrderByOptions,
+};
+use tidemill_core::{Error, ErrorKind, Result};
+
+use crate::syntax::{
+    argument, array_of, binary, call, case, cast, nested, number, object_name, plain_arguments,
+    simple_name, text,
+};
+
+/// `listagg(x, ',') within group (order by y)` and `listagg(x)` are `string_agg`.
+pub(crate) fn rewrite_string_agg(function: &mut Function) -> Result<()> {
+    function.name = object_name("string_agg");
+    let order = std::mem::take(&mut function.within_group);
+    let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
+    if list.args.len() == 1 {
+        list.args.push(argument(text("")));
+    }
+    if !order.is_empty() {
+        list.clauses.push(FunctionArgumentClause::OrderBy(order));
+    }
+    Ok(())
+}
+
+/// `count_if(x)` is `count(case when x then 1 end)`.
+pub(crate) fn count_if(function: &mut Function) -> Result<Option<Expr>> {
+    let Some(arguments) = plain_arguments(function) else { return Ok(None) };
+    let [condition] = arguments.as_slice() else {
+        return Err(Error::new(ErrorKind::Query, "`count_if` takes one condition"));
+    };
+    function.name = object_name("count");
+    function.args = FunctionArguments::List(FunctionArgumentList {
+        duplicate_treatment: None::<DuplicateTreatment>,
+        args: vec![argument(case(vec![(condition.clone(), number(1))], None))],
+        clauses: Vec::new(),
+    });
+    Ok(None)
+}
+
+/// `percentile_disc(p) within group (order by x)`: the first value that at least the share `p` of
+/// them reaches.
+pub(crate) fn share(function: &mut Function) -> Option<Expr> {
+    let share = plain_arguments(function)?.into_iter().next()?;
+    let [order] = function.within_group.as_slice() else { return None };
+    let order = order.clone();
+    let value = order.expr.clone();
+    let mut filter = Expr::IsNotNull(Box::new(nested(value.clone())));
+    if let Some(given) = function.filter.take() {
+        filter = binary(*given, BinaryOperator::And, filter);
+    }
+    let mut sorted = function.clone();
+    sorted.name = object_name("array_agg");
+    sorted.within_group = Vec::new();
+    sorted.filter = Some(Box::new(filter));
+    sorted.args = FunctionArguments::List(FunctionArgumentList {
+        duplicate_treatment: None,
+        args: vec![argument(value)],
+        clauses: vec![FunctionArgumentClause::OrderBy(vec![order])],
+    });
+    Some(call("tidemill_share", vec![Expr::Function(sorted), share]))
+}
+
+/// `percentile_cont(array[0.25, 0.75])` as an array of single ones.
+pub(crate) fn shares(function: &mut Function) -> Option<Expr> {
+    let shares = match plain_arguments(function)?.into_iter().next()? {
+        Expr::Array(array) => array.elem,
+        _ => return None,
+    };
+    let each = shares.into_iter().map(|share| {
+        let mut one = function.clone();
+        if let FunctionArguments::List(list) = &mut one.args {
+            list.args = vec![argument(share)];
+        }
+        Expr::Function(one)
+    });
+    Some(array_of(each.collect()))
+}
+
+/// `json_agg(x)`: the JSON text of the array of its values.
+pub(crate) fn json_list(function: &mut Function) -> Option<Expr> {
+    let values = plain_arguments(function)?;
+    let [value] = values.as_slice() else { return None };
+    let json = is_json(value);
+    let mut collected = function.clone();
+    collected.name = object_name("array_agg");
+    let kind = text(if json { "json" } else { "value" });
+    Some(call("tidemill_json_list", vec![Expr::Function(collected), kind]))
+}
+
+/// `json_object_agg(k, v)`.
+pub(crate) fn json_pairs(function: &mut Function) -> Option<Expr> {
+    let [key, value] = <[Expr; 2]>::try_from(plain_arguments(function)?).ok()?;
+    let kind = text(if is_json(&value) { "json" } else { "value" });
+    let collected = |value: Expr| {
+        let mut collected = function.clone();
+        collected.name = object_name("array_agg");
+        if let FunctionArguments::List(list) = &mut collected.args {
+            list.args = vec![argument(value)];
+        }
+        Expr::Function(collected)
+    };
+    let keys = collected(cast(key, DataType::Varchar(None)));
+    Some(call("tidemill_json_pairs", vec![keys, collected(value), kind]))
+}
+
+/// `json_build_object('a', x)` and `json_build_array(x)`: which arguments are JSON themselves can only
+/// be seen here, as JSON is text to the engine.
+pub(crate) fn json_built(name: &str, function: &Function) -> Option<Expr> {
+    let arguments = plain_arguments(function)?;
+    let kinds: String =
+        arguments.iter().map(|value| if is_json(value) { 'j' } else { 'v' }).collect();
+    let name = match name {
+        "json_build_object" | "jsonb_build_object" => "tidemill_json_object",
+        _ => "tidemill_json_array",
+    };
+    let mut all = vec![text(&kinds)];
+    all.extend(arguments);
+    Some(call(name, all))
+}
+
+/// Whether an expression gives JSON and not just text.
+fn is_json(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_json(inner),
+        Expr::Cast { data_type: DataType::JSON | DataType::JSONB, .. } => true,
+        Expr::BinaryOp { op: BinaryOperator::Arrow | BinaryOperator::HashArrow, .. } => true,
+        Expr::Function(function) => simple_name(function).is_some_and(|name| {
+            name.starts_with("tidemill_json_")
+                || matches!(
+                    name.as_str(),
+                    "to_json" | "to_jsonb" | "row_to_json" | "json_get" | "json_extract_path"
+                )
+        }),
+        _ => false,
+    }
+}
+
+/// `max_by(x, y)` is the first `x` by `y`, downwards.
+pub(crate) fn at_extreme(name: &str, function: &mut Function) -> Result<Option<Expr>> {
+    let Some(arguments) = plain_arguments(function) else { return Ok(None) };
+    let [value, key] = arguments.as_slice() else {
+        return Err(Error::new(ErrorKind::Query, format!("`{name}` takes two arguments")));
+    };
+    let mut filter = Expr::IsNotNull(Box::new(nested(key.clone())));
+    // DuckDB's leave out rows without a value, Snowflake's and Spark's do not.
+    if name.starts_with("arg") {
+        let has_value = Expr::IsNotNull(Box::new(nested(value.clone())));
+        filter = binary(filter, BinaryOperator::And, has_value);
+    }
+    if let Some(given) = function.filter.take() {
+        filter = binary(*given, BinaryOperator::And, filter);
+    }
+    function.name = object_name("first_value");
+    function.filter = Some(Box::new(filter));
+    let options = OrderByOptions { asc: Some(name.contains("min")), nulls_first: Some(false) };
+    function.args = FunctionArguments::List(FunctionArgumentList {
+        duplicate_treatment: None,
+        args: vec![argument(value.clone())],
+        clauses: vec![FunctionArgumentClause::OrderBy(vec![OrderByExpr {
+            expr: key.clone(),
+            options,
+            with_fill: None,
+        }])],
+    });
+    Ok(None)
+}
