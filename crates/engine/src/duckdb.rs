@@ -5,8 +5,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    JoinConstraint, JoinOperator, Select, Statement, TimezoneInfo, UnaryOperator, Value, VisitMut,
-    VisitorMut,
+    JoinConstraint, JoinOperator, Select, Statement, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
 use crate::syntax::{
@@ -18,8 +17,6 @@ pub(crate) fn written(name: &str, arguments: &[Expr]) -> Option<Expr> {
     let part = |part: &str, value: &Expr| {
         cast(call("date_part", vec![text(part), value.clone()]), DataType::BigInt(None))
     };
-    let timestamp =
-        |value: &Expr| cast(value.clone(), DataType::Timestamp(None, TimezoneInfo::None));
     let times = |count: &Expr, unit: &str| {
         nested(binary(count.clone(), BinaryOperator::Multiply, interval_of(text(unit))))
     };
@@ -49,16 +46,6 @@ pub(crate) fn written(name: &str, arguments: &[Expr]) -> Option<Expr> {
         ("to_seconds", [count]) => times(count, "1 second"),
         ("fdiv", [a, b]) => divide(cast(a.clone(), DataType::DoublePrecision), b.clone()),
         ("fmod", [a, b]) => nested(binary(a.clone(), BinaryOperator::Modulo, b.clone())),
-        // Buckets of days begin on a Monday, those of months with a year.
-        ("time_bucket", [width, value]) => {
-            let written = width.to_string().to_lowercase();
-            let months = ["month", "quarter", "year", "decade", "century"];
-            let origin = match months.iter().any(|unit| written.contains(unit)) {
-                true => "2000-01-01",
-                false => "2000-01-03",
-            };
-            call("date_bin", vec![width.clone(), timestamp(value), timestamp(&text(origin))])
-        }
         _ => return None,
     })
 }

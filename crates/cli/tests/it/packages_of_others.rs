@@ -220,5 +220,5 @@ fn a_project_for_duckdb_takes_the_branches_of_dbt_duckdb() {
         outcome.stdout.lines().nth(1).unwrap_or_default().to_owned()
     };
     assert_eq!(rows("select branches from a"), "duck default pg");
-    assert_eq!(rows("select total, first from b"), ",2024-03-05 08:00:00.500000");
+    assert_eq!(rows("select total, first from b"), ",2024-03-05 08:00:00.500");
 }

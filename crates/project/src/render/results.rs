@@ -2,23 +2,38 @@
 
 use tidemill_jinja::{Args, Error, Object, State, Value};
 
-/// A value with fields, which can also be had as a dict: dbt's `RunResult` and its node.
+/// A value with fields, which can also be had as a dict: dbt's `RunResult`, its node and the node's
+/// configuration, which has `none` for what it does not know.
 #[derive(Debug)]
-pub(crate) struct Fields(Value);
+pub(crate) struct Fields(Value, Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Result,
+    Node,
+    Config,
+}
 
 /// `results`: each with its fields, its node among them.
 pub(crate) fn results(value: &Value) -> Value {
-    Value::list(value.items().unwrap_or_default().into_iter().map(fields))
+    Value::list(
+        value.items().unwrap_or_default().into_iter().map(|value| fields(value, Kind::Result)),
+    )
 }
 
-fn fields(value: Value) -> Value {
-    Value::object(Fields(value))
+fn fields(value: Value, kind: Kind) -> Value {
+    Value::object(Fields(value, kind))
 }
 
 impl Fields {
     fn field(&self, name: &str) -> Option<Value> {
-        let value = self.0.as_dict()?.get_str(name)?;
-        Some(if name == "node" { fields(value) } else { value })
+        let value = self.0.as_dict()?.get_str(name);
+        Some(match (self.1, name) {
+            (Kind::Result, "node") => fields(value?, Kind::Node),
+            (Kind::Node, "config") => fields(value?, Kind::Config),
+            (Kind::Config, _) => value.unwrap_or(Value::None),
+            _ => value?,
+        })
     }
 }
 
