@@ -505,9 +505,12 @@ fn units(name: &str, function: &mut Function, arguments: &[Expr]) {
         else {
             continue;
         };
-        if let (Expr::Identifier(_) | Expr::Function(_), Some(unit)) =
-            (&*argument, unit_of(argument))
-        {
+        // `date_part('dayofyear', x)`: DuckDB's and Snowflake's word for PostgreSQL's `doy`.
+        let named = matches!(name, "date_part" | "datepart") && matches!(argument, Expr::Value(_));
+        if let (true, Some(unit)) = (
+            named || matches!(argument, Expr::Identifier(_) | Expr::Function(_)),
+            unit_of(argument),
+        ) {
             *argument = text(unit);
         }
     }
