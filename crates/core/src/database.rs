@@ -71,6 +71,14 @@ pub trait DatabaseSession: Send + Sync {
     /// Rolls the open transaction back, if there is one.
     async fn rollback(&self) -> Result<()>;
 
+    /// Waits until no other session claims this relation, and claims it: two runs, or a run and what
+    /// the database still does for one that was killed, build it one after the other. Ends with the
+    /// session, at the latest. Nobody who does not claim is kept out.
+    async fn claim(&self, relation: &RelationName) -> Result<()>;
+
+    /// Gives the claim up.
+    async fn release(&self, relation: &RelationName) -> Result<()>;
+
     /// Whether a transaction is open.
     fn in_transaction(&self) -> bool;
 

@@ -334,6 +334,12 @@ fn moved(failed: Error, by: usize) -> Error {
     again
 }
 
+/// A statement on the lock that stands for a relation.
+fn claim(function: &str, relation: &RelationName) -> String {
+    let name = format!("tidemill {relation}").replace('\'', "''");
+    format!("select {function}(hashtextextended('{name}', 0))")
+}
+
 /// Whether a statement's count of rows means something.
 fn counts(statement: &Statement<'_>) -> bool {
     let words = ["insert", "update", "delete", "merge", "copy", "select", "refresh"];
@@ -536,6 +542,22 @@ impl DatabaseSession for Session {
         };
         self.in_transaction.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    async fn claim(&self, relation: &RelationName) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let sql = claim("pg_advisory_lock", relation);
+        self.wait(self.run_plain(&sql)).await.map(drop)
+    }
+
+    async fn release(&self, relation: &RelationName) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let sql = claim("pg_advisory_unlock", relation);
+        let released = self.run_plain(&sql);
+        match tokio::time::timeout(CANCEL_WAIT, released).await {
+            Ok(outcome) => outcome.map(drop),
+            Err(_) => Err(Error::new(ErrorKind::Unavailable, "the connection does not answer")),
+        }
     }
 
     fn in_transaction(&self) -> bool {

@@ -20,6 +20,19 @@ use crate::executor::in_place;
 /// Builds a node and, when its checks pass, commits it.
 pub(super) async fn node(shared: &Arc<Shared>, node: &WorkNode) -> Result<End> {
     let session = shared.doers.database.session(&shared.cancel).await?;
+    session.claim(&node.relation).await?;
+    let end = claimed(shared, node, &session).await;
+    if let Err(error) = session.release(&node.relation).await {
+        tracing::debug!(error = %error, "a claim ends with its session");
+    }
+    end
+}
+
+async fn claimed(
+    shared: &Arc<Shared>,
+    node: &WorkNode,
+    session: &Arc<dyn DatabaseSession>,
+) -> Result<End> {
     let (comment, after) = shared.doers.renderer.comment(&node.id);
     session.comment(comment, after);
     let gate = Arc::new(NodeGate {
@@ -82,7 +95,7 @@ pub(super) async fn node(shared: &Arc<Shared>, node: &WorkNode) -> Result<End> {
             let message = judged.outcome.verdict.message.as_deref().unwrap_or("failed");
             lines.push((status.gates(), format!("{}: {message}", shared.check_name(&id))));
         }
-        checks::store(shared, &session, &id, &judged, built.is_ok()).await;
+        checks::store(shared, session, &id, &judged, built.is_ok()).await;
         outcomes.push(judged.outcome);
     }
     let ran: Vec<CheckId> = outcomes.iter().map(|outcome| outcome.verdict.check.clone()).collect();

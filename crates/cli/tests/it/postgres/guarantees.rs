@@ -236,3 +236,25 @@ fn a_lock_that_is_held_is_waited_for_no_longer_than_configured() {
     assert!(holder.is_ok());
     assert_eq!(project.relations(), ["r m"]);
 }
+
+#[test]
+fn two_runs_build_one_model_one_after_the_other() {
+    let project = project!(&[
+        ("seeds/s.csv", "id\n1\n2\n"),
+        (
+            "models/m.sql",
+            "{{ config(materialized='incremental', unique_key='id') }}select 1 as id, pg_sleep({{ var('wait', 0) }})::text as w",
+        ),
+    ]);
+    project.sandbox.build().ok();
+    let start = || {
+        let arguments = ["build", "--vars", "wait: 1", "--no-write-json"];
+        project.sandbox.command(&arguments).stderr(Stdio::null()).spawn().unwrap()
+    };
+    for mut running in [start(), start()] {
+        assert!(running.wait().unwrap().success());
+    }
+    assert_eq!(project.sql("select id from main.m"), ["1"]);
+    assert_eq!(project.sql("select id from main.s order by 1"), ["1", "2"]);
+    assert_eq!(project.value("select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"), "0");
+}
