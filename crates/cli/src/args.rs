@@ -9,7 +9,13 @@ use crate::commands::ingest_init::Ingest;
 
 /// The data engineer's whole job in one binary: load, model, check and publish, on an open lakehouse.
 #[derive(Debug, Parser)]
-#[command(name = "tidemill", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "tidemill",
+    version,
+    propagate_version = true,
+    disable_version_flag = true,
+    max_term_width = 100
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -113,11 +119,11 @@ pub(crate) enum Command {
     #[command(hide = true)]
     SnapshotFreshness(Freshness),
     /// Say what this project, profile and lake are, and whether they work
-    Debug,
+    Debug(Debug),
     /// Say what of a dbt project works here, what not, where, and what to do
     Doctor(Doctor),
     /// Delete the target folder and other generated folders
-    Clean,
+    Clean(Clean),
     /// Install the packages that the project names
     Deps(Deps),
     /// Run one SQL statement on the lake, or start a prompt
@@ -135,7 +141,7 @@ impl Command {
             self,
             Command::Sql(_)
                 | Command::Lake(_)
-                | Command::Clean
+                | Command::Clean(_)
                 | Command::Deps(_)
                 | Command::Connection(ConnectionArgs {
                     command: ConnectionCommand::Test { .. }
@@ -154,8 +160,8 @@ impl Command {
             Command::Init(_)
                 | Command::Sql(_)
                 | Command::Lake(_)
-                | Command::Clean
-                | Command::Debug
+                | Command::Clean(_)
+                | Command::Debug(_)
                 | Command::Connection(_)
                 | Command::Doctor(_)
                 | Command::Docs(Docs { command: DocsCommand::Serve(_) })
@@ -182,9 +188,9 @@ impl Command {
             Command::Retry(_) => "retry",
             Command::RunOperation(_) => "run-operation",
             Command::Source(_) | Command::SnapshotFreshness(_) => "freshness",
-            Command::Debug => "debug",
+            Command::Debug(_) => "debug",
             Command::Doctor(_) => "doctor",
-            Command::Clean => "clean",
+            Command::Clean(_) => "clean",
             Command::Deps(_) => "deps",
             Command::Sql(_) => "sql",
             Command::Lake(_) => "lake",
@@ -250,12 +256,40 @@ pub(crate) struct Build {
     /// Build again whenever a file of the project is saved
     #[arg(long)]
     pub(crate) watch: bool,
+    /// Print the first rows of the seeds that were loaded (`seed` and `build`)
+    #[arg(long)]
+    pub(crate) show: bool,
+    #[command(flatten)]
+    pub(crate) saved_queries: SavedQueries,
     /// Microbatch models begin with the batch of this time (UTC): 2024-09-01, 2024-09-01T12:00:00
     #[arg(long, env = "DBT_EVENT_TIME_START", value_name = "TIME", requires = "event_time_end", value_parser = event_time)]
     pub(crate) event_time_start: Option<i64>,
     /// Microbatch models end at this time (UTC)
     #[arg(long, env = "DBT_EVENT_TIME_END", value_name = "TIME", requires = "event_time_start", value_parser = event_time)]
     pub(crate) event_time_end: Option<i64>,
+}
+
+/// dbt's flags about saved queries, which its hosted service exports.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct SavedQueries {
+    #[arg(
+        long,
+        env = "DBT_EXPORT_SAVED_QUERIES",
+        hide = true,
+        overrides_with = "no_export_saved_queries"
+    )]
+    pub(crate) export_saved_queries: bool,
+    #[arg(long, hide = true)]
+    pub(crate) no_export_saved_queries: bool,
+    #[arg(
+        long,
+        env = "DBT_INCLUDE_SAVED_QUERY",
+        hide = true,
+        overrides_with = "no_include_saved_query"
+    )]
+    pub(crate) include_saved_query: bool,
+    #[arg(long, hide = true)]
+    pub(crate) no_include_saved_query: bool,
 }
 
 /// Microseconds since 1970.
@@ -318,9 +352,42 @@ pub(crate) struct Compile {
     pub(crate) empty: bool,
     #[arg(long, hide = true)]
     pub(crate) no_empty: bool,
+    #[command(flatten)]
+    pub(crate) introspection: Introspection,
     /// `json`: what is printed, as one object
     #[arg(long, value_enum)]
     pub(crate) output: Option<Format>,
+}
+
+/// Whether templates may ask for data.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Introspection {
+    /// Templates may ask the lake or database for rows and columns (the default)
+    #[arg(long, hide = true, overrides_with = "no_introspect")]
+    pub(crate) introspect: bool,
+    /// A template that asks the lake or database for rows or columns is an error
+    #[arg(long, overrides_with = "introspect")]
+    pub(crate) no_introspect: bool,
+    #[arg(long, hide = true, overrides_with = "no_inject_ephemeral_ctes")]
+    pub(crate) inject_ephemeral_ctes: bool,
+    #[arg(long, hide = true)]
+    pub(crate) no_inject_ephemeral_ctes: bool,
+}
+
+impl Introspection {
+    /// Whether templates may ask.
+    ///
+    /// # Errors
+    /// When ephemeral models are not to be inlined: without them the SQL means nothing.
+    pub(crate) fn resolve(&self) -> anyhow::Result<bool> {
+        if self.no_inject_ephemeral_ctes && !self.inject_ephemeral_ctes {
+            anyhow::bail!(
+                "--no-inject-ephemeral-ctes: SQL that names an ephemeral model without its CTE does not \
+                 run; leave the flag out"
+            );
+        }
+        Ok(!self.no_introspect)
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -350,6 +417,14 @@ pub(crate) struct Show {
     /// A query with Jinja instead of a model
     #[arg(long, value_name = "SQL", conflicts_with = "select")]
     pub(crate) inline: Option<String>,
+    /// A query without Jinja
+    #[arg(long, value_name = "SQL", hide = true, conflicts_with_all = ["select", "inline"])]
+    pub(crate) inline_direct: Option<String>,
+    /// Render `is_incremental()` as false
+    #[arg(long, short, env = "DBT_FULL_REFRESH")]
+    pub(crate) full_refresh: bool,
+    #[command(flatten)]
+    pub(crate) introspection: Introspection,
     /// How many rows; -1 for all
     #[arg(long, default_value_t = 5, allow_hyphen_values = true, value_name = "N")]
     pub(crate) limit: i64,
@@ -390,17 +465,49 @@ pub(crate) struct Retry {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RunOperation {
     /// The macro: `name` or `package.name`
-    #[arg(value_name = "MACRO")]
-    pub(crate) macro_name: String,
+    #[arg(value_name = "MACRO", required_unless_present = "sql", conflicts_with = "sql")]
+    pub(crate) macro_name: Option<String>,
     /// Its arguments, as YAML or JSON: '{days: 7}'
-    #[arg(long, value_name = "YAML")]
+    #[arg(long, value_name = "YAML", conflicts_with = "sql")]
     pub(crate) args: Option<String>,
+    /// Statements with Jinja, performed instead of a macro
+    #[arg(long, value_name = "SQL")]
+    pub(crate) sql: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Init {
     /// The folder to make; its last part is the project's name
     pub(crate) folder: PathBuf,
+    #[arg(long, short, hide = true)]
+    pub(crate) skip_profile_setup: bool,
+    #[arg(long, hide = true)]
+    pub(crate) skip_debug: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Debug {
+    /// Look at the lake or database alone, not at the project's models
+    #[arg(long)]
+    pub(crate) connection: bool,
+    /// Only say where `profiles.yml` is looked for
+    #[arg(long)]
+    pub(crate) config_dir: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Clean {
+    /// Delete nothing outside of the project's folder (the default)
+    #[arg(
+        long,
+        hide = true,
+        env = "DBT_CLEAN_PROJECT_FILES_ONLY",
+        overrides_with = "no_clean_project_files_only"
+    )]
+    pub(crate) clean_project_files_only: bool,
+    /// Delete those `clean-targets`, too, that are outside of the project's folder
+    #[arg(long)]
+    pub(crate) no_clean_project_files_only: bool,
 }
 
 #[derive(Debug, Clone, Args)]

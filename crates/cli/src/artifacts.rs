@@ -58,8 +58,79 @@ fn status_of_check(status: VerdictStatus) -> &'static str {
     }
 }
 
+/// What a statement of PostgreSQL that does the same would answer, which is what dbt tells of a node
+/// that was built.
+fn response(
+    manifest: &Manifest,
+    outcome: &NodeOutcome,
+    full_refresh: bool,
+) -> Option<(&'static str, String)> {
+    let rows = outcome.rows;
+    let is_first = full_refresh || outcome.version.is_none_or(|version| version.0 == 0);
+    let (code, tag) = match (outcome.kind.as_str(), is_first) {
+        ("view", _) => return Some(("CREATE VIEW", "CREATE VIEW".to_owned())),
+        ("seed", _) => ("INSERT", "INSERT"),
+        ("incremental" | "snapshot", false) => {
+            let node = manifest.node(&outcome.node);
+            let strategy = node.and_then(|node| node.config.incremental_strategy.as_deref());
+            match strategy {
+                Some("merge") => ("MERGE", "MERGE"),
+                _ => ("INSERT", "INSERT 0"),
+            }
+        }
+        ("table" | "incremental" | "snapshot" | "materialized_view", _) => ("SELECT", "SELECT"),
+        _ => return None,
+    };
+    Some((code, format!("{tag} {}", rows?)))
+}
+
+/// What is told of a node that was built: dbt's message, and dbt's `adapter_response` with our own
+/// keys beside its.
+fn told(manifest: &Manifest, outcome: &NodeOutcome, full_refresh: bool) -> (Value, Value) {
+    let mut answer = json!({"rows_affected": outcome.rows, "version": outcome.version});
+    if manifest.target.runs_in.is_some() {
+        // The database has said it itself.
+        if let Some(message) = &outcome.message {
+            answer["_message"] = message.as_str().into();
+        }
+        return (json!(outcome.message), answer);
+    }
+    let built = matches!(outcome.status, NodeStatus::Ok | NodeStatus::Unchanged);
+    let partial = outcome.batches.as_ref().is_some_and(|batches| !batches.failed.is_empty());
+    let response = response(manifest, outcome, full_refresh).filter(|_| built && !partial);
+    let Some((code, message)) = response else { return (json!(outcome.message), answer) };
+    answer["_message"] = message.as_str().into();
+    answer["code"] = code.into();
+    if let Some(reason) = &outcome.message {
+        answer["reason"] = reason.as_str().into();
+    }
+    (message.into(), answer)
+}
+
+/// Whether something that a resource is made from did not end well.
+fn lacks_input(manifest: &Manifest, id: &UniqueId, summary: &RunSummary) -> bool {
+    let failed: BTreeSet<&UniqueId> = summary
+        .nodes
+        .iter()
+        .filter(|outcome| matches!(status_of_node(outcome), "error" | "skipped"))
+        .map(|outcome| &outcome.node)
+        .collect();
+    let mut seen = BTreeSet::new();
+    let mut open: Vec<&UniqueId> = manifest.parents_of(id).iter().collect();
+    while let Some(id) = open.pop() {
+        if failed.contains(id) {
+            return true;
+        }
+        if seen.insert(id) {
+            open.extend(manifest.parents_of(id));
+        }
+    }
+    false
+}
+
 /// The results of a run in dbt's form. `compiled` is the SQL of the nodes that were rendered,
-/// `planned` the checks of the run: those that nothing is known of were skipped.
+/// `planned` the checks of the run, and what a build only looks at (saved queries, exposures): checks
+/// that nothing is known of were skipped.
 pub(crate) fn run_results(
     manifest: &Manifest,
     summary: &RunSummary,
@@ -69,7 +140,9 @@ pub(crate) fn run_results(
     invocation: &str,
     started: &str,
 ) -> Value {
+    let full_refresh = arguments.get("full_refresh").and_then(Value::as_bool).unwrap_or(false);
     let node_result = |outcome: &NodeOutcome| {
+        let (message, answer) = told(manifest, outcome, full_refresh);
         let relation = manifest
             .node(&outcome.node)
             .filter(|node| node.is_relational())
@@ -84,8 +157,8 @@ pub(crate) fn run_results(
             "timing": [],
             "thread_id": "Thread-1",
             "execution_time": outcome.elapsed.as_secs_f64(),
-            "adapter_response": {"rows_affected": outcome.rows, "version": outcome.version},
-            "message": outcome.message,
+            "adapter_response": answer,
+            "message": message,
             "failures": Value::Null,
             "unique_id": outcome.node,
             "compiled": compiled.contains_key(&outcome.node),
@@ -116,14 +189,17 @@ pub(crate) fn run_results(
     let known: BTreeSet<&UniqueId> =
         summary.checks.iter().map(|check| &check.verdict.check).collect();
     let skipped = planned.iter().filter(|id| !known.contains(id)).map(|id| {
+        let is_idle =
+            ["saved_query.", "exposure."].iter().any(|kind| id.as_str().starts_with(kind));
+        let no_op = is_idle && !lacks_input(manifest, id, summary);
         json!({
-            "status": "skipped",
+            "status": if no_op { "no-op" } else { "skipped" },
             "timing": [],
             "thread_id": "Thread-1",
             "execution_time": 0.0,
             "adapter_response": {},
-            "message": Value::Null,
-            "failures": Value::Null,
+            "message": no_op.then_some("NO-OP"),
+            "failures": no_op.then_some(0),
             "unique_id": id,
             "compiled": compiled.contains_key(id),
             "compiled_code": compiled.get(id),

@@ -200,7 +200,14 @@ pub(crate) fn parse() -> Cli {
 
 /// The whole command line as clap knows it.
 fn command() -> Command {
-    let mut command = Cli::command();
+    let version = Arg::new("version")
+        .long("version")
+        .short('V')
+        .short_alias('v')
+        .global(true)
+        .help("Print version")
+        .action(ArgAction::Version);
+    let mut command = Cli::command().arg(version);
     for flag in FLAGS {
         let (positive, negative) = arguments(flag);
         command = command.arg(positive);

@@ -11,6 +11,7 @@ mod defer;
 mod doctor;
 mod failure;
 mod flags;
+mod introspection;
 mod loader;
 mod log;
 mod output;
@@ -83,6 +84,8 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
         let open = if cli.command.needs_models() { Session::open } else { Session::open_settings };
         open(&cli.global, cli.command.name(), output, cancel.clone())
     };
+    let open_settings =
+        || Session::open_settings(&cli.global, cli.command.name(), output, cancel.clone());
     // These need no lake and no threads.
     match &cli.command {
         Command::Ls(args) => return commands::ls::run(&open()?, args),
@@ -95,7 +98,7 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
             }
             return Ok(0);
         }
-        Command::Clean => return commands::clean::run(&open()?),
+        Command::Clean(args) => return commands::clean::run(&open()?, args),
         Command::Docs(Docs { command: DocsCommand::Serve(args) }) => {
             return commands::site::serve(&open()?, args);
         }
@@ -123,12 +126,16 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
         Command::Doctor(args) => {
             commands::doctor::run(&runtime, &cli.global, args, output, &cancel)
         }
-        Command::Debug => match open() {
+        Command::Debug(args) if args.config_dir => commands::debug::config_dir(&open_settings()?),
+        Command::Debug(args) if args.connection => {
+            runtime.block_on(commands::debug::connection(&open_settings()?))
+        }
+        Command::Debug(_) => match open() {
             Ok(session) => runtime.block_on(commands::debug::run(&session)),
             // What is wrong with the project is half of the answer; the lake is the other half.
             Err(error) => {
                 output.err(failure::text(&error));
-                Session::open_settings(&cli.global, "debug", output, cancel.clone())
+                open_settings()
                     .and_then(|session| runtime.block_on(commands::debug::run(&session)))
                     .map(|_| 1)
             }
@@ -173,7 +180,7 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         Command::Show(args) => show::run(session, args).await,
         Command::Source(args::Source { command: args::SourceCommand::Freshness(args) })
         | Command::SnapshotFreshness(args) => freshness::run(session, args).await,
-        Command::Debug => debug::run(session).await,
+        Command::Debug(_) => debug::run(session).await,
         Command::Sql(args) => sql::run(session, args).await,
         Command::Lake(args) => lake::run(session, args).await,
         Command::Docs(Docs { command: DocsCommand::Generate(args) }) => {
@@ -182,7 +189,7 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         Command::Init(_)
         | Command::Ls(_)
         | Command::Parse
-        | Command::Clean
+        | Command::Clean(_)
         | Command::Doctor(_)
         | Command::Docs(_)
         | Command::Deps(_) => Ok(0),

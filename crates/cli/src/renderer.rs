@@ -25,6 +25,7 @@ use tidemill_run::{
 };
 
 use crate::defer::Deferred;
+use crate::introspection::NotAsked;
 use crate::output::Output;
 use crate::session::Session;
 use crate::types;
@@ -45,11 +46,13 @@ pub(crate) struct ProjectRenderer {
     started: chrono::DateTime<chrono::Utc>,
     pub(crate) runtime: tokio::runtime::Handle,
     compiled: Mutex<BTreeMap<UniqueId, String>>,
+    executed: Mutex<BTreeSet<UniqueId>>,
     deferred: Deferred,
     selected: Arc<[UniqueId]>,
     empty: bool,
     sample: Option<SampleWindow>,
     print: bool,
+    introspect: bool,
     rules: Arc<WarningRules>,
 }
 
@@ -69,11 +72,13 @@ impl ProjectRenderer {
             started: session.started,
             runtime: tokio::runtime::Handle::current(),
             compiled: Mutex::default(),
+            executed: Mutex::default(),
             deferred: Deferred::default(),
             selected: Arc::from([]),
             empty: false,
             sample: None,
             print: session.global.flags.on("print"),
+            introspect: true,
             rules: session.rules.clone(),
         }
     }
@@ -93,6 +98,12 @@ impl ProjectRenderer {
     /// `--empty`: reads no rows.
     pub(crate) fn empty(mut self, empty: bool) -> Self {
         self.empty = empty;
+        self
+    }
+
+    /// `--no-introspect`: templates ask for nothing.
+    pub(crate) fn introspecting(mut self, introspect: bool) -> Self {
+        self.introspect = introspect;
         self
     }
 
@@ -124,6 +135,22 @@ impl ProjectRenderer {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Writes the SQL that was executed for a node to `<folder>/run/<project>/…`, as dbt does.
+    pub(crate) fn executed(&self, node: &Node, sql: &str) -> Result<()> {
+        if !self.write_files {
+            return Ok(());
+        }
+        write_changed(&written_path(&self.folder.join("run"), node), sql)?;
+        let mut executed = self.executed.lock().unwrap_or_else(PoisonError::into_inner);
+        executed.insert(node.unique_id.clone());
+        Ok(())
+    }
+
+    /// The nodes whose executed SQL was written.
+    pub(crate) fn all_executed(&self) -> BTreeSet<UniqueId> {
+        self.executed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The state that templates see.
     pub(crate) fn state(&self, request: &RenderRequest) -> RenderState {
         let lake = LakeForTemplates {
@@ -142,6 +169,10 @@ impl ProjectRenderer {
         warehouse: Arc<dyn Warehouse>,
         full_refresh: bool,
     ) -> RenderState {
+        let warehouse = match self.introspect {
+            true => warehouse,
+            false => Arc::new(NotAsked(warehouse)),
+        };
         RenderState {
             full_refresh,
             empty: self.empty,
@@ -163,7 +194,10 @@ impl ProjectRenderer {
             return Err(Error::new(ErrorKind::Internal, "hooks need a session"));
         };
         let state = RenderState { names, ..self.state(request) };
-        let rendered = self.project.render_run_hook(hook, &state).map_err(template_error)?;
+        let rendered = self
+            .project
+            .render_run_hook(hook, &state)
+            .map_err(|error| self.failed("a hook of the run", &state, error))?;
         self.tell("a hook of the run", &rendered);
         self.wait(statements.run(&rendered.sql))
     }
@@ -175,10 +209,11 @@ impl ProjectRenderer {
         arguments: &serde_json::Map<String, Value>,
         request: &RenderRequest,
     ) -> Result<()> {
+        let state = self.state(request);
         let rendered = self
             .project
-            .run_macro(name, arguments, &self.state(request))
-            .map_err(template_error)?;
+            .run_macro(name, arguments, &state)
+            .map_err(|error| self.failed(name, &state, error))?;
         self.tell(name, &rendered);
         Ok(())
     }
@@ -209,7 +244,10 @@ impl ProjectRenderer {
         node: &Node,
         state: &RenderState,
     ) -> Result<tidemill_project::Rendered> {
-        let rendered = self.project.render_node(&node.unique_id, state).map_err(template_error)?;
+        let rendered = self
+            .project
+            .render_node(&node.unique_id, state)
+            .map_err(|error| self.failed(node.unique_id.as_str(), state, error))?;
         self.tell(node.unique_id.as_str(), &rendered);
         if let Some(warning) = rendered.warnings.iter().next()
             && self.rules.is_error("template")
@@ -261,6 +299,18 @@ impl ProjectRenderer {
                 self.output.say(warning);
             }
         }
+    }
+
+    /// The error of a template that failed; says what it said before.
+    pub(crate) fn failed(
+        &self,
+        what: &str,
+        state: &RenderState,
+        diagnostics: Diagnostics,
+    ) -> Error {
+        let messages = state.unsaid.take();
+        self.tell(what, &tidemill_project::Rendered { messages, ..Default::default() });
+        template_error(diagnostics)
     }
 
     pub(crate) fn keep(&self, node: &Node, sql: &str) -> Result<()> {
@@ -462,10 +512,11 @@ impl Renderer for ProjectRenderer {
                 .collect(),
         };
         for (what, hook) in hooks {
+            let state = self.state(request);
             let rendered = self
                 .project
-                .render_hook(id, hook, &self.state(request))
-                .map_err(template_error)
+                .render_hook(id, hook, &state)
+                .map_err(|error| self.failed(node.unique_id.as_str(), &state, error))
                 .and_then(|rendered| {
                     self.tell(node.unique_id.as_str(), &rendered);
                     self.wait(statements.run(&rendered.sql))

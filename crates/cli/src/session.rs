@@ -219,7 +219,11 @@ impl Session {
     /// Nodes that are read and cannot be run yet, one line each.
     pub(crate) fn unsupported_nodes(&self) -> Vec<String> {
         let in_database = self.manifest().target.runs_in.is_some();
-        self.manifest().nodes.values().filter_map(|node| unsupported(node, in_database)).collect()
+        self.manifest()
+            .nodes
+            .values()
+            .filter_map(|node| unsupported(self.manifest(), node, in_database))
+            .collect()
     }
 
     /// Refuses work that would silently leave something out.
@@ -228,13 +232,15 @@ impl Session {
         selected: &BTreeSet<UniqueId>,
         scope: tidemill_plan::Scope,
     ) -> Result<()> {
-        if !scope.models {
+        if !scope.models && !scope.snapshots {
             return Ok(());
         }
         let manifest = self.manifest();
         let in_database = manifest.target.runs_in.is_some();
-        let lines: Vec<String> =
-            selected.iter().filter_map(|id| unsupported(manifest.node(id)?, in_database)).collect();
+        let lines: Vec<String> = selected
+            .iter()
+            .filter_map(|id| unsupported(manifest, manifest.node(id)?, in_database))
+            .collect();
         if lines.is_empty() {
             return Ok(());
         }
@@ -254,11 +260,22 @@ impl Session {
         folder: &Path,
         compiled: std::collections::BTreeMap<UniqueId, String>,
     ) -> Result<()> {
+        self.write_manifest_after(folder, compiled, BTreeSet::new())
+    }
+
+    /// Writes `manifest.json` after a run, of which some SQL was written.
+    pub(crate) fn write_manifest_after(
+        &self,
+        folder: &Path,
+        compiled: std::collections::BTreeMap<UniqueId, String>,
+        executed: BTreeSet<UniqueId>,
+    ) -> Result<()> {
         let meta = tidemill_project::ManifestMeta {
             generated_at: crate::artifacts::timestamp(chrono::Utc::now()),
             invocation_id: self.run.to_string(),
             invocation_started_at: Some(crate::artifacts::timestamp(self.started)),
             compiled: compiled.into_iter().collect(),
+            executed: executed.into_iter().collect(),
             env: crate::artifacts::custom_env(),
         };
         crate::artifacts::write_with(folder, "manifest.json", |out| {
@@ -419,13 +436,20 @@ impl Stores {
 }
 
 /// Why a node cannot be run yet, if so.
-fn unsupported(node: &Node, in_database: bool) -> Option<String> {
+fn unsupported(manifest: &Manifest, node: &Node, in_database: bool) -> Option<String> {
     let place = &node.original_file_path;
     if !matches!(
         node.resource_type,
         ResourceType::Model | ResourceType::Seed | ResourceType::Snapshot
     ) {
         return None;
+    }
+    if let Some(found) = manifest.unheeded_snapshot_macro(node) {
+        return Some(format!(
+            "{place}: the project's macro `{}` ({}), which snapshots here do not call: a strategy of its own \
+             (`snapshot_NAME_strategy`) and a whole materialization `snapshot` are",
+            found.name, found.original_file_path
+        ));
     }
     if in_database {
         let python = node.language == "python";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::source::{Source, Span};
 use crate::syntax::ast::{Call, CallArgs, Expr, ExprKind, FilterCall, Node, NodeKind};
-use crate::template::Template;
+use crate::template::{Definition, Template};
 use crate::value::{Dict, Value};
 
 /// An argument of a [`StaticCall`].
@@ -101,6 +101,23 @@ impl Template {
             conditional: 0,
         };
         walk.body(self.nodes());
+        walk.macros.unwrap_or_default()
+    }
+}
+
+impl Definition {
+    /// Names that a macro, test or materialization calls, as [`Template::macro_calls`] gives them.
+    pub fn macro_calls(&self) -> Vec<MacroCall> {
+        let Some(def) = self.def() else { return Vec::new() };
+        let mut walk = Walk {
+            source: self.span.source(),
+            calls: Vec::new(),
+            macros: Some(Vec::new()),
+            simple: true,
+            conditional: 0,
+        };
+        def.parameters.iter().filter_map(|p| p.default.as_ref()).for_each(|e| walk.expr(e));
+        walk.body(&def.body);
         walk.macros.unwrap_or_default()
     }
 }

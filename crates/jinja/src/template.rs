@@ -91,6 +91,10 @@ impl Definition {
         self.span.text()
     }
 
+    pub(crate) fn def(&self) -> Option<&MacroDef> {
+        self.def.as_deref()
+    }
+
     /// The callable macro, for a macro, test or materialization of `package`.
     pub fn to_macro(&self, package: impl Into<Arc<str>>) -> Option<Arc<Macro>> {
         self.def.as_ref().map(|def| Arc::new(Macro::new(def.clone(), package.into(), None)))

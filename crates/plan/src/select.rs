@@ -251,6 +251,7 @@ fn work_node(manifest: &Manifest, node: &Node) -> WorkNode {
                 .pre_hooks
                 .iter()
                 .chain(&config.post_hooks)
+                .filter(|hook| !hook.is_pointer())
                 .any(|hook| !hook.sql.trim().is_empty() && !only_grants_or_describes(&hook.sql))
                 .then(|| "it has hooks".to_owned())
         },

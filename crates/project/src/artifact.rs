@@ -3,7 +3,7 @@
 mod node;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
 use serde::Serialize;
@@ -30,6 +30,8 @@ pub struct ManifestMeta {
     pub invocation_started_at: Option<String>,
     /// Compiled SQL of the nodes that were compiled.
     pub compiled: HashMap<UniqueId, String>,
+    /// Nodes whose executed SQL was written.
+    pub executed: HashSet<UniqueId>,
     /// Custom metadata of the environment.
     pub env: Map<String, Value>,
 }
@@ -122,6 +124,7 @@ fn nodes_text(
         view.written = Some(Written {
             created_at,
             compiled: meta.compiled.get(&node.unique_id).map(String::as_str),
+            executed: meta.executed.contains(&node.unique_id),
             target_path: &manifest.settings.target_path,
         });
         serde_json::to_writer(&mut text, &view)?;
@@ -152,6 +155,7 @@ fn others(manifest: &Manifest, created_at: f64, fields: &mut Fields<'_>) -> std:
     let sources = Each(|| {
         manifest.sources.values().map(|source| {
             let mut value = source_json(source);
+            set_doc_blocks(&mut value, manifest, &source.unique_id);
             set(&mut value, "created_at", created_at.into());
             (&source.unique_id, value)
         })
@@ -287,11 +291,24 @@ pub fn resource_json(manifest: &Manifest, id: &UniqueId) -> Option<Value> {
     manifest.exposures.get(id).map(exposure_json)
 }
 
+fn set_doc_blocks(value: &mut Value, manifest: &Manifest, id: &UniqueId) {
+    for (column, blocks) in manifest.doc_blocks.of(id) {
+        let described = match column {
+            None => Some(&mut *value),
+            Some(column) => value.get_mut("columns").and_then(|columns| columns.get_mut(column)),
+        };
+        if let Some(described) = described {
+            set(described, "doc_blocks", json!(blocks));
+        }
+    }
+}
+
 /// A node with what others say about it.
-fn linked<'a>(manifest: &Manifest, node: &'a Node) -> NodeView<'a> {
+fn linked<'a>(manifest: &'a Manifest, node: &'a Node) -> NodeView<'a> {
     let is_model = node.resource_type == ResourceType::Model;
     let primary_key = is_model.then(|| crate::primary_key::of(manifest, node));
-    NodeView { primary_key, ..NodeView::new(node) }
+    let blocks = manifest.doc_blocks.of(&node.unique_id).collect();
+    NodeView { primary_key, blocks, ..NodeView::new(node) }
 }
 
 fn linked_json(manifest: &Manifest, node: &Node) -> Value {
@@ -332,7 +349,7 @@ fn source_json(source: &SourceTable) -> Value {
         "freshness": freshness_json(source.freshness.as_ref()),
         "external": null,
         "description": source.description,
-        "columns": Columns(source.columns.values()),
+        "columns": Columns(source.columns.values(), &[]),
         "meta": source.meta,
         "source_meta": source.source_meta,
         "tags": source.tags,
@@ -555,16 +572,35 @@ fn group_map(manifest: &Manifest) -> Value {
     Value::Object(map)
 }
 
-/// The edges of each resource and of the hooks of the run, which have none.
+/// Edges in the order of ids, as dbt has them, those of the hooks of the run among them.
 fn edges<'a>(
     manifest: &'a Manifest,
-    map: &'a indexmap::IndexMap<UniqueId, Vec<UniqueId>>,
+    edges: &'a indexmap::IndexMap<UniqueId, Vec<UniqueId>>,
 ) -> impl Serialize + 'a {
+    let hooks = crate::operation::reads(manifest);
+    let is_parents = std::ptr::eq(edges, &manifest.parents);
     Each(move || {
-        let ours = map.iter().map(|(id, others)| (Cow::Borrowed(id.as_str()), others.as_slice()));
-        let hooks = operations(manifest, 0.0).into_iter();
-        let hooks = hooks.map(|(id, _)| (Cow::Owned(id), [].as_slice()));
-        ours.chain(hooks)
+        let sorted = |ids: &mut Vec<Cow<'a, str>>| ids.sort();
+        let mut all: Vec<(Cow<'a, str>, Vec<Cow<'a, str>>)> = edges
+            .iter()
+            .map(|(id, others)| {
+                let mut others: Vec<Cow<'a, str>> =
+                    others.iter().map(|other| Cow::Borrowed(other.as_str())).collect();
+                let readers = hooks.iter().filter(|(_, reads)| !is_parents && reads.contains(id));
+                others.extend(readers.map(|(hook, _)| Cow::Owned(hook.clone())));
+                sorted(&mut others);
+                (Cow::Borrowed(id.as_str()), others)
+            })
+            .collect();
+        for (hook, reads) in &hooks {
+            let mut reads: Vec<Cow<'a, str>> = match is_parents {
+                true => reads.iter().map(|read| Cow::Owned(read.to_string())).collect(),
+                false => Vec::new(),
+            };
+            sorted(&mut reads);
+            all.push((Cow::Owned(hook.clone()), reads));
+        }
+        all.into_iter()
     })
 }
 

@@ -41,6 +41,7 @@ mod naming;
 mod normalize;
 mod operation;
 mod parallel;
+mod pointer;
 mod primary_key;
 mod project;
 mod read;
@@ -69,7 +70,7 @@ pub use normalize::normalize_sql;
 pub use project::{LoadOptions, Project};
 pub use render::{
     CatalogColumn, Executed, Materialized, Message, NoWarehouse, QueryRead, QueryTable, Reads,
-    RelationType, RenderState, Rendered, SampleWindow, Sink, TestArguments, UnitTestState,
+    RelationType, RenderState, Rendered, SampleWindow, Sink, TestArguments, UnitTestState, Unsaid,
     Warehouse, with_expressions,
 };
 pub use select::{

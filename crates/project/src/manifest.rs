@@ -1,13 +1,13 @@
 //! The resolved graph of a project, as plain data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tidemill_core::{RelationName, Severity, SourcePosition, UniqueId};
-use tidemill_jinja::Definition;
+use tidemill_jinja::{Definition, DefinitionKind};
 
 use crate::config::NodeConfig;
 use crate::contract::ContractSpec;
@@ -192,8 +192,11 @@ pub struct Node {
     pub sources: Vec<SourceCall>,
     /// The nodes and sources that it reads, each once, in the order of the text.
     pub depends_on: Vec<UniqueId>,
-    /// The macros that it names (unique ids), as far as the parse pass knows them.
+    /// The macros that its text calls (unique ids), in their order, as far as the parse pass knows
+    /// them.
     pub macros: Vec<String>,
+    /// Those, and all that they call.
+    pub reached_macros: BTreeSet<String>,
     /// What property YAML says about it beside all that: `time_spine`.
     pub properties: Map<String, Value>,
     /// The YAML file that describes it: `PACKAGE://models/schema.yml`.
@@ -486,7 +489,9 @@ impl MacroNode {
     /// A macro as its file defines it. What it calls is found later.
     pub(crate) fn of(definition: &Definition, package: &str, file: &str) -> Self {
         let argument = |name: &str| json!({"name": name, "type": null, "description": ""});
-        let parameters = definition.parameters.iter();
+        // As in dbt, those of a test's tag are not kept.
+        let is_test = definition.kind == DefinitionKind::Test;
+        let parameters = definition.parameters.iter().filter(|_| !is_test);
         MacroNode {
             unique_id: format!("macro.{package}.{}", definition.full_name),
             name: definition.full_name.to_string(),
@@ -515,6 +520,28 @@ pub struct DocBlock {
     pub original_file_path: String,
     /// Its text.
     pub block_contents: String,
+}
+
+/// The blocks that descriptions are made of (`doc()` in them): of nodes and sources, and of their
+/// columns.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DocBlocks(HashMap<UniqueId, Vec<DescribedBy>>);
+
+/// The column that is described, or the whole, and the blocks of its description.
+type DescribedBy = (Option<String>, Vec<String>);
+
+impl DocBlocks {
+    pub(crate) fn note(&mut self, id: &UniqueId, column: Option<&str>, blocks: Vec<String>) {
+        if !blocks.is_empty() {
+            self.0.entry(id.clone()).or_default().push((column.map(str::to_owned), blocks));
+        }
+    }
+
+    /// Of a node or source: the blocks (unique ids) of its description, and of each column's.
+    pub fn of(&self, id: &UniqueId) -> impl Iterator<Item = (Option<&str>, &[String])> {
+        let noted = self.0.get(id).map_or(&[][..], Vec::as_slice);
+        noted.iter().map(|(column, blocks)| (column.as_deref(), blocks.as_slice()))
+    }
 }
 
 /// A use of the data outside of the project.
@@ -640,6 +667,8 @@ pub struct Manifest {
     pub macros: IndexMap<String, MacroNode>,
     /// Docs blocks, by unique id.
     pub docs: IndexMap<String, DocBlock>,
+    /// Where they are used.
+    pub doc_blocks: DocBlocks,
     /// Nodes that `enabled: false` takes out.
     pub disabled: Vec<Node>,
     /// Source tables that `enabled: false` takes out.
@@ -681,11 +710,11 @@ impl Manifest {
     /// project, of the model's package, of any other, in this order. The built-in ones can only be
     /// replaced by the root project.
     pub fn materialization_macro(&self, node: &Node) -> Option<&str> {
-        if node.resource_type != ResourceType::Model {
+        if !matches!(node.resource_type, ResourceType::Model | ResourceType::Snapshot) {
             return None;
         }
         let name = node.config.materialized.as_str();
-        let built_in = matches!(name, "view" | "table" | "incremental" | "ephemeral");
+        let built_in = matches!(name, "view" | "table" | "incremental" | "ephemeral" | "snapshot");
         let root = self.settings.name.as_str();
         let adapters: &[&str] = match self.target.runs_in {
             Some(_) => &["postgres", "default"],
@@ -744,6 +773,33 @@ impl Manifest {
         });
         let known = matches!(strategy, "timestamp" | "check");
         (replaced && known).then(|| format!("macro.dbt.snapshot_{strategy}_strategy"))
+    }
+
+    /// A macro of the project that dbt would call for a snapshot and that is not called here: one of
+    /// those that dbt's own materialization is made of.
+    pub fn unheeded_snapshot_macro(&self, node: &Node) -> Option<&MacroNode> {
+        const PARTS: [&str; 7] = [
+            "snapshot_staging_table",
+            "build_snapshot_staging_table",
+            "build_snapshot_table",
+            "snapshot_merge_sql",
+            "post_snapshot",
+            "get_snapshot_table_column_names",
+            "get_dbt_valid_to_current",
+        ];
+        if node.resource_type != ResourceType::Snapshot
+            || self.materialization_macro(node).is_some()
+        {
+            return None;
+        }
+        let packages = [node.package_name.as_str(), self.settings.name.as_str()];
+        PARTS.iter().find_map(|part| {
+            let prefixes = ["", "tidemill__", "postgres__", "default__"];
+            let ids = prefixes.iter().flat_map(|prefix| {
+                packages.iter().map(move |package| format!("macro.{package}.{prefix}{part}"))
+            });
+            ids.into_iter().find_map(|id| self.macros.get(&id))
+        })
     }
 
     /// What this reads; empty for an id that does not exist.

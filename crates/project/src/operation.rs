@@ -1,8 +1,10 @@
 //! Hooks of the whole run as nodes of the manifest: dbt's operations.
 
 use serde_json::{Value, json};
+use tidemill_core::UniqueId;
+use tidemill_jinja::{Source, Template};
 
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, ResourceType};
 use crate::settings::Hook;
 
 /// Every hook of the run with its unique id, in dbt's shape.
@@ -15,11 +17,100 @@ pub(crate) fn operations(manifest: &Manifest, created_at: f64) -> Vec<(String, V
     all
 }
 
+/// What the text of a hook names without being rendered.
+struct Named {
+    refs: Vec<Value>,
+    sources: Vec<Value>,
+    nodes: Vec<UniqueId>,
+    macros: Vec<String>,
+}
+
+fn named(manifest: &Manifest, hook: &Hook) -> Named {
+    let mut named =
+        Named { refs: Vec::new(), sources: Vec::new(), nodes: Vec::new(), macros: Vec::new() };
+    // What is wrong with it is told when it is performed.
+    let Ok(template) = Template::parse(&Source::new("hook.sql", hook.sql.as_str())) else {
+        return named;
+    };
+    for call in template.static_calls().calls {
+        let texts = call.strings().unwrap_or_default();
+        match (&*call.function, texts.as_slice()) {
+            ("ref", [.., name]) => {
+                let package = (texts.len() > 1).then(|| texts[0]);
+                let version = call.keyword("version").or_else(|| call.keyword("v"));
+                let version = version.and_then(|version| version.to_json().ok());
+                named.refs.push(json!({"name": name, "package": package, "version": version}));
+                let version = version.as_ref().map(|version| match version.as_str() {
+                    Some(text) => text.to_owned(),
+                    None => version.to_string(),
+                });
+                let found = manifest.nodes.values().find(|node| {
+                    node.name == *name
+                        && matches!(
+                            node.resource_type,
+                            ResourceType::Model | ResourceType::Seed | ResourceType::Snapshot
+                        )
+                        && package.is_none_or(|package| node.package_name == package)
+                        && match &version {
+                            Some(version) => node.version.as_ref() == Some(version),
+                            None => node.version == node.latest_version,
+                        }
+                });
+                named.nodes.extend(found.map(|node| node.unique_id.clone()));
+            }
+            ("source", [source, table]) => {
+                named.sources.push(json!([source, table]));
+                let found = manifest
+                    .sources
+                    .values()
+                    .find(|known| known.source_name == *source && known.name == *table);
+                named.nodes.extend(found.map(|source| source.unique_id.clone()));
+            }
+            _ => {}
+        }
+    }
+    let built_in = crate::macros::built_in();
+    let is_there = |id: &String| {
+        manifest.macros.contains_key(id) || built_in.iter().any(|node| node.unique_id == *id)
+    };
+    for call in template.macro_calls().into_iter().filter(|call| !call.dispatched) {
+        let packages = match &call.package {
+            Some(package) => vec![&**package],
+            None => vec![hook.package.as_str(), &manifest.settings.name, crate::macros::INTERNAL],
+        };
+        let ids = packages.into_iter().map(|package| format!("macro.{package}.{}", call.name));
+        named.macros.extend(ids.into_iter().find(is_there));
+    }
+    let mut seen = std::collections::HashSet::new();
+    named.macros.retain(|id| seen.insert(id.clone()));
+    let mut seen = std::collections::HashSet::new();
+    named.nodes.retain(|id| seen.insert(id.clone()));
+    named
+}
+
+/// The hooks of the run with what they read.
+pub(crate) fn reads(manifest: &Manifest) -> Vec<(String, Vec<UniqueId>)> {
+    let of = |hooks: &[Hook], when: &'static str| -> Vec<(String, Vec<UniqueId>)> {
+        hooks.iter().map(|hook| (identity(hook, when).1, named(manifest, hook).nodes)).collect()
+    };
+    let mut all = of(&manifest.on_run_start, "on-run-start");
+    all.extend(of(&manifest.on_run_end, "on-run-end"));
+    all
+}
+
+/// The name and the id of an operation.
+fn identity(hook: &Hook, when: &str) -> (String, String) {
+    let package = &hook.package;
+    let name = format!("{package}-{when}-{}", hook.index.unwrap_or(0));
+    let id = format!("operation.{package}.{name}");
+    (name, id)
+}
+
 fn operation(manifest: &Manifest, hook: &Hook, when: &str, created_at: f64) -> (String, Value) {
     let package = &hook.package;
     let index = hook.index.unwrap_or(0);
-    let name = format!("{package}-{when}-{index}");
-    let id = format!("operation.{package}.{name}");
+    let (name, id) = identity(hook, when);
+    let named = named(manifest, hook);
     let checksum = blake3::hash(hook.sql.as_bytes()).to_hex().to_string();
     let value = json!({
         "database": manifest.target.database,
@@ -48,11 +139,11 @@ fn operation(manifest: &Manifest, hook: &Hook, when: &str, created_at: f64) -> (
         "raw_code": hook.sql,
         "doc_blocks": [],
         "language": "sql",
-        "refs": [],
-        "sources": [],
+        "refs": named.refs,
+        "sources": named.sources,
         "metrics": [],
         "functions": [],
-        "depends_on": {"macros": [], "nodes": []},
+        "depends_on": {"macros": named.macros, "nodes": named.nodes},
         "compiled_path": null,
         "contract": {"enforced": false, "alias_types": true, "checksum": null},
         "index": index,

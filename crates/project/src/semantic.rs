@@ -312,6 +312,7 @@ fn semantic_model(manifest: &Manifest, node: &SemanticNode) -> Value {
 
 fn saved_query(manifest: &Manifest, node: &SemanticNode) -> Value {
     let schema = Value::from(manifest.target.schema.as_str());
+    let database = Value::from(manifest.target.database.as_str());
     let query = node.values.get("query_params");
     let part = |key: &str| query.and_then(|query| query.get(key)).unwrap_or(&Value::Null);
     let exports: Vec<Value> = items(node, "exports")
@@ -329,7 +330,9 @@ fn saved_query(manifest: &Manifest, node: &SemanticNode) -> Value {
                         .filter(|schema| !schema.is_null())
                         .unwrap_or(&schema),
                     "alias": get("alias").or(item.get("name")),
-                    "database": get("database"),
+                    "database": get("database")
+                        .filter(|database| !database.is_null())
+                        .unwrap_or(&database),
                 },
                 "unrendered_config": config,
             })

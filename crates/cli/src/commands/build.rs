@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 use tidemill_core::{
     At, Maintenance, NodeOutcome, NodeStatus, RelationName, TableStore, UniqueId, VerdictStatus,
@@ -13,7 +13,7 @@ use tidemill_plan::{Batch, Scope, Work, WorkNode, work};
 use tidemill_project::SampleWindow;
 use tidemill_run::{Doers, PublishMode, RunOptions, RunSummary, execute};
 
-use crate::args::{Build, Publish, SelectionArgs, Test};
+use crate::args::{Build, Format, Publish, SelectionArgs, Test};
 use crate::artifacts::{self, LastRun};
 use crate::commands::clone::CopyRenderer;
 use crate::defer;
@@ -49,6 +49,10 @@ pub(crate) struct Invocation<'a> {
     pub(crate) empty: bool,
     /// Read only rows of this span of time.
     pub(crate) sample: Option<&'a str>,
+    /// Print the first rows of seeds.
+    pub(crate) show: bool,
+    /// `--export-saved-queries`
+    pub(crate) exports: bool,
     /// `clone`: where each node is copied from.
     pub(crate) sources: Option<Arc<BTreeMap<UniqueId, RelationName>>>,
 }
@@ -71,6 +75,8 @@ impl<'a> Invocation<'a> {
             batches: BTreeMap::new(),
             empty: false,
             sample: None,
+            show: false,
+            exports: false,
             sources: None,
         }
     }
@@ -86,6 +92,9 @@ impl<'a> Invocation<'a> {
             event_times: [args.event_time_start, args.event_time_end],
             empty: args.empty && !args.no_empty,
             sample: args.sample.as_deref(),
+            show: args.show,
+            exports: args.saved_queries.export_saved_queries
+                && !args.saved_queries.no_export_saved_queries,
             ..Self::plain(command, scope, &args.selection)
         }
     }
@@ -135,19 +144,89 @@ pub(crate) fn selected_work(session: &Session, invocation: &Invocation<'_>) -> R
 
 /// Runs, tells, and writes the artifacts. Gives dbt's exit code.
 pub(crate) async fn run(session: &Session, invocation: &Invocation<'_>) -> Result<i32> {
+    if invocation.show && !matches!(invocation.command, "build" | "seed") {
+        bail!(
+            "--show prints the rows of seeds, which `{}` does not load; use `show --select`",
+            invocation.command
+        );
+    }
+    if invocation.exports {
+        // dbt Core takes the flag and exports nothing.
+        bail!(
+            "--export-saved-queries: the metrics of saved queries are not computed here, so there is \
+             nothing to export; write the query as a model, or leave the flag out"
+        );
+    }
     let work = selected_work(session, invocation)?;
     if work.nodes.is_empty() && work.checks.is_empty() && work.unit_tests.is_empty() {
         session.output.say("nothing is selected");
         return Ok(0);
     }
     if let Some(database) = crate::database::of(session)? {
-        let summary = crate::database::run_work(session, database, invocation, work).await?;
+        let summary =
+            crate::database::run_work(session, database.clone(), invocation, work).await?;
+        if invocation.show {
+            crate::database::show_seeds(session, &database, &loaded_seeds(session, &summary))
+                .await?;
+        }
         return Ok(i32::from(summary.failed()));
     }
     let stores = session.stores().await?;
     let summary = run_work(session, &stores, invocation, work).await;
+    if let Ok(summary) = &summary
+        && invocation.show
+    {
+        show_seeds(session, &stores, &loaded_seeds(session, summary)).await?;
+    }
     stores.files.close().await;
     Ok(i32::from(summary?.failed()))
+}
+
+/// How many rows `--show` prints of a seed.
+pub(crate) const SHOWN_ROWS: u64 = 10;
+
+/// The seeds that are there after a run, with their relations.
+fn loaded_seeds(session: &Session, summary: &RunSummary) -> Vec<(String, RelationName)> {
+    use tidemill_project::ResourceType::Seed;
+    let there = |outcome: &&NodeOutcome| {
+        matches!(
+            outcome.status,
+            NodeStatus::Ok | NodeStatus::Unchanged | NodeStatus::Reused | NodeStatus::Warn
+        )
+    };
+    let loaded = summary.nodes.iter().filter(there);
+    loaded
+        .filter_map(|outcome| session.manifest().node(&outcome.node))
+        .filter(|node| node.resource_type == Seed)
+        .map(|node| (node.name.clone(), node.relation()))
+        .collect()
+}
+
+/// `--show`: the first rows of seeds.
+async fn show_seeds(
+    session: &Session,
+    stores: &Stores,
+    seeds: &[(String, RelationName)],
+) -> Result<()> {
+    let context = session.context(stores.snapshot(At::Now).await?);
+    for (name, relation) in seeds {
+        session.output.say(format!("{name}:"));
+        let sql = format!("select * from {} limit {SHOWN_ROWS}", relation.quoted());
+        let mut out = std::io::BufWriter::new(std::io::stdout());
+        crate::commands::sql::query(stores, &sql, &context, shown_format(session), &mut out)
+            .await?;
+        std::io::Write::flush(&mut out)?;
+    }
+    Ok(())
+}
+
+/// The form of the rows that `--show` prints.
+pub(crate) fn shown_format(session: &Session) -> Format {
+    match session.global.format {
+        Some(Format::Csv) => Format::Csv,
+        Some(Format::Json) => Format::Json,
+        _ => Format::Text,
+    }
 }
 
 /// Who tells of a run, and the checks that it has.
@@ -178,6 +257,18 @@ pub(crate) fn progress(
     (Arc::new(Progress::new(session.output, names, checks, compiled)), planned)
 }
 
+/// What dbt's `build` counts and does nothing for: saved queries and exposures.
+pub(crate) fn idle(session: &Session, invocation: &Invocation<'_>, work: &Work) -> Vec<UniqueId> {
+    if invocation.command != "build" {
+        return Vec::new();
+    }
+    let manifest = session.manifest();
+    let is_idle = |id: &UniqueId| {
+        manifest.exposures.contains_key(id) || id.as_str().starts_with("saved_query.")
+    };
+    work.selected.iter().filter(|id| is_idle(id)).cloned().collect()
+}
+
 /// Runs the work on open stores.
 pub(crate) async fn run_work(
     session: &Session,
@@ -186,7 +277,8 @@ pub(crate) async fn run_work(
     work: Work,
 ) -> Result<RunSummary> {
     let folder = session.target_path();
-    let (progress, planned) = progress(session, &folder, &work);
+    let (progress, mut planned) = progress(session, &folder, &work);
+    planned.extend(idle(session, invocation, &work));
     let snapshot = stores.snapshot(At::Now).await?;
     let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
     let deferred = defer::deferred(session, &snapshot, &work.selected, &building)?;
@@ -263,12 +355,13 @@ pub(crate) async fn run_work(
     } else {
         Vec::new()
     };
+    executed_sql(session, &renderer, &summary, invocation.full_refresh)?;
     summary.nodes.splice(0..0, start);
     summary.nodes.extend(end);
     let results = results(&summary);
     if session.global.flags.on("write_json") {
         artifacts::write(&folder, "run_results.json", &results)?;
-        session.write_manifest(&folder, renderer.compiled())?;
+        session.write_manifest_after(&folder, renderer.compiled(), renderer.all_executed())?;
     }
 
     let published = summary.nodes.iter().any(|node| node.version.is_some());
@@ -278,10 +371,54 @@ pub(crate) async fn run_work(
     Ok(summary)
 }
 
+/// Writes what was executed: as a statement that does the same, where there is one, and the query of
+/// rows that went into a table or history in another way.
+fn executed_sql(
+    session: &Session,
+    renderer: &ProjectRenderer,
+    summary: &RunSummary,
+    full_refresh: bool,
+) -> Result<()> {
+    let (manifest, compiled) = (session.manifest(), renderer.compiled());
+    for outcome in &summary.nodes {
+        let done = matches!(
+            outcome.status,
+            NodeStatus::Ok | NodeStatus::Unchanged | NodeStatus::Warn | NodeStatus::Fail
+        );
+        let (Some(node), Some(sql)) = (manifest.node(&outcome.node), compiled.get(&outcome.node))
+        else {
+            continue;
+        };
+        if !done {
+            continue;
+        }
+        let relation = artifacts::relation_name(&node.database, &node.schema, &node.alias);
+        let is_first = full_refresh || outcome.version.is_none_or(|version| version.0 == 0);
+        let sql = sql.trim();
+        let text = match (outcome.kind.as_str(), is_first) {
+            _ if node.language != "sql" => sql.to_owned(),
+            ("view", _) => format!("create view {relation} as (\n{sql}\n)\n"),
+            ("incremental" | "snapshot", false) => {
+                let strategy = node.config.incremental_strategy.as_deref().unwrap_or("its changes");
+                format!("-- into {relation}: {strategy}\n{sql}\n")
+            }
+            _ => format!("create table {relation} as (\n{sql}\n)\n"),
+        };
+        renderer.executed(node, &text)?;
+    }
+    for check in summary.checks.iter().filter(|check| !check.reused && !check.skipped) {
+        let id = &check.verdict.check;
+        if let (Some(node), Some(sql)) = (manifest.node(id), compiled.get(id)) {
+            renderer.executed(node, &format!("{}\n", sql.trim()))?;
+        }
+    }
+    Ok(())
+}
+
 /// dbt's flag of the same name: whether a failed `on-run-start` keeps everything from running.
 pub(crate) fn skips_after_failed_start(session: &Session) -> bool {
     let flags = &session.manifest().settings.flags;
-    flags.get("skip_nodes_if_on_run_start_fails").and_then(Value::as_bool).unwrap_or(false)
+    flags.get("skip_nodes_if_on_run_start_fails").and_then(Value::as_bool).unwrap_or(true)
 }
 
 /// A run in which nothing is tried.

@@ -4,11 +4,13 @@ use std::path::{Component, Path};
 
 use anyhow::{Context, Result, bail};
 
+use crate::args::Clean;
 use crate::session::Session;
 
-/// Deletes the target folder and the project's `clean-targets`. A folder outside of the project, the
-/// project itself or one of its source folders is refused, and nothing is deleted.
-pub(crate) fn run(session: &Session) -> Result<i32> {
+/// Deletes the target folder and the project's `clean-targets`. A folder outside of the project
+/// (without `--no-clean-project-files-only`), the project itself, a folder around it or one of its
+/// source folders is refused, and nothing is deleted.
+pub(crate) fn run(session: &Session, args: &Clean) -> Result<i32> {
     let settings = &session.manifest().settings;
     let mut targets = settings.clean_targets.clone();
     if targets.is_empty() {
@@ -29,10 +31,20 @@ pub(crate) fn run(session: &Session) -> Result<i32> {
         let path = Path::new(target);
         let inside =
             path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        if !inside || path.components().all(|part| part == Component::CurDir) {
+        let holds = |place: &Path| holds(&session.root.join(path), place);
+        if !inside && !args.no_clean_project_files_only {
+            bail!(
+                "`clean-targets: {target}` is not a folder inside of the project; nothing was deleted \
+                 (--no-clean-project-files-only deletes it)"
+            );
+        }
+        if path.components().all(|part| part == Component::CurDir) || holds(&session.root) {
             bail!(
                 "`clean-targets: {target}` is not a folder inside of the project; nothing was deleted"
             );
+        }
+        if holds(Path::new(&session.manifest().target.lake)) {
+            bail!("`clean-targets: {target}` holds the lake; nothing was deleted");
         }
         if sources.iter().any(|source| Path::new(source).starts_with(path)) {
             bail!("`clean-targets: {target}` holds the project's own files; nothing was deleted");
@@ -50,4 +62,10 @@ pub(crate) fn run(session: &Session) -> Result<i32> {
     }
     session.output.say("the lake is not touched by clean");
     Ok(0)
+}
+
+/// Whether a folder is a place or a folder around it, as far as the two are there.
+fn holds(folder: &Path, place: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    matches!((real(folder), real(place)), (Some(folder), Some(place)) if place.starts_with(&folder))
 }

@@ -26,6 +26,7 @@ pub(crate) async fn run_only(
     args: &Compile,
     only: Option<BTreeSet<UniqueId>>,
 ) -> Result<i32> {
+    let introspect = args.introspection.resolve()?;
     if let Some(database) = crate::database::of(session)? {
         return crate::database::compile(session, database, args, only).await;
     }
@@ -45,6 +46,7 @@ pub(crate) async fn run_only(
         ProjectRenderer::new(session, stores.engine.clone(), folder.clone())
             .deferring(deferred)
             .selected(&selected)
+            .introspecting(introspect)
             .empty(args.empty && !args.no_empty),
     );
     let context = session.context(snapshot.clone());

@@ -52,6 +52,40 @@ pub(crate) async fn run(session: &Session) -> Result<i32> {
     for line in &unsupported {
         say("not yet", line.clone());
     }
+    reach(session).await
+}
+
+/// `--connection`: the target, and whether it can be reached.
+pub(crate) async fn connection(session: &Session) -> Result<i32> {
+    let target = &session.manifest().target;
+    let place = match &target.runs_in {
+        Some(database) => {
+            format!("{} {}, schema {}", database.kind, target.database, target.schema)
+        }
+        None => format!("{}, schema {}", target.lake, target.schema),
+    };
+    let name = if target.runs_in.is_some() { "database" } else { "lake" };
+    session.output.data(format!("  {name:<12} {place}"));
+    reach(session).await
+}
+
+/// `--config-dir`: the folder in which `profiles.yml` is looked for.
+pub(crate) fn config_dir(session: &Session) -> Result<i32> {
+    let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"));
+    let folder = match (&session.global.profiles_dir, home) {
+        (Some(folder), _) => std::path::absolute(folder)?,
+        (None, Some(home)) if !session.root.join("profiles.yml").is_file() => {
+            std::path::PathBuf::from(home).join(".dbt")
+        }
+        _ => session.root.clone(),
+    };
+    session.output.data(folder.display().to_string());
+    Ok(0)
+}
+
+/// Whether the lake or the database answers.
+async fn reach(session: &Session) -> Result<i32> {
+    let say = |name: &str, value: String| session.output.data(format!("  {name:<12} {value}"));
     match crate::database::of(session) {
         Ok(Some(database)) => return crate::database::debug(session, database).await,
         Ok(None) => {}

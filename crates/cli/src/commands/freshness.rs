@@ -8,18 +8,20 @@ use anyhow::{Context, Result};
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use futures::StreamExt;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tidemill_core::{
-    At, DatabaseSession, Diagnostics, Engine, Error, ErrorKind, RelationKind, Snapshot, UniqueId,
+    At, DatabaseSession, Diagnostics, Engine, Error, ErrorKind, NodeOutcome, NodeStatus,
+    RelationKind, Snapshot, UniqueId,
 };
 use tidemill_project::{ResourceType, SourceTable};
-use tidemill_run::{DatabaseRequest, RenderRequest};
+use tidemill_run::{DatabaseRequest, RenderRequest, RunSummary};
 
 use crate::args::Freshness;
 use crate::artifacts;
 use crate::database::InDatabase;
 use crate::output::{Mood, plural, seconds};
 use crate::renderer::ProjectRenderer;
+use crate::run_hooks::{self, When};
 use crate::session::{Session, Stores};
 
 /// The age of one source, and what it means.
@@ -88,6 +90,10 @@ pub(crate) async fn run(session: &Session, args: &Freshness) -> Result<i32> {
             Place::Lake(Box::new(stores), snapshot, Box::new(renderer))
         }
     };
+    let mut hooks = project_hooks(session, &place, When::Start).await?;
+    // As around a run: what a failed start was to prepare is not there.
+    let start_failed = hooks.iter().any(|hook| hook.status == NodeStatus::Error);
+    let sources = if start_failed { Vec::new() } else { sources };
     let mut outcomes = Vec::with_capacity(sources.len());
     for source in sources {
         let begun = Instant::now();
@@ -101,11 +107,16 @@ pub(crate) async fn run(session: &Session, args: &Freshness) -> Result<i32> {
         tell(session, &outcome);
         outcomes.push(outcome);
     }
+    if !start_failed {
+        hooks.extend(project_hooks(session, &place, When::End).await?);
+    }
     let strict = session.rules.is_error("freshness-warning");
-    let failed = outcomes.iter().any(|outcome| match &outcome.found {
-        Ok(found) => found.status == Status::Error || (strict && found.status == Status::Warn),
-        Err(_) => true,
-    });
+    let hook_failed = hooks.iter().any(|hook| hook.status == NodeStatus::Error);
+    let failed = hook_failed
+        || outcomes.iter().any(|outcome| match &outcome.found {
+            Ok(found) => found.status == Status::Error || (strict && found.status == Status::Warn),
+            Err(_) => true,
+        });
     if session.global.flags.on("write_json") {
         let file = match &args.output {
             Some(path) => std::path::absolute(path)?,
@@ -121,6 +132,29 @@ pub(crate) async fn run(session: &Session, args: &Freshness) -> Result<i32> {
         format!("done in {}: {number}", seconds(started.elapsed()))
     });
     Ok(i32::from(failed))
+}
+
+/// `on-run-start` or `on-run-end`, unless the project's flag keeps them from freshness.
+async fn project_hooks(session: &Session, place: &Place, when: When) -> Result<Vec<NodeOutcome>> {
+    let flags = &session.manifest().settings.flags;
+    let flag = flags.get("source_freshness_run_project_hooks").and_then(Value::as_bool);
+    if !flag.unwrap_or(true) {
+        return Ok(Vec::new());
+    }
+    let names = match when {
+        When::Start => Map::new(),
+        When::End => run_hooks::end_names(session, &RunSummary::default(), &json!({})),
+    };
+    match place {
+        Place::Database(connection, renderer) => {
+            crate::database::hooks(session, connection, renderer, when, names).await
+        }
+        Place::Lake(stores, ..) => {
+            let engine = stores.engine.clone();
+            let renderer = ProjectRenderer::new(session, engine, session.target_path()).read_only();
+            run_hooks::run(session, stores, &Arc::new(renderer), when, names).await
+        }
+    }
 }
 
 /// When the newest row was loaded, and whether that is long ago.

@@ -82,8 +82,12 @@ async fn repeat(session: &Session, args: &Retry, last: &LastRun) -> Result<i32> 
     let earlier = Earlier(&last.arguments);
     if earlier.text("which") == Some("run-operation") {
         let again = RunOperation {
-            macro_name: earlier.text("macro").unwrap_or_default().to_owned(),
-            args: last.arguments.get("args").map(Value::to_string),
+            macro_name: earlier.text("macro").map(str::to_owned),
+            args: match earlier.text("sql") {
+                Some(_) => None,
+                None => last.arguments.get("args").map(Value::to_string),
+            },
+            sql: earlier.text("sql").map(str::to_owned),
         };
         return run_operation::run(session, &again).await;
     }

@@ -18,16 +18,23 @@ pub(crate) async fn run(session: &Session, args: &RunOperation) -> Result<i32> {
     let arguments = arguments(args.args.as_deref())?;
     let folder = session.target_path();
     let began = Instant::now();
-    let outcome = match crate::database::of(session)? {
-        Some(database) => crate::database::operation(session, database, args, &arguments).await?,
-        None => on_the_lake(session, args, &arguments).await?,
+    let outcome = match (crate::database::of(session)?, &args.sql) {
+        (Some(database), Some(sql)) => {
+            crate::database::operation_sql(session, database, sql).await?
+        }
+        (Some(database), None) => {
+            crate::database::operation(session, database, args, &arguments).await?
+        }
+        (None, _) => on_the_lake(session, args, &arguments).await?,
     };
 
-    let package = match args.macro_name.split_once('.') {
+    // dbt's name of an operation without a macro.
+    let macro_name = args.macro_name.as_deref().unwrap_or("inline_query");
+    let package = match macro_name.split_once('.') {
         Some((package, _)) => package,
         None => &session.manifest().settings.name,
     };
-    let bare = args.macro_name.rsplit('.').next().unwrap_or_default();
+    let bare = macro_name.rsplit('.').next().unwrap_or_default();
     let summary = RunSummary {
         nodes: vec![NodeOutcome {
             node: UniqueId::new(format!("macro.{package}.{bare}")),
@@ -44,7 +51,9 @@ pub(crate) async fn run(session: &Session, args: &RunOperation) -> Result<i32> {
         ..RunSummary::default()
     };
     if session.global.flags.on("write_json") {
-        let own = json!({"which": "run-operation", "macro": args.macro_name, "args": arguments});
+        let own = json!({
+            "which": "run-operation", "macro": args.macro_name, "args": arguments, "sql": args.sql,
+        });
         let results = artifacts::run_results(
             session.manifest(),
             &summary,
@@ -77,7 +86,17 @@ async fn on_the_lake(
     let renderer =
         Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder).read_only());
     let (statements, request) = session.writing(&stores).await?;
-    let (name, given) = (args.macro_name.clone(), arguments.clone());
+    if let Some(text) = &args.sql {
+        let (project, text) = (session.project.clone(), text.clone());
+        let state = renderer.state(&request);
+        let rendered =
+            tokio::task::spawn_blocking(move || project.render_inline(&text, &state)).await??;
+        renderer.tell("the statements", &rendered);
+        let outcome = statements.run(&rendered.sql).await;
+        statements.close().await;
+        return Ok(outcome);
+    }
+    let (name, given) = (args.macro_name.clone().unwrap_or_default(), arguments.clone());
     let outcome =
         tokio::task::spawn_blocking(move || renderer.run_macro(&name, &given, &request)).await?;
     statements.close().await;

@@ -19,22 +19,25 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
     if let Some(database) = crate::database::of(session)? {
         return crate::database::show(session, database, args).await;
     }
+    let introspect = args.introspection.resolve()?;
     let stores = session.stores().await?;
     let snapshot = stores.snapshot(At::Now).await?;
     let renderer = ProjectRenderer::new(session, stores.engine.clone(), session.target_path());
     let none = Default::default();
     let deferred = crate::defer::deferred(session, &snapshot, &none, &none)?;
-    let renderer = Arc::new(renderer.deferring(deferred));
+    let renderer = Arc::new(renderer.deferring(deferred).introspecting(introspect));
     let context = session.context(snapshot.clone());
     let request = RenderRequest {
         incremental: false,
-        full_refresh: false,
+        full_refresh: args.full_refresh,
         context: context.clone(),
         batch: None,
         statements: None,
     };
     let mut queries: Vec<(String, Shown)> = Vec::new();
-    if let Some(text) = &args.inline {
+    if let Some(text) = &args.inline_direct {
+        queries.push(("inline".to_owned(), Shown::Query(text.clone())));
+    } else if let Some(text) = &args.inline {
         let state = renderer.state(&request);
         let (project, text) = (session.project.clone(), text.clone());
         let rendered =
@@ -49,7 +52,12 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
             let Some(node) = session.manifest().node(&id) else { continue };
             match node.resource_type {
                 ResourceType::Model | ResourceType::Snapshot => {
-                    let (worker, request) = (renderer.clone(), request.clone());
+                    let worker = renderer.clone();
+                    // As in dbt: of an incremental model that is there, what it would add.
+                    let incremental = node.config.materialized.as_str() == "incremental"
+                        && !args.full_refresh
+                        && context.snapshot.get(&node.relation()).is_some();
+                    let request = RenderRequest { incremental, ..request.clone() };
                     let rendered =
                         tokio::task::spawn_blocking(move || worker.render(&id, &request)).await??;
                     let shown = match node.language {

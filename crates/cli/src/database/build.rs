@@ -29,7 +29,8 @@ pub(crate) async fn run_work(
 ) -> Result<RunSummary> {
     refuse(invocation, &work)?;
     let folder = session.target_path();
-    let (progress, planned) = build::progress(session, &folder, &work);
+    let (progress, mut planned) = build::progress(session, &folder, &work);
+    planned.extend(build::idle(session, invocation, &work));
     let first = database.session(&session.cancel).await?;
     let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
     let deferred = defer::deferred(session, &first, &work.selected, &building).await?;
@@ -88,7 +89,7 @@ pub(crate) async fn run_work(
     summary.nodes.extend(end);
     if session.global.flags.on("write_json") {
         artifacts::write(&folder, "run_results.json", &results(&summary))?;
-        session.write_manifest(&folder, renderer.compiled())?;
+        session.write_manifest_after(&folder, renderer.compiled(), renderer.all_executed())?;
     }
     Ok(summary)
 }
@@ -134,7 +135,7 @@ async fn create_schemas(session: &Arc<dyn DatabaseSession>, work: &Work) -> Resu
 
 /// Runs the hooks of the whole run, one after the other; the first that fails keeps those after it
 /// from running.
-async fn hooks(
+pub(crate) async fn hooks(
     session: &Session,
     database: &Arc<dyn DatabaseSession>,
     renderer: &Arc<InDatabase>,

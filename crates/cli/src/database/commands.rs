@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tidemill_connect::postgres::split;
-use tidemill_core::{Database, DatabaseSession, Error, NodeStatus, UniqueId};
+use tidemill_core::{Database, DatabaseSession, Error, NodeStatus, RelationName, UniqueId};
 use tidemill_project::ResourceType;
 use tidemill_run::{DatabaseRenderer, DatabaseRequest};
 
@@ -27,12 +27,14 @@ async fn open(
     selected: &BTreeSet<UniqueId>,
     empty: bool,
     read_only: bool,
+    introspect: bool,
 ) -> Result<(Arc<dyn DatabaseSession>, Arc<InDatabase>)> {
     let connection = database.session(&session.cancel).await?;
     let deferred = defer::deferred(session, &connection, selected, &BTreeSet::new()).await?;
     let renderer = ProjectRenderer::new(session, Arc::new(NoEngine), session.target_path())
         .deferring(deferred)
         .selected(selected)
+        .introspecting(introspect)
         .empty(empty);
     let renderer = if read_only { renderer.read_only() } else { renderer };
     Ok((connection, InDatabase::new(session, Arc::new(renderer))))
@@ -43,7 +45,7 @@ pub(crate) async fn asking(
     session: &Session,
     database: &Arc<dyn Database>,
 ) -> Result<(Arc<dyn DatabaseSession>, Arc<InDatabase>)> {
-    open(session, database, &BTreeSet::new(), false, true).await
+    open(session, database, &BTreeSet::new(), false, true, true).await
 }
 
 /// Renders a query of the command line.
@@ -121,7 +123,8 @@ pub(crate) async fn compile(
         selected
     };
     let empty = args.empty && !args.no_empty;
-    let (connection, renderer) = open(session, &database, &selected, empty, false).await?;
+    let (connection, renderer) =
+        open(session, &database, &selected, empty, false, args.introspection.resolve()?).await?;
     let request =
         DatabaseRequest { full_refresh: args.full_refresh, ..DatabaseRequest::new(connection) };
     if let Some(text) = &args.inline {
@@ -139,10 +142,17 @@ pub(crate) async fn show(
     database: Arc<dyn Database>,
     args: &Show,
 ) -> Result<i32> {
-    let (connection, renderer) = open(session, &database, &BTreeSet::new(), false, false).await?;
-    let request = DatabaseRequest::new(connection.clone());
+    let introspect = args.introspection.resolve()?;
+    let (connection, renderer) =
+        open(session, &database, &BTreeSet::new(), false, false, introspect).await?;
+    let request = DatabaseRequest {
+        full_refresh: args.full_refresh,
+        ..DatabaseRequest::new(connection.clone())
+    };
     let mut queries: Vec<(String, String)> = Vec::new();
-    if let Some(text) = &args.inline {
+    if let Some(text) = &args.inline_direct {
+        queries.push(("inline".to_owned(), text.clone()));
+    } else if let Some(text) = &args.inline {
         queries.push(("inline".to_owned(), inline(&renderer, text, &request).await?));
     } else {
         let asked = &args.selection;
@@ -188,6 +198,28 @@ pub(crate) async fn show(
     Ok(0)
 }
 
+/// `--show`: the first rows of seeds.
+pub(crate) async fn show_seeds(
+    session: &Session,
+    database: &Arc<dyn Database>,
+    seeds: &[(String, RelationName)],
+) -> Result<()> {
+    use crate::commands::build::{SHOWN_ROWS, shown_format};
+    if seeds.is_empty() {
+        return Ok(());
+    }
+    let connection = database.session(&session.cancel).await?;
+    for (name, relation) in seeds {
+        session.output.say(format!("{name}:"));
+        let sql = format!("select * from {} limit {SHOWN_ROWS}", relation.quoted());
+        let rows = connection.query(&sql).await?;
+        let mut out = std::io::BufWriter::new(std::io::stdout());
+        table::write(rows, shown_format(session), &mut out).await?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
 /// `tidemill run-operation`: what came of the macro.
 pub(crate) async fn operation(
     session: &Session,
@@ -195,13 +227,37 @@ pub(crate) async fn operation(
     args: &RunOperation,
     arguments: &serde_json::Map<String, Value>,
 ) -> Result<tidemill_core::Result<()>> {
-    let (connection, renderer) = open(session, &database, &BTreeSet::new(), false, true).await?;
+    let (connection, renderer) =
+        open(session, &database, &BTreeSet::new(), false, true, true).await?;
     let request = DatabaseRequest::new(connection.clone());
-    let (name, given) = (args.macro_name.clone(), arguments.clone());
+    let (name, given) = (args.macro_name.clone().unwrap_or_default(), arguments.clone());
     let outcome =
         tokio::task::spawn_blocking(move || renderer.run_macro(&name, &given, &request)).await?;
     // As in dbt, what a macro has begun and not committed does not stay.
     connection.rollback().await?;
+    Ok(outcome)
+}
+
+/// `tidemill run-operation --sql`: statements with Jinja, in one transaction.
+pub(crate) async fn operation_sql(
+    session: &Session,
+    database: Arc<dyn Database>,
+    text: &str,
+) -> Result<tidemill_core::Result<()>> {
+    let (connection, renderer) =
+        open(session, &database, &BTreeSet::new(), false, true, true).await?;
+    let sql = inline(&renderer, text, &DatabaseRequest::new(connection.clone())).await?;
+    let done = async {
+        connection.begin().await?;
+        for statement in split(&sql) {
+            connection.run(statement.text).await?;
+        }
+        connection.commit().await
+    };
+    let outcome = done.await;
+    if outcome.is_err() {
+        connection.rollback().await?;
+    }
     Ok(outcome)
 }
 
@@ -313,7 +369,7 @@ pub(crate) async fn docs(
 ) -> Result<usize> {
     let folder = session.target_path();
     let selected = session.select(&args.selection)?;
-    let (connection, renderer) = open(session, &database, &selected, false, false).await?;
+    let (connection, renderer) = open(session, &database, &selected, false, false, true).await?;
     let request = DatabaseRequest::new(connection.clone());
     let mut failed = 0;
     if !args.no_compile {

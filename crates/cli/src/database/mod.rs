@@ -21,9 +21,11 @@ use tidemill_core::{
     QueryContext, RelationName,
 };
 
-pub(crate) use build::run_work;
+pub(crate) use build::{hooks, run_work};
 pub(crate) use clone::clone;
-pub(crate) use commands::{asking, compile, debug, docs, operation, show, sql};
+pub(crate) use commands::{
+    asking, compile, debug, docs, operation, operation_sql, show, show_seeds, sql,
+};
 pub(crate) use renderer::InDatabase;
 
 use crate::session::Session;

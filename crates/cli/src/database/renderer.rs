@@ -107,8 +107,11 @@ impl InDatabase {
         names: Arc<Map<String, Value>>,
     ) -> Result<()> {
         let state = RenderState { names, ..self.state(request) };
-        let rendered =
-            self.renderer.project.render_run_hook(hook, &state).map_err(template_error)?;
+        let rendered = self
+            .renderer
+            .project
+            .render_run_hook(hook, &state)
+            .map_err(|error| self.renderer.failed("a hook of the run", &state, error))?;
         self.renderer.tell("a hook of the run", &rendered);
         if rendered.sql.trim().is_empty() {
             return Ok(());
@@ -128,7 +131,8 @@ impl InDatabase {
         let state = self.state_of(warehouse.clone(), request);
         let rendered =
             self.renderer.project.run_macro(name, arguments, &state).map_err(|error| {
-                warehouse.take_failure().unwrap_or_else(|| template_error(error))
+                let failed = self.renderer.failed(name, &state, error);
+                warehouse.take_failure().unwrap_or(failed)
             })?;
         self.renderer.tell(name, &rendered);
         Ok(())
@@ -176,8 +180,16 @@ impl DatabaseRenderer for InDatabase {
             .renderer
             .project
             .materialize_in_database(id, sql.trim().trim_end_matches(';'), &state)
-            .map_err(|error| warehouse.take_failure().unwrap_or_else(|| template_error(error)))?;
+            .map_err(|error| {
+                let failed = self.renderer.failed(id.as_str(), &state, error);
+                warehouse.take_failure().unwrap_or(failed)
+            })?;
         self.renderer.tell(id.as_str(), &made.rendered);
+        if let Some(main) = &made.rendered.main
+            && node.resource_type != ResourceType::Seed
+        {
+            self.renderer.executed(node, main)?;
+        }
         Ok(DatabaseBuild { relations: made.relations, rows: made.rows, message: made.message })
     }
 

@@ -95,3 +95,46 @@ models:
     sandbox.write("models/first.sql", "select * from {{ ref('m', v=4) }}");
     sandbox.build().fails_with(2).says("it has the versions 1, 2, 3");
 }
+
+#[test]
+fn the_latest_version_has_a_view_of_the_models_name_where_that_is_wanted() {
+    let yaml = |config: &str| {
+        format!(
+            "models:\n  - name: m\n    latest_version: 2\n    {config}\n    versions: [{{v: 1}}, {{v: 2}}]\n"
+        )
+    };
+    let sandbox = Sandbox::new(&[
+        ("models/m_v1.sql", "select 1 as v"),
+        ("models/m_v2.sql", "{{ config(materialized='table') }}\nselect 2 as v"),
+        ("models/m.yml", &yaml("config: {latest_version_pointer: {enabled: true}}")),
+    ]);
+    sandbox.build().ok();
+    assert_eq!(sandbox.value("select v from main.m"), "2");
+    // It does not keep the model from being reused.
+    sandbox.build().ok().says("nothing to do");
+    sandbox.write(
+        "models/m.yml",
+        yaml("config: {latest_version_pointer: {enabled: true, alias: newest}}"),
+    );
+    sandbox.run(&["build", "--no-reuse"]).ok();
+    assert_eq!(sandbox.value("select v from main.newest"), "2");
+    sandbox.write(
+        "models/m.yml",
+        yaml("config: {latest_version_pointer: {enabled: true, alias: m_v2}}"),
+    );
+    sandbox.run(&["build", "--no-reuse"]).fails_with(1).says("has the name of its pointer");
+    // Without a word about it the project's flag decides, which is off.
+    let other = Sandbox::new(&[
+        ("models/m_v1.sql", "select 1 as v"),
+        ("models/m_v2.sql", "select 2 as v"),
+        ("models/m.yml", &yaml("description: x")),
+    ]);
+    other.build().ok();
+    other.run(&["sql", "select v from main.m"]).fails_with(1);
+    other.write(
+        "dbt_project.yml",
+        "name: shop\nversion: '1.0'\nflags: {latest_version_pointer_enabled_by_default: true}\n",
+    );
+    other.run(&["build", "--no-reuse"]).ok();
+    assert_eq!(other.value("select v from main.m"), "2");
+}

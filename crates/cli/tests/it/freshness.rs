@@ -143,3 +143,26 @@ fn sources_that_became_fresher_are_selected() {
     shop.run(&["source", "freshness"]).fails_with(1);
     assert_eq!(ls(&shop), ["web.raw"]);
 }
+
+#[test]
+fn hooks_of_the_run_are_around_it_unless_the_project_says_otherwise() {
+    let project = |flag: &str| {
+        format!(
+            "name: shop\nversion: '1.0'\non-run-start: insert into main.audit values ('start')\n\
+             on-run-end: insert into main.audit values ('end')\n{flag}"
+        )
+    };
+    let sandbox = Sandbox::new(&[("dbt_project.yml", &project(""))]);
+    sandbox.run(&["sql", "create table main.audit (what varchar)"]).ok();
+    sandbox.run(&["source", "freshness"]).ok();
+    assert_eq!(sandbox.rows("select what from audit order by what"), ["end", "start"]);
+    sandbox
+        .write("dbt_project.yml", project("flags: {source_freshness_run_project_hooks: false}\n"));
+    sandbox.run(&["source", "freshness"]).ok();
+    assert_eq!(sandbox.value("select count(*) from audit"), "2");
+    sandbox.write(
+        "dbt_project.yml",
+        "name: shop\nversion: '1.0'\non-run-start: select * from nowhere\n",
+    );
+    sandbox.run(&["source", "freshness"]).fails_with(1);
+}

@@ -2,6 +2,7 @@
 
 mod access;
 mod adapter;
+mod artifacts;
 mod builds;
 mod checks;
 mod commands;
@@ -9,6 +10,7 @@ mod connections;
 mod contracts;
 mod crashes;
 mod cross_database;
+mod dbt_commands;
 mod dialects;
 mod docs;
 mod doctor;
@@ -22,6 +24,7 @@ mod microbatch;
 mod mistakes;
 mod object_stores;
 mod packages_of_others;
+mod packages_over_tls;
 mod postgres;
 mod predicates;
 mod python_models;

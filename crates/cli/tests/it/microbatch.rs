@@ -134,3 +134,22 @@ fn batches_with_a_key_are_merged_by_it() {
     );
     sandbox.run(&second).fails_with(1).says("replaces whole rows");
 }
+
+#[test]
+fn hooks_run_once_around_all_batches() {
+    let sandbox = project();
+    sandbox.write(
+        "models/m.sql",
+        MODEL.replace(
+            "lookback=1",
+            "lookback=1, pre_hook=\"insert into main.audit values ('pre', 0)\", \
+             post_hook=\"insert into main.audit select 'post', count(*) from {{ this }}\"",
+        ),
+    );
+    sandbox.run(&["sql", "create table main.audit (what varchar, n bigint)"]).ok();
+    sandbox.run(&DAYS).ok();
+    assert_eq!(sandbox.rows("select * from audit order by what"), ["post,4", "pre,0"]);
+    sandbox.run(&DAYS).ok();
+    let expected = ["post,4", "post,4", "pre,0", "pre,0"];
+    assert_eq!(sandbox.rows("select * from audit order by what"), expected);
+}

@@ -219,3 +219,55 @@ fn what_a_snapshot_lacks_is_told_where_it_stands() {
     sandbox.build().fails_with(1).says("`check_cols` names `w`");
     assert_eq!(sandbox.rows("select id, v from h"), ["1,a"]);
 }
+
+const OF_SEED: &str = "snapshots:\n  - name: h\n    relation: ref('s')\n    \
+     config: {strategy: check, unique_key: id, check_cols: [v]}\n";
+
+#[test]
+fn a_macro_of_dbts_own_materialization_is_refused_and_a_whole_one_is_called() {
+    let sandbox = Sandbox::new(&[
+        ("snapshots/h.yml", OF_SEED),
+        ("seeds/s.csv", "id,v\n1,a\n"),
+        (
+            "macros/own.sql",
+            "{% macro postgres__snapshot_merge_sql(target, source, insert_cols) %}select 1{% endmacro %}",
+        ),
+    ]);
+    sandbox
+        .build()
+        .fails_with(2)
+        .says("snapshots/h.yml")
+        .says("`postgres__snapshot_merge_sql` (macros/own.sql)");
+    sandbox.run(&["snapshot"]).fails_with(2).says("postgres__snapshot_merge_sql");
+    sandbox.run(&["seed"]).ok();
+    sandbox.write(
+        "macros/own.sql",
+        "{% materialization snapshot, default %}\n\
+         {% set target = this.incorporate(type='table') %}\n\
+         {% call statement('main') %}create table {{ target }} as (select 'mine' as who, q.* from ({{ sql }}) as q){% endcall %}\n\
+         {% do return({'relations': [target]}) %}\n{% endmaterialization %}",
+    );
+    sandbox.build().ok();
+    assert_eq!(sandbox.rows("select * from h"), ["mine,1,a"]);
+}
+
+#[test]
+fn hooks_run_around_a_snapshot_each_time() {
+    let sandbox = Sandbox::new(&[
+        (
+            "snapshots/h.yml",
+            "snapshots:\n  - name: h\n    relation: ref('s')\n    config:\n      strategy: check\n      \
+             unique_key: id\n      check_cols: [v]\n      \
+             pre_hook: \"insert into main.audit values ('pre', 0)\"\n      \
+             post_hook: \"insert into main.audit select 'post', count(*) from {{ this }}\"\n",
+        ),
+        ("seeds/s.csv", "id,v\n1,a\n"),
+    ]);
+    sandbox.run(&["sql", "create table main.audit (what varchar, n bigint)"]).ok();
+    sandbox.build().ok();
+    assert_eq!(sandbox.rows("select * from audit order by what, n"), ["post,1", "pre,0"]);
+    sandbox.write("seeds/s.csv", "id,v\n1,b\n");
+    sandbox.build().ok();
+    let expected = ["post,1", "post,2", "pre,0", "pre,0"];
+    assert_eq!(sandbox.rows("select * from audit order by what, n"), expected);
+}

@@ -16,8 +16,18 @@ pub(super) struct NodeView<'a> {
     pub(super) node: &'a Node,
     /// What tests and constraints say of a model's key. `None`: not looked for.
     pub(super) primary_key: Option<Vec<String>>,
+    /// The blocks that its descriptions are made of.
+    pub(super) blocks: Vec<Blocks<'a>>,
     /// What only the written manifest has.
     pub(super) written: Option<Written<'a>>,
+}
+
+/// The docs blocks of a description: of the node's, or of a column's.
+pub(super) type Blocks<'a> = (Option<&'a str>, &'a [String]);
+
+/// Those of one description.
+fn blocks_of<'a>(blocks: &[Blocks<'a>], column: Option<&str>) -> &'a [String] {
+    blocks.iter().find(|(of, _)| *of == column).map_or(&[], |(_, blocks)| blocks)
 }
 
 /// See [`NodeView::written`].
@@ -25,13 +35,15 @@ pub(super) struct Written<'a> {
     pub(super) created_at: f64,
     /// The compiled SQL, where the node was compiled.
     pub(super) compiled: Option<&'a str>,
+    /// Whether the SQL that was executed is written.
+    pub(super) executed: bool,
     pub(super) target_path: &'a str,
 }
 
 impl<'a> NodeView<'a> {
     /// The node alone.
     pub(super) fn new(node: &'a Node) -> Self {
-        NodeView { node, primary_key: None, written: None }
+        NodeView { node, primary_key: None, blocks: Vec::new(), written: None }
     }
 
     /// As a value. A node always is one.
@@ -103,6 +115,11 @@ impl Serialize for NodeView<'_> {
         macro_rules! put {
             ($($key:literal: $value:expr,)*) => { $(map.serialize_entry($key, &$value)?;)* };
         }
+        let build_path = self
+            .written
+            .as_ref()
+            .filter(|written| written.executed)
+            .map(|written| written_path(written, "run", node));
         put! {
             "database": node.database,
             "schema": node.schema,
@@ -121,12 +138,12 @@ impl Serialize for NodeView<'_> {
             "config": node.config.all,
             "tags": node.tags,
             "description": node.description,
-            "columns": Columns(node.columns.values()),
+            "columns": Columns(node.columns.values(), &self.blocks),
             "meta": node.meta,
             "group": node.group,
             "docs": DOCS,
             "patch_path": node.patch_path,
-            "build_path": None::<&str>,
+            "build_path": build_path,
             "unrendered_config": node.unrendered_config,
             "relation_name": node.is_relational().then(|| relation_name(node)),
             // dbt keeps what stands between the tags of a block, and files without white space around.
@@ -134,7 +151,7 @@ impl Serialize for NodeView<'_> {
                 ResourceType::Snapshot => &*node.raw_code,
                 _ => node.raw_code.trim(),
             },
-            "doc_blocks": NOTHING,
+            "doc_blocks": blocks_of(&self.blocks, None),
         }
         if node.resource_type == ResourceType::Seed {
             put! {
@@ -151,7 +168,7 @@ impl Serialize for NodeView<'_> {
             .written
             .as_ref()
             .filter(|_| compiled.is_some())
-            .map(|written| compiled_path(written, node));
+            .map(|written| written_path(written, "compiled", node));
         put! {
             "language": node.language,
             "refs": List(&node.refs),
@@ -218,14 +235,15 @@ impl Serialize for NodeView<'_> {
     }
 }
 
-/// Where a node's compiled SQL is written.
-fn compiled_path(written: &Written<'_>, node: &Node) -> String {
+/// Where a node's SQL is written.
+fn written_path(written: &Written<'_>, folder: &str, node: &Node) -> String {
     let path = format!(
-        "{}/compiled/{}/{}",
+        "{}/{folder}/{}/{}",
         written.target_path, node.package_name, node.original_file_path
     );
     match node.test.as_ref().map(|test| &test.kind) {
         Some(TestKind::Generic(_)) => format!("{path}/{}", node.path),
+        _ if node.resource_type == ResourceType::Snapshot => format!("{path}/{}.sql", node.name),
         _ => path,
     }
 }
@@ -287,15 +305,17 @@ impl Serialize for Arguments<'_> {
 }
 
 /// Columns by name.
-pub(super) struct Columns<I>(pub(super) I);
+pub(super) struct Columns<'b, I>(pub(super) I, pub(super) &'b [Blocks<'b>]);
 
-impl<'a, I: Iterator<Item = &'a Column> + Clone> Serialize for Columns<I> {
+impl<'a, I: Iterator<Item = &'a Column> + Clone> Serialize for Columns<'_, I> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.clone().map(|column| (&column.name, ColumnView(column))))
+        serializer.collect_map(self.0.clone().map(|column| {
+            (&column.name, ColumnView(column, blocks_of(self.1, Some(&column.name))))
+        }))
     }
 }
 
-struct ColumnView<'a>(&'a Column);
+struct ColumnView<'a>(&'a Column, &'a [String]);
 
 #[derive(Serialize)]
 struct ColumnConfig<'a> {
@@ -321,7 +341,7 @@ impl Serialize for ColumnView<'_> {
         let dimension = of_semantics(column, column.dimension.as_ref(), true);
         map.serialize_entry("dimension", &dimension)?;
         map.serialize_entry("entity", &of_semantics(column, column.entity.as_ref(), false))?;
-        map.serialize_entry("doc_blocks", &NOTHING)?;
+        map.serialize_entry("doc_blocks", self.1)?;
         map.end()
     }
 }

@@ -1,12 +1,12 @@
 //! Descriptions: `doc()` in them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tidemill_core::{Diagnostic, Diagnostics, SourcePosition};
 use tidemill_jinja::{Options, Template, Value};
 
-use crate::manifest::Manifest;
+use crate::manifest::{DocBlocks, Manifest};
 use crate::suggest::nearest;
 use crate::world::World;
 
@@ -18,21 +18,27 @@ pub(super) fn describe(manifest: &mut Manifest, world: &Arc<World>, diagnostics:
         .map(|doc| ((doc.package_name.clone(), doc.name.clone()), doc.block_contents.clone()))
         .collect();
     let mut describer = Describer { docs: Arc::new(docs), world, diagnostics };
+    let mut blocks = DocBlocks::default();
     for node in manifest.nodes.values_mut() {
         let (package, place) = (node.package_name.clone(), node.position.clone());
-        describer.text(&mut node.description, &package, &place);
+        let used = describer.text(&mut node.description, &package, &place);
+        blocks.note(&node.unique_id, None, used);
         for column in node.columns.values_mut() {
-            describer.text(&mut column.description, &package, &place);
+            let used = describer.text(&mut column.description, &package, &place);
+            blocks.note(&node.unique_id, Some(&column.name), used);
         }
     }
     for source in manifest.sources.values_mut() {
         let (package, place) = (source.package_name.clone(), source.position.clone());
-        describer.text(&mut source.description, &package, &place);
+        let used = describer.text(&mut source.description, &package, &place);
+        blocks.note(&source.unique_id, None, used);
         describer.text(&mut source.source_description, &package, &place);
         for column in source.columns.values_mut() {
-            describer.text(&mut column.description, &package, &place);
+            let used = describer.text(&mut column.description, &package, &place);
+            blocks.note(&source.unique_id, Some(&column.name), used);
         }
     }
+    manifest.doc_blocks = blocks;
     for exposure in manifest.exposures.values_mut() {
         let (package, place) = (exposure.package_name.clone(), exposure.position.clone());
         describer.text(&mut exposure.description, &package, &place);
@@ -46,10 +52,13 @@ struct Describer<'a> {
 }
 
 impl Describer<'_> {
-    fn text(&mut self, text: &mut String, package: &str, place: &SourcePosition) {
+    /// Renders a description; gives the blocks that it is made of.
+    fn text(&mut self, text: &mut String, package: &str, place: &SourcePosition) -> Vec<String> {
         if !crate::yaml::render::has_jinja(text) {
-            return;
+            return Vec::new();
         }
+        let used = Arc::new(Mutex::new(Vec::new()));
+        let noted = used.clone();
         let docs = self.docs.clone();
         let own = package.to_owned();
         let root = self.world.settings.name.clone();
@@ -57,18 +66,20 @@ impl Describer<'_> {
             let names: Vec<String> = args.positional().iter().map(Value::to_string).collect();
             let found = match names.as_slice() {
                 [name] => docs
-                    .get(&(own.clone(), name.clone()))
-                    .or_else(|| docs.get(&(root.clone(), name.clone())))
-                    .or_else(|| {
-                        docs.iter().find(|((_, other), _)| other == name).map(|(_, text)| text)
-                    }),
-                [package, name] => docs.get(&(package.clone(), name.clone())),
+                    .get_key_value(&(own.clone(), name.clone()))
+                    .or_else(|| docs.get_key_value(&(root.clone(), name.clone())))
+                    .or_else(|| docs.iter().find(|((_, other), _)| other == name)),
+                [package, name] => docs.get_key_value(&(package.clone(), name.clone())),
                 _ => {
                     return Err(tidemill_jinja::Error::user("doc() takes one or two names"));
                 }
             };
             match found {
-                Some(text) => Ok(Value::from(text.as_str())),
+                Some(((package, name), text)) => {
+                    let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                    noted.push(format!("doc.{package}.{name}"));
+                    Ok(Value::from(text.as_str()))
+                }
                 None => {
                     let wanted = names.last().cloned().unwrap_or_default();
                     let error =
@@ -94,5 +105,6 @@ impl Describer<'_> {
                 });
             }
         }
+        std::mem::take(&mut *used.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

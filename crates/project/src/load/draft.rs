@@ -12,7 +12,7 @@ use crate::config::Layer;
 use crate::manifest::{RefCall, ResourceType, SourceCall};
 use crate::read::project_file::Package;
 use crate::read::walk::{folders, stem};
-use crate::render::context::{Context, ContextHost, Model, Noted, Phase, Subject};
+use crate::render::context::{Context, ContextHost, Model, Noted, NotedMacros, Phase, Subject};
 use crate::render::errors;
 use crate::render::relation::Relation;
 use crate::world::World;
@@ -32,7 +32,7 @@ pub(super) struct Draft {
     pub(super) refs: Vec<(RefCall, Option<SourcePosition>)>,
     pub(super) sources: Vec<(SourceCall, Option<SourcePosition>)>,
     pub(super) config: Layer,
-    pub(super) macros: Vec<String>,
+    pub(super) macros: NotedMacros,
     pub(super) simple: bool,
     pub(super) template: Option<Template>,
     pub(super) position: SourcePosition,
@@ -107,7 +107,7 @@ pub(super) fn drafts(
         refs: Vec::new(),
         sources: Vec::new(),
         config: Layer::default(),
-        macros: Vec::new(),
+        macros: NotedMacros::default(),
         simple: false,
         template: file.template.clone(),
         position: file.file.position(0, 0),
@@ -242,7 +242,7 @@ fn note_calls(
         }
         draft.config.apply(&layer);
     }
-    draft.macros = record.macros.into_iter().collect();
+    draft.macros = record.macros;
 }
 
 fn same_ref(a: &RefCall, b: &RefCall) -> bool {

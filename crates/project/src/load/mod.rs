@@ -243,6 +243,7 @@ fn macros(
     let mut macros = Macros::new(&root.name, root.dispatch.clone(), profile.map(str::to_owned))
         .in_postgres(setting.target.runs_in.is_some());
     let mut nodes = IndexMap::new();
+    let mut calls = calls::Calls::new();
     for package in &setting.packages {
         macros.add_package(&package.name);
     }
@@ -269,10 +270,15 @@ fn macros(
                 continue;
             }
             let node = MacroNode::of(definition, package, &file.job.found.original);
+            calls.insert(node.unique_id.clone(), definition.macro_calls());
             nodes.insert(node.unique_id.clone(), node);
         }
     }
-    calls::note(&mut nodes, crate::macros::built_in(), &root.name);
+    let dispatch = |name: &str, namespace: Option<&str>, package: &str| {
+        let found = macros.dispatch(name, namespace, package, package).ok()?;
+        Some(format!("macro.{}.{}", found.package(), found.name()))
+    };
+    calls::note(&mut nodes, &calls, &dispatch, crate::macros::built_in(), &root.name);
     (macros, nodes)
 }
 

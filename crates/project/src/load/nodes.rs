@@ -20,6 +20,7 @@ use crate::parallel;
 use crate::read::project_file::Package;
 use crate::read::properties::{ColumnDef, Patch, Properties};
 use crate::read::walk::folders;
+use crate::render::context::NotedMacros;
 use crate::render::errors;
 use crate::suggest::nearest;
 use crate::world::World;
@@ -133,7 +134,7 @@ impl Builder<'_> {
                     refs: refs.into_iter().map(|call| (call, place())).collect(),
                     sources: sources.into_iter().map(|call| (call, place())).collect(),
                     config: Layer::default(),
-                    macros: Vec::new(),
+                    macros: NotedMacros::default(),
                     simple: false,
                     template: None,
                     position: patch.position.clone(),
@@ -392,7 +393,7 @@ impl Builder<'_> {
                 tags.push(tag.clone());
             }
         }
-        Node {
+        let mut node = Node {
             unique_id,
             resource_type: draft.kind,
             package_name: draft.package.name.clone(),
@@ -420,7 +421,8 @@ impl Builder<'_> {
             refs,
             sources,
             depends_on: Vec::new(),
-            macros: draft.macros,
+            macros: draft.macros.direct,
+            reached_macros: draft.macros.reached,
             properties: found.map(|found| found.patch.properties.clone()).unwrap_or_default(),
             patch_path: found.map(|found| found.said.patch_path()),
             test,
@@ -444,7 +446,12 @@ impl Builder<'_> {
             simple: draft.simple,
             root_path: draft.package.root.clone(),
             position: draft.position,
+        };
+        if crate::pointer::is_wanted(&node, &self.world.settings.flags) {
+            let in_a_database = self.world.target.runs_in.is_some();
+            node.config.post_hooks.push(crate::pointer::hook(in_a_database));
         }
+        node
     }
 
     /// Reports what is wrong with a configuration, where it was written.

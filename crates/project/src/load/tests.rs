@@ -1,5 +1,6 @@
 //! Data tests that property YAML declares.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
@@ -197,6 +198,7 @@ impl Builder<'_> {
             sources: Vec::new(),
             depends_on: Vec::new(),
             macros: Vec::new(),
+            reached_macros: BTreeSet::new(),
             properties: Map::new(),
             patch_path: None,
             test: None,
@@ -215,26 +217,28 @@ impl Builder<'_> {
         let Some(said_by_macro) = self.note_test(&mut node, &generic, defined_by_project) else {
             return;
         };
-        if defined_by_project {
+        let test = if defined_by_project {
             let packages = [declared.namespace.as_ref(), Some(&package.name)];
             let root = &self.world.settings.name;
-            let test = packages
+            packages
                 .into_iter()
                 .flatten()
                 .chain([root])
                 .map(|owner| format!("macro.{owner}.test_{}", declared.name))
-                .find(|id| self.manifest.macros.contains_key(id));
-            // What its macro calls is found through the macro.
-            let where_ = format!("macro.{INTERNAL}.get_where_subquery");
-            node.macros.retain(|id| id.split('.').nth(1) != Some(INTERNAL));
-            node.macros.extend(test.filter(|id| !node.macros.contains(id)));
-            node.macros.push(where_);
+                .find(|id| self.manifest.macros.contains_key(id))
         } else {
             let owner = declared.namespace.as_deref().unwrap_or(INTERNAL);
-            node.macros.push(format!("macro.{owner}.test_{}", declared.name));
-            // As in dbt, which does not render the two that need nothing.
-            if !matches!(declared.name.as_str(), "unique" | "not_null") {
-                node.macros.push(format!("macro.{INTERNAL}.get_where_subquery"));
+            Some(format!("macro.{owner}.test_{}", declared.name))
+        };
+        // As in dbt, which does not render the two that need nothing.
+        let is_plain =
+            !defined_by_project && matches!(declared.name.as_str(), "unique" | "not_null");
+        let where_ = (!is_plain).then(|| format!("macro.{INTERNAL}.get_where_subquery"));
+        let called = std::mem::take(&mut node.macros);
+        for id in test.into_iter().chain(called).chain(where_) {
+            node.reached_macros.insert(id.clone());
+            if !node.macros.contains(&id) {
+                node.macros.push(id);
             }
         }
         let mut merged = self.tree_layer("data_tests", package, &node.fqn);
@@ -242,8 +246,8 @@ impl Builder<'_> {
         written.apply(&own);
         merged.apply(&written);
         merged.apply(&self.root_layer("data_tests", package, &node.fqn));
-        node.unrendered_config =
-            self.unrendered("data_tests", package, &node.fqn, [&written.values]);
+        // As in dbt, what the test's macro says is no part of what was written.
+        node.unrendered_config = self.unrendered("data_tests", package, &node.fqn, [&own.values]);
         let (config, problems) = config::typed(ResourceType::Test, &merged);
         let what = format!("test `{}`", declared.full_name);
         self.config_problems(&what, &problems, &merged, &declared.position);
@@ -381,7 +385,8 @@ impl Builder<'_> {
                 }
                 layer.apply(&said);
             }
-            node.macros = record.macros.into_iter().collect();
+            node.macros = record.macros.direct;
+            node.reached_macros = record.macros.reached;
         }
         // dbt renders the arguments in their order, and the model is the last of them.
         match &generic.target {

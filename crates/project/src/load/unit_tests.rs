@@ -1,5 +1,6 @@
 //! Unit tests that property YAML declares: which model each tests, and its rows.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
@@ -211,6 +212,7 @@ impl Builder<'_> {
             sources: Vec::new(),
             depends_on: Vec::new(),
             macros: Vec::new(),
+            reached_macros: BTreeSet::new(),
             properties: Default::default(),
             patch_path: None,
             test: None,

@@ -2,6 +2,7 @@
 //! that everybody installs, written from their documented behaviour. A project's own package of
 //! the same name takes their place.
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use indexmap::IndexMap;
@@ -97,6 +98,7 @@ fn brought(place: &'static OnceLock<Brought>, package: &str) -> &'static Brought
 fn parse(package: &str) -> Brought {
     let mut macros = PackageMacros::new();
     let mut nodes = IndexMap::new();
+    let mut calls = crate::load::calls::Calls::new();
     for (_, name, text) in FILES.iter().filter(|(owner, _, _)| *owner == package) {
         // A test parses them all: a mistake in one cannot be shipped.
         let Ok(template) = Template::parse(&Source::new(*name, *text)) else { continue };
@@ -106,11 +108,21 @@ fn parse(package: &str) -> Brought {
                 macros.insert(definition.full_name.clone(), found);
             }
             let node = MacroNode::of(&definition, package, &format!("macros/{file}"));
+            calls.insert(node.unique_id.clone(), definition.macro_calls());
             nodes.insert(node.unique_id.clone(), node);
         }
     }
     let dbt: &[MacroNode] = if package == INTERNAL { &[] } else { &brought(&DBT, INTERNAL).nodes };
-    crate::load::calls::note(&mut nodes, dbt, package);
+    let ids: HashSet<String> =
+        nodes.keys().cloned().chain(dbt.iter().map(|node| node.unique_id.clone())).collect();
+    let dispatch = |name: &str, namespace: Option<&str>, own: &str| {
+        let packages = [namespace.unwrap_or(own), own, INTERNAL];
+        let places = packages.into_iter().flat_map(|package| {
+            super::PREFIXES.map(|prefix| format!("macro.{package}.{prefix}__{name}"))
+        });
+        places.into_iter().find(|id| ids.contains(id))
+    };
+    crate::load::calls::note(&mut nodes, &calls, &dispatch, dbt, package);
     Brought { macros, nodes: nodes.into_values().collect() }
 }
 

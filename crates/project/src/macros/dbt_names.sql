@@ -32,6 +32,14 @@
     {%- endif -%}
 {%- endmacro %}
 
+{% macro generate_latest_version_pointer_alias(custom_alias_name=none, node=none) -%}
+    {{ return(adapter.dispatch('generate_latest_version_pointer_alias', 'dbt')(custom_alias_name, node)) }}
+{%- endmacro %}
+
+{% macro default__generate_latest_version_pointer_alias(custom_alias_name=none, node=none) -%}
+    {{ (custom_alias_name or node.name) | trim }}
+{%- endmacro %}
+
 {% macro generate_database_name(custom_database_name=none, node=none) -%}
     {{ return(adapter.dispatch('generate_database_name', 'dbt')(custom_database_name, node)) }}
 {%- endmacro %}

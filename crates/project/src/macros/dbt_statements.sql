@@ -1,6 +1,8 @@
 {% macro statement(name=none, fetch_result=false, auto_begin=true, language='sql') -%}
     {%- if execute -%}
-        {%- set res, table = adapter.execute(caller(), auto_begin=auto_begin, fetch=fetch_result) -%}
+        {%- set text = caller() -%}
+        {%- if name == 'main' %}{% do write(text) %}{% endif -%}
+        {%- set res, table = adapter.execute(text, auto_begin=auto_begin, fetch=fetch_result) -%}
         {%- if name is not none -%}
             {{ store_result(name, response=res, agate_table=table) }}
         {%- endif -%}

@@ -28,7 +28,10 @@ pub(crate) fn built_in_nodes(manifest: &Manifest) -> Vec<&'static MacroNode> {
     for package in builtin::PACKAGES.iter().filter(|package| **package != INTERNAL) {
         let start = format!("macro.{package}.");
         let of = |ids: &[String]| ids.iter().any(|id| id.starts_with(&start));
-        let used = manifest.nodes.values().any(|node| of(&node.macros))
+        let used = manifest
+            .nodes
+            .values()
+            .any(|node| node.reached_macros.iter().any(|id| id.starts_with(&start)))
             || manifest.macros.values().any(|node| of(&node.depends_on));
         if used && !has(package) {
             found.extend(builtin::nodes(package));

@@ -82,6 +82,15 @@ pub(crate) struct Noted<T> {
     pub(crate) span: Option<Span>,
 }
 
+/// The macros that a render has named (unique ids).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NotedMacros {
+    /// Those that the text itself calls, in their order: what dbt keeps of a node.
+    pub(crate) direct: Vec<String>,
+    /// All, also those that macros call.
+    pub(crate) reached: BTreeSet<String>,
+}
+
 /// What a render did.
 #[derive(Default)]
 pub(crate) struct Record {
@@ -92,7 +101,9 @@ pub(crate) struct Record {
     pub(crate) refs: Vec<Noted<RefCall>>,
     pub(crate) sources: Vec<Noted<SourceCall>>,
     pub(crate) configs: Vec<Noted<Map<String, Json>>>,
-    pub(crate) macros: BTreeSet<String>,
+    pub(crate) macros: NotedMacros,
+    /// `write(…)`: the statement of a materialization.
+    pub(crate) written: Option<String>,
     /// Inlined models, in the order of their `ref`.
     pub(crate) inlined: Vec<UniqueId>,
     /// Nodes that the parse pass did not see.
@@ -191,6 +202,19 @@ impl Context {
     }
 }
 
+impl Drop for Context {
+    /// A render that went well has taken its record: what is left was said by one that failed.
+    fn drop(&mut self) {
+        let record = self.record.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let messages = std::mem::take(&mut record.messages);
+        if !messages.is_empty()
+            && let Phase::Run(run) = &self.phase
+        {
+            run.state.unsaid.add(messages);
+        }
+    }
+}
+
 /// The host of a render.
 pub(crate) struct ContextHost {
     pub(crate) context: Arc<Context>,
@@ -208,17 +232,21 @@ impl Host for ContextHost {
         let own = &context.subject.package;
         let known = &context.world.macros;
         if let Some(found) = known.of_node(name, own) {
-            note_macro(context, &found);
+            note_macro(context, &found, state);
             return Some(macros::value(found));
         }
         if let Some(value) = functions::lookup(context, name) {
+            if MACROS_OF_DBT.contains(&name) {
+                note(context, format!("macro.{}.{name}", macros::INTERNAL), state);
+            }
             return Some(value);
         }
         if let Some(found) = known.of_projects(name, own, state.package()) {
-            note_macro(context, &found);
+            note_macro(context, &found, state);
             return Some(macros::value(found));
         }
         if let Some(found) = known.by_name(name, own, state.package()) {
+            note_macro(context, &found, state);
             return Some(macros::value(found));
         }
         known.is_namespace(name).then(|| functions::namespace(context, name))
@@ -249,10 +277,24 @@ impl Host for ContextHost {
     }
 }
 
-/// Notes that a macro of the project is used.
-pub(crate) fn note_macro(context: &Context, found: &tidemill_jinja::Macro) {
+/// What is a function here and a macro in dbt.
+const MACROS_OF_DBT: [&str; 5] =
+    ["is_incremental", "run_query", "statement", "should_full_refresh", "load_relation"];
+
+/// Notes that a macro is used.
+pub(crate) fn note_macro(context: &Context, found: &tidemill_jinja::Macro, state: &State<'_>) {
     if matches!(context.phase, Phase::Parse) {
-        let id = format!("macro.{}.{}", found.package(), found.name());
-        context.record().macros.insert(id);
+        note(context, format!("macro.{}.{}", found.package(), found.name()), state);
     }
+}
+
+fn note(context: &Context, id: String, state: &State<'_>) {
+    if !matches!(context.phase, Phase::Parse) {
+        return;
+    }
+    let mut record = context.record();
+    if state.frames().is_empty() && !record.macros.direct.contains(&id) {
+        record.macros.direct.push(id.clone());
+    }
+    record.macros.reached.insert(id);
 }

@@ -7,7 +7,7 @@ use tidemill_core::{Error as CoreError, RelationName, UniqueId};
 use tidemill_jinja::{Args, Error, ErrorKind, Object, State, Template, Value, modules};
 
 use super::adapter::Adapter;
-use super::context::{Context, Noted, Phase, Run, note_macro};
+use super::context::{Context, Model, Noted, Phase, Run, note_macro};
 use super::reads::QueryRead;
 use super::relation::{Api, Relation};
 use super::state::{Message, UnitTestState};
@@ -86,7 +86,11 @@ pub(super) fn lookup(context: &Arc<Context>, name: &str) -> Option<Value> {
             let text = text_argument("render", text.as_ref())?;
             Ok(Value::from(Template::from_text("render", &text)?.render_in(state)?))
         }),
-        "write" => Value::function("write", |_, _| Ok(Value::from(""))),
+        "write" => function(context, "write", |context, args, _| {
+            let [payload] = args.bind("write", ["payload"], 1)?;
+            context.record().written = payload.map(|payload| payload.to_string());
+            Ok(Value::from(""))
+        }),
         "debug" => Value::function("debug", |_, _| Ok(Value::from(""))),
         "try_or_compiler_error" => Value::function("try_or_compiler_error", |args, state| {
             let Some(callee) = args.positional().get(1) else { return Ok(Value::None) };
@@ -99,7 +103,7 @@ pub(super) fn lookup(context: &Arc<Context>, name: &str) -> Option<Value> {
         },
         "validation" => Value::object(Validation),
         "pre_hooks" => config_value(context, "pre-hook"),
-        "post_hooks" => config_value(context, "post-hook"),
+        "post_hooks" => post_hooks(context),
         "sql" | "compiled_code" => Value::from(""),
         "defer_relation" => Value::None,
         "dbt_metadata_envs" | "env" => Value::dict::<&str>([]),
@@ -538,6 +542,22 @@ fn store(
     Ok(Value::from(""))
 }
 
+/// The hooks that are written, and the one that makes the view of a latest version.
+fn post_hooks(context: &Context) -> Value {
+    let written = config_value(context, "post-hook");
+    let Model::Node(manifest, id) = &context.subject.model else { return written };
+    let hooks = manifest.node(id).map(|node| node.config.post_hooks.as_slice());
+    let Some(pointer) = hooks.into_iter().flatten().find(|hook| hook.is_pointer()) else {
+        return written;
+    };
+    let pointer = Value::dict([
+        ("sql", Value::from(pointer.sql.as_str())),
+        ("transaction", Value::from(false)),
+        ("index", Value::None),
+    ]);
+    Value::list(written.to_items().unwrap_or_default().into_iter().chain([pointer]))
+}
+
 fn config_value(context: &Context, key: &str) -> Value {
     context.subject.config.get(key).map(Value::from).unwrap_or(Value::list([]))
 }
@@ -654,7 +674,7 @@ impl Object for Namespace {
             return Some(value);
         }
         if let Some(found) = known.in_package(&self.package, name) {
-            note_macro(&self.context, &found);
+            note_macro(&self.context, &found, state);
             return Some(Value::Macro(found));
         }
         if self.package == crate::macros::INTERNAL {

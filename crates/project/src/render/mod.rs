@@ -26,7 +26,7 @@ use tidemill_jinja::{Args, Options, Source, State, Template, Value};
 
 pub use materialize::Materialized;
 pub use reads::{QueryRead, Reads};
-pub use state::{Message, RenderState, Rendered, SampleWindow, UnitTestState};
+pub use state::{Message, RenderState, Rendered, SampleWindow, UnitTestState, Unsaid};
 pub use warehouse::{
     CatalogColumn, Executed, NoWarehouse, QueryTable, RelationType, Sink, Warehouse,
 };
@@ -557,6 +557,7 @@ fn finish(record: Record, sql: String) -> Rendered {
         late: record.late,
         inlined: Vec::new(),
         messages: record.messages,
+        main: record.written,
         warnings: record
             .warnings
             .into_iter()

@@ -1,7 +1,7 @@
 //! The state of the run that a render belongs to, and what a render gives.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -60,6 +60,23 @@ pub struct RenderState {
     pub unit_test: Option<Arc<UnitTestState>>,
     /// Further names, for hooks of the whole run: `results`, `schemas`, `database_schemas`.
     pub names: Arc<Map<String, Value>>,
+    /// What templates said that then failed.
+    pub unsaid: Arc<Unsaid>,
+}
+
+/// What templates said whose render gave nothing, because it failed.
+#[derive(Debug, Default)]
+pub struct Unsaid(Mutex<Vec<Message>>);
+
+impl Unsaid {
+    /// All of it, once.
+    pub fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn add(&self, messages: Vec<Message>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(messages);
+    }
 }
 
 impl RenderState {
@@ -95,6 +112,7 @@ impl RenderState {
             batch: None,
             unit_test: None,
             names: Arc::default(),
+            unsaid: Arc::default(),
         }
     }
 }
@@ -139,6 +157,8 @@ pub struct Rendered {
     pub messages: Vec<Message>,
     /// `exceptions.warn(...)`
     pub warnings: Diagnostics,
+    /// The statement that a materialization calls its main one.
+    pub main: Option<String>,
     /// `config(...)` values that are only known now: of a test macro that sets its `fail_calc`.
     pub config: Map<String, Value>,
 }

@@ -61,7 +61,7 @@ impl Change<'_> {
         !self.same_contents(old) || contract
     }
 
-    fn is_node(&self) -> bool {
+    pub(super) fn is_node(&self) -> bool {
         new_is_changed(self.kind) && self.kind != ResourceType::UnitTest
     }
 
@@ -72,7 +72,8 @@ impl Change<'_> {
     fn same_contents(&self, old: &Value) -> bool {
         let all = |keys: &[&str]| keys.iter().all(|key| field(self.new, key) == field(old, key));
         match self.kind {
-            ResourceType::UnitTest => all(&["checksum"]),
+            // What their checksum is made of: dbt's and ours are not computed alike.
+            ResourceType::UnitTest => all(&["model", "versions", "given", "expect", "overrides"]),
             ResourceType::Source => {
                 let freshness = |value: &Value| without_nulls(field(value, "freshness"));
                 self.same(Changed::Relation, old)
@@ -115,7 +116,8 @@ impl Change<'_> {
                 ]) && self.same(Changed::Config, old)
             }
             ResourceType::SavedQuery => {
-                all(&["query_params", "description", "label", "group", "exports", "tags"])
+                all(&["query_params", "description", "label", "group", "tags"])
+                    && exports(self.new) == exports(old)
                     && self.same(Changed::Config, old)
             }
             _ if self.is_generic_test() => all(&["fqn"]) && self.same(Changed::Config, old),
@@ -335,6 +337,21 @@ fn without_nulls(value: &Value) -> Value {
 /// dbt has both fields of an owner, written or not.
 fn same_owner(new: &Value, old: &Value) -> bool {
     ["name", "email"].into_iter().all(|key| field(new, key) == field(old, key))
+}
+
+/// What decides about the exports of a saved query, as they are written: where that is in dbt and
+/// here, the target says.
+fn exports(value: &Value) -> Vec<Vec<Value>> {
+    let exports = field(value, "exports").as_array().map(Vec::as_slice).unwrap_or_default();
+    let written =
+        |export: &Value, key: &str| field(field(export, "unrendered_config"), key).clone();
+    exports
+        .iter()
+        .map(|export| {
+            let keys = ["export_as", "schema", "alias"].map(|key| written(export, key));
+            std::iter::once(field(export, "name").clone()).chain(keys).collect()
+        })
+        .collect()
 }
 
 fn settings(value: &Value) -> Map<String, Value> {

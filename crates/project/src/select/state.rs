@@ -62,11 +62,15 @@ pub(super) fn search(
             "modified.configs" => change.other(Changed::Config),
             "modified.persisted_descriptions" => change.other(Changed::Descriptions),
             "modified.relation" => change.other(Changed::Relation),
-            "modified.contract" => change.contract(member.name, diagnostics),
-            "modified.macros" => macros.touch(&new),
+            "modified.contract" => match change.old {
+                // As in dbt, every new node counts, whether it can have a contract or not.
+                None => change.is_node(),
+                Some(_) => change.contract(member.name, diagnostics),
+            },
+            "modified.macros" => macros.touch(id, &new),
             _ => {
                 let contents = change.contents(member.name, diagnostics);
-                contents || macros.touch(&new)
+                contents || macros.touch(id, &new)
             }
         };
         if changed == (value != "unmodified") {
@@ -103,6 +107,7 @@ fn removed(manifest: &Manifest, previous: &PreviousState, diagnostics: &mut Diag
 
 /// Macros that have changed, and who calls them.
 struct Macros<'a> {
+    manifest: &'a Manifest,
     changed: HashSet<&'a str>,
     calls: HashMap<&'a str, Vec<&'a str>>,
 }
@@ -142,19 +147,22 @@ impl<'a> Macros<'a> {
                 })
                 .collect()
         };
-        Macros { changed, calls }
+        Macros { manifest, changed, calls }
     }
 
     /// Whether a node calls a changed macro, itself or through others.
-    fn touch(&self, node: &Value) -> bool {
+    fn touch(&self, id: &UniqueId, node: &Value) -> bool {
         if self.changed.is_empty() {
             return false;
         }
+        let reached = self.manifest.nodes.get(id).map(|node| &node.reached_macros);
         let own = node
             .get("depends_on")
             .and_then(|depends_on| depends_on.get("macros"))
             .and_then(Value::as_array);
-        let mut open: Vec<&str> = own.into_iter().flatten().filter_map(Value::as_str).collect();
+        let own = own.into_iter().flatten().filter_map(Value::as_str);
+        let mut open: Vec<&str> =
+            own.chain(reached.into_iter().flatten().map(String::as_str)).collect();
         let mut seen: HashSet<&str> = HashSet::new();
         while let Some(id) = open.pop() {
             if self.changed.contains(id) {

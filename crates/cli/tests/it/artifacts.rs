@@ -1,0 +1,162 @@
+//! What the artifacts say of a run, in dbt's words.
+
+use serde_json::Value;
+
+use crate::sandbox::Sandbox;
+
+fn artifact(sandbox: &Sandbox, name: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(sandbox.path(name)).unwrap()).unwrap()
+}
+
+fn result(sandbox: &Sandbox, id: &str) -> Value {
+    let all = artifact(sandbox, "target/run_results.json");
+    let found = all["results"].as_array().unwrap().iter().find(|found| found["unique_id"] == id);
+    found.unwrap_or_else(|| panic!("{id} is not in {all}")).clone()
+}
+
+const INCREMENT: &str = "{{ config(materialized='incremental', incremental_strategy='merge', unique_key='id') }}\n\
+     select id from {{ ref('t') }} {% if is_incremental() %}where id > 1{% endif %}";
+
+fn shop() -> Sandbox {
+    Sandbox::new(&[
+        ("seeds/s.csv", "id\n1\n2\n3\n"),
+        (
+            "macros/a.sql",
+            "{% macro inner() %}id{% endmacro %}\n{% macro outer() %}{{ inner() }}{% endmacro %}\n{% macro called() %}{{ adapter.dispatch('called')() }}{% endmacro %}\n{% macro default__called() %}coalesce({{ inner() }}, 0) as id {# outer() #}{% endmacro %}",
+        ),
+        ("models/v.sql", "select {{ outer() }} from {{ ref('s') }}"),
+        (
+            "models/t.sql",
+            "{{ config(materialized='table') }}\nselect {{ called() }} from {{ ref('v') }}",
+        ),
+        ("models/i.sql", INCREMENT),
+        (
+            "models/p.yml",
+            "models:\n  - name: t\n    columns: [{name: id, data_tests: [not_null]}]\n\
+             exposures:\n  - {name: board, type: dashboard, owner: {name: Ann}, depends_on: [ref('t')]}\n",
+        ),
+    ])
+}
+
+#[test]
+fn results_have_dbts_messages() {
+    let shop = shop();
+    shop.build().ok();
+    let message = |id: &str| result(&shop, id)["message"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(message("seed.shop.s"), "INSERT 3");
+    assert_eq!(message("model.shop.v"), "CREATE VIEW");
+    assert_eq!(message("model.shop.t"), "SELECT 3");
+    assert_eq!(message("model.shop.i"), "SELECT 3");
+    assert_eq!(result(&shop, "model.shop.t")["adapter_response"]["code"], "SELECT");
+    assert_eq!(result(&shop, "exposure.shop.board")["status"], "no-op");
+    shop.run(&["build", "--no-reuse", "--select", "i"]).ok();
+    assert_eq!(message("model.shop.i"), "MERGE 2");
+    // An exposure of something that failed has nothing to stand on.
+    shop.write(
+        "models/t.sql",
+        "{{ config(materialized='table') }}\nselect nothing from {{ ref('v') }}",
+    );
+    shop.build().fails_with(1);
+    assert_eq!(result(&shop, "exposure.shop.board")["status"], "skipped");
+    assert_eq!(result(&shop, "model.shop.i")["status"], "skipped");
+    let tests = artifact(&shop, "target/run_results.json");
+    let tests = tests["results"].as_array().unwrap();
+    let is_test = |found: &&Value| found["unique_id"].as_str().unwrap().starts_with("test.");
+    assert_eq!(tests.iter().find(is_test).unwrap()["status"], "skipped");
+}
+
+#[test]
+fn the_executed_sql_is_written() {
+    let shop = shop();
+    shop.build().ok();
+    let text = |name: &str| std::fs::read_to_string(shop.path("target/run/shop/models").join(name));
+    assert!(text("v.sql").unwrap().starts_with("create view \""));
+    assert!(text("t.sql").unwrap().starts_with("create table \""));
+    assert!(text("p.yml/not_null_t_id.sql").unwrap().contains("is null"));
+    let manifest = artifact(&shop, "target/manifest.json");
+    let path = manifest["nodes"]["model.shop.t"]["build_path"].as_str().unwrap();
+    assert!(shop.path(path).is_file(), "{path}");
+    shop.run(&["parse"]).ok();
+    let manifest = artifact(&shop, "target/manifest.json");
+    assert_eq!(manifest["nodes"]["model.shop.t"]["build_path"], Value::Null);
+}
+
+#[test]
+fn macros_are_named_by_those_who_call_them() {
+    let shop = shop();
+    shop.write(
+        "dbt_project.yml",
+        "name: shop\nversion: '1.0'\non-run-end: \"select {{ outer() }} from {{ ref('t') }}\"\n",
+    );
+    shop.run(&["parse"]).ok();
+    let manifest = artifact(&shop, "target/manifest.json");
+    let macros = |kind: &str, id: &str| -> Vec<String> {
+        let found = manifest[kind][id]["depends_on"]["macros"].as_array().unwrap();
+        found.iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(macros("nodes", "model.shop.v"), ["macro.shop.outer"]);
+    assert_eq!(macros("nodes", "model.shop.t"), ["macro.shop.called"]);
+    assert_eq!(macros("nodes", "model.shop.i"), ["macro.dbt.is_incremental"]);
+    assert_eq!(macros("macros", "macro.shop.outer"), ["macro.shop.inner"]);
+    assert_eq!(macros("macros", "macro.shop.called"), ["macro.shop.default__called"]);
+    // What stands in a comment, or in the SQL around, is no call.
+    assert_eq!(macros("macros", "macro.shop.default__called"), ["macro.shop.inner"]);
+    let hook = "operation.shop.shop-on-run-end-0";
+    assert_eq!(macros("nodes", hook), ["macro.shop.outer"]);
+    assert_eq!(manifest["parent_map"][hook][0], "model.shop.t");
+    let children = manifest["child_map"]["model.shop.t"].as_array().unwrap();
+    let mut sorted = children.clone();
+    sorted.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+    assert!(children.contains(&hook.into()) && *children == sorted, "{children:?}");
+    // A change of a macro that is called through another one changes the node.
+    std::fs::rename(shop.path("target"), shop.path("before")).unwrap();
+    shop.write("macros/a.sql", "{% macro inner() %}2 * id as id{% endmacro %}\n{% macro outer() %}{{ inner() }}{% endmacro %}\n{% macro called() %}{{ adapter.dispatch('called')() }}{% endmacro %}\n{% macro default__called() %}0 as id{% endmacro %}");
+    let changed =
+        shop.run(&["ls", "--select", "state:modified.macros", "--state", "before", "-q"]).ok();
+    assert_eq!(changed.stdout, "shop.t\nshop.v\n");
+}
+
+#[test]
+fn a_unit_test_is_compared_by_what_it_says() {
+    let shop = shop();
+    shop.write(
+        "models/u.yml",
+        "unit_tests:\n  - name: same\n    model: v\n    given: [{input: ref('s'), rows: [{id: 1}]}]\n    \
+         expect: {rows: [{id: 1}]}\n",
+    );
+    shop.run(&["parse"]).ok();
+    std::fs::rename(shop.path("target"), shop.path("before")).unwrap();
+    // dbt's checksum of the same test is another one.
+    let mut manifest = artifact(&shop, "before/manifest.json");
+    manifest["unit_tests"]["unit_test.shop.v.same"]["checksum"] = "dbts".into();
+    shop.write("before/manifest.json", manifest.to_string());
+    let modified = || {
+        let all = ["ls", "--select", "state:modified", "--state", "before", "-q"];
+        shop.run(&all).ok().stdout
+    };
+    assert_eq!(modified(), "");
+    let text = std::fs::read_to_string(shop.path("models/u.yml")).unwrap();
+    shop.write(
+        "models/u.yml",
+        text.replace("expect: {rows: [{id: 1}]}", "expect: {rows: [{id: 2}]}"),
+    );
+    assert!(modified().contains("same"), "{}", modified());
+}
+
+#[test]
+fn descriptions_name_the_blocks_that_they_are_made_of() {
+    let shop = shop();
+    shop.write("models/d.md", "{% docs what %}It is so.{% enddocs %}");
+    shop.write(
+        "models/d.yml",
+        "models:\n  - name: v\n    description: \"{{ doc('what') }} Really.\"\n    \
+         columns: [{name: id, description: \"{{ doc('what') }}\"}, {name: plain, description: x}]\n",
+    );
+    shop.run(&["parse"]).ok();
+    let manifest = artifact(&shop, "target/manifest.json");
+    let node = &manifest["nodes"]["model.shop.v"];
+    assert_eq!(node["description"], "It is so. Really.");
+    assert_eq!(node["doc_blocks"], serde_json::json!(["doc.shop.what"]));
+    assert_eq!(node["columns"]["id"]["doc_blocks"], serde_json::json!(["doc.shop.what"]));
+    assert_eq!(node["columns"]["plain"]["doc_blocks"], serde_json::json!([]));
+}

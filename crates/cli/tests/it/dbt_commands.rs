@@ -1,0 +1,147 @@
+//! Flags of dbt's commands that do something here, and those that are refused.
+
+use crate::sandbox::Sandbox;
+
+fn shop() -> Sandbox {
+    Sandbox::new(&[
+        ("seeds/codes.csv", "id,name\n1,one\n2,two\n"),
+        (
+            "models/inc.sql",
+            "{{ config(materialized='incremental') }}\nselect id from {{ ref('codes') }}\n\
+             {% if is_incremental() %}where id > (select max(id) from {{ this }}){% endif %}",
+        ),
+    ])
+}
+
+#[test]
+fn show_prints_the_rows_of_seeds() {
+    let shop = shop();
+    let shown = shop.run(&["seed", "--show"]).ok();
+    assert!(shown.stdout.contains("two"), "{shown:?}");
+    // What was not loaded again is there all the same.
+    let again = shop.run(&["build", "--show", "--format", "csv"]).ok();
+    assert!(again.stdout.contains("id,name\n1,one\n2,two"), "{again:?}");
+    shop.run(&["seed"]).ok().does_not_say("two");
+    shop.run(&["run", "--show"]).fails_with(2).says("--show prints the rows of seeds");
+}
+
+#[test]
+fn what_dbts_hosted_service_does_is_refused() {
+    let shop = shop();
+    shop.run(&["build", "--export-saved-queries"]).fails_with(2).says("there is nothing to export");
+    shop.run_with(&[("DBT_EXPORT_SAVED_QUERIES", "1")], &["build"]).fails_with(2);
+    shop.run(&["build", "--export-saved-queries", "--no-export-saved-queries"]).ok();
+    shop.run(&["compile", "--no-inject-ephemeral-ctes"]).fails_with(2).says("leave the flag out");
+}
+
+#[test]
+fn show_gives_what_an_increment_would_add_or_all() {
+    let shop = shop();
+    shop.build().ok();
+    let rows = |arguments: &[&str]| -> Vec<String> {
+        let mut all = vec!["show", "--select", "inc", "--format", "csv", "-q"];
+        all.extend_from_slice(arguments);
+        shop.run(&all).ok().stdout.lines().skip(1).map(str::to_owned).collect()
+    };
+    assert_eq!(rows(&[]), [""; 0]);
+    assert_eq!(rows(&["--full-refresh"]), ["1", "2"]);
+    shop.run(&["show", "--inline-direct", "select '{{ x }}' as y"]).ok().says("{{ x }}");
+}
+
+#[test]
+fn templates_can_be_kept_from_asking() {
+    let shop = shop();
+    shop.write(
+        "models/asks.sql",
+        "select {{ run_query('select 40 + 2 as x').columns[0][0] }} as n",
+    );
+    shop.run(&["compile", "--select", "asks"]).ok().says("42");
+    shop.run(&["compile", "--select", "asks", "--no-introspect"])
+        .fails_with(1)
+        .says("--no-introspect forbids it");
+    shop.run(&["compile", "--select", "codes", "--no-introspect"]).ok();
+    shop.run(&["show", "--select", "asks", "--no-introspect"]).fails_with(2);
+}
+
+#[test]
+fn an_operation_can_be_sql() {
+    let shop = shop();
+    shop.build().ok();
+    shop.run(&["run-operation", "--sql", "delete from {{ ref('codes') }} where id = 1; select 1"])
+        .ok();
+    assert_eq!(shop.value("select id from codes"), "2");
+    let results = std::fs::read_to_string(shop.path("target/run_results.json")).unwrap();
+    assert!(results.contains("macro.shop.inline_query"), "{results}");
+    shop.run(&["run-operation", "--sql", "delete from nowhere"]).fails_with(1).says("nowhere");
+    shop.run(&["run-operation"]).fails_with(2);
+    shop.run(&["run-operation", "m", "--sql", "select 1"]).fails_with(2);
+}
+
+#[test]
+fn debug_says_where_profiles_are_and_whether_the_lake_is_reached() {
+    let shop = shop();
+    let home = shop.path(".dbt");
+    let said = shop.run(&["debug", "--config-dir"]).ok().stdout;
+    assert_eq!(said.trim(), home.to_str().unwrap());
+    shop.write("profiles/profiles.yml", "other: {outputs: {}}\n");
+    let folder = shop.path("profiles");
+    let folder = folder.to_str().unwrap();
+    let said = shop.run(&["debug", "--config-dir", "--profiles-dir", folder]).ok().stdout;
+    assert_eq!(said.trim(), folder);
+    // A mistake in a model does not keep anybody from the lake.
+    shop.write("models/wrong.sql", "select {{ nothing( }}");
+    shop.run(&["debug"]).fails_with(1);
+    shop.run(&["debug", "--connection"]).ok().says("all checks passed").does_not_say("models");
+}
+
+#[test]
+fn clean_deletes_outside_of_the_project_only_when_asked() {
+    let shop = shop();
+    shop.build().ok();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("x"), "x").unwrap();
+    let targets = |names: &str| {
+        shop.write(
+            "dbt_project.yml",
+            format!("name: shop\nversion: '1.0'\nclean-targets: {names}\n"),
+        );
+    };
+    targets(&format!("['{}']", outside.path().display()));
+    shop.run(&["clean"]).fails_with(2).says("--no-clean-project-files-only");
+    assert!(outside.path().join("x").exists());
+    shop.run(&["clean", "--no-clean-project-files-only"]).ok();
+    assert!(!outside.path().exists());
+    targets("[target, lake]");
+    shop.run(&["clean", "--no-clean-project-files-only"]).fails_with(2).says("holds the lake");
+    targets("['..']");
+    shop.run(&["clean", "--no-clean-project-files-only"]).fails_with(2);
+    assert!(shop.path("target").exists());
+}
+
+#[test]
+fn a_failed_start_keeps_everything_from_running_unless_the_project_says_otherwise() {
+    let shop = shop();
+    let project = |flags: &str| {
+        shop.write(
+            "dbt_project.yml",
+            format!("name: shop\nversion: '1.0'\non-run-start: select * from nowhere\n{flags}"),
+        );
+    };
+    project("");
+    shop.build().fails_with(1);
+    shop.run(&["sql", "select * from codes"]).fails_with(1);
+    project("flags: {skip_nodes_if_on_run_start_fails: false}\n");
+    shop.build().fails_with(1);
+    assert_eq!(shop.value("select count(*) from codes"), "2");
+}
+
+#[test]
+fn what_a_template_says_before_it_fails_is_shown() {
+    let shop = shop();
+    shop.write(
+        "models/fails.sql",
+        "{% do log('so far so good', info=true) %}\n\
+         {% if execute %}{% do exceptions.raise_compiler_error('not here') %}{% endif %}select 1 as x",
+    );
+    shop.run(&["build", "--select", "fails"]).fails_with(1).says("so far so good").says("not here");
+}
