@@ -66,7 +66,10 @@ fn response(
     full_refresh: bool,
 ) -> Option<(&'static str, String)> {
     let rows = outcome.rows;
-    let is_first = full_refresh || outcome.version.is_none_or(|version| version.0 == 0);
+    // Rows that change nothing make no version.
+    let is_first = full_refresh
+        || (outcome.status != NodeStatus::Unchanged
+            && outcome.version.is_none_or(|version| version.0 == 0));
     let (code, tag) = match (outcome.kind.as_str(), is_first) {
         ("view", _) => return Some(("CREATE VIEW", "CREATE VIEW".to_owned())),
         ("seed", _) => ("INSERT", "INSERT"),

@@ -114,8 +114,9 @@ impl VisitorMut for Matches {
                 }
             }
             // `regexp_matches(x, p) > 0`: a condition is a number there.
-            Expr::BinaryOp { left, right, .. } if is_matches(left) => match &**right {
-                Expr::Value(value) => match &value.value {
+            Expr::BinaryOp { left, right, .. } if is_matches(left) => {
+                let Expr::Value(value) = &**right else { return ControlFlow::Continue(()) };
+                match &value.value {
                     Value::Number(..) => {
                         condition(left);
                         let whole = std::mem::replace(&mut **left, number(0));
@@ -123,9 +124,8 @@ impl VisitorMut for Matches {
                     }
                     Value::Boolean(_) => condition(left),
                     _ => {}
-                },
-                _ => {}
-            },
+                }
+            }
             _ => {}
         }
         ControlFlow::Continue(())

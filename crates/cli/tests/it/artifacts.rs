@@ -113,7 +113,7 @@ fn macros_are_named_by_those_who_call_them() {
     shop.write("macros/a.sql", "{% macro inner() %}2 * id as id{% endmacro %}\n{% macro outer() %}{{ inner() }}{% endmacro %}\n{% macro called() %}{{ adapter.dispatch('called')() }}{% endmacro %}\n{% macro default__called() %}0 as id{% endmacro %}");
     let changed =
         shop.run(&["ls", "--select", "state:modified.macros", "--state", "before", "-q"]).ok();
-    assert_eq!(changed.stdout, "shop.t\nshop.v\n");
+    assert_eq!(changed.stdout, "shop.t\nshop.v\nshop.not_null_t_id\n");
 }
 
 #[test]

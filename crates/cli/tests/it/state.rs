@@ -294,7 +294,7 @@ fn the_manifest_has_what_dbt_infers() {
     let macros = &manifest["macros"];
     assert_eq!(macros["macro.shop.own"]["arguments"][1]["name"], "y");
     let called = macros["macro.shop.own"]["depends_on"]["macros"].as_array().unwrap();
-    assert_eq!(called, &["macro.dbt.run_query", "macro.dbt.type_string"]);
+    assert_eq!(called, &["macro.dbt.type_string", "macro.dbt.run_query"]);
     // Every macro that something depends on is there.
     for part in ["nodes", "macros"] {
         for (id, node) in manifest[part].as_object().unwrap() {

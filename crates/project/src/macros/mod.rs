@@ -41,7 +41,7 @@ pub(crate) fn built_in_nodes(manifest: &Manifest) -> Vec<&'static MacroNode> {
 }
 
 /// Adapter prefixes that `adapter.dispatch` tries, in order; where a lake stands in for another
-/// system, that system's comes last.
+/// system, that system's comes last (DuckDB's before `default`).
 const PREFIXES: [&str; 3] = ["tidemill", "postgres", "default"];
 
 /// Those of a project whose models run in PostgreSQL.
@@ -198,15 +198,24 @@ impl Macros {
             },
         };
         let foreign = self.stands_in_for.as_deref().filter(|prefix| !PREFIXES.contains(prefix));
-        // As dbt-duckdb looks for them, so that the same branch is taken; PostgreSQL's at last.
-        let near = ["tidemill", "duckdb", "default"];
+        // DuckDB speaks PostgreSQL's dialect, so what is written for it is nearer than what is
+        // written for nobody.
+        let near = ["tidemill", "postgres", "duckdb", "default"];
+        // The project's own macros are taken as dbt-duckdb takes them.
+        let own = ["tidemill", "duckdb", "default", "postgres"];
         let all: [&[&str]; 2] = match foreign {
             _ if self.in_postgres => [&IN_POSTGRES, &[]],
-            Some("duckdb") => [&near, &["postgres"]],
+            Some("duckdb") => [&near, &[]],
             _ => [&PREFIXES, foreign.as_slice()],
         };
         for prefixes in all {
             for package in &packages {
+                let is_own =
+                    namespace != Some(INTERNAL) && package.unwrap_or(node_package) == self.root;
+                let prefixes = match foreign {
+                    Some("duckdb") if is_own && !prefixes.is_empty() && !self.in_postgres => &own,
+                    _ => prefixes,
+                };
                 for prefix in prefixes {
                     let full = format!("{prefix}__{name}");
                     let found = match package {
