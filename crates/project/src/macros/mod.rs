@@ -201,8 +201,6 @@ impl Macros {
         // DuckDB speaks PostgreSQL's dialect, so what is written for it is nearer than what is
         // written for nobody.
         let near = ["tidemill", "postgres", "duckdb", "default"];
-        // The project's own macros are taken as dbt-duckdb takes them.
-        let own = ["tidemill", "duckdb", "default", "postgres"];
         let all: [&[&str]; 2] = match foreign {
             _ if self.in_postgres => [&IN_POSTGRES, &[]],
             Some("duckdb") => [&near, &[]],
@@ -210,12 +208,6 @@ impl Macros {
         };
         for prefixes in all {
             for package in &packages {
-                let is_own =
-                    namespace != Some(INTERNAL) && package.unwrap_or(node_package) == self.root;
-                let prefixes = match foreign {
-                    Some("duckdb") if is_own && !prefixes.is_empty() && !self.in_postgres => &own,
-                    _ => prefixes,
-                };
                 for prefix in prefixes {
                     let full = format!("{prefix}__{name}");
                     let found = match package {
