@@ -17,8 +17,26 @@ use super::{DatabaseBuild, DatabaseRequest, Gate};
 use crate::CheckOutcome;
 use crate::executor::in_place;
 
+/// A source that others fill: there is nothing to build, and its tests say whether it can be read.
+async fn source(shared: &Arc<Shared>, node: &WorkNode) -> End {
+    let mut failed = None;
+    for check in shared.own_checks(&node.id) {
+        let outcomes = checks::alone(shared, check).await;
+        let message = outcomes.iter().find_map(|outcome| outcome.verdict.message.clone());
+        if shared.checked(outcomes) && failed.is_none() {
+            let message = message.unwrap_or_default();
+            failed = Some(format!("{}: {message}", shared.check_name(check)));
+        }
+    }
+    let status = if failed.is_some() { NodeStatus::Fail } else { NodeStatus::Ok };
+    End::new(status, Duration::ZERO, failed)
+}
+
 /// Builds a node and, when its checks pass, commits it.
 pub(super) async fn node(shared: &Arc<Shared>, node: &WorkNode) -> Result<End> {
+    if matches!(node.kind, WorkKind::External) {
+        return Ok(source(shared, node).await);
+    }
     let session = shared.doers.database.session(&shared.cancel).await?;
     session.claim(&node.relation).await?;
     let end = claimed(shared, node, &session).await;

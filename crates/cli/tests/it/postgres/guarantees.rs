@@ -258,3 +258,23 @@ fn two_runs_build_one_model_one_after_the_other() {
     assert_eq!(project.sql("select id from main.s order by 1"), ["1", "2"]);
     assert_eq!(project.value("select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"), "0");
 }
+
+/// As in dbt's `build`: tests of a source run first, and one that fails holds back what reads it.
+#[test]
+fn tests_of_sources_hold_back_what_reads_them() {
+    let project = project!(&[
+        (
+            "models/src.yml",
+            "sources: [{name: raw, schema: main, tables: [{name: r, columns: [{name: id, data_tests: [not_null, unique]}]}]}]\n",
+        ),
+        ("models/m.sql", "select id from {{ source('raw', 'r') }}"),
+        ("models/other.sql", "select 1 as one"),
+    ]);
+    project.sql("create schema if not exists main; create table main.r (id int); insert into main.r values (1), (2)");
+    project.sandbox.build().ok().says("2 passed");
+    assert_eq!(project.value("select count(*) from main.m"), "2");
+    project.sql("drop view main.m; insert into main.r values (null)");
+    project.sandbox.build().fails_with(1).says("source_not_null_raw_r_id").says("skip");
+    assert_eq!(project.relations(), ["r r", "v other"]);
+    project.sandbox.run(&["test", "--select", "source:raw"]).fails_with(1).says("1 passed");
+}
