@@ -5,10 +5,12 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tidemill_core::{NodeOutcome, NodeStatus, UniqueId, VerdictStatus};
 use tidemill_project::{Batch, DBT_VERSION, Manifest};
 use tidemill_run::RunSummary;
+
+use crate::session::Session;
 
 /// What stands in the `metadata` of every artifact.
 pub(crate) fn metadata(schema: &str, invocation: &str, started: &str) -> Value {
@@ -19,6 +21,20 @@ pub(crate) fn metadata(schema: &str, invocation: &str, started: &str) -> Value {
         "invocation_id": invocation,
         "invocation_started_at": started,
         "env": custom_env(),
+    })
+}
+
+/// `catalog.json` of these relations.
+pub(crate) fn catalog(
+    session: &Session,
+    nodes: Map<String, Value>,
+    sources: Map<String, Value>,
+) -> Value {
+    json!({
+        "metadata": metadata("catalog/v1", &session.run.to_string(), &timestamp(session.started)),
+        "nodes": nodes,
+        "sources": sources,
+        "errors": Value::Null,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
-use tidemill_core::{RelationName, Snapshot, UniqueId};
+use tidemill_core::{RelationName, UniqueId};
 use tidemill_project::{Manifest, PreviousState};
 
 use crate::session::Session;
@@ -13,16 +13,17 @@ use crate::session::Session;
 pub(crate) type Deferred = Arc<BTreeMap<UniqueId, RelationName>>;
 
 /// What `--defer` changes for a command. `selected` is what it was asked for, `building` what it
-/// will have built before others read it. Empty without the flag.
+/// will have built before others read it, `is_here` whether a relation is there. Empty without the
+/// flag.
 ///
 /// # Errors
 /// When no state is named, when it has no manifest, and when a model would have to be read from a
 /// lake that is not this one.
 pub(crate) fn deferred(
     session: &Session,
-    snapshot: &Snapshot,
     selected: &BTreeSet<UniqueId>,
     building: &BTreeSet<UniqueId>,
+    is_here: impl Fn(&RelationName) -> bool,
 ) -> Result<Deferred> {
     let flags = &session.global.flags;
     if !flags.on("defer") {
@@ -33,12 +34,9 @@ pub(crate) fn deferred(
     let favor = flags.on("favor_state");
     let mut found = BTreeMap::new();
     for node in manifest.nodes.values().filter(|node| node.is_relational()) {
-        let own = node.relation();
-        let id = &node.unique_id;
-        if building.contains(id) {
-            continue;
-        }
-        let elsewhere = (favor && !selected.contains(id)) || snapshot.get(&own).is_none();
+        let (own, id) = (node.relation(), &node.unique_id);
+        let elsewhere =
+            !building.contains(id) && ((favor && !selected.contains(id)) || !is_here(&own));
         if elsewhere
             && let Some(other) = other_relation(manifest, &state, id)?
             && other != own

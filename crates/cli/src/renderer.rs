@@ -18,7 +18,7 @@ use tidemill_core::{
 use tidemill_plan::{Fingerprint, SEMANTICS};
 use tidemill_project::{
     CatalogColumn, Executed, Hook, Message, Node, Project, QueryTable, RelationType, RenderState,
-    ResourceType, SampleWindow, SnapshotConfig, TestKind, Warehouse, normalize_sql,
+    ResourceType, SampleWindow, SnapshotConfig, TestKind, TestSpec, Warehouse, normalize_sql,
 };
 use tidemill_run::{
     Contracted, HookTime, RenderRequest, Rendered, Renderer, StatementSession, UnitTestCase,
@@ -30,6 +30,18 @@ use crate::output::Output;
 use crate::session::Session;
 use crate::types;
 use crate::warnings::WarningRules;
+
+/// What a test's settings say of it; its query and its arguments are still to come.
+pub(crate) fn definition_of(id: &CheckId, node: &Node, test: &TestSpec) -> TestDefinition {
+    TestDefinition {
+        severity: test.severity,
+        warn_if: test.warn_if.clone(),
+        error_if: test.error_if.clone(),
+        fail_calc: test.fail_calc.clone(),
+        limit: test.limit,
+        ..TestDefinition::new(id.clone(), node.name.clone())
+    }
+}
 
 /// Renders nodes of one project and keeps what it compiled.
 pub(crate) struct ProjectRenderer {
@@ -582,15 +594,8 @@ impl Renderer for ProjectRenderer {
         else {
             return Err(Error::new(ErrorKind::Internal, "the node is not a test").with("node", id));
         };
-        let mut definition = TestDefinition {
-            filter: test.where_.clone(),
-            severity: test.severity,
-            warn_if: test.warn_if.clone(),
-            error_if: test.error_if.clone(),
-            fail_calc: test.fail_calc.clone(),
-            limit: test.limit,
-            ..TestDefinition::new(id.clone(), node.name.clone())
-        };
+        let mut definition =
+            TestDefinition { filter: test.where_.clone(), ..definition_of(id, node, test) };
         let manifest = self.project.manifest();
         let native = match &test.kind {
             TestKind::Generic(generic)

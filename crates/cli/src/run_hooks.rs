@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 use tidemill_core::{NodeOutcome, NodeStatus, UniqueId};
-use tidemill_project::Hook;
+use tidemill_project::{Hook, Manifest};
 use tidemill_run::{RenderRequest, RunSummary};
 
 use crate::output::{Mood, Output, seconds};
@@ -27,6 +27,14 @@ impl When {
             When::End => "on-run-end",
         }
     }
+
+    /// Those of a project and its packages, in their order.
+    pub(crate) fn hooks(self, manifest: &Manifest) -> &[Hook] {
+        match self {
+            When::Start => &manifest.on_run_start,
+            When::End => &manifest.on_run_end,
+        }
+    }
 }
 
 /// Runs the hooks of a project and its packages in order. The first that fails keeps those after it
@@ -42,10 +50,7 @@ pub(crate) async fn run(
     names: Map<String, Value>,
 ) -> Result<Vec<NodeOutcome>> {
     let manifest = session.manifest();
-    let hooks = match when {
-        When::Start => &manifest.on_run_start,
-        When::End => &manifest.on_run_end,
-    };
+    let hooks = when.hooks(manifest);
     if hooks.is_empty() {
         return Ok(Vec::new());
     }

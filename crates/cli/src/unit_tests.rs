@@ -254,7 +254,8 @@ fn query_of_rows(
     ))
 }
 
-fn literal(value: Option<&Value>) -> String {
+/// A value of a fixture as text of SQL.
+pub(crate) fn literal(value: Option<&Value>) -> String {
     let text = match value {
         None | Some(Value::Null) => return "null".to_owned(),
         Some(Value::String(text)) => text.clone(),

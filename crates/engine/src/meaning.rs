@@ -310,7 +310,8 @@ fn is_utc(zone: &str) -> bool {
     matches!(zone, "UTC" | "+00:00" | "Z")
 }
 
-fn compares(op: Operator) -> bool {
+/// Whether an operator compares two values of one type.
+pub(crate) fn compares(op: Operator) -> bool {
     matches!(
         op,
         Operator::Eq

@@ -13,9 +13,11 @@ use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, Union, cast,
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Projection, Union, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
+
+use crate::meaning::compares;
 
 /// Functions whose arguments have one type.
 const OF_ONE_TYPE: [&str; 5] = ["coalesce", "greatest", "least", "nullif", "nvl"];
@@ -117,20 +119,6 @@ fn rewrite(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         _ => false,
     };
     if changed { Transformed::yes(expr) } else { Transformed::no(expr) }
-}
-
-fn compares(op: Operator) -> bool {
-    matches!(
-        op,
-        Operator::Eq
-            | Operator::NotEq
-            | Operator::Lt
-            | Operator::LtEq
-            | Operator::Gt
-            | Operator::GtEq
-            | Operator::IsDistinctFrom
-            | Operator::IsNotDistinctFrom
-    )
 }
 
 /// The columns of a union's inputs, where one is a timestamp and another a date.

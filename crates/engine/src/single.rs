@@ -6,14 +6,14 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, LimitClause, OrderBy, OrderByExpr, OrderByKind, Query,
-    SelectItem, SetExpr, SetOperator, SetQuantifier, Statement, TableAlias, TableAliasColumnDef,
-    TableFactor, TableWithJoins, Value, Values, VisitMut, VisitorMut, visit_expressions,
+    FunctionArguments, Ident, LimitClause, OrderBy, OrderByExpr, OrderByKind, Query, SelectItem,
+    SetExpr, SetOperator, SetQuantifier, Statement, TableAlias, TableAliasColumnDef, TableFactor,
+    TableWithJoins, Value, Values, VisitMut, VisitorMut, visit_expressions,
 };
 use tidemill_core::{Error, Result};
 
 use crate::names::{folded, relation_name};
-use crate::subqueries::counts_rows;
+use crate::subqueries::{counts_rows, is_grouped};
 use crate::syntax::{argument, array_of, binary, call, equals, nested, select_from, simple_name};
 
 /// Looks through a whole statement.
@@ -82,6 +82,18 @@ fn query_of(expr: &Expr) -> Option<Query> {
     }
 }
 
+/// The order of a query of one column: `order by 1` is the value itself.
+fn ordered_by(order: Vec<OrderByExpr>, value: &Expr) -> Vec<OrderByExpr> {
+    let is_place = |expr: &Expr| matches!(expr, Expr::Value(number) if matches!(number.value, Value::Number(..)));
+    let order = order.into_iter().map(|mut column| {
+        if is_place(&column.expr) {
+            column.expr = value.clone();
+        }
+        column
+    });
+    order.collect()
+}
+
 /// A query of plain rows as an aggregate of them: with `limit 1` its first value, else its only one.
 /// Only where it names a column of an outer query: the planner knows the others.
 fn one_row(query: &Query) -> Option<Query> {
@@ -89,13 +101,7 @@ fn one_row(query: &Query) -> Option<Query> {
         return None;
     }
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
-    let grouped = match &select.group_by {
-        GroupByExpr::Expressions(columns, modifiers) => {
-            !columns.is_empty() || !modifiers.is_empty()
-        }
-        GroupByExpr::All(_) => true,
-    };
-    if grouped
+    if is_grouped(select)
         || select.from.is_empty()
         || select.having.is_some()
         || select.qualify.is_some()
@@ -116,16 +122,7 @@ fn one_row(query: &Query) -> Option<Query> {
         Some(OrderBy { kind: OrderByKind::Expressions(columns), .. }) => columns.clone(),
         Some(_) => return None,
     };
-    // `order by 1` is the value itself.
-    let order: Vec<OrderByExpr> = order
-        .into_iter()
-        .map(|mut column| {
-            if matches!(&column.expr, Expr::Value(number) if matches!(number.value, Value::Number(..))) {
-                column.expr = value.clone();
-            }
-            column
-        })
-        .collect();
+    let order = ordered_by(order, value);
     let aggregate = match &query.limit_clause {
         None => call("tidemill_single", vec![value.clone()]),
         Some(LimitClause::LimitOffset {
@@ -208,9 +205,7 @@ fn array_of_query(function: &Function) -> Result<Option<Expr>> {
     let limited = query.limit_clause.is_some() || query.fetch.is_some();
     let plain = match query.body.as_ref() {
         SetExpr::Select(select) => {
-            let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(columns, modifiers)
-                if columns.is_empty() && modifiers.is_empty());
-            select.distinct.is_none() && !grouped && select.having.is_none() && !limited
+            select.distinct.is_none() && !is_grouped(select) && select.having.is_none() && !limited
         }
         _ => false,
     };
@@ -225,15 +220,7 @@ fn array_of_query(function: &Function) -> Result<Option<Expr>> {
     };
     let collected = match one.filter(|value| plain && !counts_rows(value)) {
         Some(value) => {
-            let order = order
-                .into_iter()
-                .map(|mut column| {
-                    if matches!(&column.expr, Expr::Value(number) if matches!(number.value, Value::Number(..))) {
-                        column.expr = value.clone();
-                    }
-                    column
-                })
-                .collect();
+            let order = ordered_by(order, &value);
             if let SetExpr::Select(select) = query.body.as_mut() {
                 select.projection =
                     vec![SelectItem::UnnamedExpr(ordered("array_agg", value, order))];

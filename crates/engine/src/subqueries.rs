@@ -147,24 +147,28 @@ pub(crate) fn value_of(query: &Query) -> Option<Expr> {
         return None;
     }
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
-    let grouped = match &select.group_by {
-        GroupByExpr::Expressions(columns, modifiers) => {
-            !columns.is_empty() || !modifiers.is_empty()
-        }
-        GroupByExpr::All(_) => true,
-    };
     let plain = select.from.is_empty()
         && select.selection.is_none()
         && select.having.is_none()
         && select.qualify.is_none()
         && select.distinct.is_none()
-        && !grouped;
+        && !is_grouped(select);
     let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
         select.projection.as_slice()
     else {
         return None;
     };
     (plain && !counts_rows(expr)).then(|| expr.clone())
+}
+
+/// Whether rows are grouped.
+pub(crate) fn is_grouped(select: &Select) -> bool {
+    match &select.group_by {
+        GroupByExpr::Expressions(columns, modifiers) => {
+            !columns.is_empty() || !modifiers.is_empty()
+        }
+        GroupByExpr::All(_) => true,
+    }
 }
 
 /// Whether an expression is made of all rows of its query, or gives rows.
@@ -292,12 +296,6 @@ fn exists(subquery: Query, negated: bool, counted: bool) -> Expr {
 
 /// Whether a select gives one row for each row that it reads.
 fn is_plain(select: &Select) -> bool {
-    let grouped = match &select.group_by {
-        GroupByExpr::Expressions(columns, modifiers) => {
-            !columns.is_empty() || !modifiers.is_empty()
-        }
-        GroupByExpr::All(_) => true,
-    };
     let calls = select.projection.iter().any(|item| match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
             visit_expressions(expr, |expr| match expr {
@@ -308,7 +306,7 @@ fn is_plain(select: &Select) -> bool {
         }
         _ => false,
     });
-    !grouped && !calls && select.having.is_none() && select.qualify.is_none()
+    !is_grouped(select) && !calls && select.having.is_none() && select.qualify.is_none()
 }
 
 /// `select 1 from (subquery) as t(columns) where condition`.

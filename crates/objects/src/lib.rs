@@ -1,11 +1,25 @@
-//! Object stores by address: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` and
-//! their other spellings → a store whose root is that prefix.
+//! Object stores by address, and the process's HTTP client.
+//!
+//! **Takes** an address (`s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` and their
+//! other spellings) and options by name. **Gives** a store whose root is that prefix ([`open`]), what
+//! its errors mean to the reader ([`explain`]), and the client for what is not a store
+//! ([`web_agent`]). **Promises** that opening asks nothing of the network, that a request is repeated
+//! for half a minute at most, and that no secret is shown.
 //!
 //! Credentials come, in this order, from the options that are given, the environment (`AWS_…`,
 //! `GOOGLE_…`, `AZURE_…`), the profile files of the AWS command line, and the role of the machine
 //! (instance, container, web identity). What the options are called is what `object_store` and
 //! delta-rs call them (`aws_region`, `google_service_account`, `azure_storage_account_key`), with
 //! or without their first word.
+//!
+//! ```
+//! use tidemill_objects::{StoreOptions, open};
+//!
+//! let options: StoreOptions = [("region", "eu-west-1"), ("skip_signature", "true")].into_iter().collect();
+//! let lake = open("s3://acme-lake/shop/", &options)?;
+//! assert_eq!(lake.name, "s3://acme-lake/shop");
+//! # Ok::<(), tidemill_core::Error>(())
+//! ```
 
 mod address;
 mod failure;

@@ -1,8 +1,8 @@
 //! Doubles for tests.
 //!
 //! **Takes** nothing. **Gives** in-memory implementations of the contracts of
-//! [`tidemill_core`], and a real PostgreSQL ([`PostgresServer`]). **Promises** to keep the contract's meaning, in the simplest way that can be
-//! read at a glance; nothing here is for use outside of tests.
+//! [`tidemill_core`], and a real PostgreSQL ([`PostgresServer`]). **Promises** to keep the contract's
+//! meaning, in the simplest way that can be read at a glance; nothing here is for use outside of tests.
 //!
 //! ```
 //! use tidemill_testkit::MemoryStore;

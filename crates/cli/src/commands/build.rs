@@ -281,7 +281,8 @@ pub(crate) async fn run_work(
     planned.extend(idle(session, invocation, &work));
     let snapshot = stores.snapshot(At::Now).await?;
     let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
-    let deferred = defer::deferred(session, &snapshot, &work.selected, &building)?;
+    let deferred =
+        defer::deferred(session, &work.selected, &building, |own| snapshot.get(own).is_some())?;
     let mut work = work;
     for check in work.checks.values_mut() {
         let owner = check.relation.as_ref().and_then(|relation| work.owners.get(relation));

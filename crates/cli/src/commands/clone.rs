@@ -16,6 +16,22 @@ use crate::defer;
 use crate::output::plural;
 use crate::session::Session;
 
+/// Says which nodes a clone leaves out: those that are here, and those that the state does not know.
+pub(crate) fn tell_left_out(session: &Session, there: u64, unknown: u64) {
+    if there > 0 {
+        session.output.say(format!(
+            "{} here already; --full-refresh replaces them",
+            plural(there, "relation is", "relations are")
+        ));
+    }
+    if unknown > 0 {
+        session.output.say(format!(
+            "{} not in that state and left out",
+            plural(unknown, "node is", "nodes are")
+        ));
+    }
+}
+
 /// Tables become tables with the same rows, views become views of the others. What is there
 /// already stays, unless `--full-refresh` says otherwise.
 pub(crate) async fn run(
@@ -73,18 +89,7 @@ pub(crate) async fn run(
         work.graph.add_node(&id);
         work.nodes.insert(id, node);
     }
-    if there > 0 {
-        session.output.say(format!(
-            "{} here already; --full-refresh replaces them",
-            plural(there, "relation is", "relations are")
-        ));
-    }
-    if unknown > 0 {
-        session.output.say(format!(
-            "{} not in that state and left out",
-            plural(unknown, "node is", "nodes are")
-        ));
-    }
+    tell_left_out(session, there, unknown);
     if work.nodes.is_empty() {
         session.output.say("nothing to clone");
         return Ok(0);

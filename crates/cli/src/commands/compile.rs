@@ -41,7 +41,8 @@ pub(crate) async fn run_only(
         selected.retain(|id| only.as_ref().is_none_or(|only| only.contains(id)));
         selected
     };
-    let deferred = crate::defer::deferred(session, &snapshot, &selected, &BTreeSet::new())?;
+    let is_here = |own: &_| snapshot.get(own).is_some();
+    let deferred = crate::defer::deferred(session, &selected, &BTreeSet::new(), is_here)?;
     let renderer = Arc::new(
         ProjectRenderer::new(session, stores.engine.clone(), folder.clone())
             .deferring(deferred)

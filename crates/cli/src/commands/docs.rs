@@ -106,16 +106,7 @@ fn catalog(session: &Session, snapshot: &Snapshot, selected: &BTreeSet<UniqueId>
             Some((source.unique_id.to_string(), entry))
         })
         .collect();
-    json!({
-        "metadata": artifacts::metadata(
-            "catalog/v1",
-            &session.run.to_string(),
-            &artifacts::timestamp(session.started),
-        ),
-        "nodes": nodes,
-        "sources": sources,
-        "errors": Value::Null,
-    })
+    artifacts::catalog(session, nodes, sources)
 }
 
 fn entry(

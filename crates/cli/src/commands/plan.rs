@@ -98,7 +98,9 @@ async fn steps(
     let folder = session.target_path();
     let snapshot = stores.lake.snapshot(tidemill_core::At::Now).await?;
     let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
-    let deferred = crate::defer::deferred(session, &snapshot, &work.selected, &building)?;
+    let deferred = crate::defer::deferred(session, &work.selected, &building, |own| {
+        snapshot.get(own).is_some()
+    })?;
     let renderer = Arc::new(
         ProjectRenderer::new(session, stores.engine.clone(), folder.join("plan"))
             .read_only()

@@ -24,7 +24,8 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
     let snapshot = stores.snapshot(At::Now).await?;
     let renderer = ProjectRenderer::new(session, stores.engine.clone(), session.target_path());
     let none = Default::default();
-    let deferred = crate::defer::deferred(session, &snapshot, &none, &none)?;
+    let deferred =
+        crate::defer::deferred(session, &none, &none, |own| snapshot.get(own).is_some())?;
     let renderer = Arc::new(renderer.deferring(deferred).introspecting(introspect));
     let context = session.context(snapshot.clone());
     let request = RenderRequest {

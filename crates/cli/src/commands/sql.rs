@@ -40,15 +40,7 @@ pub(crate) async fn run(session: &Session, args: &Sql) -> Result<i32> {
             let snapshot = stores.snapshot(at.clone().unwrap_or_default()).await?;
             let format = session.global.format.unwrap_or(Format::Text);
             let statements = split_statements(&text);
-            if statements.is_empty() {
-                bail!("there is no statement");
-            }
-            if statements.len() > 1 && !matches!(format, Format::Text | Format::Csv) {
-                bail!(
-                    "{} statements were given; with this --format there can be one only",
-                    statements.len()
-                );
-            }
+            check_count(statements.len(), format)?;
             let mut out = open_output(args)?;
             let runner = Runner::new(session, &stores, snapshot, at.is_some());
             let mut outcome = Ok(());
@@ -84,7 +76,19 @@ fn exact(began: Instant) -> String {
     if time.as_secs() >= 60 { seconds(time) } else { format!("{:.3}s", time.as_secs_f64()) }
 }
 
-fn open_output(args: &Sql) -> Result<Box<dyn Write + Send>> {
+/// Whether so many statements can be answered in one text of this format.
+pub(crate) fn check_count(statements: usize, format: Format) -> Result<()> {
+    if statements == 0 {
+        bail!("there is no statement");
+    }
+    if statements > 1 && !matches!(format, Format::Text | Format::Csv) {
+        bail!("{statements} statements were given; with this --format there can be one only");
+    }
+    Ok(())
+}
+
+/// Where the rows go.
+pub(crate) fn open_output(args: &Sql) -> Result<Box<dyn Write + Send>> {
     Ok(match &args.output {
         Some(path) => Box::new(std::io::BufWriter::new(
             std::fs::File::create(path)

@@ -143,10 +143,7 @@ pub(crate) async fn hooks(
     names: Map<String, Value>,
 ) -> Result<Vec<NodeOutcome>> {
     let manifest = session.manifest();
-    let hooks = match when {
-        When::Start => &manifest.on_run_start,
-        When::End => &manifest.on_run_end,
-    };
+    let hooks = when.hooks(manifest);
     let names = Arc::new(names);
     let request = DatabaseRequest::new(database.clone());
     let mut outcomes = Vec::new();

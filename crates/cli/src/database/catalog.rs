@@ -28,22 +28,9 @@ struct Entry {
     columns: Map<String, Value>,
 }
 
-fn artifact(session: &Session, nodes: Map<String, Value>, sources: Map<String, Value>) -> Value {
-    json!({
-        "metadata": artifacts::metadata(
-            "catalog/v1",
-            &session.run.to_string(),
-            &artifacts::timestamp(session.started),
-        ),
-        "nodes": nodes,
-        "sources": sources,
-        "errors": Value::Null,
-    })
-}
-
 /// A catalog without relations.
 pub(super) fn empty(session: &Session) -> Value {
-    artifact(session, Map::new(), Map::new())
+    artifacts::catalog(session, Map::new(), Map::new())
 }
 
 /// The catalog of the project's relations.
@@ -77,7 +64,7 @@ pub(super) async fn of(
         .values()
         .filter_map(|source| node(&source.relation(), &source.unique_id))
         .collect();
-    Ok(artifact(session, nodes, sources))
+    Ok(artifacts::catalog(session, nodes, sources))
 }
 
 async fn read(

@@ -11,9 +11,9 @@ use tidemill_core::{Database, DatabaseSession, NodeStatus, RelationName, UniqueI
 use tidemill_run::RunSummary;
 
 use crate::artifacts;
+use crate::commands::clone::tell_left_out;
 use crate::commands::compile::outcome;
 use crate::defer;
-use crate::output::plural;
 use crate::session::Session;
 
 /// Makes a view for each selected node of the other environment that is not here; `full_refresh`
@@ -57,18 +57,7 @@ pub(crate) async fn clone(
         let status = if made.is_ok() { NodeStatus::Ok } else { NodeStatus::Error };
         summary.nodes.push(outcome(node, status, begun.elapsed(), message));
     }
-    if there > 0 {
-        session.output.say(format!(
-            "{} here already; --full-refresh replaces them",
-            plural(there, "relation is", "relations are")
-        ));
-    }
-    if unknown > 0 {
-        session.output.say(format!(
-            "{} not in that state and left out",
-            plural(unknown, "node is", "nodes are")
-        ));
-    }
+    tell_left_out(session, there, unknown);
     summary.elapsed = started.elapsed();
     if session.global.flags.on("write_json") {
         let folder = session.target_path();

@@ -15,6 +15,7 @@ use tidemill_run::{DatabaseRenderer, DatabaseRequest};
 use super::{InDatabase, NoEngine, catalog, defer};
 use crate::args::{Compile, DocsGenerate, Format, RunOperation, Show, Sql};
 use crate::commands::compile::{Compiled, outcome};
+use crate::commands::sql::{check_count, open_output};
 use crate::output::{Mood, plural, seconds};
 use crate::renderer::ProjectRenderer;
 use crate::session::Session;
@@ -279,22 +280,8 @@ pub(crate) async fn sql(
     let connection = database.session(&session.cancel).await?;
     let format = session.global.format.unwrap_or(Format::Text);
     let statements = split(&text);
-    if statements.is_empty() {
-        bail!("there is no statement");
-    }
-    if statements.len() > 1 && !matches!(format, Format::Text | Format::Csv) {
-        bail!(
-            "{} statements were given; with this --format there can be one only",
-            statements.len()
-        );
-    }
-    let mut out: Box<dyn Write + Send> = match &args.output {
-        Some(path) => Box::new(std::io::BufWriter::new(
-            std::fs::File::create(path)
-                .with_context(|| format!("cannot write {}", path.display()))?,
-        )),
-        None => Box::new(std::io::BufWriter::new(std::io::stdout())),
-    };
+    check_count(statements.len(), format)?;
+    let mut out = open_output(args)?;
     for statement in statements {
         let began = Instant::now();
         let line = if statement.may_give_rows() && statement.is_query() {

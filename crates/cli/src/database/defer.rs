@@ -1,43 +1,31 @@
 //! `--defer` in a database.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Result;
 use tidemill_core::{DatabaseSession, UniqueId};
 
-use crate::defer::{Deferred, other_relation, state};
+use crate::defer::{self, Deferred};
 use crate::session::Session;
 
 /// Where nodes of this project are read from instead of their own relations, as
-/// [`crate::defer::deferred`] decides it for a lake.
+/// [`crate::defer::deferred`] decides it once the database has said what is there.
 pub(super) async fn deferred(
     session: &Session,
     database: &Arc<dyn DatabaseSession>,
     selected: &BTreeSet<UniqueId>,
     building: &BTreeSet<UniqueId>,
 ) -> Result<Deferred> {
-    let flags = &session.global.flags;
-    if !flags.on("defer") {
-        return Ok(Deferred::default());
-    }
-    let state = state(session)?;
-    let manifest = session.manifest();
-    let favor = flags.on("favor_state");
-    let mut found = BTreeMap::new();
-    for node in manifest.nodes.values().filter(|node| node.is_relational()) {
-        let (own, id) = (node.relation(), &node.unique_id);
-        if building.contains(id) {
-            continue;
-        }
-        let elsewhere =
-            (favor && !selected.contains(id)) || database.relation(&own).await?.is_none();
-        if elsewhere
-            && let Some(other) = other_relation(manifest, &state, id)?
-            && other != own
-        {
-            found.insert(id.clone(), other);
+    let mut here = BTreeSet::new();
+    if session.global.flags.on("defer") {
+        let nodes = session.manifest().nodes.values().filter(|node| node.is_relational());
+        for node in nodes.filter(|node| !building.contains(&node.unique_id)) {
+            let own = node.relation();
+            if database.relation(&own).await?.is_some() {
+                here.insert(own);
+            }
         }
     }
-    Ok(Arc::new(found))
+    defer::deferred(session, selected, building, |own| here.contains(own))
 }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use tidemill_check::TestDefinition;
 use tidemill_core::{
     Cancellation, Check, CheckId, DatabaseSession, Error, ErrorKind, Measure, Result, UniqueId,
 };
@@ -15,7 +14,7 @@ use tidemill_run::{
 
 use super::seeds::Seed;
 use super::templates::{DatabaseForTemplates, NodeText};
-use crate::renderer::{ProjectRenderer, Strict, compiled_path, template_error};
+use crate::renderer::{ProjectRenderer, Strict, compiled_path, definition_of, template_error};
 
 /// Renders for a database.
 pub(crate) struct InDatabase {
@@ -218,14 +217,7 @@ impl DatabaseRenderer for InDatabase {
             }
         };
         let rendered = rendered.map_err(|error| warehouse.take_failure().unwrap_or(error))?;
-        let mut definition = TestDefinition {
-            severity: test.severity,
-            warn_if: test.warn_if.clone(),
-            error_if: test.error_if.clone(),
-            fail_calc: test.fail_calc.clone(),
-            limit: test.limit,
-            ..TestDefinition::new(id.clone(), node.name.clone())
-        };
+        let mut definition = definition_of(id, node, test);
         if let Some(Value::String(calc)) = rendered.config.get("fail_calc") {
             definition.fail_calc = calc.clone();
         }

@@ -13,6 +13,7 @@ use tidemill_run::{DatabaseRequest, DatabaseUnitTest};
 
 use super::InDatabase;
 use crate::renderer::template_error;
+use crate::unit_tests::literal;
 
 impl InDatabase {
     /// The queries of a unit test.
@@ -211,13 +212,4 @@ fn query_of_rows(
         parts.push(format!("select {}", selected.join(", ")));
     }
     Ok(parts.join("\nunion all\n"))
-}
-
-fn literal(value: Option<&Value>) -> String {
-    let text = match value {
-        None | Some(Value::Null) => return "null".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    };
-    format!("'{}'", text.replace('\'', "''"))
 }

@@ -147,24 +147,22 @@ fn request(
             .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
         let reply = web_agent().run(request);
         tries += 1;
-        let pause = match &reply {
-            Ok(reply) if matches!(reply.status().as_u16(), 429 | 500 | 502 | 503 | 504) => {
-                let asked = text(reply.headers(), "retry-after").and_then(|time| time.parse().ok());
-                Duration::from_secs(asked.unwrap_or(0).min(60))
-            }
-            Ok(_) => Duration::ZERO,
-            Err(_) => Duration::ZERO,
+        let again = match &reply {
+            Ok(reply) => matches!(reply.status().as_u16(), 429 | 500 | 502 | 503 | 504),
+            Err(error) => passes(error),
         };
-        let again = pause > Duration::ZERO
-            || matches!(&reply, Ok(reply) if reply.status().is_server_error())
-            || matches!(&reply, Err(error) if passes(error));
         if !again || tries >= TRIES {
             return reply.map_err(|error| {
                 std::io::Error::new(std::io::ErrorKind::ConnectionAborted, error)
             });
         }
+        // What the server asks for, and no less than a pause that grows.
+        let asked = reply
+            .ok()
+            .and_then(|reply| text(reply.headers(), "retry-after")?.parse().ok())
+            .map_or(Duration::ZERO, |seconds: u64| Duration::from_secs(seconds.min(60)));
         let least = Duration::from_millis(200 * 3u64.pow(tries - 1));
-        handle.block_on(tokio::time::sleep(pause.max(least)));
+        handle.block_on(tokio::time::sleep(asked.max(least)));
     }
 }
 
