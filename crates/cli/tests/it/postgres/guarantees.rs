@@ -275,6 +275,6 @@ fn tests_of_sources_hold_back_what_reads_them() {
     assert_eq!(project.value("select count(*) from main.m"), "2");
     project.sql("drop view main.m; insert into main.r values (null)");
     project.sandbox.build().fails_with(1).says("source_not_null_raw_r_id").says("skip");
-    assert_eq!(project.relations(), ["r r", "v other"]);
+    assert_eq!(project.relations(), ["v other", "r r"]);
     project.sandbox.run(&["test", "--select", "source:raw"]).fails_with(1).says("1 passed");
 }
