@@ -1,5 +1,8 @@
 //! Connectors: the external systems that rows come from.
 //!
+//! Files on disk, on object stores and behind HTTP ([`files`]), PostgreSQL ([`postgres`], which runs models too), SQLite
+//! ([`sqlite`]) and Singer taps ([`singer`]); what tables of databases have in common stands in [`tables`].
+//!
 //! **Takes** the settings of a connection and of a table. **Gives** a
 //! [`Source`](tidemill_core::Source) whose read is a stream of changes. **Promises** that a read is
 //! delivered whole or ends with an error, that what cannot be read is reported row by row and never
