@@ -19,6 +19,7 @@ use tidemill_plan::Fingerprint;
 use tidemill_project::{Connection, Ingest, Manifest, Node, Project};
 use tidemill_run::{LoadRequest, Loaded, Loader};
 
+use crate::seeds::SeedSource;
 use crate::session::Session;
 use crate::types;
 
@@ -48,6 +49,9 @@ impl ProjectLoader {
 
     fn source(&self, id: &UniqueId) -> Result<Arc<dyn Source>> {
         let manifest = self.project.manifest();
+        if manifest.node(id).is_some() {
+            return Ok(Arc::new(SeedSource::new(open(manifest, None, &self.root)?)));
+        }
         let connection = manifest
             .source(id)
             .and_then(|source| source.ingest.as_ref())
@@ -339,7 +343,9 @@ impl Loader for ProjectLoader {
             .iter()
             .map(|field| format!("{} {}", field.name(), field.data_type()))
             .collect();
+        let reader = if self.project.manifest().node(id).is_some() { "dbt" } else { "" };
         Ok(Fingerprint::new()
+            .with("reader", reader)
             .with("settings", &target.source_settings.to_string())
             .with("load settings", &format!("{:?}", target.settings))
             .with("declared types", &declared.join("\n")))

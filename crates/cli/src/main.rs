@@ -1,6 +1,7 @@
 //! The `tidemill` binary: a table of contents. What is typed is parsed (`args`), resolved
 //! (`session`), done by one file for each command (`commands`), and ends in dbt's exit codes.
 
+mod agate;
 mod allocator;
 mod args;
 mod artifacts;
@@ -23,6 +24,7 @@ mod renderer;
 mod repl;
 mod run_hooks;
 mod sample;
+mod seeds;
 mod session;
 mod table;
 mod types;

@@ -2,14 +2,15 @@
 //!
 //! The planner takes the left side's for it, which is NULL where only the right side has a row. Here
 //! a right or full join is written out with `on`, and an unqualified `k` becomes the side that is
-//! there. A `*` gives the shared columns first, once (PostgreSQL).
+//! there. So is a chain of three joins and more by one column, whose left side the planner finds
+//! ambiguous. A `*` gives the shared columns first, once (PostgreSQL).
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator,
-    ObjectName, ObjectNamePart, OrderByKind, Query, Select, SelectItem,
+    BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join, JoinConstraint,
+    JoinOperator, ObjectName, ObjectNamePart, OrderByKind, Query, Select, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, Statement, VisitMut, VisitorMut,
     WildcardAdditionalOptions,
 };
@@ -74,8 +75,8 @@ struct Shared {
     columns: Vec<(Ident, Expr)>,
     /// The joined relations, in order.
     relations: Vec<Ident>,
-    /// Whether the planner's own meaning is wrong.
-    outer: bool,
+    /// Whether the joins are written out, as the planner's own meaning is wrong.
+    spelled: bool,
 }
 
 fn wrong(message: &str) -> Error {
@@ -131,20 +132,18 @@ fn shared_columns(select: &mut Select) -> Result<Option<Shared>> {
             false => Ok(None),
         };
     };
+    let spelled = outer || is_chain(&table.joins);
     let mut columns: Vec<(Ident, Expr)> = Vec::new();
-    for (index, join) in table.joins.iter_mut().enumerate() {
+    let mut written: Vec<Option<Expr>> = Vec::new();
+    for (index, join) in table.joins.iter().enumerate() {
+        written.push(None);
         let right = &relations[index + 1];
         let (left_counts, right_counts) = match &join.join_operator {
             JoinOperator::FullOuter(_) => (true, true),
             JoinOperator::Right(_) | JoinOperator::RightOuter(_) => (false, true),
             _ => (true, false),
         };
-        let operator_uses = uses(&join.join_operator);
-        let Some(constraint) = constraint_mut(&mut join.join_operator) else { continue };
-        if !operator_uses {
-            continue;
-        }
-        let JoinConstraint::Using(keys) = &*constraint else { continue };
+        let Some(JoinConstraint::Using(keys)) = constraint(&join.join_operator) else { continue };
         let mut conditions: Option<Expr> = None;
         for key in keys {
             let [ObjectNamePart::Identifier(name)] = key.0.as_slice() else { return Ok(None) };
@@ -179,11 +178,32 @@ fn shared_columns(select: &mut Select) -> Result<Option<Shared>> {
                 None => columns.push((name.clone(), merged)),
             }
         }
-        if outer && let Some(conditions) = conditions {
-            *constraint = JoinConstraint::On(conditions);
+        written[index] = conditions;
+    }
+    if spelled {
+        for (join, conditions) in table.joins.iter_mut().zip(written) {
+            if let Some(conditions) = conditions
+                && let Some(constraint) = constraint_mut(&mut join.join_operator)
+            {
+                *constraint = JoinConstraint::On(conditions);
+            }
         }
     }
-    Ok(Some(Shared { columns, relations, outer }))
+    Ok(Some(Shared { columns, relations, spelled }))
+}
+
+/// Whether three joins or more are by one column.
+fn is_chain(joins: &[Join]) -> bool {
+    let mut uses: HashMap<String, usize> = HashMap::new();
+    for join in joins {
+        let Some(JoinConstraint::Using(keys)) = constraint(&join.join_operator) else { continue };
+        for key in keys {
+            if let [ObjectNamePart::Identifier(name)] = key.0.as_slice() {
+                *uses.entry(folded(name)).or_default() += 1;
+            }
+        }
+    }
+    uses.values().any(|uses| *uses > 2)
 }
 
 fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
@@ -221,7 +241,7 @@ impl Shared {
                     select.projection.extend(self.all());
                 }
                 SelectItem::UnnamedExpr(Expr::Identifier(name)) => {
-                    let item = match self.merged(&name).filter(|_| self.outer) {
+                    let item = match self.merged(&name).filter(|_| self.spelled) {
                         Some(expr) => SelectItem::ExprWithAlias { expr, alias: name },
                         None => SelectItem::UnnamedExpr(Expr::Identifier(name)),
                     };
@@ -287,7 +307,7 @@ impl Shared {
 
     /// Unqualified names of shared columns, outside of inner queries.
     fn replace(&self, expr: &mut Expr) {
-        if !self.outer {
+        if !self.spelled {
             return;
         }
         let merged: HashMap<String, &Expr> =

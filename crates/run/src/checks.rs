@@ -50,6 +50,7 @@ impl Shared {
             .own_checks(&node.id)
             .iter()
             .filter_map(|check| self.work.checks.get(check))
+            .filter(|check| self.can_run(check))
             .collect();
         if checks.is_empty() {
             return Ok(Checked::default());
@@ -99,6 +100,12 @@ impl Shared {
             self.checked(outcomes);
         }
         Ok(checked)
+    }
+
+    /// Whether all that a check reads is there. One that reads what has failed and was never
+    /// published is skipped, and holds nothing back (dbt).
+    fn can_run(&self, check: &WorkCheck) -> bool {
+        !check.reads.iter().any(|node| self.is_missing(node))
     }
 
     /// Puts verdicts into the record that a node is going to publish, or, when it publishes nothing,
@@ -439,6 +446,11 @@ pub(crate) async fn run_standalone(shared: Arc<Shared>) {
             let waits: BTreeSet<UniqueId> =
                 checks.iter().flat_map(|check| check.reads.iter().cloned()).collect();
             crate::executor::wait_all(shared, &waits, Phase::Done).await;
+            let checks: Vec<&WorkCheck> =
+                checks.into_iter().filter(|check| shared.can_run(check)).collect();
+            if checks.is_empty() {
+                return;
+            }
             let Some(_permit) = shared.permit().await else { return };
             let context = shared.context(shared.snapshot(), Overlay::none());
             let relation = relation.unwrap_or_else(|| RelationName::new("main", "none"));

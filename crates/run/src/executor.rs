@@ -178,6 +178,17 @@ impl Shared {
         &self.publisher
     }
 
+    /// Whether a node has failed in this run and is not there from an earlier one.
+    pub(crate) fn is_missing(&self, node: &UniqueId) -> bool {
+        let failed = self.phases.get(node).is_some_and(|phase| *phase.borrow() == Phase::Failed);
+        failed
+            && self
+                .work
+                .nodes
+                .get(node)
+                .is_some_and(|node| self.snapshot().get(&node.relation).is_none())
+    }
+
     /// The newest published state that this run knows of.
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.publisher.snapshot()

@@ -1,6 +1,5 @@
 //! A project whose models run inside of a database: the same commands, over its sessions.
 
-mod agate;
 mod build;
 mod catalog;
 mod clone;

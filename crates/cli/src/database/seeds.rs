@@ -15,7 +15,7 @@ use tidemill_core::{
 };
 use tidemill_project::{CatalogColumn, Node};
 
-use super::agate::{Guess, Kind};
+use crate::agate::{Guess, Kind};
 use crate::loader::seed_settings;
 
 /// Rows that are kept between looking at a file and loading it.

@@ -134,6 +134,41 @@ fn seeds_are_typed_and_rebuilt_when_they_change() {
     assert_eq!(shop.value("select n from named"), "2");
 }
 
+#[test]
+fn seeds_have_the_types_and_values_of_dbt() {
+    let shop = Sandbox::new(&[(
+        "seeds/s.csv",
+        "zip,price,share,day,at,clock,flag,note,nothing,big\n\
+         02108,\"1,000\",5%,2024-1-31,2024-01-31T10:00:00+02:00,2016-09-01 07:01:00.000,TRUE, x , ,99999999999999999999\n\
+         10001,$2.50,10%,2024-02-01,2024-01-31T10:00:00Z,2016-09-01 07:01:00.000,false,  ,Null,1\n",
+    )]);
+    shop.build().ok();
+    assert_eq!(
+        shop.rows("select zip, price, share, day, at, flag from s order by zip"),
+        [
+            "2108,1000.0,5,2024-01-31,2024-01-31 08:00:00,true",
+            "10001,2.5,10,2024-02-01,2024-01-31T10:00:00,false"
+        ],
+    );
+    assert_eq!(
+        shop.rows("select note is null, nothing is null, clock, big from s order by zip"),
+        [
+            "false,true,2016-09-01 07:01:00.000,99999999999999999999",
+            "true,true,2016-09-01 07:01:00.000,1"
+        ],
+    );
+    // Types that the project gives hold; blanks alone are NULL in a text, too.
+    shop.write("seeds/s.csv", "zip,note\n02108, \n10001,x\n");
+    let mut settings = std::fs::read_to_string(shop.path("dbt_project.yml")).unwrap();
+    settings.push_str("seeds:\n  +column_types: {zip: varchar(5), note: text}\n");
+    shop.write("dbt_project.yml", settings);
+    shop.build().ok();
+    assert_eq!(
+        shop.rows("select zip, note is null from s order by zip"),
+        ["02108,true", "10001,false"]
+    );
+}
+
 /// The partition columns in the table's metadata, and how many folders or files its data is in.
 fn layout(sandbox: &Sandbox) -> Vec<String> {
     let log = std::fs::read_dir(sandbox.path("lake/main/t/_delta_log")).unwrap().flatten();

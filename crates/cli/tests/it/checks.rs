@@ -205,3 +205,31 @@ fn native_tests_count_as_dbt_does() {
         assert!(said.contains(&line), "`{line}` is not in\n{said}");
     }
 }
+
+#[test]
+fn a_check_of_what_has_failed_is_skipped_and_holds_nothing_back() {
+    let to_b = "[{relationships: {arguments: {to: ref('b'), field: id}}}]";
+    let shop = project(
+        &[
+            ("a", "select 1 as id"),
+            ("b", "select id from nowhere"),
+            ("c", "select id from {{ ref('a') }}"),
+        ],
+        &format!("models:\n  - name: a\n    columns: [{{name: id, tests: {to_b}}}]\n"),
+    );
+    shop.build().fails_with(1).says("1 failed");
+    assert_eq!(shop.rows("select id from c"), ["1"]);
+    let results: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(shop.path("target/run_results.json")).unwrap())
+            .unwrap();
+    let check = results["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|result| result["unique_id"].as_str().unwrap().starts_with("test."))
+        .unwrap();
+    assert_eq!(check["status"], "skipped");
+    // With a last version there is something to look at.
+    shop.write("models/b.sql", "select 2 as id");
+    shop.build().fails_with(1).says("relationships_a_id__id__ref_b_");
+}

@@ -65,3 +65,32 @@ fn flags_of_dbts_behaviour_are_asked() {
         assert_eq!(shop.rows("select coalesce(same::text, '-') as same from m"), [expected]);
     }
 }
+
+#[test]
+fn spans_are_doubles_where_postgresql_has_doubles() {
+    let parts = ["year", "month", "hour", "minute", "day", "week"];
+    let spans: Vec<String> = parts
+        .iter()
+        .map(|part| format!("{{{{ dbt.datediff('a', 'b', '{part}') }}}} / 8 as {part}s"))
+        .collect();
+    let shop = Sandbox::new(&[
+        (
+            "profiles.yml",
+            "shop: {target: dev, outputs: {dev: {type: postgres, host: localhost, port: 1, user: u, \
+             password: p, dbname: d, schema: main}}}\n",
+        ),
+        (
+            "models/m.sql",
+            &format!(
+                "select {} from (select timestamp '2020-01-01 10:00:00' as a, timestamp '2021-03-05 12:00:00' as b) s",
+                spans.join(", ")
+            ),
+        ),
+    ]);
+    let settings = "name: shop\nversion: '1.0'\nprofile: shop\n";
+    shop.write("dbt_project.yml", settings);
+    shop.run(&["build", "--target-lake=lake"]).ok();
+    let query = "select * from m";
+    let found = shop.run(&["sql", query, "--target-lake=lake", "--format", "csv", "--quiet"]).ok();
+    assert_eq!(found.stdout.lines().nth(1), Some("0.125,1.75,1287.25,77235.0,53,7"));
+}

@@ -288,3 +288,26 @@ fn grants_and_descriptions_are_kept_with_the_table() {
     assert!(log.contains("\"description\":\"all of it\"") && log.contains("the key"), "{log}");
     sandbox.build().ok().says("nothing to do");
 }
+
+#[test]
+fn a_post_hook_alters_the_columns_of_its_own_model_and_seed() {
+    let alters = "[\"alter table {{ this }} add column extra jsonb default null\", \
+                  \"update {{ this }} set extra = cast(text_of as jsonb) where id = 1\", \
+                  \"alter table {{ this }} drop column text_of\"]";
+    let sandbox = project(
+        &format!("seeds:\n  +post-hook: {alters}\n"),
+        &[
+            ("seeds/s.csv", "id,text_of\n1,\"{\"\"a\"\": 5}\"\n2,x\n"),
+            (
+                "models/m.sql",
+                "{{ config(materialized='table', post_hook=[\
+                 'alter table {{ this }} add column twice bigint', \
+                 'alter table {{ this }} rename column twice to doubled', \
+                 'update {{ this }} set doubled = id * 2']) }}\nselect id from {{ ref('s') }}",
+            ),
+        ],
+    );
+    sandbox.build().ok();
+    assert_eq!(sandbox.rows("select id, extra ->> 'a' as a from s order by id"), ["1,5", "2,"]);
+    assert_eq!(sandbox.rows("select * from m order by id"), ["1,2", "2,4"]);
+}

@@ -222,3 +222,40 @@ fn a_project_for_duckdb_takes_the_branches_for_postgresql() {
     assert_eq!(rows("select branches from a"), "pg pg pg");
     assert_eq!(rows("select total, first from b"), ",2024-03-05 08:00:00.500");
 }
+
+#[test]
+fn one_model_has_a_file_for_each_warehouse() {
+    let shop = Sandbox::new(&[
+        (
+            "dbt_project.yml",
+            "name: shop\nversion: '1.0'\nmodels:\n  shop:\n    \
+             a_big: {+enabled: \"{{ target.type == 'bigquery' | as_bool() }}\"}\n    \
+             z_snow: {+enabled: \"{{ (target.type in ['snowflake']) | as_bool() }}\"}\n",
+        ),
+        ("models/a_big/m.sql", "select * from {{ ref('not_there') }}"),
+        ("models/here/m.sql", "select 1 as id"),
+        ("models/z_snow/m.sql", "select * from {{ source('not', 'there') }}"),
+        ("models/n.sql", "select id from {{ ref('m') }}"),
+    ]);
+    shop.build().ok().says("2 built");
+    assert_eq!(shop.value("select id from n"), "1");
+    shop.write("models/there/m.sql", "select 2 as id");
+    shop.build().fails_with(2).says("two models are called `m`");
+}
+
+#[test]
+fn the_macros_of_a_package_are_a_dict() {
+    let shop = Sandbox::new(&[
+        ("macros/m.sql", "{% macro mine() %}{{ return(4) }}{% endmacro %}"),
+        (
+            "models/a.sql",
+            "{% set package = context.get(project_name, {}) %}select \
+             {{ package.get('mine')() }} as id, \
+             {{ 1 if package.get('not_mine') else 0 }} as no, \
+             {{ 1 if context.get('nobody', {}).get('x') else 0 }} as nobody, \
+             {{ 1 if 'mine' in package.keys() else 0 }} as known",
+        ),
+    ]);
+    shop.build().ok();
+    assert_eq!(shop.rows("select id, no, nobody, known from a"), ["4,0,0,1"]);
+}

@@ -5,7 +5,9 @@ use datafusion::sql::sqlparser::ast::{
     ObjectName, ObjectNamePart, RenameTableNameKind, Value,
 };
 use tidemill_core::arrow_schema::{DataType, SchemaRef};
-use tidemill_core::{Error, ErrorKind, RelationName, Result, SchemaChange, Statement};
+use tidemill_core::{
+    Error, ErrorKind, OverlayEntry, RelationName, Result, SchemaChange, Statement,
+};
 
 use super::target::{Existing, Names, column_of, quoted, quoted_relation};
 use super::unsupported;
@@ -35,12 +37,18 @@ pub(crate) async fn table(
     }
     let schema = names.table(&relation)?;
     let mut plan = Plan::new(&relation, &schema);
+    // What is not published is written again: it has no log to say a change in.
+    let held = matches!(names.context.overlay.0.get(&relation), Some(OverlayEntry::Staged(_)));
     for operation in alter.operations {
         plan.apply(engine, names, operation).await?;
     }
     if plan.columns.is_empty() {
         return Err(Error::new(ErrorKind::Query, "a table needs at least one column"));
     }
+    let adds = |changes: &[SchemaChange]| {
+        changes.iter().any(|change| !matches!(change, SchemaChange::Comment { .. }))
+    };
+    plan.rewrite |= held && adds(&plan.changes);
     Ok(match plan {
         Plan { changes, rewrite: false, .. } if changes.is_empty() => Statement::Nothing { tag },
         Plan { changes, rewrite: false, .. } => Statement::Change { tag, relation, changes },

@@ -78,6 +78,11 @@ impl Builder<'_> {
             let found = take_patch(&mut patches, &mut draft);
             let mut node = self.node(draft, found.as_ref());
             self.contract(&mut node);
+            // Several files may give one model, one for each warehouse: all but one are disabled.
+            if !node.config.enabled {
+                self.add(node);
+                continue;
+            }
             if let Some(first) = seen.get(&node.unique_id) {
                 self.diagnostics.push(
                     Diagnostic::error(
@@ -375,18 +380,20 @@ impl Builder<'_> {
             self.config_problems(&what, &problems, &merged, &draft.position);
             spec
         });
-        if let Some(template) = draft.template {
+        // What is disabled does not take the place of an enabled node of its name.
+        let counts = config.enabled || !self.manifest.nodes.contains_key(&unique_id);
+        if let Some(template) = draft.template.filter(|_| counts) {
             self.templates.insert(unique_id.clone(), template);
         }
         let refs = draft.refs.iter().map(|(call, _)| call.clone()).collect();
         let sources = draft.sources.iter().map(|(call, _)| call.clone()).collect();
-        self.places.insert(
-            unique_id.clone(),
-            Places {
-                refs: draft.refs.into_iter().map(|(_, place)| place).collect(),
-                sources: draft.sources.into_iter().map(|(_, place)| place).collect(),
-            },
-        );
+        let places = Places {
+            refs: draft.refs.into_iter().map(|(_, place)| place).collect(),
+            sources: draft.sources.into_iter().map(|(_, place)| place).collect(),
+        };
+        if counts {
+            self.places.insert(unique_id.clone(), places);
+        }
         let mut tags = Vec::new();
         for tag in &config.tags {
             if !tags.contains(tag) {

@@ -121,6 +121,10 @@ impl Builder<'_> {
             enabled: config.enabled,
             position: def.position.clone(),
         };
+        if !table.enabled {
+            self.manifest.disabled_sources.push(table);
+            return;
+        }
         if let Some(first) = self.manifest.sources.get(&unique_id) {
             self.diagnostics.push(
                 Diagnostic::error("duplicate-name", format!("{what} is declared twice"))
@@ -132,10 +136,6 @@ impl Builder<'_> {
             );
             return;
         }
-        if table.enabled {
-            self.manifest.sources.insert(unique_id, table);
-        } else {
-            self.manifest.disabled_sources.push(table);
-        }
+        self.manifest.sources.insert(unique_id, table);
     }
 }

@@ -130,6 +130,9 @@
             then case when {{ first_date }} <= {{ second_date }} then 0 else -1 end
         else case when {{ first_date }} <= {{ second_date }} then 1 else 0 end
     end)
+    {%- elif target.type == 'postgres' and datepart | lower != 'day' -%}
+    {# A double in dbt-postgres: what is divided by it keeps its fraction. #}
+    cast(datediff('{{ datepart | lower }}', {{ first_date }}, {{ second_date }}) as double precision)
     {%- else -%}
     datediff('{{ datepart | lower }}', {{ first_date }}, {{ second_date }})
     {%- endif -%}

@@ -696,6 +696,44 @@ impl Object for Namespace {
         let _ = state;
         Some(Value::Undefined(tidemill_jinja::Undefined::with_message(message)))
     }
+
+    // A dict in dbt.
+    fn call_method(
+        &self,
+        name: &str,
+        args: &Args,
+        state: &mut State<'_>,
+    ) -> Option<Result<Value, Error>> {
+        let known = &self.context.world.macros;
+        if known.in_package(&self.package, name).is_some() {
+            return None;
+        }
+        let names = || self.iterate().unwrap_or_default();
+        match name {
+            "get" => {
+                let key = args.get(0, "key").map(Value::to_string).unwrap_or_default();
+                let default = args.get(1, "default").cloned().unwrap_or(Value::None);
+                let found = known.in_package(&self.package, &key).is_some();
+                let value = found.then(|| self.get_attr(&key, state)).flatten();
+                Some(Ok(value.unwrap_or(default)))
+            }
+            "keys" => Some(Ok(Value::from(names()))),
+            _ => None,
+        }
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["get", "keys"]
+    }
+
+    fn iterate(&self) -> Option<Vec<Value>> {
+        let names = self.context.world.macros.names_in(&self.package);
+        Some(names.iter().map(|name| Value::from(&**name)).collect())
+    }
+
+    fn is_mapping(&self) -> bool {
+        true
+    }
 }
 
 struct Config(Arc<Context>);

@@ -1,11 +1,19 @@
 //! What dbt takes the values of a seed for: the types that its reader (agate, as dbt sets it up) tries,
-//! in its order, and the values as the database reads them.
+//! in its order, and the values as a database or the lake has them.
 
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, TimeUnit};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
+use tidemill_core::{Error, ErrorKind, Result};
 
 /// A column's type, as dbt-postgres makes it of agate's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Whole numbers, and columns of nothing but NULL.
     Integer,
     /// Whole numbers that `integer` has no room for.
@@ -22,7 +30,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// In SQL.
-    pub(super) fn sql(self) -> &'static str {
+    pub(crate) fn sql(self) -> &'static str {
         match self {
             Kind::Integer => "integer",
             Kind::BigInt => "bigint",
@@ -35,8 +43,81 @@ impl Kind {
         }
     }
 
+    /// On the lake.
+    pub(crate) fn data_type(self) -> DataType {
+        match self {
+            Kind::Integer | Kind::BigInt => DataType::Int64,
+            Kind::Numeric => DataType::Decimal128(38, 0),
+            Kind::Float => DataType::Float64,
+            Kind::Date => DataType::Date32,
+            Kind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Kind::Boolean => DataType::Boolean,
+            Kind::Text => DataType::Utf8,
+        }
+    }
+
+    /// The values of a column as the lake has them.
+    ///
+    /// # Errors
+    /// Kind `Data`: a text is not of this kind, or a number has more than 38 digits.
+    pub(crate) fn array(self, texts: &StringArray) -> Result<ArrayRef> {
+        fn each<T>(
+            kind: Kind,
+            texts: &StringArray,
+            read: impl Fn(&str) -> Option<T>,
+        ) -> Result<Vec<Option<T>>> {
+            let value = |text: Option<&str>| match text.filter(|text| !is_null(text)) {
+                None => Ok(None),
+                Some(text) => match read(text.trim()) {
+                    Some(value) => Ok(Some(value)),
+                    None => Err(Error::new(
+                        ErrorKind::Data,
+                        format!("`{text}` is not a value of type {}", kind.sql()),
+                    )),
+                },
+            };
+            texts.iter().map(value).collect()
+        }
+        Ok(match self {
+            Kind::Text => Arc::new(
+                texts
+                    .iter()
+                    .map(|text| text.filter(|text| !is_null(text)))
+                    .collect::<StringArray>(),
+            ),
+            Kind::Integer | Kind::BigInt => {
+                Arc::new(Int64Array::from(each(self, texts, |text| {
+                    plain(text).or_else(|| number(text)?.text.parse().ok())
+                })?))
+            }
+            Kind::Numeric => {
+                let values = each(self, texts, |text| {
+                    let value: i128 = number(text)?.text.parse().ok()?;
+                    (value.unsigned_abs() < 10_u128.pow(38)).then_some(value)
+                })?;
+                let array = Decimal128Array::from(values).with_data_type(self.data_type());
+                Arc::new(array)
+            }
+            Kind::Float => Arc::new(Float64Array::from(each(self, texts, |text| {
+                number(text)?.text.parse().ok()
+            })?)),
+            Kind::Date => Arc::new(Date32Array::from(each(self, texts, |text| {
+                let days = day(text)?.signed_duration_since(NaiveDate::default()).num_days();
+                i32::try_from(days).ok()
+            })?)),
+            Kind::Timestamp => {
+                Arc::new(TimestampMicrosecondArray::from(each(self, texts, |text| {
+                    Some(time(text)?.and_utc().timestamp_micros())
+                })?))
+            }
+            Kind::Boolean => Arc::new(BooleanArray::from(each(self, texts, |text| {
+                Some(text.eq_ignore_ascii_case("true"))
+            })?)),
+        })
+    }
+
     /// A value as the database reads it; `None` is NULL.
-    pub(super) fn value(self, text: &str) -> Option<String> {
+    pub(crate) fn value(self, text: &str) -> Option<String> {
         if is_null(text) {
             return None;
         }
@@ -56,7 +137,7 @@ impl Kind {
 
 /// What the values of a column have in common so far.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Guess {
+pub(crate) struct Guess {
     any: bool,
     number: bool,
     fraction: bool,
@@ -69,7 +150,7 @@ pub(super) struct Guess {
 }
 
 impl Guess {
-    pub(super) const NONE: Guess = Guess {
+    pub(crate) const NONE: Guess = Guess {
         any: false,
         number: true,
         fraction: false,
@@ -81,11 +162,21 @@ impl Guess {
     };
 
     /// Looks at one value.
-    pub(super) fn add(&mut self, text: &str) {
+    pub(crate) fn add(&mut self, text: &str) {
         if is_null(text) {
             return;
         }
         self.any = true;
+        // The most frequent case, quickly: digits alone are nothing else.
+        if self.number
+            && let Some(whole) = plain(text)
+        {
+            if self.beyond == Kind::Integer && i32::try_from(whole).is_err() {
+                self.beyond = Kind::BigInt;
+            }
+            (self.date, self.time, self.iso, self.boolean) = (false, false, false, false);
+            return;
+        }
         if self.number {
             match number(text) {
                 None => self.number = false,
@@ -112,7 +203,7 @@ impl Guess {
     }
 
     /// The first type that all values have.
-    pub(super) fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> Kind {
         match self {
             Guess { any: false, .. } => Kind::Integer,
             Guess { number: true, fraction: true, .. } => Kind::Float,
@@ -128,6 +219,13 @@ impl Guess {
 fn is_null(text: &str) -> bool {
     let text = text.trim();
     text.is_empty() || text.eq_ignore_ascii_case("null")
+}
+
+/// A whole number of digits alone.
+fn plain(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
+    let fits = (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    fits.then(|| text.parse().ok()).flatten()
 }
 
 struct Number {
