@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::connection::{ConnectionArgs, ConnectionCommand};
+use crate::commands::export::ExportArgs;
 use crate::commands::ingest_init::Ingest;
 
 /// The data engineer's whole job in one binary: load, model, check and publish, on an open lakehouse.
@@ -96,6 +97,8 @@ pub(crate) enum Command {
     Ingest(Ingest),
     /// The external systems of the project: list, test, add, discover, preview
     Connection(ConnectionArgs),
+    /// Deliver models to other systems, as exports.yml says
+    Export(ExportArgs),
     /// Read the project and write its manifest
     Parse,
     /// Write the SQL of models to the target folder without running it
@@ -179,6 +182,7 @@ impl Command {
             Command::Snapshot(_) => "snapshot",
             Command::Ingest(_) => "ingest",
             Command::Connection(_) => "connection",
+            Command::Export(_) => "export",
             Command::Parse => "parse",
             Command::Compile(_) => "compile",
             Command::Ls(_) => "list",

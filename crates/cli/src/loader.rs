@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tidemill_connect::Kind;
 use tidemill_core::{
     Change, ConnectContext, Diagnostic, Diagnostics, Error, ErrorKind, Event, Position,
-    ReadRequest, ReadScope, Result, Source, TableStore, UniqueId, Until,
+    ReadRequest, ReadScope, Result, Sink, Source, TableStore, UniqueId, Until,
 };
 use tidemill_ingest::{LoadMode, LoadSettings, LoadSpec};
 use tidemill_plan::Fingerprint;
@@ -191,6 +191,14 @@ pub(crate) fn open(
     let settings = connection.map(|connection| connection.settings.clone()).unwrap_or_default();
     let name = name.unwrap_or_default().to_owned();
     kind.connect(settings, ConnectContext { project: root.to_owned(), name })
+}
+
+/// The sink that a connection is; files of the project where none is named.
+pub(crate) fn sink(manifest: &Manifest, name: Option<&str>, root: &Path) -> Result<Arc<dyn Sink>> {
+    let (kind, connection) = connection(manifest, name)?;
+    let settings = connection.map(|connection| connection.settings.clone()).unwrap_or_default();
+    let name = name.unwrap_or_default().to_owned();
+    kind.sink(settings, ConnectContext { project: root.to_owned(), name })
 }
 
 /// The settings of a load, and those of its source.

@@ -10,6 +10,7 @@ mod contracts;
 mod database;
 mod defer;
 mod doctor;
+mod exports;
 mod failure;
 mod flags;
 mod introspection;
@@ -157,8 +158,8 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
 
 async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
     use commands::{
-        build, clone, compile, connection, debug, docs, freshness, ingest_init, lake, plan, retry,
-        run_operation, show, sql,
+        build, clone, compile, connection, debug, docs, export, freshness, ingest_init, lake, plan,
+        retry, run_operation, show, sql,
     };
     let of = Invocation::of_build;
     match command {
@@ -173,6 +174,7 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
             None => build::run(session, &of("ingest", Scope::INGEST, &args.build)).await,
         },
         Command::Connection(args) => connection::run(session, args).await,
+        Command::Export(args) => export::run(session, args).await,
         Command::Test(args) => build::run(session, &Invocation::of_test(args)).await,
         Command::Plan(args) => plan::run(session, &of("build", Scope::BUILD, args)).await,
         Command::Clone(args) => clone::run(session, args, None).await,

@@ -110,7 +110,8 @@ impl Progress {
             && (!matches!(
                 outcome.status,
                 NodeStatus::Ok | NodeStatus::Unchanged | NodeStatus::Warn | NodeStatus::Reused
-            ) || message.contains(" inserted, "))
+            ) || outcome.kind == "export"
+                || message.contains(" inserted, "))
         {
             let message = message.replace('\n', "\n         ");
             line.push_str(&format!("  {message}"));

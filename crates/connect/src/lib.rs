@@ -1,12 +1,14 @@
-//! Connectors: the external systems that rows come from.
+//! Connectors: the external systems that rows come from and go to.
 //!
 //! Files on disk, on object stores and behind HTTP ([`files`]), PostgreSQL ([`postgres`], which runs models too), SQLite
 //! ([`sqlite`]) and Singer taps ([`singer`]); what tables of databases have in common stands in [`tables`].
 //!
 //! **Takes** the settings of a connection and of a table. **Gives** a
-//! [`Source`](tidemill_core::Source) whose read is a stream of changes. **Promises** that a read is
+//! [`Source`](tidemill_core::Source) whose read is a stream of changes, and, where the system can be
+//! written to, a [`Sink`](tidemill_core::Sink). **Promises** that a read is
 //! delivered whole or ends with an error, that what cannot be read is reported row by row and never
-//! left out silently, and that memory does not grow with the size of what is read.
+//! left out silently, and that memory does not grow with the size of what is read; and that a
+//! delivery is there whole, with the record of it, or not at all.
 //!
 //! ```
 //! use serde_json::json;
@@ -19,8 +21,10 @@
 //! # Ok::<(), tidemill_core::Error>(())
 //! ```
 
+mod failpoint;
 pub mod files;
 mod json_rows;
+mod json_text;
 pub mod postgres;
 mod registry;
 pub mod singer;
@@ -28,5 +32,6 @@ pub mod sqlite;
 mod stream;
 pub mod tables;
 
+pub use failpoint::FAILPOINTS as EXPORT_FAILPOINTS;
 pub use files::{column_names, unquoted_header};
 pub use registry::{KINDS, Kind, kind};

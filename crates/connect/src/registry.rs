@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tidemill_core::{ConnectContext, Connector, Error, ErrorKind, ReadScope, Result, Source};
+use tidemill_core::{ConnectContext, Connector, Error, ErrorKind, ReadScope, Result, Sink, Source};
 
 use crate::files::{AzureConnector, FilesConnector, GcsConnector, HttpConnector, S3Connector};
 use crate::postgres::PostgresConnector;
@@ -55,6 +55,12 @@ pub trait Kind: Sync {
         settings: Map<String, Value>,
         context: ConnectContext,
     ) -> Result<Arc<dyn Source>>;
+
+    /// Makes the sink; nothing remote is touched.
+    ///
+    /// # Errors
+    /// Kind `Config`, or `Unsupported` where rows can only be read.
+    fn sink(&self, settings: Map<String, Value>, context: ConnectContext) -> Result<Arc<dyn Sink>>;
 }
 
 /// The kind of this name.
@@ -116,6 +122,13 @@ impl<C: Connector> Kind for Of<C> {
         let name = context.name.clone();
         Self::config(settings)
             .and_then(|config| C::connect(config, context))
+            .map_err(|error| error.with("connection", name))
+    }
+
+    fn sink(&self, settings: Map<String, Value>, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        let name = context.name.clone();
+        Self::config(settings)
+            .and_then(|config| C::sink(config, context))
             .map_err(|error| error.with("connection", name))
     }
 }

@@ -26,8 +26,11 @@ mod display;
 mod engine;
 mod error;
 mod event;
+#[cfg(debug_assertions)]
+pub mod failpoint;
 mod name;
 mod secret;
+mod sink;
 mod snapshot;
 mod source;
 mod sql_dialect;
@@ -48,6 +51,7 @@ pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use event::{BatchResults, Event, EventSink, NodeOutcome, NodeStatus};
 pub use name::{ColumnName, CommitId, EntryNumber, RelationName, RunId, TableVersion, UniqueId};
 pub use secret::{Secret, SecretRef, is_secret_key, scrub};
+pub use sink::{Delivered, Delivery, DeliveryMode, Sink};
 pub use snapshot::{At, PublishedRelation, RelationKind, Snapshot};
 pub use source::{
     Change, ChangeStream, ConnectContext, Connector, Notice, Position, ReadRequest, ReadScope,

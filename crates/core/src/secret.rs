@@ -49,16 +49,39 @@ impl Secret {
 fn remember(value: &str) {
     let lines = value.lines().map(str::trim);
     for text in std::iter::once(value.trim()).chain(lines) {
-        if text.len() < LEAST_LENGTH {
-            continue;
+        know(text);
+        if let Some(encoded) = in_address(text) {
+            know(&encoded);
         }
-        let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
-        if known.iter().any(|other| other == text) {
-            continue;
-        }
+    }
+}
+
+fn know(text: &str) {
+    if text.len() < LEAST_LENGTH {
+        return;
+    }
+    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    if !known.iter().any(|other| other == text) {
         let at = known.partition_point(|other| other.len() > text.len());
         known.insert(at, text.to_owned());
     }
+}
+
+/// The text as it is written in addresses, where that is another one.
+fn in_address(text: &str) -> Option<String> {
+    let is_plain =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    if text.as_bytes().iter().all(is_plain) {
+        return None;
+    }
+    let mut encoded = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        match is_plain(&byte) {
+            true => encoded.push(char::from(byte)),
+            false => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    Some(encoded)
 }
 
 /// The text with every secret of this process covered.
@@ -276,6 +299,8 @@ mod tests {
             "login with ***** (*****) abc"
         );
         assert!(matches!(scrub("nothing here"), Cow::Borrowed(_)));
+        let _odd = Secret::new("p@ss/wörd");
+        assert_eq!(scrub("pg://me:p%40ss%2Fw%C3%B6rd@host"), "pg://me:*****@host");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use futures::Stream;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cancellation, Result};
+use crate::{Cancellation, Error, ErrorKind, Result, Sink};
 
 /// A kind of external system. Its author writes a typed configuration; [`Connector::connect`] is
 /// called with the parsed value.
@@ -40,6 +40,17 @@ pub trait Connector: Send + Sync + 'static {
     /// # Errors
     /// Kind `Config`; the message names the setting in backticks.
     fn check_table(settings: &serde_json::Value) -> Result<()>;
+
+    /// Makes the sink. Nothing remote is touched.
+    ///
+    /// # Errors
+    /// Kind `Unsupported` where rows can only be read.
+    fn sink(_config: Self::Config, _context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("connections of type `{}` are read, and not written to", Self::KIND),
+        ))
+    }
 }
 
 /// What a connector is told about where it is used.

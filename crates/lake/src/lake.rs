@@ -100,11 +100,22 @@ pub(crate) struct Inner {
     pub publishing: PublishQueue,
 }
 
-/// `_tidemill/lake.json`.
+/// The lake's own file.
+const MARKER: &str = "_tidemill/lake.json";
+
+/// What stands in it.
 #[derive(Serialize, Deserialize)]
 struct LakeFile {
     format: u32,
     id: String,
+}
+
+impl LakeFile {
+    fn parse(content: &[u8]) -> Result<Self> {
+        serde_json::from_slice(content)
+            .or_error(ErrorKind::Data, "the lake's own file cannot be read")
+            .map_err(|error| error.with("path", MARKER))
+    }
 }
 
 /// Who staged a file: one for each open lake. Its record, `_tidemill/stages/<id>.json`, is refreshed
@@ -178,7 +189,7 @@ impl Lake {
     }
 
     async fn with_storage(storage: Storage, options: LakeOptions) -> Result<Self> {
-        let marker = Path::from("_tidemill/lake.json");
+        let marker = Path::from(MARKER);
         let named = |error: Error| {
             if storage.is_local() {
                 return error;
@@ -189,9 +200,7 @@ impl Lake {
         };
         match storage.get(&marker).await.map_err(named)? {
             Some(content) => {
-                let file: LakeFile = serde_json::from_slice(&content)
-                    .or_error(ErrorKind::Data, "the lake's own file cannot be read")
-                    .map_err(|error| error.with("path", &marker))?;
+                let file = LakeFile::parse(&content)?;
                 if file.format > FORMAT {
                     return Err(Error::new(
                         ErrorKind::Unsupported,
@@ -221,6 +230,16 @@ impl Lake {
     /// The lake as a person knows it: its folder or address.
     pub fn name(&self) -> &str {
         self.inner.storage.name()
+    }
+
+    /// What tells this lake from every other one, also from one that was here before it.
+    ///
+    /// # Errors
+    /// `NotFound` when the lake is gone, else of its store.
+    pub async fn id(&self) -> Result<String> {
+        let content = self.inner.storage.get(&Path::from(MARKER)).await?;
+        let gone = || Error::new(ErrorKind::NotFound, "the lake is gone").with("lake", self.name());
+        Ok(LakeFile::parse(&content.ok_or_else(gone)?)?.id)
     }
 
     /// The newest published state, after finishing a publish that somebody left half-way: what a run

@@ -12,7 +12,7 @@ pub struct Step {
     pub node: UniqueId,
     /// A short name to show.
     pub name: String,
-    /// `ingest`, `seed`, `view`, `table`, `incremental`, `test`.
+    /// `ingest`, `seed`, `view`, `table`, `incremental`, `test`, `export`.
     pub kind: String,
     /// Where its result is published, if it has one.
     pub relation: Option<RelationName>,
@@ -37,4 +37,9 @@ pub enum StepAction {
     Node(Decision),
     /// Checks alone are run, on what is published.
     Test,
+    /// What is published goes out to another system.
+    Export {
+        /// Where to, and after what.
+        reason: String,
+    },
 }

@@ -646,6 +646,29 @@ impl std::fmt::Debug for Connection {
     }
 }
 
+/// A node that goes out to another system: an entry of `exports.yml`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Export {
+    /// `export.<package>.<name>`
+    pub unique_id: UniqueId,
+    /// Its name.
+    pub name: String,
+    /// What goes out.
+    pub node: UniqueId,
+    /// Where to: a name of `connections.yml`; none for files of this machine.
+    pub connection: Option<String>,
+    /// The place over there (`table` or `path`), and settings of the kind of system.
+    pub to: serde_json::Map<String, Value>,
+    /// `full`, `append` or `merge`.
+    pub mode: String,
+    /// The columns that tell rows apart, for `append` and `merge`.
+    pub primary_key: Vec<String>,
+    /// Whether rows that are no longer there go, for `merge`.
+    pub deletes: bool,
+    /// Where it is declared.
+    pub position: SourcePosition,
+}
+
 /// The graph of a project: every node with what it reads and who reads it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Manifest {
@@ -681,6 +704,8 @@ pub struct Manifest {
     pub groups: IndexMap<String, Value>,
     /// Named external systems.
     pub connections: IndexMap<String, Connection>,
+    /// What goes out to other systems, by name.
+    pub exports: IndexMap<String, Export>,
     /// Statements before a run, those of packages first.
     pub on_run_start: Vec<Hook>,
     /// Statements after a run, those of packages first.

@@ -10,13 +10,14 @@ use tidemill_core::{
     At, Maintenance, NodeOutcome, NodeStatus, RelationName, TableStore, UniqueId, VerdictStatus,
 };
 use tidemill_plan::{Batch, Scope, Work, WorkNode, work};
-use tidemill_project::SampleWindow;
+use tidemill_project::{Export, SampleWindow};
 use tidemill_run::{Doers, PublishMode, RunOptions, RunSummary, execute};
 
 use crate::args::{Build, Format, Publish, SelectionArgs, Test};
 use crate::artifacts::{self, LastRun};
 use crate::commands::clone::CopyRenderer;
 use crate::defer;
+use crate::exports;
 use crate::loader::ProjectLoader;
 use crate::programs::PythonPrograms;
 use crate::progress::Progress;
@@ -158,11 +159,18 @@ pub(crate) async fn run(session: &Session, invocation: &Invocation<'_>) -> Resul
         );
     }
     let work = selected_work(session, invocation)?;
-    if work.nodes.is_empty() && work.checks.is_empty() && work.unit_tests.is_empty() {
+    let exports = exports::of_work(session, invocation, &work);
+    let nothing = work.nodes.is_empty() && work.checks.is_empty() && work.unit_tests.is_empty();
+    if nothing && exports.is_empty() {
         session.output.say("nothing is selected");
         return Ok(0);
     }
     if let Some(database) = crate::database::of(session)? {
+        if !exports.is_empty() {
+            session
+                .output
+                .say("exports read a lake, and this target is a database: nothing goes out");
+        }
         let summary =
             crate::database::run_work(session, database.clone(), invocation, work).await?;
         if invocation.show {
@@ -234,9 +242,11 @@ pub(crate) fn progress(
     session: &Session,
     folder: &std::path::Path,
     work: &Work,
+    exports: &[&Export],
 ) -> (Arc<Progress>, Vec<UniqueId>) {
-    let names: BTreeMap<UniqueId, String> =
-        work.nodes.values().map(|node: &WorkNode| (node.id.clone(), node.name.clone())).collect();
+    let nodes = work.nodes.values().map(|node: &WorkNode| (node.id.clone(), node.name.clone()));
+    let exports = exports.iter().map(|export| (export.unique_id.clone(), export.name.clone()));
+    let names: BTreeMap<UniqueId, String> = nodes.chain(exports).collect();
     let checks = work
         .checks
         .values()
@@ -277,7 +287,8 @@ pub(crate) async fn run_work(
     work: Work,
 ) -> Result<RunSummary> {
     let folder = session.target_path();
-    let (progress, mut planned) = progress(session, &folder, &work);
+    let exports = exports::of_work(session, invocation, &work);
+    let (progress, mut planned) = progress(session, &folder, &work, &exports);
     planned.extend(idle(session, invocation, &work));
     let snapshot = stores.snapshot(At::Now).await?;
     let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
@@ -329,6 +340,10 @@ pub(crate) async fn run_work(
             }
         }
     }
+    let delivering = std::time::Instant::now();
+    let exported =
+        exports::after_build(session, stores, invocation, &exports, &summary, &progress).await;
+    summary.elapsed += delivering.elapsed();
     progress.finish(summary.elapsed, summary.cancelled);
 
     let mut arguments = session.arguments(&invocation.to_json());
@@ -359,6 +374,7 @@ pub(crate) async fn run_work(
     executed_sql(session, &renderer, &summary, invocation.full_refresh)?;
     summary.nodes.splice(0..0, start);
     summary.nodes.extend(end);
+    summary.nodes.extend(exported);
     let results = results(&summary);
     if session.global.flags.on("write_json") {
         artifacts::write(&folder, "run_results.json", &results)?;

@@ -13,6 +13,7 @@ use tidemill_run::{LoadRequest, Loader, RenderRequest, Renderer};
 use crate::args::Format;
 use crate::artifacts::LastRun;
 use crate::commands::build::{Invocation, selected_work};
+use crate::exports;
 use crate::loader::ProjectLoader;
 use crate::output::{Mood, plural};
 use crate::renderer::ProjectRenderer;
@@ -86,6 +87,7 @@ fn describe(step: &Step) -> (&'static str, Mood, String) {
             ("maybe", Mood::Warning, format!("if the rows of {} change", names.join(", ")))
         }
         StepAction::Test => ("test", Mood::Good, String::new()),
+        StepAction::Export { reason } => ("export", Mood::Good, reason.clone()),
     }
 }
 
@@ -247,6 +249,16 @@ async fn steps(
                 checks: Vec::new(),
             });
         }
+    }
+    for export in exports::of_work(session, invocation, work) {
+        steps.push(Step {
+            node: export.unique_id.clone(),
+            name: export.name.clone(),
+            kind: "export".to_owned(),
+            relation: None,
+            action: exports::action(session, stores, export, &pending).await,
+            checks: Vec::new(),
+        });
     }
     Ok(steps)
 }

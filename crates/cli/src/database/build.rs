@@ -29,7 +29,7 @@ pub(crate) async fn run_work(
 ) -> Result<RunSummary> {
     refuse(invocation, &work)?;
     let folder = session.target_path();
-    let (progress, mut planned) = build::progress(session, &folder, &work);
+    let (progress, mut planned) = build::progress(session, &folder, &work, &[]);
     planned.extend(build::idle(session, invocation, &work));
     let first = database.session(&session.cancel).await?;
     let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();

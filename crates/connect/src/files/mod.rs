@@ -21,6 +21,7 @@ mod place;
 mod position;
 mod read;
 mod settings;
+mod sink;
 mod stores;
 mod target;
 mod types;
@@ -37,7 +38,7 @@ use object_store::ObjectStore;
 use serde::Deserialize;
 use tidemill_core::{
     Change, ChangeStream, ConnectContext, Connector, Error, ErrorKind, Position, ReadRequest,
-    ReadScope, Result, Source, TableDescription,
+    ReadScope, Result, Sink, Source, TableDescription,
 };
 use tidemill_objects::{Opened, StoreOptions};
 use tokio::runtime::Handle;
@@ -59,6 +60,7 @@ use infer::{Formats, Seen};
 use position::{Decision, FilesPosition, Rules, decide, notice};
 use read::{FileTask, Load};
 use settings::Resolved;
+use sink::FilesSink;
 use types::{Shape, Types};
 
 use crate::stream::{WAITING_CHANGES, of_task};
@@ -76,6 +78,19 @@ pub struct FilesConfig {
     pub root: Option<PathBuf>,
 }
 
+impl FilesConfig {
+    fn root(self, context: ConnectContext) -> Result<Root> {
+        let address = self.root.as_deref().and_then(Path::to_str);
+        Ok(match (address.filter(|text| tidemill_objects::is_address(text)), &self.root) {
+            (Some(address), _) => {
+                Root::Store(tidemill_objects::open(address, &StoreOptions::new())?)
+            }
+            (None, Some(root)) => Root::Folder(context.project.join(root)),
+            (None, None) => Root::Folder(context.project),
+        })
+    }
+}
+
 #[async_trait]
 impl Connector for FilesConnector {
     const KIND: &'static str = "files";
@@ -85,15 +100,11 @@ impl Connector for FilesConnector {
     const OBJECT: &'static str = "location";
 
     fn connect(config: FilesConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
-        let address = config.root.as_deref().and_then(Path::to_str);
-        let root = match (address.filter(|text| tidemill_objects::is_address(text)), &config.root) {
-            (Some(address), _) => {
-                Root::Store(tidemill_objects::open(address, &StoreOptions::new())?)
-            }
-            (None, Some(root)) => Root::Folder(context.project.join(root)),
-            (None, None) => Root::Folder(context.project),
-        };
-        Ok(Arc::new(FilesSource { root }))
+        Ok(Arc::new(FilesSource { root: config.root(context)? }))
+    }
+
+    fn sink(config: FilesConfig, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        Ok(Arc::new(FilesSink::new(config.root(context)?)?))
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {

@@ -12,11 +12,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use tidemill_core::{
-    ConnectContext, Connector, Error, ErrorKind, ReadScope, Result, Secret, SecretRef, Source,
+    ConnectContext, Connector, Error, ErrorKind, ReadScope, Result, Secret, SecretRef, Sink, Source,
 };
 use tidemill_objects::StoreOptions;
 use url::Url;
 
+use super::sink::FilesSink;
 use super::{FilesSource, Root, TableSettings};
 
 /// Collects options by name; what is not set is left out.
@@ -48,16 +49,15 @@ impl<'a> Options<'a> {
     }
 }
 
-fn source(
+fn root(
     scheme: &str,
     bucket: &str,
     prefix: Option<String>,
     options: &StoreOptions,
-) -> Result<Arc<dyn Source>> {
+) -> Result<Root> {
     let prefix = prefix.unwrap_or_default();
     let address = format!("{scheme}://{bucket}/{}", prefix.trim_matches('/'));
-    let root = Root::Store(tidemill_objects::open(&address, options)?);
-    Ok(Arc::new(FilesSource { root }))
+    tidemill_objects::open(&address, options).map(Root::Store)
 }
 
 /// The connector for S3 and what is compatible; its kind is `s3`.
@@ -95,15 +95,9 @@ pub struct S3Config {
     pub options: BTreeMap<String, String>,
 }
 
-#[async_trait]
-impl Connector for S3Connector {
-    const KIND: &'static str = "s3";
-    type Config = S3Config;
-
-    const DEFAULT_SCOPE: ReadScope = ReadScope::New;
-    const OBJECT: &'static str = "location";
-
-    fn connect(config: S3Config, context: ConnectContext) -> Result<Arc<dyn Source>> {
+impl S3Config {
+    fn root(self, context: &ConnectContext) -> Result<Root> {
+        let config = self;
         let mut options = Options::new(config.options, &context.project);
         options.text("region", config.region);
         options.text("endpoint", config.endpoint);
@@ -114,7 +108,24 @@ impl Connector for S3Connector {
         options.flag("skip_signature", config.anonymous);
         options.flag("virtual_hosted_style_request", config.virtual_hosted_style);
         options.flag("aws_allow_http", config.allow_http);
-        source("s3", &config.bucket, config.prefix, &options.options)
+        root("s3", &config.bucket, config.prefix, &options.options)
+    }
+}
+
+#[async_trait]
+impl Connector for S3Connector {
+    const KIND: &'static str = "s3";
+    type Config = S3Config;
+
+    const DEFAULT_SCOPE: ReadScope = ReadScope::New;
+    const OBJECT: &'static str = "location";
+
+    fn connect(config: S3Config, context: ConnectContext) -> Result<Arc<dyn Source>> {
+        Ok(Arc::new(FilesSource { root: config.root(&context)? }))
+    }
+
+    fn sink(config: S3Config, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        Ok(Arc::new(FilesSink::new(config.root(&context)?)?))
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {
@@ -147,6 +158,19 @@ pub struct GcsConfig {
     pub options: BTreeMap<String, String>,
 }
 
+impl GcsConfig {
+    fn root(self, context: &ConnectContext) -> Result<Root> {
+        let config = self;
+        let mut options = Options::new(config.options, &context.project);
+        let file = config.service_account_file.map(|file| context.project.join(file));
+        options.text("service_account", file.map(|file| file.to_string_lossy().into_owned()));
+        options.secret("service_account_key", config.service_account_key)?;
+        options.text("base_url", config.endpoint);
+        options.flag("skip_signature", config.anonymous);
+        root("gs", &config.bucket, config.prefix, &options.options)
+    }
+}
+
 #[async_trait]
 impl Connector for GcsConnector {
     const KIND: &'static str = "gcs";
@@ -156,13 +180,11 @@ impl Connector for GcsConnector {
     const OBJECT: &'static str = "location";
 
     fn connect(config: GcsConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
-        let mut options = Options::new(config.options, &context.project);
-        let file = config.service_account_file.map(|file| context.project.join(file));
-        options.text("service_account", file.map(|file| file.to_string_lossy().into_owned()));
-        options.secret("service_account_key", config.service_account_key)?;
-        options.text("base_url", config.endpoint);
-        options.flag("skip_signature", config.anonymous);
-        source("gs", &config.bucket, config.prefix, &options.options)
+        Ok(Arc::new(FilesSource { root: config.root(&context)? }))
+    }
+
+    fn sink(config: GcsConfig, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        Ok(Arc::new(FilesSink::new(config.root(&context)?)?))
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {
@@ -205,15 +227,9 @@ pub struct AzureConfig {
     pub options: BTreeMap<String, String>,
 }
 
-#[async_trait]
-impl Connector for AzureConnector {
-    const KIND: &'static str = "azure";
-    type Config = AzureConfig;
-
-    const DEFAULT_SCOPE: ReadScope = ReadScope::New;
-    const OBJECT: &'static str = "location";
-
-    fn connect(config: AzureConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
+impl AzureConfig {
+    fn root(self, context: &ConnectContext) -> Result<Root> {
+        let config = self;
         let mut options = Options::new(config.options, &context.project);
         options.text("account_name", config.account);
         options.secret("account_key", config.account_key)?;
@@ -224,7 +240,24 @@ impl Connector for AzureConnector {
         options.flag("use_azure_cli", config.use_azure_cli);
         options.text("endpoint", config.endpoint);
         options.flag("skip_signature", config.anonymous);
-        source("az", &config.container, config.prefix, &options.options)
+        root("az", &config.container, config.prefix, &options.options)
+    }
+}
+
+#[async_trait]
+impl Connector for AzureConnector {
+    const KIND: &'static str = "azure";
+    type Config = AzureConfig;
+
+    const DEFAULT_SCOPE: ReadScope = ReadScope::New;
+    const OBJECT: &'static str = "location";
+
+    fn connect(config: AzureConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
+        Ok(Arc::new(FilesSource { root: config.root(&context)? }))
+    }
+
+    fn sink(config: AzureConfig, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        Ok(Arc::new(FilesSink::new(config.root(&context)?)?))
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {

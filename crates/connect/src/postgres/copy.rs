@@ -74,16 +74,21 @@ fn value(column: &ArrayRef, row: usize, out: &mut BytesMut) {
     }
 }
 
-fn escaped(text: &str, out: &mut BytesMut) {
-    for byte in text.bytes() {
-        match byte {
-            b'\\' => out.put_slice(b"\\\\"),
-            b'\t' => out.put_slice(b"\\t"),
-            b'\n' => out.put_slice(b"\\n"),
-            b'\r' => out.put_slice(b"\\r"),
-            other => out.put_u8(other),
-        }
+/// A text as the text format of `COPY` has it.
+pub(super) fn escaped(text: &str, out: &mut BytesMut) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r'))
+    {
+        out.put_slice(&rest[..at]);
+        out.put_slice(match rest[at] {
+            b'\\' => b"\\\\",
+            b'\t' => b"\\t",
+            b'\n' => b"\\n",
+            _ => b"\\r",
+        });
+        rest = &rest[at + 1..];
     }
+    out.put_slice(rest);
 }
 
 #[cfg(test)]

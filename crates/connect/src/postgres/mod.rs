@@ -1,5 +1,5 @@
 //! PostgreSQL: what speaks its protocol. The engine face ([`Postgres`]) runs models inside of the
-//! database, the source face ([`PostgresConnector`]) reads its tables; the pieces that they share are
+//! database, the source face ([`PostgresConnector`]) reads its tables, the sink face writes them; the pieces that they share are
 //! modules of their own: the connection's settings ([`PostgresConfig`]), TLS as libpq means it, errors by their SQLSTATE, types
 //! ([`ColumnType`]) and the decoding of its binary format to Arrow ([`Decoder`]), which queries and
 //! `COPY … (format binary)` share.
@@ -29,6 +29,7 @@ mod error;
 mod numeric;
 mod pool;
 mod session;
+mod sink;
 mod source;
 mod statements;
 mod tls;

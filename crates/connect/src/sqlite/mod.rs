@@ -3,10 +3,12 @@
 //! A column of SQLite may hold values of any kind whatever its declared type. Types are therefore
 //! found from both: what the column is declared as, and which kinds of values the rows to be read
 //! have (one scan). All queries of a read see one state of the file, and nothing is ever written by
-//! a read.
+//! a read. A delivery is one transaction.
 
 mod column;
 mod session;
+mod sink;
+mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,12 +20,13 @@ use rusqlite::{Connection, OpenFlags};
 use serde::Deserialize;
 use serde_json::Value;
 use tidemill_core::{
-    Cancellation, ConnectContext, Connector, Error, ErrorKind, ReadScope, Result, Source,
+    Cancellation, ConnectContext, Connector, Error, ErrorKind, ReadScope, Result, Sink, Source,
     TableDescription,
 };
 
 use crate::tables::{CursorValue, Database, DatabaseSource, Session, TableSettings};
 use session::SqliteSession;
+use sink::SqliteSink;
 
 /// How long a read waits for a writer that locks the whole file.
 const BUSY: Duration = Duration::from_secs(30);
@@ -50,6 +53,10 @@ impl Connector for SqliteConnector {
     fn connect(config: SqliteConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
         let database = Sqlite { path: context.project.join(&config.path), shown: config.path };
         Ok(Arc::new(DatabaseSource::new(database, context.name)))
+    }
+
+    fn sink(config: SqliteConfig, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        Ok(Arc::new(SqliteSink { path: context.project.join(&config.path), shown: config.path }))
     }
 
     fn check_table(settings: &Value) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod csv;
+mod delivery;
 mod exactly_once;
 mod json;
 mod parquet;

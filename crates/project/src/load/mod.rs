@@ -6,6 +6,7 @@ pub(crate) mod calls;
 mod contracts;
 pub(crate) mod describe;
 mod draft;
+mod exports;
 mod exposures;
 mod files;
 mod graph;
@@ -34,7 +35,7 @@ use crate::naming;
 use crate::parallel;
 use crate::project::{LoadOptions, Project};
 use crate::read::project_file::{self, Package};
-use crate::read::{connections, profiles, properties};
+use crate::read::{connections, exports as written_exports, profiles, properties};
 use crate::resolve::RefIndex;
 use crate::settings::ProjectSettings;
 use crate::target::Target;
@@ -88,6 +89,10 @@ fn assemble(
     }
     let connections =
         connections::read(&root.root, &setting.hosts[&root.name].with_secrets(), diagnostics);
+    let written = match options.settings_only {
+        true => Vec::new(),
+        false => written_exports::read(&root.root, &setting.hosts[&root.name], diagnostics),
+    };
     let (macros, macro_nodes) = macros(&setting, &parsed, diagnostics);
     let docs = docs(&parsed, diagnostics);
     let settings = settings(&root, options, &setting);
@@ -162,9 +167,11 @@ fn assemble(
     builder.others(&said);
     builder.unused_settings();
     builder.finish_names();
+    let exports = builder.exports(written);
     let nodes::Builder { mut manifest, places, templates, diagnostics, .. } = builder;
     let index = RefIndex::new(&manifest);
     graph::connect(&mut manifest, &index, &places, all_read, diagnostics);
+    exports::resolve(&mut manifest, &index, exports, diagnostics);
     access::check(&manifest, &index, &places, diagnostics);
     describe::describe(&mut manifest, &world, diagnostics);
     Some(Project::new(manifest, index, world, templates))

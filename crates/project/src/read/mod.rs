@@ -1,6 +1,7 @@
 //! The project's own files, each read into what it says.
 
 pub(crate) mod connections;
+pub(crate) mod exports;
 pub(crate) mod profiles;
 pub(crate) mod project_file;
 pub(crate) mod properties;

@@ -1,5 +1,6 @@
 //! Lakes and sources on object stores, on a real S3 server.
 
+mod exports;
 mod proxy;
 mod server;
 mod web;

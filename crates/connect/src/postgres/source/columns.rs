@@ -68,7 +68,7 @@ impl Described {
 }
 
 /// The parts of a name as people write it: `public.orders`, `"odd.schema"."Table"`.
-pub(super) fn name_parts(name: &str) -> Vec<String> {
+pub(in crate::postgres) fn name_parts(name: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut quoted = false;
     let mut characters = name.chars().peekable();

@@ -19,12 +19,14 @@ use async_trait::async_trait;
 use chrono::{DateTime, Datelike};
 use serde_json::Value;
 use tidemill_core::{
-    Cancellation, ConnectContext, Connector, Error, ErrorKind, ReadScope, Result, Source,
+    Cancellation, ConnectContext, Connector, Error, ErrorKind, ReadScope, Result, Sink, Source,
     TableDescription,
 };
 
 use super::pool::Postgres;
+use super::sink::PostgresSink;
 use crate::tables::{CursorValue, Database, DatabaseSource, Select, Session, TableSettings};
+pub(super) use columns::name_parts;
 use session::PostgresSession;
 pub use settings::PostgresSettings;
 
@@ -49,8 +51,13 @@ impl Connector for PostgresConnector {
     const OBJECT: &'static str = "table";
 
     fn connect(settings: PostgresSettings, context: ConnectContext) -> Result<Arc<dyn Source>> {
-        let database = PostgresSource { settings, project: context.project };
+        let database = Place { settings, project: context.project };
         Ok(Arc::new(DatabaseSource::new(database, context.name)))
+    }
+
+    fn sink(settings: PostgresSettings, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        let place = Place { settings, project: context.project };
+        Ok(Arc::new(PostgresSink { place, name: context.name }))
     }
 
     fn check_table(settings: &Value) -> Result<()> {
@@ -59,14 +66,14 @@ impl Connector for PostgresConnector {
 }
 
 /// One database.
-struct PostgresSource {
+pub(super) struct Place {
     settings: PostgresSettings,
     project: PathBuf,
 }
 
-impl PostgresSource {
+impl Place {
     /// With its secrets, which may be asked of a command.
-    async fn open(&self) -> Result<Postgres> {
+    pub(super) async fn open(&self) -> Result<Postgres> {
         let (settings, project) = (self.settings.clone(), self.project.clone());
         let config = tokio::task::spawn_blocking(move || settings.config(&project)).await;
         match config {
@@ -98,7 +105,7 @@ fn time(micros: i64) -> Option<String> {
 }
 
 #[async_trait]
-impl Database for PostgresSource {
+impl Database for Place {
     fn quote(&self, name: &str) -> String {
         super::catalog::quoted(name)
     }

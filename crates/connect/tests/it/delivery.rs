@@ -1,0 +1,484 @@
+//! What a delivery leaves behind, whichever system it goes to.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use futures::StreamExt;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use tidemill_core::{
+    BatchStream, Cancellation, ConnectContext, Delivered, Delivery, DeliveryMode, Error, ErrorKind,
+    RelationName, Result, RunId, Sink,
+};
+use tidemill_testkit::PostgresServer;
+
+/// A system for a test.
+trait Target {
+    fn sink(&self) -> Arc<dyn Sink>;
+
+    /// `to` of a delivery in this mode.
+    fn to(&self, mode: &DeliveryMode) -> Value;
+
+    /// What is there, in the order of its lines: `id,name,amount`.
+    fn rows(&self) -> Vec<String>;
+}
+
+/// Tables, which have keys.
+trait Tables: Target {
+    fn execute(&self, sql: &str);
+}
+
+type Row<'a> = (i64, Option<&'a str>, f64);
+
+const FIRST: &[Row<'static>] = &[(1, Some("Ada"), 1.5), (2, None, 2.5), (3, Some(""), 3.5)];
+const SECOND: &[Row<'static>] =
+    &[(1, Some("Ada"), 1.5), (3, Some("Cy"), 3.5), (4, Some("D,\"\\\t"), 4.5)];
+
+fn batch(rows: &[Row<'_>]) -> RecordBatch {
+    let ids = Int64Array::from_iter_values(rows.iter().map(|row| row.0));
+    let names: StringArray = rows.iter().map(|row| row.1).collect();
+    let amounts = Float64Array::from_iter_values(rows.iter().map(|row| row.2));
+    RecordBatch::try_from_iter([
+        ("id", Arc::new(ids) as ArrayRef),
+        ("name", Arc::new(names) as ArrayRef),
+        ("amount", Arc::new(amounts) as ArrayRef),
+    ])
+    .unwrap()
+}
+
+fn stream(batches: Vec<Result<RecordBatch>>) -> BatchStream {
+    let schema = batch(&[]).schema();
+    BatchStream { schema, batches: futures::stream::iter(batches).boxed() }
+}
+
+/// One delivery of a state.
+struct Sent<'a> {
+    mode: DeliveryMode,
+    state: &'a str,
+    again: bool,
+}
+
+impl<'a> Sent<'a> {
+    fn new(mode: DeliveryMode, state: &'a str) -> Self {
+        Sent { mode, state, again: false }
+    }
+
+    fn delivery(&self, target: &dyn Target) -> Delivery {
+        Delivery {
+            export: "crm.customers".to_owned(),
+            to: target.to(&self.mode).as_object().cloned().unwrap(),
+            mode: self.mode.clone(),
+            relation: RelationName::new("main", "customers"),
+            state: self.state.to_owned(),
+            again: self.again,
+            run: RunId::new(format!("run-{}", self.state)),
+            cancel: Cancellation::new(),
+        }
+    }
+
+    fn of(self, target: &dyn Target, batches: Vec<Result<RecordBatch>>) -> Result<Delivered> {
+        let delivery = self.delivery(target);
+        runtime().block_on(target.sink().deliver(&delivery, stream(batches)))
+    }
+
+    fn rows(self, target: &dyn Target, rows: &[Row<'_>]) -> Delivered {
+        self.of(target, vec![Ok(batch(rows))]).unwrap()
+    }
+
+    fn is_there(&self, target: &dyn Target) -> bool {
+        let delivery = self.delivery(target);
+        runtime().block_on(target.sink().is_delivered(&delivery)).unwrap()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+fn merge(deletes: bool) -> DeliveryMode {
+    DeliveryMode::Merge { key: vec!["id".to_owned()], deletes }
+}
+
+fn append() -> DeliveryMode {
+    DeliveryMode::Append { key: Vec::new() }
+}
+
+/// The tests; the expression makes a target in an `Option`.
+macro_rules! deliveries {
+    ($target:expr; $($test:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $test() {
+                if let Some(target) = $target {
+                    super::$test(&target);
+                }
+            }
+        )*
+    };
+    (files $target:expr) => {
+        deliveries!($target;
+            a_state_takes_the_place_of_what_is_there,
+            each_state_is_added_once,
+            what_breaks_off_leaves_what_was_there,
+            no_rows_are_a_state,
+        );
+    };
+    (tables $target:expr) => {
+        deliveries!(files $target);
+        deliveries!($target;
+            rows_are_merged_by_their_key,
+            rows_without_a_key_are_refused,
+            a_table_of_others_keeps_what_is_theirs,
+        );
+    };
+}
+
+fn a_state_takes_the_place_of_what_is_there(target: &dyn Target) {
+    let full = |state| Sent::new(DeliveryMode::Full, state);
+    assert!(!full("a").is_there(target));
+    assert_eq!(full("a").rows(target, FIRST).rows, 3);
+    assert!(full("a").is_there(target));
+    assert!(!full("b").is_there(target));
+    assert!(!Sent::new(append(), "a").is_there(target), "another mode is another delivery");
+    assert_eq!(target.rows(), ["1,Ada,1.5", "2,∅,2.5", "3,,3.5"]);
+    assert_eq!(full("b").rows(target, SECOND).rows, 3);
+    assert_eq!(target.rows(), ["1,Ada,1.5", "3,Cy,3.5", "4,D,\"\\\t,4.5"]);
+    // The same again, because it is asked for.
+    let again = Sent { again: true, ..full("b") };
+    assert!(!Sent { again: true, ..full("b") }.is_there(target));
+    assert_eq!(again.rows(target, FIRST).rows, 3);
+    assert_eq!(target.rows().len(), 3);
+}
+
+fn each_state_is_added_once(target: &dyn Target) {
+    let sent = |state| Sent::new(append(), state);
+    sent("a").rows(target, FIRST);
+    assert!(sent("a").is_there(target));
+    sent("b").rows(target, SECOND);
+    assert!(sent("b").is_there(target));
+    let rows = target.rows();
+    assert_eq!(rows.len(), 6, "{rows:?}");
+    assert_eq!(rows.iter().filter(|row| *row == "1,Ada,1.5").count(), 2);
+}
+
+fn what_breaks_off_leaves_what_was_there(target: &dyn Target) {
+    Sent::new(DeliveryMode::Full, "a").rows(target, FIRST);
+    let broken = || vec![Ok(batch(SECOND)), Err(Error::new(ErrorKind::Io, "it broke"))];
+    let error = Sent::new(DeliveryMode::Full, "b").of(target, broken()).unwrap_err();
+    assert!(error.report().contains("it broke"), "{}", error.report());
+    assert!(!Sent::new(DeliveryMode::Full, "b").is_there(target));
+    assert!(Sent::new(DeliveryMode::Full, "a").is_there(target));
+    assert_eq!(target.rows(), ["1,Ada,1.5", "2,∅,2.5", "3,,3.5"]);
+    Sent::new(DeliveryMode::Full, "b").rows(target, SECOND);
+    assert_eq!(target.rows().len(), 3);
+}
+
+fn no_rows_are_a_state(target: &dyn Target) {
+    Sent::new(DeliveryMode::Full, "a").rows(target, FIRST);
+    assert_eq!(Sent::new(DeliveryMode::Full, "none").rows(target, &[]).rows, 0);
+    assert!(Sent::new(DeliveryMode::Full, "none").is_there(target));
+    assert_eq!(target.rows(), [""; 0]);
+}
+
+fn rows_are_merged_by_their_key(target: &dyn Tables) {
+    let first = Sent::new(merge(false), "a").rows(target, FIRST);
+    assert_eq!((first.rows, first.inserted, first.updated, first.deleted), (3, 3, 0, 0));
+    let second = Sent::new(merge(false), "b").rows(target, SECOND);
+    assert_eq!((second.rows, second.inserted, second.updated, second.deleted), (3, 1, 1, 0));
+    assert_eq!(target.rows(), ["1,Ada,1.5", "2,∅,2.5", "3,Cy,3.5", "4,D,\"\\\t,4.5"]);
+    let exact = Sent::new(merge(true), "c").rows(target, FIRST);
+    assert_eq!((exact.inserted, exact.updated, exact.deleted), (0, 1, 1));
+    assert_eq!(target.rows(), ["1,Ada,1.5", "2,∅,2.5", "3,,3.5"]);
+    // NULL and a value are not the same; what is the same is not written.
+    let value = Sent::new(merge(true), "d").rows(target, &[(2, Some("Bo"), 2.5)]);
+    assert_eq!((value.inserted, value.updated, value.deleted), (0, 1, 2));
+    let same = Sent::new(merge(true), "e").rows(target, &[(2, Some("Bo"), 2.5)]);
+    assert_eq!((same.inserted, same.updated, same.deleted), (0, 0, 0));
+    assert_eq!(target.rows(), ["2,Bo,2.5"]);
+    // A key that is there stays as it is.
+    let by_key = DeliveryMode::Append { key: vec!["id".to_owned()] };
+    let added = Sent::new(by_key, "f").rows(target, &[(2, Some("new"), 0.5), (5, None, 5.5)]);
+    assert_eq!((added.rows, added.inserted), (2, 1));
+    assert_eq!(target.rows(), ["2,Bo,2.5", "5,∅,5.5"]);
+}
+
+fn rows_without_a_key_are_refused(target: &dyn Tables) {
+    Sent::new(merge(true), "a").rows(target, FIRST);
+    for (rows, says) in [
+        (vec![(1, None, 1.0), (1, None, 2.0)], "comes more than once"),
+        (vec![(7, None, 1.0)], "`primary_key` names `other`"),
+    ] {
+        let mode = match says.contains("other") {
+            true => DeliveryMode::Merge { key: vec!["other".to_owned()], deletes: true },
+            false => merge(true),
+        };
+        let error = Sent::new(mode, "b").of(target, vec![Ok(batch(&rows))]).unwrap_err();
+        assert!(error.report().contains(says), "{}", error.report());
+    }
+    let nulls = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from(vec![Some(1), None])) as ArrayRef),
+        ("name", Arc::new(StringArray::from(vec!["a", "b"])) as ArrayRef),
+        ("amount", Arc::new(Float64Array::from(vec![1.0, 2.0])) as ArrayRef),
+    ]);
+    let error = Sent::new(merge(true), "b").of(target, vec![Ok(nulls.unwrap())]).unwrap_err();
+    assert!(error.report().contains("1 row has NULL in its key"), "{}", error.report());
+    assert_eq!(target.rows(), ["1,Ada,1.5", "2,∅,2.5", "3,,3.5"]);
+}
+
+fn a_table_of_others_keeps_what_is_theirs(target: &dyn Tables) {
+    target.execute(
+        "create table t (id bigint not null, name varchar(20), amount double precision, note text default 'new');
+         insert into t values (1, 'theirs', 9, 'kept'), (9, 'nine', 9, 'kept')",
+    );
+    let error = Sent::new(merge(false), "a").of(target, vec![Ok(batch(FIRST))]).unwrap_err();
+    assert!(error.report().contains("has no unique index of (id)"), "{}", error.report());
+    target.execute("create unique index t_key on t (id)");
+    Sent::new(merge(false), "a").rows(target, FIRST);
+    target.execute("update t set name = note where note is not null");
+    assert_eq!(target.rows(), ["1,kept,1.5", "2,new,2.5", "3,new,3.5", "9,kept,9"]);
+    target.execute("create view v as select id from t");
+    Sent::new(DeliveryMode::Full, "b").rows(target, SECOND);
+    target.execute("update t set name = (select count(*) from v)");
+    assert_eq!(target.rows(), ["1,3,1.5", "3,3,3.5", "4,3,4.5"]);
+    // What does not fit is said before anything is changed.
+    target.execute("drop view v; drop table t; create table t (id bigint, name integer)");
+    let error = Sent::new(DeliveryMode::Full, "c").of(target, vec![Ok(batch(FIRST))]).unwrap_err();
+    assert!(error.report().contains("has no column for: amount"), "{}", error.report());
+    target.execute("alter table t add column amount double precision");
+    let error = Sent::new(DeliveryMode::Full, "c").of(target, vec![Ok(batch(FIRST))]).unwrap_err();
+    assert!(
+        error.report().contains("`name` is text in the model and integer there"),
+        "{}",
+        error.report()
+    );
+}
+
+fn shown(id: i64, name: Option<&str>, amount: f64) -> String {
+    format!("{id},{},{amount}", name.unwrap_or("∅"))
+}
+
+mod postgres {
+    use super::*;
+
+    struct Database {
+        server: &'static PostgresServer,
+        name: String,
+    }
+
+    impl Database {
+        fn new() -> Option<Self> {
+            let server = PostgresServer::shared()?;
+            Some(Database { server, name: server.database() })
+        }
+    }
+
+    impl Target for Database {
+        fn sink(&self) -> Arc<dyn Sink> {
+            let settings = json!({
+                "host": "127.0.0.1", "port": self.server.port(), "user": "postgres", "dbname": self.name,
+            });
+            let context = ConnectContext { name: "crm".to_owned(), ..ConnectContext::default() };
+            let kind = tidemill_connect::kind("postgres").unwrap();
+            kind.sink(settings.as_object().cloned().unwrap(), context).unwrap()
+        }
+
+        fn to(&self, _: &DeliveryMode) -> Value {
+            json!({"table": "t"})
+        }
+
+        fn rows(&self) -> Vec<String> {
+            let sql =
+                "select id || ',' || coalesce(name::text, '∅') || ',' || amount from t order by 1";
+            self.server.sql(&self.name, sql)
+        }
+    }
+
+    impl Tables for Database {
+        fn execute(&self, sql: &str) {
+            self.server.sql(&self.name, sql);
+        }
+    }
+
+    deliveries!(tables Database::new());
+}
+
+mod sqlite {
+    use super::*;
+
+    struct Database {
+        folder: tempfile::TempDir,
+    }
+
+    impl Database {
+        fn new() -> Option<Self> {
+            Some(Database { folder: tempfile::tempdir().unwrap() })
+        }
+
+        fn open(&self) -> Connection {
+            Connection::open(self.folder.path().join("crm.db")).unwrap()
+        }
+    }
+
+    impl Target for Database {
+        fn sink(&self) -> Arc<dyn Sink> {
+            let settings = json!({"path": "crm.db"}).as_object().cloned().unwrap();
+            let context =
+                ConnectContext { project: self.folder.path().into(), name: "crm".to_owned() };
+            tidemill_connect::kind("sqlite").unwrap().sink(settings, context).unwrap()
+        }
+
+        fn to(&self, _: &DeliveryMode) -> Value {
+            json!({"table": "t"})
+        }
+
+        fn rows(&self) -> Vec<String> {
+            let connection = self.open();
+            let mut query = connection
+                .prepare("select id, cast(name as text), amount from t order by 1")
+                .unwrap();
+            let rows = query.query_map([], |row| {
+                let name: Option<String> = row.get(1)?;
+                Ok(shown(row.get(0)?, name.as_deref(), row.get(2)?))
+            });
+            rows.unwrap().collect::<rusqlite::Result<_>>().unwrap()
+        }
+    }
+
+    impl Tables for Database {
+        fn execute(&self, sql: &str) {
+            self.open().execute_batch(sql).unwrap();
+        }
+    }
+
+    deliveries!(tables Database::new());
+}
+
+mod files {
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
+
+    use super::*;
+
+    struct Folder {
+        folder: tempfile::TempDir,
+        format: &'static str,
+    }
+
+    impl Folder {
+        fn new(format: &'static str) -> Option<Self> {
+            Some(Folder { folder: tempfile::tempdir().unwrap(), format })
+        }
+    }
+
+    impl Target for Folder {
+        fn sink(&self) -> Arc<dyn Sink> {
+            let context =
+                ConnectContext { project: self.folder.path().into(), name: String::new() };
+            tidemill_connect::kind("files").unwrap().sink(serde_json::Map::new(), context).unwrap()
+        }
+
+        fn to(&self, mode: &DeliveryMode) -> Value {
+            let format = self.format.split('.').next().unwrap();
+            match mode {
+                DeliveryMode::Full if !self.format.ends_with('/') => {
+                    json!({"path": format!("out/t.{}", self.format)})
+                }
+                _ => {
+                    json!({"path": "out/t/", "format": format.trim_end_matches('/'), "max_rows": 2})
+                }
+            }
+        }
+
+        /// As our own reader of files has them.
+        fn rows(&self) -> Vec<String> {
+            let mut rows = Vec::new();
+            let mut open = vec![self.folder.path().join("out")];
+            while let Some(folder) = open.pop() {
+                for entry in std::fs::read_dir(folder).unwrap() {
+                    let path = entry.unwrap().path();
+                    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                    assert!(!name.ends_with(".tidemill-part"), "{name} was left");
+                    if path.is_dir() {
+                        if name != "_tidemill_deliveries" {
+                            open.push(path);
+                        }
+                        continue;
+                    }
+                    rows.extend(read(self.folder.path(), &path));
+                }
+            }
+            rows.sort();
+            rows
+        }
+    }
+
+    fn read(root: &std::path::Path, path: &std::path::Path) -> Vec<String> {
+        let location = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+        let context = ConnectContext { project: root.into(), name: String::new() };
+        let kind = tidemill_connect::kind("files").unwrap();
+        let source = kind.connect(serde_json::Map::new(), context).unwrap();
+        let mut request = crate::reading::Request::of(
+            json!({"location": location}),
+            tidemill_core::ReadScope::Whole,
+        );
+        request.declared = vec![
+            Field::new("id", DataType::Int64, true),
+            Field::new("name", DataType::Utf8, true),
+            Field::new("amount", DataType::Float64, true),
+        ];
+        let outcome = crate::reading::drain(source.as_ref(), request).unwrap();
+        assert_eq!(outcome.rejected.len(), 0, "{:?}", outcome.rejected);
+        let Some(batch) = outcome.rows else { return Vec::new() };
+        let column = |name: &str, kind| {
+            arrow::compute::cast(batch.column_by_name(name).unwrap(), &kind).unwrap()
+        };
+        let ids = column("id", DataType::Int64);
+        let names = column("name", DataType::Utf8);
+        let amounts = column("amount", DataType::Float64);
+        let row = |row| {
+            let name = names.is_valid(row).then(|| names.as_string::<i32>().value(row));
+            let amount = amounts.as_primitive::<Float64Type>().value(row);
+            shown(ids.as_primitive::<Int64Type>().value(row), name, amount)
+        };
+        (0..batch.num_rows()).map(row).collect()
+    }
+
+    macro_rules! formats {
+        ($($name:ident $format:literal),* $(,)?) => {
+            $(
+                mod $name {
+                    use super::Folder;
+                    use super::super::{
+                        a_state_takes_the_place_of_what_is_there, each_state_is_added_once,
+                        no_rows_are_a_state, what_breaks_off_leaves_what_was_there,
+                    };
+
+                    #[test]
+                    fn replaced() {
+                        a_state_takes_the_place_of_what_is_there(&Folder::new($format).unwrap());
+                    }
+
+                    #[test]
+                    fn added() {
+                        each_state_is_added_once(&Folder::new($format).unwrap());
+                    }
+
+                    #[test]
+                    fn broken_off() {
+                        what_breaks_off_leaves_what_was_there(&Folder::new($format).unwrap());
+                    }
+
+                    #[test]
+                    fn empty() {
+                        no_rows_are_a_state(&Folder::new($format).unwrap());
+                    }
+                }
+            )*
+        };
+    }
+
+    formats!(
+        parquet "parquet", parquets "parquet/", csv "csv", packed "csv.gz", lines "ndjson",
+        lines_packed "ndjson.zst", document "json", folders "csv/",
+    );
+}
