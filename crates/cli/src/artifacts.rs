@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
@@ -173,7 +174,10 @@ pub(crate) fn run_results(
                 }
                 _ => status_of_node(outcome),
             },
-            "timing": [],
+            "timing": match status_of_node(outcome) {
+                "skipped" => json!([]),
+                _ => timing(summary, &outcome.node, outcome.elapsed),
+            },
             "thread_id": "Thread-1",
             "execution_time": outcome.elapsed.as_secs_f64(),
             "adapter_response": answer,
@@ -192,7 +196,10 @@ pub(crate) fn run_results(
         let passed = check.verdict.status == VerdictStatus::Pass;
         json!({
             "status": if check.skipped { "skipped" } else { status_of_check(check.verdict.status) },
-            "timing": [],
+            "timing": match check.skipped {
+                true => json!([]),
+                false => timing(summary, &check.verdict.check, check.elapsed),
+            },
             "thread_id": "Thread-1",
             "execution_time": check.elapsed.as_secs_f64(),
             "adapter_response": {"reused": check.reused},
@@ -233,6 +240,20 @@ pub(crate) fn run_results(
         "elapsed_time": summary.elapsed.as_secs_f64(),
         "args": arguments,
     })
+}
+
+/// When a node was compiled and executed, in dbt's form. Here both are one, so compiling has no length.
+fn timing(summary: &RunSummary, id: &UniqueId, elapsed: Duration) -> Value {
+    let ended = summary.ended.get(id).copied().unwrap_or_else(SystemTime::now);
+    let text = |time: SystemTime| {
+        let time = chrono::DateTime::<chrono::Utc>::from(time);
+        time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+    };
+    let began = text(ended.checked_sub(elapsed).unwrap_or(ended));
+    json!([
+        {"name": "compile", "started_at": began, "completed_at": began},
+        {"name": "execute", "started_at": began, "completed_at": text(ended)},
+    ])
 }
 
 fn number(value: f64) -> Value {

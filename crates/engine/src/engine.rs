@@ -219,6 +219,7 @@ impl EmbeddedEngine {
         let moving = moving(&planned.plan)?;
         let analyzed = self.analyzed(planned.plan, &state)?;
         let schema = plain_schema(analyzed.schema().as_arrow());
+        crate::repeated::refuse_repeated(&schema)?;
         self.prepared.keep(sql, context, analyzed);
         Ok(Description {
             schema,

@@ -8,6 +8,7 @@ use datafusion::common::{DataFusionError, SchemaError, Span};
 use regex::Regex;
 use tidemill_core::{Error, ErrorKind};
 
+use crate::repeated::is_repeated;
 use crate::wording::in_plain_words;
 
 /// What the message of a memory error says to do.
@@ -246,6 +247,10 @@ fn schema(error: &SchemaError) -> Error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let names: Vec<&str> = valid_fields.iter().map(|column| column.name()).collect();
             let missing = field.flat_name().replace('"', "");
+            if is_repeated(field.name(), &names) {
+                let message = format!("column reference \"{missing}\" is ambiguous");
+                return Error::new(ErrorKind::Query, message);
+            }
             let mut message = format!("column `{missing}` does not exist");
             match nearest(field.name(), &names) {
                 Some(name) => message.push_str(&format!("; did you mean `{name}`?")),
@@ -289,8 +294,11 @@ fn plan(text: &str) -> Error {
         return Error::new(ErrorKind::Query, message);
     }
     if let Some(found) = DUPLICATE_NAME.captures(text) {
+        let name = found[1].trim();
+        let name = name.rsplit_once(" AS ").map_or(name, |(_, name)| name);
+        let name = name.rsplit('.').next().unwrap_or(name).replace('"', "");
         let message =
-            format!("two columns are named `{}`; give one of them an alias", found[1].trim());
+            format!("column \"{name}\" specified more than once; give one of them another alias");
         return Error::new(ErrorKind::Query, message);
     }
     Error::new(ErrorKind::Query, sentence(text))

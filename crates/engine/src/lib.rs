@@ -66,6 +66,7 @@ mod planner;
 mod precedence;
 mod prepared;
 mod protect;
+mod repeated;
 mod rewrite;
 mod rows_from;
 mod running;

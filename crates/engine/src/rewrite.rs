@@ -23,6 +23,7 @@ use crate::names::Names;
 use crate::orders::settle_orders;
 use crate::pivot::turn_tables;
 use crate::precedence::settle_precedence;
+use crate::repeated::name_repeated;
 use crate::rows_from::settle_row_functions;
 use crate::scopes::{order_by_inputs, tell_casts_apart, unnest_series};
 use crate::single::settle_single_values;
@@ -42,6 +43,7 @@ pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
     turn_tables(statement)?;
     // Nothing is refused by giving names.
     let _ = VisitMut::visit(statement, &mut Names);
+    name_repeated(statement);
     settle_windows(statement)?;
     settle_row_functions(statement);
     separate_names(statement);
@@ -622,6 +624,24 @@ mod tests {
                 "select sum(a), sum(b), 1 + 1, (x)::date",
                 "SELECT sum(a) AS \"sum\", sum(b) AS \"sum_2\", 1 + 1 AS \"column\", (x)::DATE AS \"x\"",
             ),
+        ] {
+            assert_eq!(rewritten(sql), expected);
+        }
+    }
+
+    #[test]
+    fn columns_that_occur_twice_inside_get_names_of_their_own() {
+        for (sql, expected) in [
+            (
+                "select x from (select a.id, b.id, x from a, b) s",
+                "SELECT x FROM (SELECT a.id AS \"id:1\", b.id AS \"id:2\", x FROM a, b) s",
+            ),
+            (
+                "with c as (select 1 as n, 2 as N union all select 3, 4) select count(*) from c",
+                "WITH c AS (SELECT 1 AS \"n:1\", 2 AS \"n:2\" UNION ALL SELECT 3 AS \"column\", 4 AS \"column_2\") \
+                 SELECT count(*) AS \"count\" FROM c",
+            ),
+            ("select a.id, b.id from a, b", "SELECT a.id, b.id FROM a, b"),
         ] {
             assert_eq!(rewritten(sql), expected);
         }

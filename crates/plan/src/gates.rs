@@ -1,9 +1,15 @@
 //! Which check gates which node, and which nodes must therefore publish together.
 //!
-//! A check gates the node that declares it and waits for every other relation that it reads and
-//! that this run builds. If one of these is downstream of the declaring node, waiting would never
-//! end, so the check gates that one instead. Nodes that would wait for each other publish in one
-//! entry or not at all (ARCHITECTURE, "Checks").
+//! A check gates the node that is built last of what it reads: everything else that it reads and
+//! that this run builds is upstream of that one. Where there is no such node (two tables of which
+//! neither reads the other) the check stands alone, as in dbt: it runs when all of them are
+//! published, and holds back what reads all of them.
+//!
+//! A check that is to hold back ([`Holds::Always`], and every check of a run that is published as
+//! one) gates the node that declares it and waits for every other relation that it reads and that
+//! this run builds. If one of these is downstream of the declaring node, waiting would never end, so
+//! the check gates that one instead. Nodes that would wait for each other publish in one entry or
+//! not at all (ARCHITECTURE, "Checks").
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +27,20 @@ pub struct CheckReads {
     pub declared_by: BTreeSet<UniqueId>,
     /// Every node that it reads, the declaring ones included.
     pub reads: BTreeSet<UniqueId>,
+    /// What it holds back.
+    pub holds: Holds,
+}
+
+/// What a failing check holds back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Holds {
+    /// The node that is built last of what it reads, if there is such; else what reads all of it.
+    #[default]
+    Last,
+    /// The node that declares it, in any case.
+    Always,
+    /// No node that it reads, only what reads all of them: dbt's rule.
+    Never,
 }
 
 /// Where the checks of a run take place.
@@ -39,6 +59,8 @@ pub struct Gate {
     pub gates: BTreeSet<UniqueId>,
     /// Nodes of this run that it must wait for.
     pub waits_for: BTreeSet<UniqueId>,
+    /// Of a check that gates no node: those that are not built before it has passed.
+    pub stands_before: BTreeSet<UniqueId>,
 }
 
 impl Assignment {
@@ -60,38 +82,79 @@ pub fn assign(checks: &[CheckReads], building: &BTreeSet<UniqueId>, graph: &Grap
     let mut waits: BTreeMap<UniqueId, BTreeSet<UniqueId>> = BTreeMap::new();
     for check in checks {
         let reads: BTreeSet<UniqueId> = check.reads.intersection(building).cloned().collect();
-        let declared: BTreeSet<UniqueId> =
-            check.declared_by.intersection(&reads).cloned().collect();
-        let from = if declared.is_empty() { reads.clone() } else { declared };
         for node in &reads {
             if !descendants.contains_key(node) {
                 descendants.insert(node.clone(), graph.descendants(node));
             }
         }
-        let mut gates = BTreeSet::new();
-        for node in &from {
-            let below: BTreeSet<&UniqueId> =
-                reads.iter().filter(|other| descendants[node].contains(*other)).collect();
-            if below.is_empty() {
-                gates.insert(node.clone());
-                continue;
-            }
-            // Of those downstream, only the last ones: the others would wait for these.
-            for candidate in &below {
-                if !below.iter().any(|other| descendants[*candidate].contains(*other)) {
-                    gates.insert((*candidate).clone());
-                }
-            }
+        let gates = match check.holds {
+            Holds::Always => declared_gates(check, &reads, &descendants),
+            Holds::Last => reads
+                .iter()
+                .find(|last| {
+                    reads.iter().all(|other| other == *last || descendants[other].contains(*last))
+                })
+                .cloned()
+                .into_iter()
+                .collect(),
+            Holds::Never => BTreeSet::new(),
+        };
+        if gates.is_empty() {
+            let stands_before = below_all(&check.reads, building, graph);
+            let gate = Gate { gates, waits_for: reads, stands_before };
+            result.checks.insert(check.check.clone(), gate);
+            continue;
         }
         let waits_for: BTreeSet<UniqueId> = reads.difference(&gates).cloned().collect();
         for node in &gates {
             let entry = waits.entry(node.clone()).or_default();
             entry.extend(reads.iter().filter(|other| *other != node).cloned());
         }
-        result.checks.insert(check.check.clone(), Gate { gates, waits_for });
+        let gate = Gate { gates, waits_for, stands_before: BTreeSet::new() };
+        result.checks.insert(check.check.clone(), gate);
     }
     result.groups = cycles(&waits, building, graph);
     result
+}
+
+/// The declaring nodes of a check, or what it reads downstream of them.
+fn declared_gates(
+    check: &CheckReads,
+    reads: &BTreeSet<UniqueId>,
+    descendants: &BTreeMap<UniqueId, BTreeSet<UniqueId>>,
+) -> BTreeSet<UniqueId> {
+    let declared: BTreeSet<UniqueId> = check.declared_by.intersection(reads).cloned().collect();
+    let from = if declared.is_empty() { reads.clone() } else { declared };
+    let mut gates = BTreeSet::new();
+    for node in &from {
+        let below: BTreeSet<&UniqueId> =
+            reads.iter().filter(|other| descendants[node].contains(*other)).collect();
+        if below.is_empty() {
+            gates.insert(node.clone());
+            continue;
+        }
+        // Of those downstream, only the last ones: the others would wait for these.
+        for candidate in &below {
+            if !below.iter().any(|other| descendants[*candidate].contains(*other)) {
+                gates.insert((*candidate).clone());
+            }
+        }
+    }
+    gates
+}
+
+/// The nodes of this run that read all of these, directly or not.
+fn below_all(
+    reads: &BTreeSet<UniqueId>,
+    building: &BTreeSet<UniqueId>,
+    graph: &Graph,
+) -> BTreeSet<UniqueId> {
+    let mut left = if reads.is_empty() { BTreeSet::new() } else { building.clone() };
+    for read in reads {
+        let below = graph.descendants(read);
+        left.retain(|node| below.contains(node));
+    }
+    left
 }
 
 /// The strongly connected components of "waits for" (by checks or by reading) with more than one
@@ -193,47 +256,87 @@ mod tests {
         declared: &[&str],
         reads: &[&str],
         building: &[&str],
+        holds: Holds,
     ) -> (Gate, Vec<BTreeSet<UniqueId>>) {
-        let check = CheckReads { check: "t".into(), declared_by: ids(declared), reads: ids(reads) };
+        let check =
+            CheckReads { check: "t".into(), declared_by: ids(declared), reads: ids(reads), holds };
         let assignment = assign(&[check], &ids(building), &graph());
         (assignment.checks[&CheckId::new("t")].clone(), assignment.groups)
     }
 
     #[test]
+    fn the_last_of_what_is_read_is_gated() {
+        let (gate, groups) = one(&["a"], &["a", "b"], &["a", "b", "c"], Holds::Last);
+        assert_eq!((gate.gates, gate.waits_for), (ids(&["b"]), ids(&["a"])));
+        assert!(groups.is_empty());
+        let (gate, _) = one(&["b"], &["b"], &["a", "b", "c"], Holds::Last);
+        assert_eq!(gate.gates, ids(&["b"]));
+    }
+
+    #[test]
+    fn a_check_of_two_that_do_not_read_each_other_stands_before_what_reads_both() {
+        let mut graph = graph();
+        for parent in ["b", "c"] {
+            graph.add_edge(&parent.into(), &"d".into());
+        }
+        graph.add_edge(&"b".into(), &"only_b".into());
+        let check = |holds| CheckReads {
+            check: "t".into(),
+            declared_by: ids(&["b"]),
+            reads: ids(&["b", "c"]),
+            holds,
+        };
+        let building = ids(&["raw", "a", "b", "c", "d", "only_b"]);
+        let assignment = assign(&[check(Holds::Last)], &building, &graph);
+        let gate = &assignment.checks[&CheckId::new("t")];
+        assert_eq!((&gate.gates, &gate.waits_for), (&ids(&[]), &ids(&["b", "c"])));
+        assert_eq!(gate.stands_before, ids(&["d"]));
+        assert!(assignment.groups.is_empty());
+        // Also where only one of them is built: the other counts as what it is.
+        let assignment = assign(&[check(Holds::Never)], &ids(&["b", "d", "only_b"]), &graph);
+        assert_eq!(assignment.checks[&CheckId::new("t")].stands_before, ids(&["d"]));
+    }
+
+    #[test]
     fn the_declaring_node_is_gated_and_others_are_waited_for() {
-        let (gate, groups) = one(&["b"], &["b", "c"], &["a", "b", "c"]);
+        let (gate, groups) = one(&["b"], &["b", "c"], &["a", "b", "c"], Holds::Always);
         assert_eq!((gate.gates, gate.waits_for), (ids(&["b"]), ids(&["c"])));
         assert!(groups.is_empty());
     }
 
     #[test]
     fn what_is_downstream_of_the_declaring_node_is_gated_instead() {
-        let (gate, groups) = one(&["a"], &["a", "b"], &["a", "b", "c"]);
+        let (gate, groups) = one(&["a"], &["a", "b"], &["a", "b", "c"], Holds::Always);
         assert_eq!((gate.gates, gate.waits_for), (ids(&["b"]), ids(&["a"])));
         assert!(groups.is_empty());
     }
 
     #[test]
     fn a_node_that_is_not_built_hands_its_check_to_one_that_is() {
-        let (gate, _) = one(&["b"], &["b", "c"], &["c"]);
-        assert_eq!(gate.gates, ids(&["c"]));
-        let (gate, _) = one(&["b"], &["b"], &["c"]);
-        assert_eq!(gate, Gate::default());
+        for holds in [Holds::Always, Holds::Last] {
+            let (gate, _) = one(&["b"], &["b", "c"], &["c"], holds);
+            assert_eq!(gate.gates, ids(&["c"]));
+            let (gate, _) = one(&["b"], &["b"], &["c"], holds);
+            assert_eq!(gate, Gate::default());
+        }
     }
 
     #[test]
-    fn a_singular_test_over_unrelated_nodes_makes_them_publish_together() {
-        let (gate, groups) = one(&["b", "c"], &["b", "c"], &["a", "b", "c"]);
+    fn a_singular_test_over_unrelated_nodes_can_make_them_publish_together() {
+        let (gate, groups) = one(&["b", "c"], &["b", "c"], &["a", "b", "c"], Holds::Always);
         assert_eq!(gate.gates, ids(&["b", "c"]));
         assert_eq!(groups, [ids(&["b", "c"])]);
     }
 
     #[test]
     fn two_checks_that_wait_for_each_other_make_a_group() {
-        let checks = [
-            CheckReads { check: "t1".into(), declared_by: ids(&["b"]), reads: ids(&["b", "c"]) },
-            CheckReads { check: "t2".into(), declared_by: ids(&["c"]), reads: ids(&["b", "c"]) },
-        ];
+        let one = |check: &str, declared: &str| CheckReads {
+            check: check.into(),
+            declared_by: ids(&[declared]),
+            reads: ids(&["b", "c"]),
+            holds: Holds::Always,
+        };
+        let checks = [one("t1", "b"), one("t2", "c")];
         let assignment = assign(&checks, &ids(&["a", "b", "c"]), &graph());
         assert_eq!(assignment.groups, [ids(&["b", "c"])]);
         assert_eq!(assignment.group_of(&"a".into()), ids(&["a"]));

@@ -8,6 +8,7 @@ use tidemill_project::{
     Hook, Manifest, Node, NodeConfig, OnSchemaChange, ResourceType, SourceTable, TestKind,
 };
 
+use crate::gates::Holds;
 use crate::{
     Graph, MaterializationConfig, MergeExtras, NodeHooks, OnConfigurationChange, Work, WorkCheck,
     WorkKind, WorkNode, WorkUnitTest,
@@ -109,6 +110,8 @@ fn add_checks(
         }
         // A source that others fill is checked before what reads it is built.
         if scope == Scope::BUILD
+            && check.holds != Holds::Never
+            && check.reads.len() == 1
             && check.reads.iter().all(|read| !building.contains(read))
             && let Some(source) = check.declared_by.iter().find_map(|id| manifest.source(id))
             && source.ingest.is_none()
@@ -261,6 +264,7 @@ fn work_node(manifest: &Manifest, node: &Node) -> WorkNode {
             ResourceType::Snapshot => Some(false),
             _ => config.full_refresh,
         },
+        goes_on: config.get("on_error").and_then(Value::as_str) == Some("continue"),
         // A materialization that is a macro runs them itself.
         hooks: match custom {
             true => NodeHooks::default(),
@@ -343,6 +347,7 @@ fn work_source(source: &SourceTable, kind: WorkKind) -> WorkNode {
         ignore_volatile: false,
         full_refresh: None,
         hooks: NodeHooks::default(),
+        goes_on: false,
     }
 }
 
@@ -364,10 +369,18 @@ fn work_check(manifest: &Manifest, node: &Node, store_failures: bool) -> WorkChe
             declared_by.insert(id.clone());
         }
     }
-    let mut reads = declared_by.clone();
+    // What is said of one relation alone is said of every node that contains it.
+    let single = parents.len() == 1;
+    let mut reads = if single { declared_by.clone() } else { BTreeSet::new() };
     for id in parents {
         reads.extend(through_ephemeral(manifest, id));
     }
+    let holds = match node.config.holds_back() {
+        Some(true) => Holds::Always,
+        Some(false) => Holds::Never,
+        None if single => Holds::Always,
+        None => Holds::Last,
+    };
     let store = node.test.as_ref().and_then(|test| test.store_failures).unwrap_or(store_failures);
     WorkCheck {
         id: node.unique_id.clone(),
@@ -379,6 +392,7 @@ fn work_check(manifest: &Manifest, node: &Node, store_failures: bool) -> WorkChe
         declared_by,
         reads,
         store_failures: store.then(|| node.relation()),
+        holds,
     }
 }
 

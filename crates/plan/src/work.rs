@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidemill_core::{CheckId, RelationName, UniqueId};
 
-use crate::gates::{Assignment, CheckReads, assign};
+use crate::gates::{Assignment, CheckReads, Holds, assign};
 use crate::{Graph, MaterializationConfig};
 
 /// Everything that one command does.
@@ -48,6 +48,9 @@ pub struct WorkNode {
     pub full_refresh: Option<bool>,
     /// Which hooks it has.
     pub hooks: NodeHooks,
+    /// `on_error: continue`: what reads it is built even where it has failed, from what it was
+    /// before.
+    pub goes_on: bool,
 }
 
 /// Which hooks a node has; what they say is known when they are rendered.
@@ -108,6 +111,8 @@ pub struct WorkCheck {
     pub relation: Option<RelationName>,
     /// Where its failing rows are stored, if they are.
     pub store_failures: Option<RelationName>,
+    /// What it holds back when it fails.
+    pub holds: Holds,
 }
 
 /// One unit test that is run.
@@ -122,8 +127,9 @@ pub struct WorkUnitTest {
 }
 
 impl Work {
-    /// Which check gates which node, and which nodes publish together.
-    pub fn assignment(&self) -> Assignment {
+    /// Which check gates which node, and which nodes publish together. In a run that is published
+    /// `as_one`, every check gates.
+    pub fn assignment(&self, as_one: bool) -> Assignment {
         let building: BTreeSet<UniqueId> = self.nodes.keys().cloned().collect();
         let checks: Vec<CheckReads> = self
             .checks
@@ -132,6 +138,7 @@ impl Work {
                 check: check.id.clone(),
                 declared_by: check.declared_by.clone(),
                 reads: check.reads.clone(),
+                holds: if as_one { Holds::Always } else { check.holds },
             })
             .collect();
         assign(&checks, &building, &self.graph)

@@ -144,7 +144,7 @@ fn metadata(manifest: &Manifest, meta: &ManifestMeta) -> Value {
         "project_id": hash(&manifest.settings.name),
         "user_id": null,
         "send_anonymous_usage_stats": false,
-        "adapter_type": "tidemill",
+        "adapter_type": crate::world::adapter_type(&manifest.target),
         "quoting": {"database": true, "schema": true, "identifier": true, "column": null},
         "run_started_at": meta.invocation_started_at,
     })

@@ -168,6 +168,12 @@ impl NodeConfig {
         self.meta.get("reuse").and_then(Value::as_bool)
     }
 
+    /// `meta.holds_back` of a test: whether the node that it stands on is published although it
+    /// fails.
+    pub fn holds_back(&self) -> Option<bool> {
+        self.meta.get("holds_back").and_then(Value::as_bool)
+    }
+
     /// `meta.null_keys`: what happens to rows of an increment with a NULL in their `unique_key`.
     pub fn null_keys(&self) -> Option<String> {
         let written = self.meta.get("null_keys").filter(|value| !value.is_null())?;

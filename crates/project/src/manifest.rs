@@ -710,6 +710,8 @@ pub struct Manifest {
     pub on_run_start: Vec<Hook>,
     /// Statements after a run, those of packages first.
     pub on_run_end: Vec<Hook>,
+    /// The checksums of the `dbt_project.yml` of packages that have such statements.
+    pub project_checksums: IndexMap<String, String>,
 }
 
 impl Manifest {

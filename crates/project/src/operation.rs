@@ -111,7 +111,12 @@ fn operation(manifest: &Manifest, hook: &Hook, when: &str, created_at: f64) -> (
     let index = hook.index.unwrap_or(0);
     let (name, id) = identity(hook, when);
     let named = named(manifest, hook);
-    let checksum = blake3::hash(hook.sql.as_bytes()).to_hex().to_string();
+    // As in dbt: of the file that the hook stands in.
+    let checksum = manifest
+        .project_checksums
+        .get(package)
+        .cloned()
+        .unwrap_or_else(|| crate::load::files::text_checksum(&hook.sql));
     let value = json!({
         "database": manifest.target.database,
         "schema": manifest.target.schema,

@@ -15,6 +15,8 @@ pub(crate) struct RefIndex {
     disabled: HashMap<String, UniqueId>,
     disabled_sources: HashMap<(String, String), UniqueId>,
     root: String,
+    /// What is in the package of the reader goes before what is in the project.
+    own_first: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -41,7 +43,13 @@ pub(crate) enum Resolved {
 impl RefIndex {
     /// The index of a manifest's nodes and sources.
     pub(crate) fn new(manifest: &Manifest) -> Self {
-        let mut index = RefIndex { root: manifest.settings.name.clone(), ..RefIndex::default() };
+        let own_first =
+            manifest.settings.flags.get("require_ref_searches_node_package_before_root");
+        let mut index = RefIndex {
+            root: manifest.settings.name.clone(),
+            own_first: own_first.and_then(serde_json::Value::as_bool).unwrap_or(false),
+            ..RefIndex::default()
+        };
         for node in manifest.nodes.values().filter(|node| is_referable(node)) {
             index.nodes.entry(node.name.clone()).or_default().push(RefEntry {
                 package: node.package_name.clone(),
@@ -69,6 +77,15 @@ impl RefIndex {
         index
     }
 
+    /// The packages that are searched one after the other: dbt looks into the project itself first,
+    /// unless a flag says otherwise.
+    fn searched<'a>(&'a self, package: &'a str) -> [&'a str; 2] {
+        match self.own_first {
+            true => [package, &self.root],
+            false => [&self.root, package],
+        }
+    }
+
     /// The node that a `ref` in a package means.
     pub(crate) fn reference(&self, call: &RefCall, package: &str) -> Resolved {
         let empty = Vec::new();
@@ -83,7 +100,7 @@ impl RefIndex {
         let of = |package: &str| fitting.iter().find(|entry| entry.package == package);
         let found = match &call.package {
             Some(package) => of(package),
-            None => of(package).or_else(|| of(&self.root)),
+            None => self.searched(package).into_iter().find_map(of),
         };
         if let Some(entry) = found {
             return Resolved::Found(entry.id.clone());
@@ -115,7 +132,7 @@ impl RefIndex {
             };
         };
         let of = |package: &str| entries.iter().find(|(owner, _)| owner == package);
-        match of(package).or_else(|| of(&self.root)) {
+        match self.searched(package).into_iter().find_map(of) {
             Some((_, id)) => Resolved::Found(id.clone()),
             None => match entries.as_slice() {
                 [(_, id)] => Resolved::Found(id.clone()),

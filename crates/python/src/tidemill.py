@@ -6,6 +6,7 @@ import io
 import json
 import linecache
 import os
+import re
 import struct
 import sys
 import threading
@@ -260,27 +261,54 @@ class Relation:
 
 
 class Session:
-    """Runs queries in Tidemill's engine."""
+    """Runs queries in Tidemill's engine; those that name a registered frame in DuckDB."""
+
+    def __init__(self):
+        self._frames = {}
+        self._duckdb = None
 
     def sql(self, query, *parameters, **options):
         if parameters or options.get("params"):
             raise TypeError("session.sql() takes a query without parameters")
+        if self._registered(query):
+            return self._duckdb.sql(query)
         return Relation(query)
 
     query = execute = sql
 
     def table(self, name):
-        return Relation(f"select * from {name}")
+        return self.sql(f"select * from {name}")
 
-    def register(self, *_, **__):
-        raise NotImplementedError(
-            "a data frame cannot be queried through the session; query it with its own library "
-            "(or with `import duckdb`), or make it a model of its own"
-        )
+    view = table
+
+    def register(self, name, frame):
+        """Gives a frame a name for queries of this session."""
+        if self._duckdb is None:
+            try:
+                import duckdb
+            except ModuleNotFoundError:
+                raise ModuleNotFoundError(
+                    "session.register() queries frames with DuckDB, which this Python does not have",
+                    name="duckdb",
+                ) from None
+            self._duckdb = duckdb.connect()
+        self._frames[name] = frame
+        self._duckdb.register(name, frame.arrow() if isinstance(frame, Relation) else frame)
+        return self
+
+    def unregister(self, name):
+        self._frames.pop(name, None)
+        if self._duckdb is not None:
+            self._duckdb.unregister(name)
+        return self
+
+    def _registered(self, query):
+        words = set(re.findall(r"\w+", query))
+        return any(name in words for name in self._frames)
 
     def __getattr__(self, name):
         raise AttributeError(
-            f"the session has no `{name}`; it has sql(query) and table(name), whose rows are read "
+            f"the session has no `{name}`; it has sql(query), table(name) and register(name, frame); rows are read "
             "with .df(), .pl() or .arrow()"
         )
 

@@ -38,20 +38,24 @@ struct Prepared<'a> {
 
 impl Shared {
     /// Runs every check that this node is the first gate of, over the state that would be visible.
-    /// With `tell`, outcomes are kept and told.
+    /// Given the checks `without` something to read (it has failed), outcomes are kept and told,
+    /// and those checks are skipped.
     pub(crate) async fn run_checks(
         &self,
         node: &WorkNode,
         unit: &Unit,
         built: &mut Built,
-        tell: bool,
+        without: Option<&BTreeSet<CheckId>>,
     ) -> Result<Checked> {
         let checks: Vec<&WorkCheck> = self
             .own_checks(&node.id)
             .iter()
+            .filter(|check| !without.is_some_and(|without| without.contains(*check)))
             .filter_map(|check| self.work.checks.get(check))
-            .filter(|check| self.can_run(check))
             .collect();
+        if let Some(without) = without {
+            self.checked(skipped(without));
+        }
         if checks.is_empty() {
             return Ok(Checked::default());
         }
@@ -96,16 +100,10 @@ impl Shared {
             None => {}
         }
         let checked = summarize(self, &outcomes);
-        if tell {
+        if without.is_some() {
             self.checked(outcomes);
         }
         Ok(checked)
-    }
-
-    /// Whether all that a check reads is there. One that reads what has failed and was never
-    /// published is skipped, and holds nothing back (dbt).
-    fn can_run(&self, check: &WorkCheck) -> bool {
-        !check.reads.iter().any(|node| self.is_missing(node))
     }
 
     /// Puts verdicts into the record that a node is going to publish, or, when it publishes nothing,
@@ -389,6 +387,22 @@ fn data_inputs(snapshot: &Snapshot, relation: &RelationName, context: &QueryCont
     input_versions(&names, context, false)
 }
 
+/// Outcomes of checks that were not tried, because something that they read has failed.
+fn skipped<'a>(checks: impl IntoIterator<Item = &'a CheckId>) -> Vec<CheckOutcome> {
+    let not_tried = |check: &CheckId| CheckOutcome {
+        verdict: Verdict {
+            check: check.clone(),
+            status: VerdictStatus::Error,
+            failures: 0.0,
+            message: None,
+        },
+        reused: false,
+        skipped: true,
+        elapsed: std::time::Duration::ZERO,
+    };
+    checks.into_iter().map(not_tried).collect()
+}
+
 fn broken(check: &CheckId, error: &Error) -> Verdict {
     Verdict {
         check: check.clone(),
@@ -423,70 +437,107 @@ fn summarize(shared: &Shared, outcomes: &[CheckOutcome]) -> Checked {
 }
 
 /// Checks that gate nothing in this run: they read what is published, once everything that they
-/// read and this run builds has ended.
+/// read and this run builds has ended. Those that read the same are run together. One that has
+/// nothing to read, because that failed, is skipped.
 pub(crate) async fn run_standalone(shared: Arc<Shared>) {
-    let mut by_relation: BTreeMap<Option<RelationName>, Vec<&WorkCheck>> = BTreeMap::new();
+    let mut groups: BTreeMap<Together, Vec<&WorkCheck>> = BTreeMap::new();
     for (id, gate) in &shared.assignment.checks {
         let Some(check) = shared.work.checks.get(id).filter(|_| gate.gates.is_empty()) else {
             continue;
         };
-        let relation = check.declared_by.first().and_then(|declared| {
-            shared
-                .work
-                .owners
-                .iter()
-                .find(|(_, owner)| *owner == declared)
-                .map(|(relation, _)| relation.clone())
+        let declared = check.declared_by.first();
+        let relation = check.relation.clone().or_else(|| {
+            let owned = shared.work.owners.iter().find(|(_, owner)| Some(*owner) == declared);
+            owned.map(|(relation, _)| relation.clone())
         });
-        by_relation.entry(relation).or_default().push(check);
+        let owner = declared.filter(|node| shared.work.nodes.contains_key(*node)).cloned();
+        let together = Together { waits_for: gate.waits_for.clone(), relation, owner };
+        groups.entry(together).or_default().push(check);
     }
-    let tasks = by_relation.into_iter().map(|(relation, checks)| {
+    let tasks = groups.into_iter().map(|(together, checks)| {
         let shared = &shared;
         async move {
-            let waits: BTreeSet<UniqueId> =
-                checks.iter().flat_map(|check| check.reads.iter().cloned()).collect();
-            crate::executor::wait_all(shared, &waits, Phase::Done).await;
-            let checks: Vec<&WorkCheck> =
-                checks.into_iter().filter(|check| shared.can_run(check)).collect();
-            if checks.is_empty() {
-                return;
-            }
-            let Some(_permit) = shared.permit().await else { return };
-            let context = shared.context(shared.snapshot(), Overlay::none());
-            let relation = relation.unwrap_or_else(|| RelationName::new("main", "none"));
-            let (nothing, no_inputs) = (BTreeMap::new(), Inputs::new());
-            let run =
-                shared.check_relation(&relation, None, &checks, &context, &nothing, &no_inputs);
-            let result = tokio::select! {
-                result = run => result,
-                () = shared.cancel.cancelled() => return,
-            };
-            match result {
-                Ok((outcomes, _)) => shared.checked(outcomes),
-                Err(error) => {
-                    let outcomes = checks
-                        .iter()
-                        .map(|check| {
-                            let verdict = broken(&check.id, &error);
-                            shared.tell(
-                                None,
-                                &verdict,
-                                false,
-                                Vec::new(),
-                                std::time::Duration::ZERO,
-                            );
-                            CheckOutcome {
-                                verdict,
-                                reused: false,
-                                skipped: false,
-                                elapsed: std::time::Duration::ZERO,
-                            }
-                        })
-                        .collect();
-                    shared.checked(outcomes);
-                }
+            let outcomes = run_together(shared, &together, &checks).await;
+            let passed: BTreeSet<CheckId> = outcomes
+                .iter()
+                .filter(|outcome| !outcome.skipped && !outcome.verdict.status.gates())
+                .map(|outcome| outcome.verdict.check.clone())
+                .collect();
+            shared.checked(outcomes);
+            for check in checks {
+                let passed = passed.contains(&check.id);
+                shared.advance(&check.id, if passed { Phase::Done } else { Phase::Failed });
             }
         }
     });
     futures::future::join_all(tasks).await;
+}
+
+/// What checks that are run together have in common.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Together {
+    waits_for: BTreeSet<UniqueId>,
+    relation: Option<RelationName>,
+    /// The node of this run whose record keeps the verdicts.
+    owner: Option<UniqueId>,
+}
+
+/// Runs checks that stand alone. None of them comes back when the run is cancelled.
+async fn run_together(
+    shared: &Shared,
+    together: &Together,
+    checks: &[&WorkCheck],
+) -> Vec<CheckOutcome> {
+    tokio::select! {
+        there = crate::executor::wait_all(shared, &together.waits_for, Phase::Done) => {
+            if !there {
+                return skipped(checks.iter().map(|check| &check.id));
+            }
+        }
+        () = shared.cancel.cancelled() => return Vec::new(),
+    }
+    let Some(_permit) = shared.permit().await else { return Vec::new() };
+    let snapshot = shared.snapshot();
+    let context = shared.context(snapshot.clone(), Overlay::none());
+    let relation = together.relation.clone().unwrap_or_else(|| RelationName::new("main", "none"));
+    let owner = together.owner.as_ref().and_then(|owner| shared.work.nodes.get(owner));
+    let recorded = owner
+        .filter(|_| shared.options.reuse_verdicts)
+        .and_then(|owner| Record::of(&snapshot, &owner.relation))
+        .map(|record| record.checks)
+        .unwrap_or_default();
+    let own_inputs = match owner {
+        Some(owner) if !is_table(&snapshot, &owner.relation) => {
+            data_inputs(&snapshot, &owner.relation, &context)
+        }
+        _ => Inputs::new(),
+    };
+    let run = shared.check_relation(&relation, None, checks, &context, &recorded, &own_inputs);
+    let result = tokio::select! {
+        result = run => result,
+        () = shared.cancel.cancelled() => return Vec::new(),
+    };
+    match result {
+        Ok((outcomes, records)) => {
+            if let Some(owner) = owner
+                && records.iter().any(|(check, verdict)| recorded.get(check) != Some(verdict))
+            {
+                shared.record_verdicts(owner, records).await;
+            }
+            outcomes
+        }
+        Err(error) => checks
+            .iter()
+            .map(|check| {
+                let verdict = broken(&check.id, &error);
+                shared.tell(None, &verdict, false, Vec::new(), std::time::Duration::ZERO);
+                CheckOutcome {
+                    verdict,
+                    reused: false,
+                    skipped: false,
+                    elapsed: std::time::Duration::ZERO,
+                }
+            })
+            .collect(),
+    }
 }

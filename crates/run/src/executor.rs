@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::join_all;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use tidemill_core::{
     RelationName, Result, SchemaChange, Snapshot, TableVersion, UniqueId,
 };
 use tidemill_plan::gates::Assignment;
-use tidemill_plan::{Decision, Fingerprint, Graph, Record, Work, WorkKind, WorkNode};
+use tidemill_plan::{CheckRecord, Decision, Fingerprint, Graph, Record, Work, WorkKind, WorkNode};
 use tokio::sync::{Semaphore, watch};
 
 use crate::checks::Checked;
@@ -102,6 +102,8 @@ pub(crate) struct Shared {
     late: Mutex<BTreeMap<UniqueId, BTreeSet<UniqueId>>>,
     /// The checks that each node sees to: those that it is the first gate of.
     own_checks: BTreeMap<UniqueId, Vec<CheckId>>,
+    /// The checks that stand alone and have nodes wait for them, by such a node.
+    checks_before: BTreeMap<UniqueId, Vec<CheckId>>,
     /// The nodes whose relation has this name, in any schema.
     named: HashMap<String, Vec<UniqueId>>,
 }
@@ -116,13 +118,19 @@ impl Shared {
         foreign: BTreeSet<RelationName>,
     ) -> Self {
         let ids: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
-        let assignment = work.assignment();
+        let assignment = work.assignment(options.publish == PublishMode::Run);
         let mut own_checks: BTreeMap<UniqueId, Vec<CheckId>> = BTreeMap::new();
+        let mut checks_before: BTreeMap<UniqueId, Vec<CheckId>> = BTreeMap::new();
         for (check, gate) in &assignment.checks {
             if let Some(first) = gate.gates.first() {
                 own_checks.entry(first.clone()).or_default().push(check.clone());
             }
+            for node in &gate.stands_before {
+                checks_before.entry(node.clone()).or_default().push(check.clone());
+            }
         }
+        let alone = assignment.checks.iter().filter(|(_, gate)| !gate.stands_before.is_empty());
+        let waited_for = ids.iter().chain(alone.map(|(check, _)| check));
         let mut named: HashMap<String, Vec<UniqueId>> = HashMap::new();
         for node in work.nodes.values() {
             named.entry(node.relation.name().to_owned()).or_default().push(node.id.clone());
@@ -146,8 +154,8 @@ impl Shared {
             }
         };
         Shared {
+            phases: waited_for.map(|id| (id.clone(), watch::Sender::new(Phase::Pending))).collect(),
             order: work.graph.contracted(&ids),
-            phases: ids.iter().map(|id| (id.clone(), watch::Sender::new(Phase::Pending))).collect(),
             permits: Semaphore::new(options.threads),
             results: Mutex::default(),
             stopped: Mutex::default(),
@@ -164,6 +172,7 @@ impl Shared {
             units,
             foreign,
             own_checks,
+            checks_before,
             named,
         }
     }
@@ -176,17 +185,6 @@ impl Shared {
     /// The one that publishes.
     pub(crate) fn publisher(&self) -> &Publisher {
         &self.publisher
-    }
-
-    /// Whether a node has failed in this run and is not there from an earlier one.
-    pub(crate) fn is_missing(&self, node: &UniqueId) -> bool {
-        let failed = self.phases.get(node).is_some_and(|phase| *phase.borrow() == Phase::Failed);
-        failed
-            && self
-                .work
-                .nodes
-                .get(node)
-                .is_some_and(|node| self.snapshot().get(&node.relation).is_none())
     }
 
     /// The newest published state that this run knows of.
@@ -209,7 +207,8 @@ impl Shared {
         }
     }
 
-    fn advance(&self, node: &UniqueId, phase: Phase) {
+    /// Tells those that wait for a node, or for a check that stands alone, how far it is.
+    pub(crate) fn advance(&self, node: &UniqueId, phase: Phase) {
         if let Some(sender) = self.phases.get(node) {
             sender.send_replace(phase);
         }
@@ -275,7 +274,9 @@ impl Shared {
                 open.extend(self.order.parents(&next).cloned());
                 open.extend(late.get(&next).into_iter().flatten().cloned());
                 for gate in
-                    self.assignment.checks.values().filter(|gate| gate.gates.contains(&next))
+                    self.assignment.checks.values().filter(|gate| {
+                        gate.gates.contains(&next) || gate.stands_before.contains(&next)
+                    })
                 {
                     open.extend(gate.waits_for.iter().cloned());
                 }
@@ -332,7 +333,7 @@ impl Shared {
             .iter()
             .find(|outcome| !outcome.skipped && outcome.verdict.status.gates())
             .map(|outcome| outcome.verdict.check.clone());
-        self.results().checks.extend(outcomes);
+        self.results().add_checks(outcomes);
         if let Some(check) = gating {
             self.stop_if_fail_fast(&check);
         }
@@ -416,7 +417,10 @@ impl Shared {
             message: end.message,
             batches: end.batches,
         };
-        self.results().nodes.push(outcome.clone());
+        let mut results = self.results();
+        results.ended.insert(node.id.clone(), SystemTime::now());
+        results.nodes.push(outcome.clone());
+        drop(results);
         self.doers.events.emit(Event::NodeFinished(outcome));
         if matches!(status, NodeStatus::Fail | NodeStatus::Error) {
             self.stop_if_fail_fast(&node.id);
@@ -625,14 +629,31 @@ async fn wait_for_parents(shared: &Shared, id: &UniqueId, unit: &Unit) -> Option
         } else {
             Phase::Done
         };
-        if shared.wait(parent, phase).await == Phase::Failed {
+        if shared.wait(parent, phase).await == Phase::Failed && !shared.goes_on(parent) {
             return Some(parent.clone());
+        }
+    }
+    for check in shared.checks_before.get(id).into_iter().flatten() {
+        if shared.wait(check, Phase::Done).await == Phase::Failed {
+            return Some(check.clone());
         }
     }
     None
 }
 
 impl Shared {
+    /// Whether what reads this node is built although the node itself has failed: when the project
+    /// says so, and there is something to read.
+    fn goes_on(&self, node: &UniqueId) -> bool {
+        self.work.nodes.get(node).is_some_and(|node| node.goes_on) && self.failed_itself(node)
+    }
+
+    fn failed_itself(&self, node: &UniqueId) -> bool {
+        self.results().nodes.iter().any(|outcome| {
+            outcome.node == *node && matches!(outcome.status, NodeStatus::Error | NodeStatus::Fail)
+        })
+    }
+
     fn in_one_cycle(&self, left: &UniqueId, right: &UniqueId) -> bool {
         self.assignment.groups.iter().any(|group| group.contains(left) && group.contains(right))
     }
@@ -774,7 +795,7 @@ async fn adopt(shared: &Shared, node: &WorkNode, unit: &Unit) -> Result<()> {
         batches: None,
         rules: Vec::new(),
     };
-    let checked = shared.run_checks(node, unit, &mut built, false).await;
+    let checked = shared.run_checks(node, unit, &mut built, None).await;
     unit.hide(&node.relation);
     let checked = checked?;
     if checked.gated && !shared.options.adopt {
@@ -809,13 +830,18 @@ async fn check_node(
     unit: &Unit,
     built: &mut Built,
 ) -> Result<Checked> {
+    let mut without = BTreeSet::new();
     for check in shared.own_checks(&node.id) {
         let Some(gate) = shared.assignment.checks.get(check) else { continue };
         for other in gate.waits_for.iter().chain(&gate.gates).filter(|other| **other != node.id) {
             let phase = if unit.members.contains(other) { Phase::Staged } else { Phase::Done };
             tracing::debug!(check = %check, waits_for = %other, "waiting");
             tokio::select! {
-                _ = shared.wait(other, phase) => {}
+                phase = shared.wait(other, phase) => {
+                    if phase == Phase::Failed {
+                        without.insert(check.clone());
+                    }
+                }
                 () = shared.cancel.cancelled() => {
                     return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
                 }
@@ -826,7 +852,7 @@ async fn check_node(
         return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
     };
     tokio::select! {
-        checked = shared.run_checks(node, unit, built, true) => checked,
+        checked = shared.run_checks(node, unit, built, Some(&without)) => checked,
         () = shared.cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "cancelled")),
     }
 }
@@ -846,6 +872,31 @@ async fn record_failed_verdicts(shared: &Shared, node: &WorkNode, built: &Built)
             },
         };
         if let Err(error) = shared.publisher.publish(vec![change]).await {
+            tracing::warn!(node = %node.id, error = %error, "verdicts were not recorded");
+        }
+    }
+}
+
+impl Shared {
+    /// Keeps verdicts on a node that is published, so that they need not be found again on the same
+    /// data.
+    pub(crate) async fn record_verdicts(
+        &self,
+        node: &WorkNode,
+        verdicts: BTreeMap<CheckId, CheckRecord>,
+    ) {
+        let snapshot = self.snapshot();
+        let Some(mut record) = Record::of(&snapshot, &node.relation) else { return };
+        record.checks.extend(verdicts);
+        let change = PublishChange::Record {
+            relation: node.relation.clone(),
+            meta: PublishMeta {
+                unique_id: Some(node.id.clone()),
+                record: Some(over_published(&record, node, &snapshot)),
+                ..PublishMeta::default()
+            },
+        };
+        if let Err(error) = self.publisher.publish(vec![change]).await {
             tracing::warn!(node = %node.id, error = %error, "verdicts were not recorded");
         }
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use tidemill_core::{
-    BatchResults, Error, ErrorKind, OverlayEntry, QueryContext, RelationKind, RelationName, Result,
-    Snapshot, Staged, WriteMode,
+    BatchResults, Description, Error, ErrorKind, OverlayEntry, QueryContext, RelationKind,
+    RelationName, Result, Snapshot, Staged, WriteMode,
 };
 use tidemill_plan::{
     Batch, Decision, Increment, MaterializationConfig, MicrobatchConfig, Record, WorkNode,
@@ -19,8 +19,9 @@ use crate::executor::Shared;
 use crate::model::{
     Built, decide_model, finish, input_versions, spelling, stage_increment, under_contract,
 };
+use crate::program::with_asked;
 use crate::unit::{Product, Unit};
-use crate::{RenderRequest, Rendered, Rule};
+use crate::{ProgramOutput, RenderRequest, Rendered, Rule};
 
 /// What one batch came to.
 struct Done {
@@ -85,11 +86,17 @@ pub(crate) async fn build(
         None if rendered.asked_lake => 1,
         _ => options.threads.max(1),
     };
-    let tasks: Vec<_> = batches
-        .iter()
-        .map(|batch| one(shared, node, micro, &context, incremental, *batch, alone))
-        .collect();
-    let outcomes: Vec<Result<Done>> = futures::stream::iter(tasks).buffered(places).collect().await;
+    let task = |batch: &Batch| {
+        one(shared, node, micro, &context, incremental, *batch, config.program, alone)
+    };
+    // As in dbt: the first is done by itself, and where it fails no other is tried.
+    let (first, others) = batches.split_at(1);
+    let mut outcomes: Vec<Result<Done>> =
+        futures::stream::iter(first.iter().map(task)).buffered(1).collect().await;
+    if outcomes.iter().all(Result::is_ok) {
+        let tasks: Vec<_> = others.iter().map(task).collect();
+        outcomes.extend(futures::stream::iter(tasks).buffered(places).collect::<Vec<_>>().await);
+    }
     let mut done = Vec::new();
     let mut failed: Vec<(Batch, Error)> = Vec::new();
     for (batch, outcome) in batches.iter().zip(outcomes) {
@@ -137,6 +144,7 @@ fn request(context: &QueryContext, incremental: bool, batch: Batch) -> RenderReq
 }
 
 /// Plans one batch and, unless it is the only one, stages it under a name of its own.
+#[expect(clippy::too_many_arguments, reason = "everything that one batch is made of")]
 async fn one(
     shared: &Shared,
     node: &WorkNode,
@@ -144,42 +152,116 @@ async fn one(
     context: &QueryContext,
     incremental: bool,
     batch: Batch,
+    program: bool,
     alone: bool,
 ) -> Result<Done> {
     let rendered = shared.render(&node.id, &request(context, incremental, batch))?;
+    let name = format!("{}__batch_{}", node.relation.name(), micro.batch_size.id(batch.from));
+    let place = WorkNode {
+        relation: RelationName::new(node.relation.schema(), name),
+        comments: Vec::new(),
+        ..node.clone()
+    };
+    if program {
+        return of_program(shared, node, &place, context, batch, rendered, alone).await;
+    }
     let description = shared.doers.engine.describe(&rendered.sql, context).await?;
     shared.refuse_unbuilt(node, &description)?;
     let (rendered, description, rules) =
         under_contract(shared, node, rendered, description, context).await?;
-    let staged = if alone {
-        None
-    } else {
-        let rows = shared.doers.engine.query(&rendered.sql, context).await?;
-        let name = format!("{}__batch_{}", node.relation.name(), micro.batch_size.id(batch.from));
-        let relation = RelationName::new(node.relation.schema(), name);
-        let place = WorkNode { relation, comments: Vec::new(), ..node.clone() };
-        let staged = shared.stage(&place, WriteMode::Replace, &[], rows, &context.snapshot).await?;
-        Some(Arc::new(staged))
+    let staged =
+        if alone { None } else { Some(rows_of(shared, &place, &rendered, context).await?) };
+    Ok(done(node, batch, rendered, description, rules, staged))
+}
+
+/// One batch of a Python model. Rows that it gives itself are staged before anything is said of them.
+async fn of_program(
+    shared: &Shared,
+    node: &WorkNode,
+    place: &WorkNode,
+    context: &QueryContext,
+    batch: Batch,
+    rendered: Rendered,
+    alone: bool,
+) -> Result<Done> {
+    let program = shared.doers.programs.run(&node.id, &rendered.sql, context).await?;
+    let (sql, given) = match program.output {
+        ProgramOutput::Query(sql) => (sql, None),
+        ProgramOutput::Rows(rows) => {
+            let name = format!("{}__rows", place.relation.name());
+            let relation = RelationName::new(node.relation.schema(), name);
+            let place = WorkNode { relation, ..place.clone() };
+            let staged =
+                shared.stage(&place, WriteMode::Replace, &[], rows, &context.snapshot).await?;
+            (format!("select * from {}", place.relation.quoted()), Some(Arc::new(staged)))
+        }
     };
-    Ok(Done {
+    let mut overlay = context.overlay.clone();
+    if let Some(staged) = &given {
+        overlay = overlay.with(staged.relation.clone(), OverlayEntry::Staged(staged.clone()));
+    }
+    let over = QueryContext { overlay, ..context.clone() };
+    let made = async {
+        let plain = Rendered { sql: sql.clone(), ..rendered };
+        let description = shared.doers.engine.describe(&plain.sql, &over).await?;
+        let mut description = with_asked(shared, node, description, &program.asked)?;
+        if let Some(staged) = &given {
+            description.relations.retain(|name| *name != staged.relation);
+            description.direct_relations.retain(|name| *name != staged.relation);
+        }
+        shared.refuse_unbuilt(node, &description)?;
+        let (rendered, description, rules) =
+            under_contract(shared, node, plain, description, &over).await?;
+        // What is given as it is wanted is not written again.
+        let staged = match &given {
+            Some(staged) if rendered.sql == sql => Some(staged.clone()),
+            None if alone => None,
+            _ => Some(rows_of(shared, place, &rendered, &over).await?),
+        };
+        Ok(done(node, batch, rendered, description, rules, staged))
+    }
+    .await;
+    if let Some(staged) = given
+        && !made.as_ref().is_ok_and(|made: &Done| {
+            made.staged.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &staged))
+        })
+        && let Err(error) = shared.doers.store.discard(&staged).await
+    {
+        tracing::warn!(relation = %staged.relation, error = %error, "discard failed");
+    }
+    made
+}
+
+/// Stages the rows of a batch.
+async fn rows_of(
+    shared: &Shared,
+    place: &WorkNode,
+    rendered: &Rendered,
+    context: &QueryContext,
+) -> Result<Arc<Staged>> {
+    let rows = shared.doers.engine.query(&rendered.sql, context).await?;
+    let staged = shared.stage(place, WriteMode::Replace, &[], rows, &context.snapshot).await?;
+    Ok(Arc::new(staged))
+}
+
+fn done(
+    node: &WorkNode,
+    batch: Batch,
+    rendered: Rendered,
+    description: Description,
+    rules: Vec<Rule>,
+    staged: Option<Arc<Staged>>,
+) -> Done {
+    let relations = description.relations.into_iter();
+    Done {
         batch,
         staged,
         rules,
-        reads: description
-            .relations
-            .iter()
-            .filter(|name| **name != node.relation)
-            .cloned()
-            .collect(),
-        volatile: description
-            .volatile_functions
-            .iter()
-            .chain(&rendered.volatile)
-            .cloned()
-            .collect(),
+        reads: relations.filter(|name| *name != node.relation).collect(),
+        volatile: description.volatile_functions.into_iter().chain(rendered.volatile).collect(),
         current_date: description.current_date,
         sql: rendered.sql,
-    })
+    }
 }
 
 async fn discard(shared: &Shared, done: &[Done]) {

@@ -1,7 +1,7 @@
 //! What the user asked for, and what came of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tidemill_core::{NodeOutcome, NodeStatus, RunId, UniqueId, Verdict, VerdictStatus};
 use tidemill_plan::Batch;
@@ -96,6 +96,8 @@ pub struct CheckOutcome {
 /// What a run came to.
 #[derive(Debug, Clone, Default)]
 pub struct RunSummary {
+    /// When each node and check ended that was worked on.
+    pub ended: BTreeMap<UniqueId, SystemTime>,
     /// Every node, in the order they ended.
     pub nodes: Vec<NodeOutcome>,
     /// Every check, in the order they ended.
@@ -107,6 +109,14 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
+    /// Keeps what checks came to that have ended now.
+    pub(crate) fn add_checks(&mut self, outcomes: Vec<CheckOutcome>) {
+        let tried = outcomes.iter().filter(|outcome| !outcome.skipped);
+        let now = SystemTime::now();
+        self.ended.extend(tried.map(|outcome| (outcome.verdict.check.clone(), now)));
+        self.checks.extend(outcomes);
+    }
+
     /// Whether something in the user's project failed: dbt's exit code 1.
     pub fn failed(&self) -> bool {
         self.cancelled

@@ -165,7 +165,7 @@ async fn discard(shared: &Shared, staged: &Staged) {
 }
 
 /// The description with what the program has asked besides.
-fn with_asked(
+pub(crate) fn with_asked(
     shared: &Shared,
     node: &WorkNode,
     mut description: Description,

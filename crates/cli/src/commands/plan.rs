@@ -119,7 +119,7 @@ async fn steps(
     let zone: chrono_tz::Tz =
         session.manifest().settings.timezone.parse().unwrap_or(chrono_tz::UTC);
     let current_date = session.started.with_timezone(&zone).date_naive().to_string();
-    let assignment = work.assignment();
+    let assignment = work.assignment(false);
     let mut pending: BTreeSet<RelationName> = BTreeSet::new();
     let mut steps = Vec::new();
     for id in session.manifest().topological() {

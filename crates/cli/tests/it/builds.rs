@@ -220,3 +220,27 @@ fn a_model_that_fails_leaves_no_folder() {
     sandbox.build().fails_with(1).says("division by zero");
     assert!(!sandbox.path("lake/main/t").exists());
 }
+
+/// As in PostgreSQL: a column may occur twice within, and not in what is stored.
+#[test]
+fn a_column_that_occurs_twice_within_is_not_stored_twice() {
+    let shop = Sandbox::new(&[(
+        "models/m.sql",
+        "{{ config(materialized='table') }}
+         with both as (select a.id, b.id, b.v from (select 1 as id) a join (select 1 as id, 'x' as v) b
+         on a.id = b.id) select v from both",
+    )]);
+    shop.build().ok();
+    assert_eq!(shop.rows("select * from m"), ["x"]);
+    for inner in ["a.id, b.id, b.v", "*"] {
+        shop.write(
+            "models/m.sql",
+            format!(
+                "{{{{ config(materialized='table') }}}}
+                 with both as (select {inner} from (select 1 as id) a join (select 1 as id, 'x' as v) b
+                 on a.id = b.id) select * from both"
+            ),
+        );
+        shop.build().fails_with(1).says("column \"id\" specified more than once");
+    }
+}

@@ -68,10 +68,67 @@ fn thresholds_and_filters_are_dbts() {
     shop.build().fails_with(1).says("Got 1 result");
 }
 
+const RELATED: &str = "models:
+  - name: child
+    columns: [{name: parent_id, tests: [{relationships: {to: \"ref('parent')\", field: id}}]}]
+";
+
+/// As in dbt: a test of two tables of which neither reads the other runs when both are there, and
+/// holds back what reads both.
 #[test]
-fn a_check_over_two_tables_waits_for_both() {
-    let yaml = "models:\n  - name: child\n    columns: [{name: parent_id, tests: [{relationships: {to: \"ref('parent')\", field: id}}]}]\n";
-    let shop = project(&[("child", "select 7 as parent_id"), ("parent", "select 7 as id")], yaml);
+fn a_check_over_two_tables_stands_before_what_reads_both() {
+    let shop = project(
+        &[
+            ("child", "select 7 as parent_id"),
+            ("parent", "select 7 as id"),
+            ("of_child", "select parent_id from {{ ref('child') }}"),
+            (
+                "of_both",
+                "select c.parent_id from {{ ref('child') }} c left join {{ ref('parent') }} p \
+                 on p.id = c.parent_id",
+            ),
+        ],
+        RELATED,
+    );
+    shop.build().ok();
+    shop.build().ok().says("nothing to do");
+    shop.write("models/child.sql", "{{ config(materialized='table') }}\nselect 8 as parent_id");
+    shop.build().fails_with(1).says("relationships_child_parent_id__id__ref_parent_").says("skip");
+    assert_eq!(shop.rows("select parent_id from child"), ["8"]);
+    assert_eq!(shop.rows("select parent_id from of_child"), ["8"]);
+    assert_eq!(shop.rows("select parent_id from of_both"), ["7"]);
+    assert_eq!(status(&shop, "model.shop.of_both"), "skipped");
+    // It fails again on unchanged data, and what both are is fixed together.
+    shop.build().fails_with(1);
+    assert_eq!(shop.rows("select parent_id from of_both"), ["7"]);
+    shop.write("models/parent.sql", "{{ config(materialized='table') }}\nselect 8 as id");
+    shop.build().ok();
+    assert_eq!(shop.rows("select parent_id from of_both"), ["8"]);
+}
+
+#[test]
+fn a_check_without_one_of_its_tables_is_skipped() {
+    let shop =
+        project(&[("child", "select 7 as parent_id"), ("parent", "select 1/0 as id")], RELATED);
+    shop.build().fails_with(1);
+    let test = "test.shop.relationships_child_parent_id__id__ref_parent_.";
+    assert_eq!(status(&shop, test), "skipped");
+    assert_eq!(status(&shop, "model.shop.child"), "success");
+}
+
+#[test]
+fn a_check_can_be_told_what_it_holds_back() {
+    let related = |holds: &str| {
+        format!(
+            "models:
+  - name: child
+    columns: [{{name: parent_id, tests: [{{relationships: {{to: \"ref('parent')\", field: id,
+      config: {{meta: {{holds_back: {holds}}}}}}}}}]}}]
+"
+        )
+    };
+    let models = [("child", "select 7 as parent_id"), ("parent", "select 7 as id")];
+    let shop = project(&models, &related("true"));
     shop.build().ok();
     // Both change together: checked against the new parent, not the published one.
     shop.write("models/child.sql", "{{ config(materialized='table') }}\nselect 8 as parent_id");
@@ -80,15 +137,28 @@ fn a_check_over_two_tables_waits_for_both() {
     shop.write("models/parent.sql", "{{ config(materialized='table') }}\nselect 8 as id");
     shop.build().ok();
     assert_eq!(shop.rows("select parent_id from child"), ["8"]);
+    // A test of one table that is only to be told of, and stands before what reads the table.
+    shop.write(
+        "models/properties.yml",
+        NOT_NULL.replace("[not_null]", "[{not_null: {config: {meta: {holds_back: false}}}}]"),
+    );
+    shop.write(
+        "models/a.sql",
+        "{{ config(materialized='table') }}\nselect cast(null as int) as id",
+    );
+    shop.write("models/b.sql", "select id from {{ ref('a') }}");
+    shop.build().fails_with(1);
+    assert_eq!(shop.value("select count(*) from a"), "1");
+    assert_eq!(status(&shop, "model.shop.b"), "skipped");
 }
 
 #[test]
-fn tables_that_check_each_other_are_published_together_or_not_at_all() {
+fn tables_that_check_each_other_can_be_published_together_or_not_at_all() {
     let yaml = "models:
   - name: a
-    columns: [{name: id, tests: [{relationships: {to: \"ref('b')\", field: id}}]}]
+    columns: [{name: id, tests: [{relationships: {to: \"ref('b')\", field: id, config: {meta: {holds_back: true}}}}]}]
   - name: b
-    columns: [{name: id, tests: [{relationships: {to: \"ref('a')\", field: id}}]}]
+    columns: [{name: id, tests: [{relationships: {to: \"ref('a')\", field: id, config: {meta: {holds_back: true}}}}]}]
 ";
     let shop = project(&[("a", "select 1 as id"), ("b", "select 1 as id")], yaml);
     shop.build().ok();
@@ -98,6 +168,37 @@ fn tables_that_check_each_other_are_published_together_or_not_at_all() {
     shop.write("models/b.sql", "{{ config(materialized='table') }}\nselect 2 as id");
     shop.build().ok();
     assert_eq!(shop.rows("select a.id from a join b using (id)"), ["2"]);
+}
+
+#[test]
+fn what_reads_a_model_that_failed_goes_on_where_the_project_says_so() {
+    let shop = project(
+        &[("a", "select 1 as id"), ("b", "select id, 1 as more from {{ ref('a') }}")],
+        "models: []\n",
+    );
+    shop.build().ok();
+    shop.write(
+        "models/a.sql",
+        "{{ config(materialized='table', on_error='continue') }}\nselect 1/0 as id",
+    );
+    shop.write(
+        "models/b.sql",
+        "{{ config(materialized='table') }}\nselect id, 2 as more from {{ ref('a') }}",
+    );
+    shop.build().fails_with(1);
+    assert_eq!(shop.rows("select id, more from b"), ["1,2"]);
+}
+
+/// The status of the node whose id begins so.
+fn status(shop: &Sandbox, id: &str) -> String {
+    let text = std::fs::read_to_string(shop.path("target/run_results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let found = results["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|result| result["unique_id"].as_str().is_some_and(|found| found.starts_with(id)));
+    found.unwrap()["status"].as_str().unwrap().to_owned()
 }
 
 #[test]

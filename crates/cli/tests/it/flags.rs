@@ -97,3 +97,49 @@ fn what_is_said_is_logged_too() {
     shop.run(&["build", "--log-path", "none", "--log-level-file", "none"]).ok();
     assert!(!shop.path("none").exists());
 }
+
+/// What the project's `flags:` say of names, as in dbt, and a flag that nobody knows.
+#[test]
+fn behaviour_flags_count_where_they_change_something() {
+    let shop = Sandbox::new(&[("models/my model.sql", "select 1 as id")]);
+    shop.run(&["parse"]).fails_with(2).says("has a blank");
+    let project = |flags: &str| format!("name: shop\nversion: '1.0'\nflags: {flags}\n");
+    shop.write("dbt_project.yml", project("{require_resource_names_without_spaces: false}"));
+    shop.run(&["parse"]).ok().says("has a blank");
+    shop.remove("models/my model.sql");
+    shop.write("models/twice.sql", "select 1 as id");
+    shop.write("seeds/twice.csv", "id\n1\n");
+    shop.write("seeds/seeds.yml", "seeds:\n  - {name: twice, config: {alias: other}}\n");
+    shop.write("dbt_project.yml", project("{}"));
+    shop.run(&["parse"]).ok().says("both called `twice`");
+    shop.write("dbt_project.yml", project("{require_unique_project_resource_names: true}"));
+    shop.run(&["parse"]).fails_with(2).says("both called `twice`");
+    shop.remove("seeds/twice.csv");
+    shop.remove("seeds/seeds.yml");
+    shop.write("dbt_project.yml", project("{require_sql_header_in_test_configs: true, own: 1}"));
+    shop.run(&["parse"])
+        .ok()
+        .says("`flags` has no key `own`")
+        .does_not_say("require_sql_header_in_test_configs");
+}
+
+/// dbt looks for the project's own model of a name first, also for a package that has one.
+#[test]
+fn a_package_reads_the_projects_model_of_a_name_unless_a_flag_says_otherwise() {
+    let shop = Sandbox::new(&[
+        ("packages.yml", "packages:\n  - local: inner\n"),
+        ("inner/dbt_project.yml", "name: inner\nversion: '1.0'\nmodels: {+schema: inner}\n"),
+        ("inner/models/base.sql", "select 'inner' as of"),
+        ("inner/models/reader.sql", "select * from {{ ref('base') }}"),
+        ("models/base.sql", "select 'root' as of"),
+    ]);
+    shop.run(&["deps"]).ok();
+    shop.build().ok();
+    assert_eq!(shop.rows("select * from main_inner.reader"), ["root"]);
+    shop.write(
+        "dbt_project.yml",
+        "name: shop\nversion: '1.0'\nflags: {require_ref_searches_node_package_before_root: true}\n",
+    );
+    shop.build().ok();
+    assert_eq!(shop.rows("select * from main_inner.reader"), ["inner"]);
+}

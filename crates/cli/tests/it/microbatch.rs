@@ -89,6 +89,17 @@ fn a_batch_that_fails_leaves_the_others_and_can_be_retried() {
     assert_eq!(sandbox.value("select n from after"), "4");
 }
 
+/// As in dbt: where the first fails, no other is tried.
+#[test]
+fn the_first_batch_stands_before_the_others() {
+    let sandbox = project();
+    sandbox.write("seeds/e.csv", "id,at,v\n1,2024-01-01 08:00:00,0\n3,2024-01-02 00:00:00,5\n");
+    sandbox.run(&DAYS).fails_with(1).says("20240101");
+    assert_eq!(results(&sandbox, "model.shop.m")["status"], "error");
+    let there = "select count(*) from information_schema.tables where table_name = 'm'";
+    assert_eq!(sandbox.value(there), "0");
+}
+
 #[test]
 fn all_batches_failing_is_a_failed_model() {
     let sandbox = project();

@@ -291,7 +291,7 @@ fn a_failure_names_the_line_and_leaves_nothing() {
         ("    return {'x': 1}\n", "not dict"),
         ("    return dbt.ref('src').groupby('id')\n", "read them with .df() (pandas)"),
         ("    return session.sql('select nope from main.src').df()\n", "nope"),
-        ("    return session.register('x', 1)\n", "cannot be queried through the session"),
+        ("    return session.cursor()\n", "the session has no `cursor`"),
         ("    return dbt.var('x')\n", "put the value under `config:`"),
         (
             "    import os, sys\n    print('last words', file=sys.stderr)\n    os._exit(3)\n    return 1\n",
@@ -408,4 +408,76 @@ fn it_is_shown_compiled_and_built_empty_like_others() {
     shop.run(&["build", "--empty", "--select", "m"]).ok();
     assert_eq!(shop.rows("select count(*) from m"), ["0"]);
     shop.run(&["ls", "--select", "config.materialized:table"]).ok().says("shop.m");
+}
+
+#[test]
+fn batches_of_a_microbatch_model_run_one_by_one() {
+    let model = "
+def model(dbt, session):
+    dbt.config(materialized='incremental', incremental_strategy='microbatch', event_time='at',
+               begin='2024-01-01', batch_size='day')
+    rows = dbt.ref('events').df()
+    if len(rows) and rows['v'].min() < 0:
+        raise ValueError('below zero')
+    rows['n'] = len(rows)
+    return rows
+";
+    let Some(shop) = Shop::new(&[
+        ("models/m.py", model),
+        (
+            "seeds/events.yml",
+            "seeds:\n  - {name: events, config: {event_time: at, column_types: {at: timestamp}}}\n",
+        ),
+        (
+            "seeds/events.csv",
+            "id,at,v\n1,2024-01-01 01:00:00,1\n2,2024-01-01 02:00:00,2\n3,2024-01-02 00:00:00,-1\n4,2024-01-03 00:00:00,4\n",
+        ),
+    ]) else {
+        return;
+    };
+    let days = ["build", "--event-time-start", "2024-01-01", "--event-time-end", "2024-01-04"];
+    shop.run(&days).fails_with(1).says("1 of 3 batches failed").says("below zero");
+    assert_eq!(shop.rows("select id, n from m order by id"), ["1,2", "2,2", "4,1"]);
+    shop.sandbox.write(
+        "seeds/events.csv",
+        "id,at,v\n1,2024-01-01 01:00:00,1\n3,2024-01-02 00:00:00,1\n4,2024-01-03 00:00:00,4\n",
+    );
+    shop.run(&["seed"]).ok();
+    shop.run(&["run", "--event-time-start", "2024-01-02", "--event-time-end", "2024-01-03"]).ok();
+    assert_eq!(shop.rows("select id, n from m order by id"), ["1,2", "2,2", "3,1", "4,1"]);
+    let folders = std::fs::read_dir(shop.sandbox.path("lake/main")).unwrap().flatten();
+    let mut folders: Vec<_> = folders.map(|folder| folder.file_name()).collect();
+    folders.sort();
+    assert_eq!(folders, ["events", "m"]);
+    // One batch alone, whose rows come from the engine and keep to a contract.
+    shop.sandbox.write("models/m.py", model.replace(".df()", "").replace("    if len(rows) and rows['v'].min() < 0:\n        raise ValueError('below zero')\n    rows['n'] = len(rows)\n", "    rows = rows.project('id, at, v, 7 as n')\n"));
+    shop.run(&["run", "--event-time-start", "2024-01-03", "--event-time-end", "2024-01-04"]).ok();
+    assert_eq!(shop.rows("select id, n from m order by id"), ["1,2", "2,2", "3,1", "4,7"]);
+}
+
+/// As dbt-duckdb's session: a frame with a name, in queries of that session.
+#[test]
+fn a_registered_frame_is_queried_with_duckdb() {
+    let Some(shop) = Shop::new(&[
+        ("models/a.sql", "select 1 as id"),
+        (
+            "models/m.py",
+            "
+def model(dbt, session):
+    rows = dbt.ref('a')
+    session.register('mine', rows.df())
+    session.register('theirs', rows)
+    return session.sql('select mine.id + theirs.id as n from mine join theirs using (id)')
+",
+        ),
+    ]) else {
+        return;
+    };
+    let has = std::process::Command::new(&shop.python).args(["-c", "import duckdb"]).status();
+    if has.unwrap().success() {
+        shop.build().ok();
+        assert_eq!(shop.rows("select n from m"), ["2"]);
+    } else {
+        shop.build().fails_with(1).says("session.register()").says("pip install duckdb");
+    }
 }

@@ -220,3 +220,23 @@ fn errors_of_statements_name_the_place_in_their_text() {
         sandbox.run(&["sql", sql]).fails_with(1).says("nosuch").says(place);
     }
 }
+
+/// `s.id` is the source's, whatever columns the target has.
+#[test]
+fn the_name_of_a_source_goes_before_a_column_of_that_name() {
+    let shop = Sandbox::new(&[]);
+    shop.run(&["sql", "create table t as select 1 as id, 'old' as s"]).ok();
+    shop.run(&["sql", "create table s as select * from (values (1, 'a'), (2, 'b')) v (id, v)"])
+        .ok();
+    let statement = "merge into t using s on t.id = s.id \
+                     when matched then update set s = s.v \
+                     when not matched then insert (id, s) values (s.id, s.v)";
+    shop.run(&["sql", statement]).ok();
+    assert_eq!(shop.rows("select id, s from t order by id"), ["1,a", "2,b"]);
+    shop.run(&[
+        "sql",
+        &statement.replace("using s on", "using (select 3 as id, 'c' as v) as s on"),
+    ])
+    .ok();
+    assert_eq!(shop.rows("select id, s from t order by id"), ["1,a", "2,b", "3,c"]);
+}

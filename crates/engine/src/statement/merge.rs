@@ -4,9 +4,11 @@
 //! holds: every acting pair that updates; every target row in no acting pair; and every source row
 //! without a target row, as the first `not matched` clause that holds inserts it.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
-    Expr, Merge, MergeAction, MergeClause, MergeClauseKind, MergeInsertExpr, MergeInsertKind,
-    ObjectNamePart,
+    Expr, Ident, Merge, MergeAction, MergeClause, MergeClauseKind, MergeInsertExpr,
+    MergeInsertKind, ObjectNamePart, TableAlias, TableFactor, visit_expressions_mut,
 };
 use tidemill_core::{Error, ErrorKind, Result, RewriteByFile, Statement};
 
@@ -14,12 +16,14 @@ use super::by_file::Files;
 use super::change::{assignments, value_of};
 use super::target::{Names, Target, assigned, column_of, quoted};
 use super::unsupported;
+use crate::names::{folded, relation_name};
 
-pub(crate) fn merge(names: &Names<'_>, merge: Merge) -> Result<Statement> {
+pub(crate) fn merge(names: &Names<'_>, mut merge: Merge) -> Result<Statement> {
     if merge.output.is_some() {
         return Err(unsupported("`returning`", "select the rows afterwards"));
     }
     let target = names.target(&merge.table)?;
+    tell_apart(&mut merge, &target);
     let (from, source, on) = (&target.from, &merge.source, &merge.on);
     let matched = clauses(&merge, |kind| kind == MergeClauseKind::Matched);
     let unmatched = clauses(&merge, |kind| {
@@ -131,6 +135,38 @@ pub(crate) fn merge(names: &Names<'_>, merge: Merge) -> Result<Statement> {
         by_file: Some(Box::new(by_file)),
         relation: target.relation,
     })
+}
+
+/// The name that a source gets whose own is that of a column of the target.
+const SOURCE: &str = "merge_source";
+
+/// `merge into t using x as s` where `t` has a column `s`: in a condition that looks for rows of `t`
+/// alone, `s.id` would be a part of that column. So the source gets another name.
+fn tell_apart(merge: &mut Merge, target: &Target) {
+    let Some(name) = relation_name(&merge.source) else { return };
+    let name = folded(&name);
+    let is_column = target.schema.fields().iter().any(|field| field.name().to_lowercase() == name);
+    if !is_column {
+        return;
+    }
+    let (TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. }) = &mut merge.source
+    else {
+        return;
+    };
+    let columns = alias.take().map(|alias| alias.columns).unwrap_or_default();
+    *alias = Some(TableAlias { explicit: true, name: Ident::new(SOURCE), columns, at: None });
+    let mut rename = |expr: &mut Expr| {
+        if let Expr::CompoundIdentifier(parts) = expr
+            && let [of, _] = parts.as_mut_slice()
+            && folded(of) == name
+        {
+            *of = Ident::new(SOURCE);
+        }
+        ControlFlow::<()>::Continue(())
+    };
+    // Neither breaks off.
+    let _ = visit_expressions_mut(&mut merge.on, &mut rename);
+    let _ = visit_expressions_mut(&mut merge.clauses, &mut rename);
 }
 
 fn clauses(merge: &Merge, wanted: impl Fn(MergeClauseKind) -> bool) -> Vec<&MergeClause> {

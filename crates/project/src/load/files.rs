@@ -165,7 +165,7 @@ pub(crate) fn parse(job: &Job, largest_seed: u64) -> ParsedFile {
 }
 
 /// The checksum of a file of text: as in dbt, any white space is one blank and that at both ends is none.
-fn text_checksum(text: &str) -> String {
+pub(crate) fn text_checksum(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for word in text.split_whitespace() {
         if !plain.is_empty() {

@@ -2,13 +2,14 @@
 //! together.
 
 mod access;
+mod behaviour;
 pub(crate) mod calls;
 mod contracts;
 pub(crate) mod describe;
 mod draft;
 mod exports;
 mod exposures;
-mod files;
+pub(crate) mod files;
 mod graph;
 mod nodes;
 mod packages;
@@ -147,6 +148,12 @@ fn assemble(
         ),
         on_run_start: hooks(&setting, |package| &package.on_run_start),
         on_run_end: hooks(&setting, |package| &package.on_run_end),
+        project_checksums: setting
+            .packages
+            .iter()
+            .filter(|package| !package.on_run_start.is_empty() || !package.on_run_end.is_empty())
+            .map(|package| (package.name.clone(), files::text_checksum(&package.file.text)))
+            .collect(),
         ..Manifest::default()
     };
     let mut builder = nodes::Builder {
@@ -173,6 +180,7 @@ fn assemble(
     graph::connect(&mut manifest, &index, &places, all_read, diagnostics);
     exports::resolve(&mut manifest, &index, exports, diagnostics);
     access::check(&manifest, &index, &places, diagnostics);
+    behaviour::check(&manifest, diagnostics);
     describe::describe(&mut manifest, &world, diagnostics);
     Some(Project::new(manifest, index, world, templates))
 }

@@ -238,6 +238,8 @@ impl Builder<'_> {
 
     /// A model and a seed (or snapshot) of one name cannot be told apart by `ref`.
     fn same_names(&mut self) {
+        let flag = self.world.settings.flags.get("require_unique_project_resource_names");
+        let strict = flag.and_then(serde_json::Value::as_bool).unwrap_or(false);
         let mut first: HashMap<(&str, &str), &Node> = HashMap::new();
         let mut found = Vec::new();
         for node in self.manifest.nodes.values() {
@@ -250,17 +252,21 @@ impl Builder<'_> {
             let key = (node.package_name.as_str(), node.name.as_str());
             match first.get(&key) {
                 Some(other) if other.resource_type != node.resource_type => {
+                    let message = format!(
+                        "a {} and a {} are both called `{}`",
+                        other.resource_type, node.resource_type, node.name
+                    );
+                    let told = match strict {
+                        true => Diagnostic::error("duplicate-name", message),
+                        false => Diagnostic::warning("duplicate-name", message),
+                    };
                     found.push(
-                        Diagnostic::error(
-                            "duplicate-name",
-                            format!(
-                                "a {} and a {} are both called `{}`",
-                                other.resource_type, node.resource_type, node.name
-                            ),
-                        )
-                        .at(node.position.clone())
-                        .label(format!("the other is {}", crate::file::shown(&other.position.file)))
-                        .hint("rename one of the two files"),
+                        told.at(node.position.clone())
+                            .label(format!(
+                                "the other is {}",
+                                crate::file::shown(&other.position.file)
+                            ))
+                            .hint("a `ref` of this name may mean either: rename one of the files"),
                     );
                 }
                 Some(_) => {}
@@ -503,11 +509,6 @@ impl Builder<'_> {
         fallback: &SourcePosition,
     ) {
         let refused = match &config.materialized {
-            Materialization::Table | Materialization::Incremental
-                if config.microbatch.is_some() =>
-            {
-                "a Python model cannot have the strategy microbatch".to_owned()
-            }
             Materialization::Table | Materialization::Incremental => return,
             other => format!("a Python model cannot be materialized as `{}`", other.as_str()),
         };

@@ -63,6 +63,92 @@ const KNOWN: &[&str] = &[
     "timezone",
 ];
 
+/// What `flags:` may hold. Those that change nothing here are taken as they are in dbt.
+const FLAGS: &[&str] = &[
+    "allow_jinja_file_extensions",
+    "cache_selected_only",
+    "debug",
+    "defer",
+    "empty",
+    "enable_grouped_warn_error_parser_logs",
+    "fail_fast",
+    "favor_state",
+    "full_refresh",
+    "hints_enabled",
+    "indirect_selection",
+    "introspect",
+    "latest_version_pointer_enabled_by_default",
+    "log_cache_events",
+    "log_format",
+    "log_format_file",
+    "log_level",
+    "log_level_file",
+    "log_path",
+    "macro_debugging",
+    "maximum_seed_size_mib",
+    "partial_parse",
+    "partial_parse_file_diff",
+    "populate_cache",
+    "print",
+    "printer_width",
+    "quiet",
+    "require_all_warnings_handled_by_warn_error",
+    "require_batched_execution_for_custom_microbatch_strategy",
+    "require_corrected_analysis_fqns",
+    "require_event_names_in_deprecations",
+    "require_explicit_package_overrides_for_builtin_materializations",
+    "require_generic_test_arguments_property",
+    "require_nested_cumulative_type_params",
+    "require_ref_searches_node_package_before_root",
+    "require_resource_names_without_spaces",
+    "require_source_and_semantic_model_names_without_spaces",
+    "require_sql_header_in_test_configs",
+    "require_unique_project_resource_names",
+    "require_valid_schema_from_generate_schema_name",
+    "require_yaml_configuration_for_mf_time_spines",
+    "send_anonymous_usage_stats",
+    "show_all_deprecations",
+    "skip_nodes_if_on_run_start_fails",
+    "snowflake_projects_otel",
+    "source_freshness_run_project_hooks",
+    "state",
+    "defer_state",
+    "state_modified_compare_more_unrendered_values",
+    "state_modified_compare_vars",
+    "static_parser",
+    "store_failures",
+    "support_custom_ref_kwargs",
+    "target_path",
+    "upload_to_artifacts_ingest_api",
+    "use_catalogs_v2",
+    "use_colors",
+    "use_colors_file",
+    "use_experimental_parser",
+    "use_fast_test_edges",
+    "use_v2_parser",
+    "v2_parser",
+    "validate_macro_args",
+    "version_check",
+    "warn_error",
+    "warn_error_options",
+    "write_json",
+    // Those of adapters.
+    "bigquery_noop_alter_relation_add_remove_columns",
+    "bigquery_reject_wildcard_metadata_source_freshness",
+    "bigquery_use_batch_source_freshness",
+    "enable_iceberg_materializations",
+    "enable_list_inference",
+    "enable_truthy_nulls_equals_macro",
+    "redshift_skip_autocommit_transaction_statements",
+    "restrict_direct_pg_catalog_access",
+    "use_concurrent_microbatch",
+    "use_info_schema_for_columns",
+    "use_managed_iceberg",
+    "use_materialization_v2",
+    "use_replace_on_for_insert_overwrite",
+    "use_user_folder_for_python",
+];
+
 /// A `dbt_project.yml` as it was written, before its values are rendered.
 pub(crate) struct RawProject {
     pub(crate) file: SourceFile,
@@ -213,6 +299,12 @@ pub(crate) fn resolve(
 ) -> Package {
     let RawProject { file, root, name } = raw;
     check_keys(&root, FILE_NAME, KNOWN, Unknown::Warn, &file, diagnostics);
+    // Those of packages do not count.
+    if shown.as_os_str().is_empty()
+        && let Some(flags) = root.get("flags").filter(|flags| flags.is_map())
+    {
+        check_keys(flags, "`flags`", FLAGS, Unknown::Warn, &file, diagnostics);
+    }
     let options = Options::for_package(name.as_str());
     let raw_trees = raw_trees(&root);
     let root = render_tree(&root, &file, host, &options, &is_late, diagnostics);

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tidemill_core::{
     BatchResults, Cancellation, CheckId, Error, ErrorKind, Event, NodeOutcome, NodeStatus, Result,
     UniqueId,
 };
+use tidemill_plan::gates::Holds;
 use tidemill_plan::{Graph, Work, WorkNode};
 use tokio::sync::{Semaphore, watch};
 
@@ -111,7 +112,7 @@ impl Shared {
                 }
             }
             // The one that is built last, if there is such.
-            let last = built.iter().find(|node| {
+            let last = built.iter().filter(|_| check.holds != Holds::Never).find(|node| {
                 built.iter().all(|other| other == *node || known[*node].contains(other))
             });
             match last {
@@ -168,7 +169,7 @@ impl Shared {
     /// The first that has failed of what a node needs.
     async fn wait_for_needed(&self, node: &UniqueId) -> Option<UniqueId> {
         for parent in self.order.parents(node) {
-            if self.wait(parent).await == Phase::Failed {
+            if self.wait(parent).await == Phase::Failed && !self.goes_on(parent) {
                 return Some(parent.clone());
             }
         }
@@ -179,12 +180,22 @@ impl Shared {
                 .work
                 .checks
                 .get(check)
+                .filter(|check| !check.reads.is_empty())
                 .is_some_and(|check| check.reads.iter().all(|read| upstream.contains(read)));
             if before && self.wait(check).await == Phase::Failed {
                 return Some(check.clone());
             }
         }
         None
+    }
+
+    /// Whether what reads this node is built although the node itself has failed.
+    fn goes_on(&self, node: &UniqueId) -> bool {
+        let failed = |outcome: &NodeOutcome| {
+            outcome.node == *node && matches!(outcome.status, NodeStatus::Error | NodeStatus::Fail)
+        };
+        self.work.nodes.get(node).is_some_and(|node| node.goes_on)
+            && self.results().nodes.iter().any(failed)
     }
 
     fn stop_if_fail_fast(&self) {
@@ -198,7 +209,7 @@ impl Shared {
     pub(super) fn checked(&self, outcomes: Vec<CheckOutcome>) -> bool {
         let gated =
             outcomes.iter().any(|outcome| !outcome.skipped && outcome.verdict.status.gates());
-        self.results().checks.extend(outcomes);
+        self.results().add_checks(outcomes);
         if gated {
             self.stop_if_fail_fast();
         }
@@ -230,7 +241,10 @@ impl Shared {
             batches: end.batches,
         };
         self.doers.events.emit(Event::NodeFinished(outcome.clone()));
-        self.results().nodes.push(outcome);
+        let mut results = self.results();
+        results.ended.insert(node.id.clone(), SystemTime::now());
+        results.nodes.push(outcome);
+        drop(results);
         if matches!(outcome_status, NodeStatus::Fail | NodeStatus::Error) {
             self.stop_if_fail_fast();
         }
