@@ -47,6 +47,28 @@ pub(crate) fn deferred(
     Ok(Arc::new(found))
 }
 
+/// Says which relations of the other environment this lake does not have although something reads
+/// them: an environment may have a lake of its own, whose tables are not seen from here.
+pub(crate) fn tell_missing(
+    session: &Session,
+    deferred: &Deferred,
+    building: &BTreeSet<UniqueId>,
+    is_here: impl Fn(&RelationName) -> bool,
+) {
+    let manifest = session.manifest();
+    let read: BTreeSet<&UniqueId> =
+        building.iter().flat_map(|node| manifest.parents_of(node)).collect();
+    for (id, relation) in deferred.iter() {
+        if read.contains(id) && !is_here(relation) {
+            session.output.err(format!(
+                "warning: `{id}` would be read from `{relation}`, as the manifest of --state says, but this lake \
+                 has no such relation. If that environment has a lake of its own, it cannot be read from \
+                 here: build the node here, or run on that lake with --target-lake"
+            ));
+        }
+    }
+}
+
 /// The state that relations are taken from: `--defer-state`, else `--state`.
 pub(crate) fn state(session: &Session) -> Result<Arc<PreviousState>> {
     let state = match session.previous("defer_state")? {

@@ -533,6 +533,10 @@ fn groups_json(manifest: &Manifest) -> Value {
         .map(|(name, group)| {
             let package = group.get("package_name").and_then(Value::as_str).unwrap_or(package);
             let unique_id = format!("group.{package}.{name}");
+            let mut owner = group.get("owner").cloned().unwrap_or_default();
+            if let Value::Object(owner) = &mut owner {
+                owner.entry("name").or_insert(Value::Null);
+            }
             let value = json!({
                 "name": name,
                 "resource_type": "group",
@@ -540,7 +544,7 @@ fn groups_json(manifest: &Manifest) -> Value {
                 "path": group.get("path"),
                 "original_file_path": group.get("original_file_path"),
                 "unique_id": unique_id,
-                "owner": group.get("owner"),
+                "owner": owner,
                 "description": group.get("description"),
                 "config": {"meta": group.get("config").and_then(|config| config.get("meta")).cloned().unwrap_or_else(|| json!({}))},
             });

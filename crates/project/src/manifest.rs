@@ -489,8 +489,9 @@ impl MacroNode {
     /// A macro as its file defines it. What it calls is found later.
     pub(crate) fn of(definition: &Definition, package: &str, file: &str) -> Self {
         let argument = |name: &str| json!({"name": name, "type": null, "description": ""});
-        // As in dbt, those of a test's tag are not kept.
-        let is_test = definition.kind == DefinitionKind::Test;
+        // As in dbt, those of a test in a folder of tests are not kept.
+        let is_test = definition.kind == DefinitionKind::Test
+            && file.split('/').any(|folder| folder == "generic");
         let parameters = definition.parameters.iter().filter(|_| !is_test);
         MacroNode {
             unique_id: format!("macro.{package}.{}", definition.full_name),

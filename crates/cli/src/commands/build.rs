@@ -294,6 +294,7 @@ pub(crate) async fn run_work(
     let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
     let deferred =
         defer::deferred(session, &work.selected, &building, |own| snapshot.get(own).is_some())?;
+    defer::tell_missing(session, &deferred, &building, |other| snapshot.get(other).is_some());
     let mut work = work;
     for check in work.checks.values_mut() {
         let owner = check.relation.as_ref().and_then(|relation| work.owners.get(relation));

@@ -160,3 +160,64 @@ fn descriptions_name_the_blocks_that_they_are_made_of() {
     assert_eq!(node["columns"]["id"]["doc_blocks"], serde_json::json!(["doc.shop.what"]));
     assert_eq!(node["columns"]["plain"]["doc_blocks"], serde_json::json!([]));
 }
+
+#[test]
+fn results_say_when_nodes_were_compiled_and_executed() {
+    let shop = shop();
+    shop.build().ok();
+    for id in ["model.shop.t", "seed.shop.s"] {
+        let timing = result(&shop, id)["timing"].clone();
+        let names: Vec<&str> =
+            timing.as_array().unwrap().iter().filter_map(|part| part["name"].as_str()).collect();
+        assert_eq!(names, ["compile", "execute"]);
+        let time = |part: usize, key: &str| {
+            chrono::DateTime::parse_from_rfc3339(timing[part][key].as_str().unwrap()).unwrap()
+        };
+        assert!(time(1, "started_at") <= time(1, "completed_at"), "{timing}");
+        assert!(time(0, "completed_at") <= time(1, "completed_at"), "{timing}");
+    }
+    shop.write("models/v.sql", "select nothing from {{ ref('s') }}");
+    shop.build().fails_with(1);
+    assert_eq!(result(&shop, "model.shop.t")["timing"], serde_json::json!([]));
+}
+
+/// The checksum that dbt 1.12.6 writes for this `dbt_project.yml`.
+#[test]
+fn an_operation_has_the_checksum_of_its_file() {
+    let project = "name: shop\nversion: '1.0'\non-run-start: \"select 1\"\n";
+    let shop = Sandbox::new(&[("models/a.sql", "select 1 as id")]);
+    shop.write("dbt_project.yml", project);
+    shop.run(&["parse"]).ok();
+    let manifest = artifact(&shop, "target/manifest.json");
+    assert_eq!(
+        manifest["nodes"]["operation.shop.shop-on-run-start-0"]["checksum"],
+        serde_json::json!({"name": "sha256", "checksum": "51aae66977519378c55060e07fba531622d4e6b6475fb6cb3a274c6a056dc9e5"})
+    );
+}
+
+/// As dbt has them: what ends a file has no line break, and tests among macros keep their arguments.
+#[test]
+fn ends_of_texts_and_arguments_of_tests_are_dbts() {
+    let shop = Sandbox::new(&[
+        ("models/a.sql", "select 1 as id"),
+        (
+            "models/p.yml",
+            "models:\n  - name: a\n    config:\n      meta:\n        first: |\n          x\n        last: |\n          y\n\n",
+        ),
+        (
+            "macros/t.sql",
+            "{% test in_macros(model, column_name, least=0) %}select 1 where false{% endtest %}",
+        ),
+        (
+            "tests/generic/t.sql",
+            "{% test in_tests(model, column_name) %}select 1 where false{% endtest %}",
+        ),
+    ]);
+    shop.run(&["parse"]).ok();
+    let manifest = artifact(&shop, "target/manifest.json");
+    let meta = &manifest["nodes"]["model.shop.a"]["config"]["meta"];
+    assert_eq!(meta, &serde_json::json!({"first": "x", "last": "y"}));
+    let arguments = |name: &str| manifest["macros"][name]["arguments"].as_array().unwrap().len();
+    assert_eq!(arguments("macro.shop.test_in_macros"), 3);
+    assert_eq!(arguments("macro.shop.test_in_tests"), 0);
+}

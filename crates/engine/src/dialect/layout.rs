@@ -4,6 +4,8 @@
 //! each is put on the line (and where there is room, in the column) that it has there, so that
 //! places in messages are those of the file that a person sees.
 
+use std::borrow::Cow;
+
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use tidemill_core::Result;
@@ -42,6 +44,7 @@ pub(super) fn like(source: &[TokenWithSpan], text: &str) -> Result<String> {
     let words: Vec<&TokenWithSpan> = tokens.iter().filter(says).collect();
     let keys: Vec<String> = words.iter().map(|token| key(&token.token)).collect();
     let lines: Vec<&str> = text.lines().collect();
+    let mut cursor = Cursor { lines: &lines, line: 0, column: 0, byte: 0 };
     let mut at = 0;
     let mut places: Vec<Option<(u64, u64)>> = Vec::with_capacity(words.len());
     for index in 0..words.len() {
@@ -70,31 +73,58 @@ pub(super) fn like(source: &[TokenWithSpan], text: &str) -> Result<String> {
                 out.push(" ");
             }
         }
-        out.push(&written(&lines, word));
+        out.push(&cursor.written(word));
         before = Some(word);
     }
     Ok(out.text)
 }
 
-/// The token as it stands in the text.
-fn written(lines: &[&str], token: &TokenWithSpan) -> String {
-    let (start, end) = (token.span.start, token.span.end);
-    let place = |number: u64| usize::try_from(number).unwrap_or(1).saturating_sub(1);
-    let (first, last) = (place(start.line), place(end.line));
-    let mut text = String::new();
-    for line in first..=last {
-        let letters = lines.get(line).copied().unwrap_or_default().chars();
-        let from = if line == first { place(start.column) } else { 0 };
-        let part: String = match line == last {
-            true => letters.take(place(end.column)).skip(from).collect(),
-            false => letters.skip(from).collect(),
-        };
-        if line > first {
-            text.push('\n');
+/// A place in the lines of a text that goes forwards: a tree is written as one line, which is not
+/// counted from its start for each of its words.
+struct Cursor<'a> {
+    lines: &'a [&'a str],
+    line: usize,
+    column: usize,
+    byte: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// The token as it stands in the text.
+    fn written(&mut self, token: &TokenWithSpan) -> Cow<'a, str> {
+        let (start, end) = (token.span.start, token.span.end);
+        let place = |number: u64| usize::try_from(number).unwrap_or(1).saturating_sub(1);
+        let (first, last) = (place(start.line), place(end.line));
+        let from = self.byte_of(first, place(start.column));
+        if first == last {
+            let to = self.byte_of(last, place(end.column));
+            return Cow::Borrowed(self.line(first).get(from..to).unwrap_or_default());
         }
-        text.push_str(&part);
+        let mut text = self.line(first).get(from..).unwrap_or_default().to_owned();
+        for line in first + 1..last {
+            text.push('\n');
+            text.push_str(self.line(line));
+        }
+        let to = self.byte_of(last, place(end.column));
+        text.push('\n');
+        text.push_str(self.line(last).get(..to).unwrap_or_default());
+        Cow::Owned(text)
     }
-    text
+
+    fn line(&self, line: usize) -> &'a str {
+        self.lines.get(line).copied().unwrap_or_default()
+    }
+
+    /// The byte of a line at which the letter of this number begins, or its end.
+    fn byte_of(&mut self, line: usize, column: usize) -> usize {
+        if line != self.line || column < self.column {
+            (self.line, self.column, self.byte) = (line, 0, 0);
+        }
+        let rest = self.line(line).get(self.byte..).unwrap_or_default();
+        let passed = rest.chars().take(column - self.column).map(char::len_utf8);
+        self.byte += passed.sum::<usize>();
+        self.column = column;
+        self.byte
+    }
 }
 
 fn key(token: &Token) -> String {

@@ -48,6 +48,10 @@ impl Renderer<'_> {
                     }
                 }
             }
+            // As of every template, one line break at the end is none.
+            Kind::Text(text) if text.ends_with('\n') && !(self.skip)(path) => {
+                Kind::Text(text[..text.len() - 1].into())
+            }
             Kind::List(items) => {
                 path.push("[]");
                 let items = items.iter().map(|item| self.render(item, path)).collect();
