@@ -89,6 +89,16 @@ pub enum Statement {
         /// What changes.
         changes: Vec<SchemaChange>,
     },
+    /// Holds constraints against the rows of a table that is there, once.
+    Verify {
+        /// What to answer.
+        tag: String,
+        /// The table.
+        relation: RelationName,
+        /// Queries that give one number, which is zero where the constraint holds, with what to say
+        /// where it is not.
+        conditions: Vec<(String, String)>,
+    },
     /// Privileges are given or taken. They are recorded with the relations.
     Grant {
         /// Whether they are taken.
@@ -146,7 +156,7 @@ impl Statement {
     /// The relations that it changes.
     pub fn targets(&self) -> Vec<RelationName> {
         match self {
-            Statement::Query | Statement::Nothing { .. } => Vec::new(),
+            Statement::Query | Statement::Nothing { .. } | Statement::Verify { .. } => Vec::new(),
             Statement::CreateTable { relation, .. }
             | Statement::CreateView { relation, .. }
             | Statement::Insert { relation, .. }
@@ -161,6 +171,6 @@ impl Statement {
 
     /// Whether performing it can change the lake.
     pub fn writes(&self) -> bool {
-        !matches!(self, Statement::Query | Statement::Nothing { .. })
+        !matches!(self, Statement::Query | Statement::Nothing { .. } | Statement::Verify { .. })
     }
 }

@@ -13,6 +13,9 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 /// The place of operators that have none of their own: below `+`, above everything that compares.
 const OTHER: u8 = 25;
 
+/// The place of `^`, a power: above `*`.
+const POWER: u8 = 45;
+
 /// The generic dialect with PostgreSQL's order of operators.
 #[derive(Debug)]
 pub(crate) struct Grammar(GenericDialect);
@@ -52,6 +55,7 @@ impl Dialect for Grammar {
             | Token::QuestionAnd
             | Token::QuestionPipe
             | Token::Overlap => Some(Ok(OTHER)),
+            Token::Caret => Some(Ok(POWER)),
             _ => None,
         }
     }

@@ -34,11 +34,6 @@ impl ExprPlanner for Operators {
                 PlannerResult::Original(settled) => settled,
             };
         }
-        if expr.op == BinaryOperator::BitwiseXor {
-            return plan_err!(
-                "`^` is a power in some systems and an exclusive or in others; write `power(a, b)`"
-            );
-        }
         if is_arithmetic(&expr.op) {
             signed(&mut expr, schema);
         }

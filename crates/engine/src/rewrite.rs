@@ -86,6 +86,10 @@ impl VisitorMut for Rewriter {
                 **expr = nested(interval);
                 Ok(None)
             }
+            // A power, as in PostgreSQL and DuckDB; an exclusive or is `#`.
+            Expr::BinaryOp { left, op: BinaryOperator::BitwiseXor, right } => {
+                Ok(Some(call("power", vec![left.as_ref().clone(), right.as_ref().clone()])))
+            }
             Expr::Value(value) => rewrite_number(&value.value),
             Expr::Subquery(query) => Ok(value_of(query).map(nested)),
             Expr::CompoundFieldAccess { access_chain, .. } => {
@@ -229,6 +233,27 @@ fn rewrite_cast(kind: &CastKind, value: &Expr, data_type: &DataType) -> Result<O
     Ok(Some(call("left", vec![whole, number(length)])))
 }
 
+/// How many of these are NULL, or are not.
+fn nulls_among(values: &[Expr], nulls: bool) -> Expr {
+    let one = |value: &Expr| {
+        let is_null = Expr::IsNull(Box::new(value.clone()));
+        let (null, other) = if nulls { (1, 0) } else { (0, 1) };
+        case(vec![(is_null, number(null))], Some(number(other)))
+    };
+    values
+        .iter()
+        .map(one)
+        .reduce(|sum, value| binary(sum, BinaryOperator::Plus, value))
+        .unwrap_or_else(|| number(0))
+}
+
+/// A literal with `%s` and the like, and no braces.
+fn is_percent_pattern(pattern: &Expr) -> bool {
+    let Expr::Value(value) = pattern else { return false };
+    let Value::SingleQuotedString(text) = &value.value else { return false };
+    text.contains('%') && !text.contains('{')
+}
+
 fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
     let Some(name) = simple_name(function) else { return Ok(None) };
     // Same meaning under another name.
@@ -259,7 +284,9 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         "struct_extract" => "get_field",
         "approx_count_distinct" => "approx_distinct",
         "group_concat" => "string_agg",
-        "statement_timestamp" | "transaction_timestamp" => "now",
+        "statement_timestamp" | "transaction_timestamp" | "clock_timestamp" => "now",
+        "jsonb_extract_path_text" => "json_extract_path_text",
+        "jsonb_extract_path" => "json_extract_path",
         "uuid_generate_v4" => "uuid",
         "regexp_matches" => "regexp_match",
         "regexp_contains" | "rlike" => "regexp_like",
@@ -324,6 +351,15 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         }
         ("iff" | "if", [condition, yes, no]) => {
             Some(case(vec![(condition.clone(), yes.clone())], Some(no.clone())))
+        }
+        ("num_nulls", [_, ..]) => Some(nulls_among(&arguments, true)),
+        ("num_nonnulls", [_, ..]) => Some(nulls_among(&arguments, false)),
+        // PostgreSQL's; the one with braces is DuckDB's.
+        ("format", [pattern, values @ ..]) if is_percent_pattern(pattern) => {
+            let as_text =
+                |value: &Expr| cast_as(CastKind::Cast, value.clone(), DataType::Varchar(None));
+            let all = std::iter::once(pattern.clone()).chain(values.iter().map(as_text));
+            Some(call(crate::functions::FORMAT, all.collect()))
         }
         ("zeroifnull", [value]) => Some(call("coalesce", vec![value.clone(), number(0)])),
         ("nullifzero", [value]) => Some(call("nullif", vec![value.clone(), number(0)])),

@@ -311,3 +311,43 @@ fn a_post_hook_alters_the_columns_of_its_own_model_and_seed() {
     assert_eq!(sandbox.rows("select id, extra ->> 'a' as a from s order by id"), ["1,5", "2,"]);
     assert_eq!(sandbox.rows("select * from m order by id"), ["1,2", "2,4"]);
 }
+
+#[test]
+fn constraints_of_hooks_are_held_against_the_rows() {
+    let holds = [
+        "alter table {{ this }} add primary key (id)",
+        "alter table {{ this }} add constraint u unique (id, parent)",
+        "alter table {{ this }} add constraint f foreign key (parent) references {{ this }} (id)",
+        "alter table {{ this }} add constraint c check (id > 0)",
+        "alter table {{ this }} alter column id set not null",
+        "create unique index i on {{ this }} (lower(name)) where name is not null",
+        "vacuum analyze {{ this }}",
+        "set local statement_timeout = '10s'",
+        "create extension if not exists pgcrypto",
+    ];
+    let breaks = [
+        ("alter table {{ this }} add primary key (name)", "contains null values"),
+        ("alter table {{ this }} add unique (kind)", "is not unique"),
+        ("create unique index i on {{ this }} (kind)", "is not unique"),
+        (
+            "alter table {{ this }} add constraint f foreign key (id) references {{ this }} (parent)",
+            "has not",
+        ),
+        ("alter table {{ this }} add check (id > 1)", "break the constraint"),
+        ("alter table {{ this }} alter column parent set not null", "contains null values"),
+    ];
+    let sandbox = project("", &[]);
+    let model = |hooks: &str| {
+        format!(
+            "{{{{ config(materialized='table', post_hook=[{hooks}]) }}}}\n\
+             select * from (values (1, null, 'a', 'x'), (2, 1, null, 'x')) v (id, parent, name, kind)"
+        )
+    };
+    let quoted: Vec<String> = holds.iter().map(|hook| format!("\"{hook}\"")).collect();
+    sandbox.write("models/m.sql", model(&quoted.join(", ")));
+    sandbox.build().ok();
+    for (hook, says) in breaks {
+        sandbox.write("models/m.sql", model(&format!("\"{hook}\"")));
+        sandbox.build().fails_with(1).says(says);
+    }
+}

@@ -259,3 +259,30 @@ fn the_macros_of_a_package_are_a_dict() {
     shop.build().ok();
     assert_eq!(shop.rows("select id, no, nobody, known from a"), ["4,0,0,1"]);
 }
+
+#[test]
+fn relations_and_columns_have_names_in_any_script() {
+    let long = "Очень_длинное_название_таблицы_о_заказах_покупателей_и_поставщиков";
+    let shop = Sandbox::new(&[
+        ("seeds/Заказы.csv", "Номер,Größe\n1,2.5\n2,3.5\n"),
+        (
+            "models/größen.sql",
+            "{{ config(materialized='table') }}\nselect \"Номер\", \"Größe\" from {{ ref('Заказы') }}",
+        ),
+        (
+            &format!("models/{long}.sql"),
+            "{{ config(materialized='incremental', unique_key='Номер') }}\nselect * from {{ ref('größen') }}",
+        ),
+        (
+            "models/s.yml",
+            "models: [{name: größen, columns: [{name: Номер, quote: true, tests: [not_null, unique]}]}]",
+        ),
+    ]);
+    shop.build().ok();
+    shop.write("seeds/Заказы.csv", "Номер,Größe\n2,4.5\n3,5.5\n");
+    shop.build().ok();
+    assert_eq!(
+        shop.rows(&format!("select \"Номер\", \"Größe\" from \"{long}\" order by 1")),
+        ["1,2.5", "2,4.5", "3,5.5"]
+    );
+}

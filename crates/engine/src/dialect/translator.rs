@@ -498,6 +498,13 @@ impl Translator {
                     vec![left.as_ref().clone(), right.as_ref().clone()],
                 )));
             }
+            // An exclusive or, which is `#` here.
+            BinaryOperator::BitwiseXor
+                if matches!(dialect, SqlDialect::BigQuery | SqlDialect::Databricks) =>
+            {
+                *op = BinaryOperator::PGBitwiseXor;
+                return Ok(None);
+            }
             BinaryOperator::PGStartsWith => {
                 return Ok(Some(call(
                     "starts_with",

@@ -10,7 +10,7 @@ use tidemill_core::{
 };
 
 use super::target::{Existing, Names, column_of, quoted, quoted_relation};
-use super::unsupported;
+use super::{constraint, unsupported};
 use crate::engine::EmbeddedEngine;
 use crate::names::folded;
 
@@ -45,6 +45,16 @@ pub(crate) async fn table(
     if plan.columns.is_empty() {
         return Err(Error::new(ErrorKind::Query, "a table needs at least one column"));
     }
+    if !plan.conditions.is_empty() {
+        if plan.rewrite || !plan.changes.is_empty() {
+            return Err(unsupported(
+                "`alter table` with a constraint and another change",
+                "write two statements",
+            ));
+        }
+        let conditions = plan.conditions;
+        return Ok(Statement::Verify { tag, relation, conditions });
+    }
     let adds = |changes: &[SchemaChange]| {
         changes.iter().any(|change| !matches!(change, SchemaChange::Comment { .. }))
     };
@@ -75,6 +85,8 @@ struct Plan<'a> {
     changes: Vec<SchemaChange>,
     /// Whether the changes alone do not do.
     rewrite: bool,
+    /// Constraints that are added.
+    conditions: Vec<(String, String)>,
 }
 
 impl<'a> Plan<'a> {
@@ -84,7 +96,7 @@ impl<'a> Plan<'a> {
             .iter()
             .map(|field| Column { name: field.name().clone(), value: quoted(field.name()) })
             .collect();
-        Plan { relation, columns, changes: Vec::new(), rewrite: false }
+        Plan { relation, columns, changes: Vec::new(), rewrite: false, conditions: Vec::new() }
     }
 
     fn find(&self, wanted: &str) -> Result<usize> {
@@ -188,13 +200,18 @@ impl<'a> Plan<'a> {
             | AlterTableOperation::DropConstraint { .. }
             | AlterTableOperation::OwnerTo { .. }
             | AlterTableOperation::ClusterBy { .. } => {}
-            AlterTableOperation::AddConstraint { .. }
-            | AlterTableOperation::AlterColumn { op: AlterColumnOperation::SetNotNull, .. } => {
-                return Err(unsupported(
-                    "a constraint that is added to a table",
-                    "use a data test, which keeps what fails it from being published",
-                ));
+            AlterTableOperation::AddConstraint { constraint, .. } => {
+                self.conditions.extend(constraint::conditions(names, self.relation, &constraint)?);
             }
+            AlterTableOperation::AlterColumn {
+                column_name,
+                op: AlterColumnOperation::SetNotNull,
+            } => {
+                self.find(&folded(&column_name))?;
+                self.conditions.push(constraint::not_null(self.relation, &column_name));
+            }
+            // How it is stored is the lake's own.
+            AlterTableOperation::SetOptionsParens { .. } => {}
             other => {
                 return Err(unsupported(&format!("`alter table … {other}`").to_lowercase(), ""));
             }

@@ -7,6 +7,7 @@
 mod alter;
 mod by_file;
 mod change;
+mod constraint;
 mod create;
 mod grant;
 mod merge;
@@ -58,6 +59,9 @@ async fn decided(engine: &EmbeddedEngine, sql: &str, context: &QueryContext) -> 
     if let Some((view, to, if_exists)) = parse_alter_view(sql)? {
         return names.rename("ALTER VIEW", &view, &to, if_exists);
     }
+    if let Some(tag) = upkeep(sql) {
+        return Ok(Statement::Nothing { tag });
+    }
     let parsed = with_expressions(parse_one(sql)?)?;
     let tag = tag_of(&parsed);
     let nothing = || Ok(Statement::Nothing { tag: tag.clone() });
@@ -78,10 +82,11 @@ async fn decided(engine: &EmbeddedEngine, sql: &str, context: &QueryContext) -> 
         | ast::Statement::Analyze(_)
         | ast::Statement::Vacuum(_) => nothing(),
         ast::Statement::CreateIndex(index) if !index.unique => nothing(),
-        ast::Statement::CreateIndex(_) => Err(unsupported(
-            "a unique index",
-            "use the test `unique`, which keeps what fails it from being published",
-        )),
+        ast::Statement::CreateIndex(index) => constraint::unique_index(&names, tag, &index),
+        // What it would bring is either there or named where it is used.
+        ast::Statement::CreateExtension(_) => nothing(),
+        ast::Statement::Set(set) if is_tuning(&set.to_string()) => nothing(),
+        ast::Statement::Reset(reset) if is_tuning(&reset.to_string()) => nothing(),
         ast::Statement::Drop { object_type, if_exists, names: dropped, cascade, .. } => {
             drop_objects(&names, &tag, object_type, if_exists, &dropped, cascade)
         }
@@ -111,6 +116,39 @@ async fn decided(engine: &EmbeddedEngine, sql: &str, context: &QueryContext) -> 
         ast::Statement::Revoke(revoke) => grant::revoke(&names, &revoke),
         _ => Err(unsupported(&tag.to_lowercase(), "")),
     }
+}
+
+/// Upkeep of a database that the lake does by itself, as far as the parser does not know it.
+fn upkeep(sql: &str) -> Option<String> {
+    let mut words = sql.split(|c: char| c.is_whitespace() || c == '(' || c == ';');
+    let first = words.find(|word| !word.is_empty())?.to_ascii_uppercase();
+    matches!(first.as_str(), "VACUUM" | "CLUSTER" | "REINDEX").then_some(first)
+}
+
+/// Whether a setting of PostgreSQL changes how quickly or how long something runs, not what comes out.
+fn is_tuning(set: &str) -> bool {
+    const TUNING: [&str; 13] = [
+        "enable_",
+        "jit",
+        "max_parallel_",
+        "parallel_",
+        "random_page_cost",
+        "seq_page_cost",
+        "effective_",
+        "statement_timeout",
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+        "client_min_messages",
+        "application_name",
+        "synchronous_commit",
+    ];
+    let text = set.to_ascii_lowercase();
+    let name = text
+        .split_whitespace()
+        .skip(1)
+        .find(|word| !matches!(*word, "local" | "session"))
+        .unwrap_or_default();
+    name.ends_with("work_mem") || TUNING.iter().any(|known| name.starts_with(known))
 }
 
 pub(crate) fn unsupported(what: &str, instead: &str) -> Error {

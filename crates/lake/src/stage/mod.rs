@@ -192,15 +192,25 @@ async fn free_location(inner: &Inner, relation: &RelationName) -> Result<Path> {
     Ok(Path::from(format!("{usual}-{suffix}")))
 }
 
-/// A name as a folder that every store and file system can hold.
+/// A name as a folder that every store and file system can hold, and that reads the same in an
+/// object store's path (which writes `~` and the like in another way).
 fn segment(name: &str) -> String {
+    /// Bytes of a folder's name; file systems take 255.
+    const LONGEST: usize = 160;
     let mut segment = String::new();
     for character in name.chars() {
         match character {
             'a'..='z' | 'A'..='Z' | '0'..='9' | '_' => segment.push(character),
             '-' | '.' if !segment.is_empty() => segment.push(character),
-            other => segment.push_str(&format!("~{:x}", other as u32)),
+            other => segment.push_str(&format!("!{:x}", other as u32)),
         }
+    }
+    if segment.len() > LONGEST {
+        let mut hasher = std::hash::DefaultHasher::new();
+        std::hash::Hash::hash(name, &mut hasher);
+        let hash = std::hash::Hasher::finish(&hasher);
+        segment.truncate(LONGEST);
+        segment.push_str(&format!("-{hash:016x}"));
     }
     segment
 }

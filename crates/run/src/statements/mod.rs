@@ -185,7 +185,7 @@ impl StatementSession {
             }
             // A write is decided on the newest state.
             let _locks = self.locks.lock(statement.targets()).await;
-            if statement.writes() || matches!(statement, Statement::Nothing { .. }) {
+            if !matches!(statement, Statement::Query) {
                 let newest = self.store.snapshot(At::Now).await?;
                 if newest.entry > context.snapshot.entry {
                     self.see(newest);
@@ -260,6 +260,15 @@ impl StatementSession {
         match statement {
             Statement::Query => Err(Error::new(ErrorKind::Internal, "a query is not performed")),
             Statement::Nothing { tag } => Ok(done(tag, None)),
+            Statement::Verify { tag, relation, conditions } => {
+                let context = self.context();
+                for (wrong, message) in conditions {
+                    if self.number(&wrong, &context).await? > 0 {
+                        return Err(Error::new(ErrorKind::Data, message).with("relation", relation));
+                    }
+                }
+                Ok(done(tag, None))
+            }
             Statement::CreateTable { relation, rows, temporary, comments } => {
                 let staged = self.stage(&relation, WriteMode::Replace, &rows, comments).await?;
                 let count = staged.rows_written;

@@ -1,0 +1,212 @@
+//! Functions that PostgreSQL alone has.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, StringViewArray, StringViewBuilder,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::DataType;
+use datafusion::common::Result;
+use datafusion::logical_expr::ScalarUDF;
+
+use super::simple::{Call, Simple, arity, bad_value, text, text_at, usage};
+
+/// What `format` is called, once its arguments are texts.
+pub(crate) const FORMAT: &str = "tidemill_format";
+
+pub(super) fn functions() -> Vec<ScalarUDF> {
+    vec![
+        Simple::function(FORMAT, texts, gives_text, format),
+        Simple::function("quote_literal", one_text, gives_text, |args, _| {
+            Ok(each(&args[0], |value| Some(literal(value))))
+        }),
+        Simple::function("quote_nullable", one_text, gives_text, |args, _| {
+            let values = text(&args[0]);
+            let quoted = (0..values.len())
+                .map(|row| Some(text_at(values, row).map_or_else(|| "NULL".to_owned(), literal)));
+            Ok(Arc::new(quoted.collect::<StringViewArray>()))
+        }),
+        Simple::function("quote_ident", one_text, gives_text, |args, _| {
+            Ok(each(&args[0], |value| Some(identifier(value))))
+        }),
+        Simple::function(
+            "isfinite",
+            |types| Ok(types.to_vec()),
+            |_, _| Ok(DataType::Boolean),
+            finite,
+        ),
+        Simple::function("pg_typeof", |types| Ok(types.to_vec()), gives_text, kind),
+    ]
+}
+
+fn texts(types: &[DataType]) -> Result<Vec<DataType>> {
+    if types.is_empty() {
+        return usage("`format` takes a text and the values that it names");
+    }
+    Ok(vec![DataType::Utf8View; types.len()])
+}
+
+fn one_text(types: &[DataType]) -> Result<Vec<DataType>> {
+    arity("a function of quotes", types, 1, 1)?;
+    Ok(vec![DataType::Utf8View])
+}
+
+#[allow(clippy::unnecessary_wraps)]
+fn gives_text(_: &[DataType], _: &[Option<&datafusion::common::ScalarValue>]) -> Result<DataType> {
+    Ok(DataType::Utf8View)
+}
+
+fn each(array: &ArrayRef, change: impl Fn(&str) -> Option<String>) -> ArrayRef {
+    let values = text(array);
+    let changed = (0..values.len()).map(|row| text_at(values, row).and_then(&change));
+    Arc::new(changed.collect::<StringViewArray>())
+}
+
+fn literal(value: &str) -> String {
+    let quoted = value.replace('\'', "''");
+    match value.contains('\\') {
+        true => format!(" E'{}'", quoted.replace('\\', "\\\\")),
+        false => format!("'{quoted}'"),
+    }
+}
+
+fn identifier(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    match plain {
+        true => name.to_owned(),
+        false => format!("\"{}\"", name.replace('"', "\"\"")),
+    }
+}
+
+/// `%s` is a value, `%I` a name, `%L` a literal; `%2$s` says which one, `%-10s` how wide.
+fn format(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    let patterns = text(&args[0]);
+    let values: Vec<&StringViewArray> = args[1..].iter().map(text).collect();
+    let mut out = StringViewBuilder::with_capacity(patterns.len());
+    for row in 0..patterns.len() {
+        match text_at(patterns, row) {
+            None => out.append_null(),
+            Some(pattern) => {
+                let values: Vec<Option<&str>> =
+                    values.iter().map(|values| text_at(values, row)).collect();
+                out.append_value(formatted(pattern, &values)?);
+            }
+        }
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+fn formatted(pattern: &str, values: &[Option<&str>]) -> Result<String> {
+    let mut out = String::with_capacity(pattern.len());
+    let mut rest = pattern;
+    let mut next = 0;
+    while let Some(place) = rest.find('%') {
+        out.push_str(&rest[..place]);
+        rest = &rest[place + 1..];
+        if let Some(after) = rest.strip_prefix('%') {
+            out.push('%');
+            rest = after;
+            continue;
+        }
+        if let Some(dollar) = rest.find('$')
+            && let Ok(position) = rest[..dollar].parse::<usize>()
+        {
+            next = position.checked_sub(1).ok_or_else(|| bad_value("`%0$` names no value"))?;
+            rest = &rest[dollar + 1..];
+        }
+        let left = rest.starts_with('-');
+        rest = rest.strip_prefix('-').unwrap_or(rest);
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let width: usize = rest[..digits].parse().unwrap_or(0);
+        rest = &rest[digits..];
+        let Some(kind) = rest.chars().next() else {
+            return Err(bad_value("a `%` at the end of a format; a percent sign is `%%`"));
+        };
+        rest = &rest[kind.len_utf8()..];
+        let Some(value) = values.get(next) else {
+            return Err(bad_value(format!("too few values for the format `{pattern}`")));
+        };
+        next += 1;
+        let shown = match (kind, value) {
+            ('s', value) => value.unwrap_or_default().to_owned(),
+            ('L', Some(value)) => literal(value),
+            ('L', None) => "NULL".to_owned(),
+            ('I', Some(value)) => identifier(value),
+            ('I', None) => return Err(bad_value("a name in a format is NULL")),
+            (other, _) => {
+                return Err(bad_value(format!(
+                    "`%{other}` in a format; there are `%s`, `%I`, `%L` and `%%`"
+                )));
+            }
+        };
+        let blanks = " ".repeat(width.min(10_000).saturating_sub(shown.chars().count()));
+        if !left {
+            out.push_str(&blanks);
+        }
+        out.push_str(&shown);
+        if left {
+            out.push_str(&blanks);
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// There is no infinite date here, but there are infinite numbers.
+fn finite(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    let [values] = args else { return usage("`isfinite` takes one argument") };
+    let found: BooleanArray =
+        (0..values.len()).map(|row| values.is_valid(row).then(|| is_finite(values, row))).collect();
+    Ok(Arc::new(found))
+}
+
+fn is_finite(values: &ArrayRef, row: usize) -> bool {
+    if let Some(days) = values.as_any().downcast_ref::<Date32Array>() {
+        return !matches!(days.value(row), i32::MAX | i32::MIN);
+    }
+    if let Some(moments) = values.as_any().downcast_ref::<TimestampMicrosecondArray>() {
+        return !matches!(moments.value(row), i64::MAX | i64::MIN);
+    }
+    match values.data_type() {
+        DataType::Float64 => {
+            values.as_primitive::<arrow::datatypes::Float64Type>().value(row).is_finite()
+        }
+        DataType::Float32 => {
+            values.as_primitive::<arrow::datatypes::Float32Type>().value(row).is_finite()
+        }
+        _ => true,
+    }
+}
+
+/// The type in PostgreSQL's words.
+fn kind(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    let [values] = args else { return usage("`pg_typeof` takes one argument") };
+    let name = type_name(values.data_type());
+    Ok(Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(name, values.len()))))
+}
+
+fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "boolean".to_owned(),
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint".to_owned(),
+        DataType::Int32 | DataType::UInt16 => "integer".to_owned(),
+        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "bigint".to_owned(),
+        DataType::Float16 | DataType::Float32 => "real".to_owned(),
+        DataType::Float64 => "double precision".to_owned(),
+        data_type if data_type.is_decimal() => "numeric".to_owned(),
+        DataType::Date32 | DataType::Date64 => "date".to_owned(),
+        DataType::Timestamp(_, None) => "timestamp without time zone".to_owned(),
+        DataType::Timestamp(_, Some(_)) => "timestamp with time zone".to_owned(),
+        DataType::Time32(_) | DataType::Time64(_) => "time without time zone".to_owned(),
+        DataType::Interval(_) | DataType::Duration(_) => "interval".to_owned(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea".to_owned(),
+        DataType::List(field) | DataType::LargeList(field) => {
+            format!("{}[]", type_name(field.data_type()))
+        }
+        DataType::Struct(_) => "record".to_owned(),
+        DataType::Null => "unknown".to_owned(),
+        _ => "text".to_owned(),
+    }
+}
