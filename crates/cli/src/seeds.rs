@@ -58,11 +58,10 @@ impl SeedSource {
     }
 }
 
-/// What the project declares of a column.
+/// What the project declares of a column, by the name that stands in the file (as in dbt, which
+/// looks for no other case).
 fn given<'a>(declared: &'a [Field], field: &Field) -> Option<&'a Field> {
-    let same = |given: &&Field| given.name() == field.name();
-    let alike = |given: &&Field| given.name().eq_ignore_ascii_case(field.name());
-    declared.iter().find(same).or_else(|| declared.iter().find(alike))
+    declared.iter().find(|given| given.name() == field.name())
 }
 
 /// What a look at all rows found.

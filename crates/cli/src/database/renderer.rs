@@ -141,6 +141,10 @@ impl InDatabase {
 impl DatabaseRenderer for InDatabase {
     fn compile(&self, id: &UniqueId, request: &DatabaseRequest) -> Result<String> {
         let node = self.renderer.node(id)?;
+        if node.language == "python" {
+            return Err(Error::new(ErrorKind::Unsupported, "PostgreSQL runs no model in Python")
+                .with("file", &node.original_file_path));
+        }
         let warehouse = Arc::new(self.warehouse(&request.session));
         let state = self.batched(id, self.state_of(warehouse.clone(), request), request);
         let rendered = self

@@ -68,11 +68,11 @@ impl Seed {
         if self.folds && plain { name.to_lowercase() } else { name }
     }
 
-    fn given(&self, name: &str) -> Option<&String> {
-        self.given
-            .iter()
-            .find(|(key, _)| key.as_str() == name || key.eq_ignore_ascii_case(name))
-            .map(|(_, data_type)| data_type)
+    /// What the project declares of a column, by the name that stands in the file (as in dbt).
+    fn given(&self, field: &Arc<Field>) -> Option<&String> {
+        let name = header(field);
+        let known = |name: &str| self.given.get(name);
+        known(&name).or_else(|| known(tidemill_connect::unquoted_header(&name)))
     }
 
     /// The columns of its table: types as dbt-postgres infers them, or as the project gives them.
@@ -85,7 +85,7 @@ impl Seed {
             .zip(&read.kinds)
             .map(|(field, kind)| {
                 let name = self.name_of(field);
-                let data_type = match self.given(&name) {
+                let data_type = match self.given(field) {
                     Some(given) => given.clone(),
                     None => kind.sql().to_owned(),
                 };
@@ -196,7 +196,7 @@ impl Seed {
             .fields()
             .iter()
             .zip(guesses)
-            .map(|(field, guess)| match self.given(&self.name_of(field)) {
+            .map(|(field, guess)| match self.given(field) {
                 Some(_) => Kind::Text,
                 None => guess.kind(),
             })

@@ -278,3 +278,17 @@ fn tests_of_sources_hold_back_what_reads_them() {
     assert_eq!(project.relations(), ["v other", "r r"]);
     project.sandbox.run(&["test", "--select", "source:raw"]).fails_with(1).says("1 passed");
 }
+
+#[test]
+fn a_model_in_python_fails_and_the_others_are_built() {
+    let project = project!(&[
+        ("models/a.sql", "select 1 as id"),
+        ("models/p.py", "def model(dbt, session):\n    return dbt.ref('a')\n"),
+        ("models/b.sql", "select * from {{ ref('p') }}"),
+        ("models/c.sql", "select * from {{ ref('a') }}"),
+    ]);
+    let outcome = project.sandbox.build().fails_with(1);
+    let outcome = outcome.says("PostgreSQL runs no model in Python");
+    outcome.says("model.shop.p has failed");
+    assert_eq!(project.relations(), ["v a", "v c"]);
+}
