@@ -1,7 +1,7 @@
 //! Connectors: the external systems that rows come from and go to.
 //!
 //! Files on disk, on object stores and behind HTTP ([`files`]), PostgreSQL ([`postgres`], which runs models too), SQLite
-//! ([`sqlite`]) and Singer taps ([`singer`]); what tables of databases have in common stands in [`tables`].
+//! ([`sqlite`]), REST APIs ([`rest`]) and Singer taps ([`singer`]); what tables of databases have in common stands in [`tables`].
 //!
 //! **Takes** the settings of a connection and of a table. **Gives** a
 //! [`Source`](tidemill_core::Source) whose read is a stream of changes, and, where the system can be
@@ -27,6 +27,7 @@ mod json_rows;
 mod json_text;
 pub mod postgres;
 mod registry;
+pub mod rest;
 pub mod singer;
 pub mod sqlite;
 mod stream;

@@ -7,6 +7,7 @@ use tidemill_core::{ConnectContext, Connector, Error, ErrorKind, ReadScope, Resu
 
 use crate::files::{AzureConnector, FilesConnector, GcsConnector, HttpConnector, S3Connector};
 use crate::postgres::PostgresConnector;
+use crate::rest::RestConnector;
 use crate::singer::SingerConnector;
 use crate::sqlite::SqliteConnector;
 
@@ -19,6 +20,7 @@ pub const KINDS: &[&dyn Kind] = &[
     &Of::<HttpConnector>::NEW,
     &Of::<PostgresConnector>::NEW,
     &Of::<SqliteConnector>::NEW,
+    &Of::<RestConnector>::NEW,
     &Of::<SingerConnector>::NEW,
 ];
 

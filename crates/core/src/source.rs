@@ -134,7 +134,8 @@ pub struct ReadRequest {
 pub enum Change {
     /// The columns of the rows that follow. Comes first, and again when columns appear. A later
     /// schema only adds columns or widens types of earlier ones; rows before it stay valid under it
-    /// by a plain cast.
+    /// by a plain cast. One without columns comes where there are no rows, from a source that learns columns
+    /// from rows: those of the table stay.
     Schema(SchemaRef),
     /// Rows that are published by now and have one of these values in this column go; the rows of
     /// this read stand in their place (a changed file is read again). Comes before the schema that

@@ -226,6 +226,12 @@ impl<'a> LoadLoop<'a> {
 
     fn set_columns(&mut self, schema: &SchemaRef) -> Result<()> {
         let settings = &self.spec.settings;
+        let published = self.spec.base.get(&self.spec.relation).map(|table| &table.schema);
+        let schema = match (schema.fields().is_empty(), published) {
+            (false, _) => schema,
+            (true, Some(published)) => published,
+            (true, None) => return Ok(()),
+        };
         let columns = conform(schema, self.table.as_ref(), settings.schema_contract)
             .map_err(|error| error.with("table", &self.spec.relation))?;
         if settings.mode == LoadMode::Merge {

@@ -41,7 +41,7 @@ use tidemill_core::{Error, ErrorKind, Result};
 pub use address::{Address, Service, is_address};
 pub use failure::{explain, kind_of};
 pub use options::StoreOptions;
-pub use web::web_agent;
+pub use web::{guarded_agent, is_public, web_agent};
 
 /// A store that was opened; its root is the prefix of the address.
 #[derive(Debug, Clone)]

@@ -29,6 +29,7 @@ mod packages_over_tls;
 mod postgres;
 mod predicates;
 mod python_models;
+mod rest_apis;
 mod rewrites;
 mod sandbox;
 mod snapshots;

@@ -14,7 +14,7 @@ mod format;
 mod header;
 mod infer;
 mod input;
-mod json;
+pub(crate) mod json;
 mod listing;
 mod parquet;
 mod place;
@@ -60,6 +60,7 @@ use infer::{Formats, Seen};
 use position::{Decision, FilesPosition, Rules, decide, notice};
 use read::{FileTask, Load};
 use settings::Resolved;
+pub(crate) use settings::duration;
 use sink::FilesSink;
 use types::{Shape, Types};
 
@@ -110,6 +111,11 @@ impl Connector for FilesConnector {
     fn check_table(settings: &serde_json::Value) -> Result<()> {
         TableSettings::parse(settings).map(drop)
     }
+}
+
+/// The files of a folder as a source, for rows that were put there to be typed and read.
+pub(crate) fn of_folder(folder: PathBuf) -> impl Source {
+    FilesSource { root: Root::Folder(folder) }
 }
 
 /// The files below a folder, or in a store.

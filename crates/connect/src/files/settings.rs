@@ -405,7 +405,7 @@ impl TableSettings {
 }
 
 /// `30s`, `5m`, `2h`, `1d`, `500ms`.
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;

@@ -11,8 +11,8 @@ mod source;
 
 pub use settings::{Lookback, TableSettings};
 
-pub(crate) use convert::declared_field;
-pub(crate) use cursor::{CursorValue, Order};
+pub(crate) use convert::{declared_field, rejected};
+pub(crate) use cursor::{CursorValue, Order, TablePosition, Ties, Tracker, Values};
 pub(crate) use source::DatabaseSource;
 
 use std::time::Duration;

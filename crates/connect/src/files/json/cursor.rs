@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// Why a record is not delivered.
 #[derive(Debug)]
-pub(super) enum Problem {
+pub(crate) enum Problem {
     /// It cannot be read.
     Rejected(String),
     /// A value does not fit the type that was inferred.
@@ -17,7 +17,7 @@ fn rejected<T>(reason: &str) -> Result<T, Problem> {
 
 /// What a value is. Of objects and arrays only the opening bracket is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Number,
@@ -27,11 +27,11 @@ pub(super) enum Value {
 }
 
 /// How deep values may be nested.
-pub(super) const DEEPEST: usize = 128;
+pub(crate) const DEEPEST: usize = 128;
 
 /// A place in the text of one record.
-pub(super) struct Cursor<'a> {
-    pub(super) data: &'a [u8],
+pub(crate) struct Cursor<'a> {
+    pub(crate) data: &'a [u8],
     at: usize,
     end: usize,
     /// Where the latest number or string (without its quotes) is.
@@ -44,7 +44,7 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(data: &'a [u8], start: usize, end: usize, text: &'a mut Vec<u8>) -> Self {
+    pub(crate) fn new(data: &'a [u8], start: usize, end: usize, text: &'a mut Vec<u8>) -> Self {
         Cursor {
             data,
             at: start,
@@ -70,20 +70,20 @@ impl<'a> Cursor<'a> {
     }
 
     /// Where the next value starts.
-    pub(super) fn peek_start(&mut self) -> usize {
+    pub(crate) fn peek_start(&mut self) -> usize {
         self.blanks();
         self.at
     }
 
-    pub(super) fn position(&self) -> usize {
+    pub(crate) fn position(&self) -> usize {
         self.at
     }
 
-    pub(super) fn rewind(&mut self, at: usize) {
+    pub(crate) fn rewind(&mut self, at: usize) {
         self.at = at;
     }
 
-    pub(super) fn expect_object(&mut self) -> Result<(), Problem> {
+    pub(crate) fn expect_object(&mut self) -> Result<(), Problem> {
         self.blanks();
         if self.byte() != Some(b'{') {
             return rejected("not a JSON object");
@@ -92,7 +92,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    pub(super) fn expect_end(&mut self) -> Result<(), Problem> {
+    pub(crate) fn expect_end(&mut self) -> Result<(), Problem> {
         self.blanks();
         if self.at < self.end {
             return rejected("text behind the JSON object");
@@ -102,7 +102,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads up to the value of the next key of an object; `false` behind the last.
     #[inline]
-    pub(super) fn next_key(&mut self, first: &mut bool) -> Result<bool, Problem> {
+    pub(crate) fn next_key(&mut self, first: &mut bool) -> Result<bool, Problem> {
         self.blanks();
         match self.byte() {
             Some(b'}') => {
@@ -134,7 +134,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads the key of a probe if that is what comes next, without blanks.
     #[inline(always)]
-    pub(super) fn next_is(&mut self, probe: &KeyProbe, first: bool) -> bool {
+    pub(crate) fn next_is(&mut self, probe: &KeyProbe, first: bool) -> bool {
         let at = match first {
             true => self.at,
             false if self.data[self.at] == b',' => self.at + 1,
@@ -152,7 +152,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads up to the next element of an array; `false` behind the last.
     #[inline]
-    pub(super) fn next_element(&mut self, first: &mut bool) -> Result<bool, Problem> {
+    pub(crate) fn next_element(&mut self, first: &mut bool) -> Result<bool, Problem> {
         self.blanks();
         match self.byte() {
             Some(b']') => {
@@ -175,7 +175,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The key that was read last.
-    pub(super) fn key(&self) -> Cow<'a, [u8]> {
+    pub(crate) fn key(&self) -> Cow<'a, [u8]> {
         match &self.key_text {
             Some(text) => Cow::Owned(text.clone()),
             None => Cow::Borrowed(&self.data[self.key.0..self.key.1]),
@@ -184,7 +184,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads a plain value, or the bracket that opens one.
     #[inline]
-    pub(super) fn value(&mut self) -> Result<Value, Problem> {
+    pub(crate) fn value(&mut self) -> Result<Value, Problem> {
         self.blanks();
         match self.byte() {
             Some(b'"') => {
@@ -260,21 +260,21 @@ impl<'a> Cursor<'a> {
     }
 
     /// Where the number, word or string without escapes is that was read last.
-    pub(super) fn token(&self) -> (usize, usize) {
+    pub(crate) fn token(&self) -> (usize, usize) {
         self.token
     }
 
-    pub(super) fn number(&self) -> &'a [u8] {
+    pub(crate) fn number(&self) -> &'a [u8] {
         &self.data[self.token.0..self.token.1]
     }
 
     /// The text of the string that was read last.
-    pub(super) fn text(&self) -> &[u8] {
+    pub(crate) fn text(&self) -> &[u8] {
         if self.unescaped { self.text } else { &self.data[self.token.0..self.token.1] }
     }
 
     /// Whether that text had escapes, so that it does not stand in the data.
-    pub(super) fn is_unescaped(&self) -> bool {
+    pub(crate) fn is_unescaped(&self) -> bool {
         self.unescaped
     }
 
@@ -382,7 +382,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads over a value of any kind.
-    pub(super) fn skip_value(&mut self, depth: usize) -> Result<(), Problem> {
+    pub(crate) fn skip_value(&mut self, depth: usize) -> Result<(), Problem> {
         if depth > DEEPEST {
             return rejected("nested deeper than 128 levels");
         }
@@ -407,14 +407,14 @@ impl<'a> Cursor<'a> {
 /// A key as it stands in compact JSON, with its quotes and colon, if that is short enough to be
 /// compared at once.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct KeyProbe {
+pub(crate) struct KeyProbe {
     text: u128,
     mask: u128,
     length: usize,
 }
 
 impl KeyProbe {
-    pub(super) fn new(key: &[u8]) -> Option<KeyProbe> {
+    pub(crate) fn new(key: &[u8]) -> Option<KeyProbe> {
         let length = key.len() + 3;
         if length > 16 || key.iter().any(|byte| matches!(byte, b'"' | b'\\' | 0..=31)) {
             return None;

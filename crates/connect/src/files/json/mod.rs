@@ -19,7 +19,8 @@ use super::read::{Parsed, Reject, raw_text};
 use super::settings::NameStyle;
 use super::target::Target;
 use super::types::{Shape, Types};
-use cursor::{Cursor, Problem, Value};
+use cursor::Value;
+pub(crate) use cursor::{Cursor, Problem, Value as Kind};
 pub(crate) use document::DocumentSplitter;
 use nodes::Root;
 
