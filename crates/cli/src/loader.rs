@@ -92,6 +92,43 @@ impl ProjectLoader {
         })
     }
 
+    /// What a load would do, as far as it is known from its first rows. Nothing is written.
+    pub(crate) async fn planned(&self, id: &UniqueId, request: &LoadRequest) -> Result<Planned> {
+        let target = self.target(id)?;
+        let new = self.pending(id, request).await?;
+        let published = request.context.snapshot.get(&target.relation);
+        let position = published
+            .filter(|_| !request.full && target.settings.mode != LoadMode::Full)
+            .and_then(|published| published.position.as_ref());
+        let written = |key: &str| target.source_settings.get(key).and_then(Value::as_str);
+        let place = ["table", "stream", "location", "query"].iter().find_map(|key| written(key));
+        // What else a source tells of its tables is not asked for: of files that is their content.
+        let there =
+            match written("table") {
+                Some(table) => self.source(id)?.tables().await?.into_iter().find(|found| {
+                    found.name == table || found.name.ends_with(&format!(".{table}"))
+                }),
+                None => None,
+            };
+        let connection =
+            self.project.manifest().source(id).and_then(|source| {
+                source.ingest.as_ref().and_then(|ingest| ingest.connection.clone())
+            });
+        Ok(Planned {
+            mode: match target.settings.mode {
+                LoadMode::Full => "full",
+                LoadMode::Append => "append",
+                LoadMode::Merge => "merge",
+            },
+            connection,
+            from: place.unwrap_or(&target.name).to_owned(),
+            since: position.and_then(since),
+            new,
+            estimated: there.as_ref().is_some_and(|there| there.estimated),
+            rows: there.and_then(|there| there.rows),
+        })
+    }
+
     /// The files (or other objects) that a load would read, by the names of their first rows;
     /// `None` when nothing is new. Nothing is written.
     pub(crate) async fn pending(
@@ -137,6 +174,47 @@ impl ProjectLoader {
         }
         Ok(None)
     }
+}
+
+/// What a load would do.
+pub(crate) struct Planned {
+    /// `full`, `append` or `merge`.
+    pub(crate) mode: &'static str,
+    pub(crate) connection: Option<String>,
+    /// The table, location, query or stream.
+    pub(crate) from: String,
+    /// From where on, in words.
+    pub(crate) since: Option<String>,
+    /// Something is to be read, with the file of its first row where it is one.
+    pub(crate) new: Option<Vec<String>>,
+    /// How many rows are there in all, where the source knows.
+    pub(crate) rows: Option<u64>,
+    pub(crate) estimated: bool,
+}
+
+/// What a position says to people: the largest value of a cursor, or how many files were loaded.
+fn since(position: &Position) -> Option<String> {
+    let position = &position.0;
+    if let Some(files) = position.get("files").and_then(Value::as_object) {
+        return Some(format!(
+            "{} loaded",
+            crate::output::plural(files.len() as u64, "file", "files")
+        ));
+    }
+    let column = position.get("column")?.as_str()?;
+    let value = position.get("value")?;
+    let inner = value.get("value")?;
+    let shown = match (value.get("type")?.as_str()?, inner.as_i64()) {
+        ("date", Some(days)) => {
+            chrono::DateTime::from_timestamp(days * 86_400, 0)?.date_naive().to_string()
+        }
+        ("timestamp" | "instant", Some(micros)) => chrono::DateTime::from_timestamp_micros(micros)?
+            .format("%Y-%m-%d %H:%M:%S%.f")
+            .to_string(),
+        (_, Some(number)) => number.to_string(),
+        _ => inner.as_str().map_or_else(|| inner.to_string(), str::to_owned),
+    };
+    Some(format!("{column} from {shown} on"))
 }
 
 /// Checks the load settings of all selected sources at once, each shown where it stands.

@@ -158,8 +158,8 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
 
 async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
     use commands::{
-        build, clone, compile, connection, debug, docs, export, freshness, ingest_init, lake, plan,
-        retry, run_operation, show, sql,
+        build, clone, compile, connection, debug, docs, export, freshness, ingest_init,
+        ingest_plan, lake, plan, retry, run_operation, show, sql,
     };
     let of = Invocation::of_build;
     match command {
@@ -171,6 +171,9 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         }
         Command::Ingest(args) => match &args.command {
             Some(IngestCommand::Init(init)) => ingest_init::run(session, init).await,
+            None if args.dry_run => {
+                ingest_plan::run(session, &of("ingest", Scope::INGEST, &args.build)).await
+            }
             None => build::run(session, &of("ingest", Scope::INGEST, &args.build)).await,
         },
         Command::Connection(args) => connection::run(session, args).await,

@@ -15,6 +15,9 @@ use crate::session::Session;
 pub(crate) struct Ingest {
     #[command(subcommand)]
     pub(crate) command: Option<IngestCommand>,
+    /// Say what would be read, and from where on; write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) build: Build,
 }

@@ -12,6 +12,7 @@ pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod freshness;
 pub(crate) mod ingest_init;
+pub(crate) mod ingest_plan;
 pub(crate) mod init;
 pub(crate) mod lake;
 pub(crate) mod ls;

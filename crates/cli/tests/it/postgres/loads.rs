@@ -133,6 +133,11 @@ fn a_database_is_added_discovered_and_loaded_in_increments() {
         "update orders set amount = 11, updated_at = '2024-01-03 10:00+00' where id = 1;
          insert into orders values (3, 30, '2024-01-02 10:00+00')",
     );
+    sandbox
+        .run(&["ingest", "--dry-run"])
+        .ok()
+        .says("would  shop.public_orders  merge   public.orders of shop, updated_at from 2024-01-02 10:00:00 on: rows to read")
+        .says("public.notes of shop");
     sandbox.run(&["ingest"]).ok().says("1 row inserted, 1 updated");
     assert_eq!(
         sandbox.rows("select id, amount from raw_shop.public_orders order by id"),
