@@ -47,23 +47,31 @@ pub(crate) fn deferred(
     Ok(Arc::new(found))
 }
 
-/// Says which relations of the other environment this lake does not have although something reads
-/// them: an environment may have a lake of its own, whose tables are not seen from here.
+/// With `--defer`, says which relations are read and are in neither environment as this lake has them:
+/// the other one may have a lake of its own, whose tables are not seen from here.
 pub(crate) fn tell_missing(
     session: &Session,
     deferred: &Deferred,
     building: &BTreeSet<UniqueId>,
     is_here: impl Fn(&RelationName) -> bool,
 ) {
+    if !session.global.flags.on("defer") {
+        return;
+    }
     let manifest = session.manifest();
-    let read: BTreeSet<&UniqueId> =
-        building.iter().flat_map(|node| manifest.parents_of(node)).collect();
-    for (id, relation) in deferred.iter() {
-        if read.contains(id) && !is_here(relation) {
+    let read: BTreeSet<&UniqueId> = building
+        .iter()
+        .flat_map(|node| manifest.parents_of(node))
+        .filter(|read| !building.contains(*read))
+        .collect();
+    for id in read {
+        let Some(node) = manifest.node(id).filter(|node| node.is_relational()) else { continue };
+        let place = deferred.get(id).cloned().unwrap_or_else(|| node.relation());
+        if !is_here(&place) {
             session.output.err(format!(
-                "warning: `{id}` would be read from `{relation}`, as the manifest of --state says, but this lake \
-                 has no such relation. If that environment has a lake of its own, it cannot be read from \
-                 here: build the node here, or run on that lake with --target-lake"
+                "warning: `{id}` would be read from `{place}`, which this lake does not have. If the \
+                 environment of --state has a lake of its own, it cannot be read from here: build the \
+                 node here, or run on that lake with --target-lake"
             ));
         }
     }

@@ -367,3 +367,15 @@ fn the_semantic_layer_is_read_where_1_12_has_it() {
     let listed = sandbox.run(&["ls", "--select", "+metric:twice", "--resource-type", "model"]).ok();
     assert!(listed.stdout.contains("shop.orders"), "{}", listed.stdout);
 }
+
+/// An environment with a lake of its own is not seen from here, which is said.
+#[test]
+fn what_lies_in_another_lake_is_told() {
+    let shop = shop();
+    let arguments = ["run", "--select", "out", "--defer", "--state", "prod_state"];
+    shop.write(
+        "profiles.yml",
+        "shop:\n  target: dev\n  outputs:\n    dev: {type: tidemill, lake: other, schema: prod}\n",
+    );
+    shop.run(&arguments).fails_with(1).says("`model.shop.view` would be read from `prod.view`");
+}
