@@ -129,12 +129,6 @@ pub(crate) fn parse(job: &Job, largest_seed: u64) -> ParsedFile {
         return parsed;
     }
     let file = match read_file(&job.found.path, &shown) {
-        // As in dbt, a block of text at the end of a file has no line break.
-        Ok(file)
-            if job.kind == FileKind::Properties && file.text.ends_with(char::is_whitespace) =>
-        {
-            Arc::new(SourceFile::new(file.path, file.text.trim_end()))
-        }
         Ok(file) => Arc::new(file),
         Err(diagnostic) => {
             diagnostics.push(*diagnostic);
