@@ -81,8 +81,9 @@ impl Reply {
 struct Pace(Mutex<Option<Instant>>);
 
 /// By project and connection, so that all tables of a run keep one pace.
-static PACES: LazyLock<Mutex<HashMap<(PathBuf, String), Arc<Pace>>>> =
-    LazyLock::new(Mutex::default);
+static PACES: LazyLock<Mutex<Paces>> = LazyLock::new(Mutex::default);
+
+type Paces = HashMap<(PathBuf, String), Arc<Pace>>;
 
 /// The one who asks.
 pub(super) struct Client {

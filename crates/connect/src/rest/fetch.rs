@@ -364,7 +364,7 @@ fn segment(text: &str, out: &mut String) {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => out.push(byte.into()),
             // `.` and `..` are folders.
-            b'.' if text.trim_matches('.') != "" => out.push('.'),
+            b'.' if !text.trim_matches('.').is_empty() => out.push('.'),
             byte => {
                 let _ = write!(out, "%{byte:02X}");
             }
