@@ -315,6 +315,7 @@ fn seed_written(node: &Node, root: &std::path::Path) -> Map<String, Value> {
     written.insert("short_rows".to_owned(), json!("null"));
     written.insert("quoted_nulls".to_owned(), json!(true));
     written.insert("null_columns".to_owned(), json!("integer"));
+    written.insert("timestamp_format".to_owned(), json!("dbt"));
     written.insert("names".to_owned(), json!("as_written"));
     written.insert("source_file_column".to_owned(), json!(false));
     written.insert("source_row_column".to_owned(), json!(false));

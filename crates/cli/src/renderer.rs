@@ -788,6 +788,10 @@ impl Warehouse for LakeForTemplates {
         tidemill_engine::translate(sql, dialect)
     }
 
+    fn adapt(&self, sql: &str, dialect: SqlDialect) -> String {
+        tidemill_engine::adapt(sql, dialect)
+    }
+
     fn execute(&self, sql: &str) -> Result<Executed> {
         self.asked.store(true, Ordering::Relaxed);
         let Some(statements) = &self.statements else {

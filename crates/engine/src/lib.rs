@@ -85,7 +85,7 @@ mod using;
 mod windows;
 mod wording;
 
-pub use dialect::translate;
+pub use dialect::{adapt, translate};
 pub use engine::EmbeddedEngine;
 pub use files::{FileRequest, FileTables};
 pub use options::EngineOptions;

@@ -12,8 +12,24 @@ use datafusion::sql::sqlparser::ast::{
 /// that would occur twice gets a number.
 pub(crate) fn name_columns(select: &mut Select) {
     let mut taken: HashSet<String> = select.projection.iter().filter_map(given_name).collect();
-    for item in &mut select.projection {
+    let relations: HashSet<String> = select
+        .from
+        .iter()
+        .flat_map(|table| {
+            std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation))
+        })
+        .filter_map(relation_name)
+        .map(|name| folded(&name))
+        .collect();
+    let fields: Vec<Option<String>> =
+        select.projection.iter().map(|item| field_of_column(item, &relations)).collect();
+    for (item, field) in select.projection.iter_mut().zip(fields) {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
+        if let Some(field) = field {
+            let alias = Ident::with_quote('"', field);
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            continue;
+        }
         if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
             continue;
         }
@@ -28,6 +44,15 @@ pub(crate) fn name_columns(select: &mut Select) {
         let alias = Ident::with_quote('"', unique);
         *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
     }
+}
+
+/// `s.a.b` is `b` where `s` is no relation but a column.
+fn field_of_column(item: &SelectItem, relations: &HashSet<String>) -> Option<String> {
+    let SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) = item else { return None };
+    let known = |part: &Ident| relations.contains(&folded(part));
+    let [first, middle @ .., last] = parts.as_slice() else { return None };
+    let of_relation = known(first) && middle.is_empty() || middle.last().is_some_and(known);
+    (!of_relation).then(|| folded(last))
 }
 
 pub(crate) fn given_name(item: &SelectItem) -> Option<String> {

@@ -11,7 +11,7 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExp
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use crate::functions::{date_part, divide, multiplied, multiply};
+use crate::functions::{date_part, divide, divided, multiplied, multiply};
 
 /// Plans our operators and leaves the others.
 pub(crate) fn planner() -> Arc<dyn ExprPlanner> {
@@ -188,6 +188,10 @@ fn foreign(
     };
     let (left, right) = match (expr.left.get_type(schema), expr.right.get_type(schema)) {
         (Ok(left), Ok(right)) => (left, right),
+        _ if (system, symbol) == ("duckdb", "/") => {
+            let double = |side: Expr| cast(side, DataType::Float64);
+            return Ok(PlannerResult::Planned(divided(double(expr.left), double(expr.right))));
+        }
         _ => {
             return plan_err!(
                 "the types of the sides of `{symbol}` are not known here: cast them, as in \
@@ -226,13 +230,13 @@ fn foreign(
             if matches!(left, DataType::Interval(_)) {
                 return Ok(PlannerResult::Original(expr));
             }
-            if !is_float(&left) {
-                expr.left = cast(expr.left, DataType::Float64);
-            }
-            if !is_float(&right) {
-                expr.right = cast(expr.right, DataType::Float64);
-            }
-            Ok(PlannerResult::Original(expr))
+            // A division by zero is an infinity there.
+            let double = |side: Expr, data_type: &DataType| match is_float(data_type) {
+                true => side,
+                false => cast(side, DataType::Float64),
+            };
+            let quotient = divided(double(expr.left, &left), double(expr.right, &right));
+            Ok(PlannerResult::Planned(quotient))
         }
         ("bigquery" | "databricks", "-") => {
             expr.op = BinaryOperator::Minus;

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArguments, Query, Select, Statement, Value, VisitMut,
-    VisitorMut,
+    FunctionArg, FunctionArgExpr, FunctionArguments, LambdaFunction, LambdaFunctionParameter,
+    LambdaSyntax, OneOrManyWithParens, Query, Select, Statement, Value, VisitMut, VisitorMut,
 };
 use tidemill_core::{Error, Result};
 
@@ -29,8 +29,8 @@ use crate::scopes::{order_by_inputs, tell_casts_apart, unnest_series};
 use crate::single::settle_single_values;
 use crate::subqueries::{settle_subqueries, value_of};
 use crate::syntax::{
-    argument, array_of, at_zone, binary, call, case, case_of_null, cast, cast_as, divide, equals,
-    is_text, nested, number, object_name, plain_arguments, simple_name, text,
+    LAMBDA, argument, array_of, at_zone, binary, call, case, case_of_null, cast, cast_as, divide,
+    equals, is_text, nested, number, object_name, plain_arguments, simple_name, text,
 };
 use crate::using::merge_columns;
 use crate::windows::settle_windows;
@@ -76,7 +76,10 @@ impl VisitorMut for Rewriter {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         let replaced = match expr {
-            Expr::Function(function) => rewrite_function(function),
+            Expr::Function(function) => match lambda_of(function) {
+                Some(lambda) => Ok(Some(lambda)),
+                None => rewrite_function(function),
+            },
             Expr::Cast { kind, expr, data_type, .. } => rewrite_cast(kind, expr, data_type),
             Expr::AtTimeZone { timestamp, time_zone } => Ok(Some(at_zone(timestamp, time_zone))),
             Expr::Interval(interval) => rewrite_interval(interval),
@@ -116,6 +119,21 @@ impl VisitorMut for Rewriter {
             Err(error) => ControlFlow::Break(error),
         }
     }
+}
+
+/// The function that a translation wrote as a call (see `syntax::LAMBDA`).
+fn lambda_of(function: &Function) -> Option<Expr> {
+    if simple_name(function)? != LAMBDA {
+        return None;
+    }
+    let mut arguments = plain_arguments(function)?;
+    let body = Box::new(arguments.pop()?);
+    let parameters = arguments.into_iter().map(|argument| match argument {
+        Expr::Identifier(name) => Some(LambdaFunctionParameter { name, data_type: None }),
+        _ => None,
+    });
+    let params = OneOrManyWithParens::Many(parameters.collect::<Option<Vec<_>>>()?);
+    Some(Expr::Lambda(LambdaFunction { params, body, syntax: LambdaSyntax::Arrow }))
 }
 
 /// More terms than this are put into a balanced tree.

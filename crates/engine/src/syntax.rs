@@ -49,6 +49,9 @@ pub(crate) fn argument(expr: Expr) -> FunctionArg {
     FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
 }
 
+/// A call of this name is a function of its first arguments; the last is what it gives.
+pub(crate) const LAMBDA: &str = "tidemill_lambda";
+
 pub(crate) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     Expr::Function(Function {
         name: object_name(name),

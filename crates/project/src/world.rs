@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
+use tidemill_core::SqlDialect;
 
 use crate::base::Vars;
 use crate::environment::Environment;
@@ -81,6 +82,12 @@ impl World {
     /// Whether models run in a database, and not in the lake.
     pub(crate) fn in_database(&self) -> bool {
         self.target.runs_in.is_some()
+    }
+
+    /// What a node is taken to be written in that does not say it: the lake stands in for a DuckDB.
+    pub(crate) fn presumed_dialect(&self) -> Option<SqlDialect> {
+        let duckdb = !self.in_database() && adapter_type(&self.target) == "duckdb";
+        duckdb.then_some(SqlDialect::DuckDb)
     }
 
     /// How relations are written.

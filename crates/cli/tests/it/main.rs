@@ -14,6 +14,7 @@ mod dbt_commands;
 mod dialects;
 mod docs;
 mod doctor;
+mod duckdb_projects;
 mod exports;
 mod flags;
 mod freshness;

@@ -189,7 +189,7 @@ fn a_package_keeps_in_graph_what_it_wants_to_find_again() {
 }
 
 #[test]
-fn a_project_for_duckdb_takes_the_branches_for_postgresql() {
+fn a_project_for_duckdb_takes_the_branches_for_duckdb() {
     let shop = Sandbox::new(&[
         ("dbt_project.yml", "name: shop\nversion: '1.0'\nprofile: shop\n"),
         (
@@ -219,7 +219,7 @@ fn a_project_for_duckdb_takes_the_branches_for_postgresql() {
         let outcome = shop.run(&[&["sql", query][..], &lake].concat()).ok();
         outcome.stdout.lines().nth(1).unwrap_or_default().to_owned()
     };
-    assert_eq!(rows("select branches from a"), "pg pg pg");
+    assert_eq!(rows("select branches from a"), "duck default pg");
     assert_eq!(rows("select total, first from b"), ",2024-03-05 08:00:00.500");
 }
 

@@ -87,6 +87,12 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
         }
         ("redshift_diff", [unit, from, to]) => {
             let word = unit_of(unit, dialect).ok_or_else(|| unknown_unit(unit, name))?;
+            if word == "week" && dialect == SqlDialect::DuckDb {
+                return fill(
+                    "cast((cast(date_trunc('week', b) as date) - cast(date_trunc('week', a) as date)) / 7 as bigint)",
+                    &[("a", from), ("b", to)],
+                );
+            }
             if word == "week" {
                 return Err(refused(
                     &format!("`{name}` of {dialect} in weeks"),
@@ -145,6 +151,17 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
         ("sequence_number", []) => Ok(Expr::Identifier(
             datafusion::sql::sqlparser::ast::Ident::with_quote('"', super::relations::SEQUENCE),
         )),
+        // Only seconds since 1970 have a fraction there.
+        ("part", [unit, value]) => {
+            let word = unit_of(unit, dialect).ok_or_else(|| unknown_unit(unit, name))?;
+            let unit = text(word);
+            let written = match word {
+                "epoch" => "date_part(u, x)",
+                "second" => "cast(floor(date_part(u, x)) as bigint)",
+                _ => "cast(date_part(u, x) as bigint)",
+            };
+            fill(written, &[("u", &unit), ("x", value)])
+        }
         ("stop", _) => Err(refused(&format!("`{name}` of {dialect}"), "")),
         _ => Err(match by {
             "object" | "substr" | "strict_concat" | "strict_extreme" | "strict_concat_ws" => {

@@ -87,7 +87,10 @@ impl Dialect for Databricks {
 
 /// DuckDB's grammar with `last_value(x ignore nulls)`.
 #[derive(Debug)]
-struct DuckDb(DuckDbDialect);
+struct DuckDb {
+    /// Whether `x -> y` is a function; `->` reaches into JSON otherwise.
+    lambdas: bool,
+}
 
 impl Dialect for DuckDb {
     fn dialect(&self) -> TypeId {
@@ -100,10 +103,10 @@ impl Dialect for DuckDb {
         true
     }
     fn is_identifier_start(&self, letter: char) -> bool {
-        self.0.is_identifier_start(letter)
+        DuckDbDialect {}.is_identifier_start(letter)
     }
     fn is_identifier_part(&self, letter: char) -> bool {
-        self.0.is_identifier_part(letter)
+        DuckDbDialect {}.is_identifier_part(letter)
     }
     fn supports_filter_during_aggregation(&self) -> bool {
         true
@@ -127,6 +130,9 @@ impl Dialect for DuckDb {
         true
     }
     fn supports_lambda_functions(&self) -> bool {
+        self.lambdas
+    }
+    fn supports_numeric_literal_underscores(&self) -> bool {
         true
     }
     fn allow_extract_single_quotes(&self) -> bool {
@@ -158,20 +164,28 @@ impl Dialect for DuckDb {
     }
 }
 
-fn grammar(dialect: SqlDialect) -> Box<dyn Dialect> {
+fn grammar(dialect: SqlDialect, sql: &str) -> Box<dyn Dialect> {
     match dialect {
         SqlDialect::Snowflake => Box::new(SnowflakeDialect),
         SqlDialect::BigQuery => Box::new(BigQueryDialect),
-        SqlDialect::DuckDb => Box::new(DuckDb(DuckDbDialect)),
+        SqlDialect::DuckDb => Box::new(DuckDb { lambdas: has_lambdas(sql) }),
         SqlDialect::Databricks => Box::new(Databricks(DatabricksDialect)),
         SqlDialect::Redshift => Box::new(RedshiftSqlDialect {}),
         SqlDialect::Postgres => Box::new(GenericDialect {}),
     }
 }
 
+/// Whether a list's function that takes a function stands in a text.
+fn has_lambdas(sql: &str) -> bool {
+    let sql = sql.to_lowercase();
+    let functions =
+        ["_transform", "_filter", "_apply", "_reduce", "_select", "apply(", "reduce(", "lambda "];
+    functions.iter().any(|function| sql.contains(function))
+}
+
 /// The one query of a text, and its words.
 pub(super) fn parse(sql: &str, dialect: SqlDialect) -> Result<(Statement, Vec<TokenWithSpan>)> {
-    let grammar = grammar(dialect);
+    let grammar = grammar(dialect, sql);
     let mut tokens = Tokenizer::new(grammar.as_ref(), sql)
         .tokenize_with_location()
         .map_err(|error| syntax(&error.to_string()))?;

@@ -13,6 +13,7 @@
 //! their sides (a division, the difference of two dates) become operators of that system
 //! (`operator(snowflake./)`), which are settled when the types are known (`operators`).
 
+mod duckdb;
 mod formats;
 mod functions;
 mod grammar;
@@ -25,6 +26,8 @@ mod types;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
+use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 use tidemill_core::{Error, ErrorKind, Result, SqlDialect};
 
 /// Deep trees need a deep stack; only what is used is real memory.
@@ -46,6 +49,42 @@ pub fn translate(sql: &str, dialect: SqlDialect) -> Result<String> {
     if dialect == SqlDialect::Postgres {
         return Ok(sql.to_owned());
     }
+    apart(sql, dialect, translated)
+}
+
+/// The query of a project that was made for another system and does not say what it is written in.
+///
+/// What is known to mean something else there than here is put into the engine's SQL; everything else
+/// stays as it is written, functions that nobody knows as well, so that a macro's PostgreSQL beside it
+/// works. A text without such a thing comes back as it is. It never fails: what cannot be read is left
+/// to the engine, which says what is wrong with it.
+///
+/// ```
+/// # use tidemill_core::SqlDialect;
+/// # use tidemill_engine::adapt;
+/// assert_eq!(adapt("select a + 1 from t", SqlDialect::DuckDb), "select a + 1 from t");
+/// let halves = adapt("select a / 2 from t", SqlDialect::DuckDb);
+/// assert_eq!(halves, "SELECT (a OPERATOR(duckdb./) 2) FROM t");
+/// ```
+pub fn adapt(sql: &str, dialect: SqlDialect) -> String {
+    if dialect == SqlDialect::Postgres {
+        return sql.to_owned();
+    }
+    match apart(sql, dialect, adapted) {
+        Ok(adapted) => adapted,
+        Err(error) => {
+            tracing::debug!(%error, dialect = dialect.as_str(), "left as it is written");
+            sql.to_owned()
+        }
+    }
+}
+
+/// Works on a thread with a deep stack, and not for ever.
+fn apart(
+    sql: &str,
+    dialect: SqlDialect,
+    work: fn(&str, SqlDialect) -> Result<String>,
+) -> Result<String> {
     let (sender, receiver) = sync_channel(1);
     let text = sql.to_owned();
     let thread = std::thread::Builder::new()
@@ -53,7 +92,7 @@ pub fn translate(sql: &str, dialect: SqlDialect) -> Result<String> {
         .stack_size(STACK)
         .spawn(move || {
             // The other side may have stopped waiting.
-            let _ = sender.send(translated(&text, dialect));
+            let _ = sender.send(work(&text, dialect));
         })
         .map_err(|error| {
             Error::new(ErrorKind::Resources, "a thread cannot be started").because(error)
@@ -80,8 +119,28 @@ pub fn translate(sql: &str, dialect: SqlDialect) -> Result<String> {
 fn translated(sql: &str, dialect: SqlDialect) -> Result<String> {
     let (mut statement, tokens) = grammar::parse(sql, dialect)?;
     translator::translate(&mut statement, dialect)?;
+    again(&statement, &tokens, dialect)
+}
+
+fn adapted(sql: &str, dialect: SqlDialect) -> Result<String> {
+    let (mut statement, tokens) = grammar::parse(sql, dialect)
+        .or_else(|error| grammar::parse(sql, SqlDialect::Postgres).map_err(|_| error))?;
+    let before = statement.to_string();
+    translator::adapt(&mut statement, dialect)?;
+    if statement.to_string() == before {
+        // What only the other system's grammar reads has to be written in another way, too.
+        return match crate::parse::parse_query(sql) {
+            Ok(_) => Ok(sql.to_owned()),
+            Err(_) => again(&statement, &tokens, dialect),
+        };
+    }
+    again(&statement, &tokens, dialect)
+}
+
+/// The changed tree as text on the lines of the given words.
+fn again(statement: &Statement, tokens: &[TokenWithSpan], dialect: SqlDialect) -> Result<String> {
     let text = statement.to_string();
-    let laid_out = layout::like(&tokens, &text)?;
+    let laid_out = layout::like(tokens, &text)?;
     // A tree that cannot be read again was not understood.
     crate::parse::parse_query(&laid_out).map_err(|error| {
         let again = Error::new(

@@ -31,7 +31,7 @@ pub(super) fn settle(factor: &mut TableFactor, dialect: SqlDialect) -> Result<()
             (called(&function.name), list.args.clone(), alias)
         }
         TableFactor::Derived { alias, subquery, .. }
-            if dialect == SqlDialect::Databricks
+            if matches!(dialect, SqlDialect::Databricks | SqlDialect::DuckDb)
                 && alias.as_ref().is_none_or(|alias| alias.columns.is_empty())
                 && let datafusion::sql::sqlparser::ast::SetExpr::Values(values) =
                     subquery.body.as_ref() =>
@@ -44,7 +44,10 @@ pub(super) fn settle(factor: &mut TableFactor, dialect: SqlDialect) -> Result<()
                 columns: Vec::new(),
                 at: None,
             });
-            alias.columns = (1..=count).map(|place| column(&format!("col{place}"))).collect();
+            // … and `col0`, `col1` in DuckDB.
+            let first = usize::from(dialect == SqlDialect::Databricks);
+            alias.columns =
+                (first..first + count).map(|place| column(&format!("col{place}"))).collect();
             return Ok(());
         }
         _ => return Ok(()),
@@ -78,6 +81,20 @@ pub(super) fn settle(factor: &mut TableFactor, dialect: SqlDialect) -> Result<()
     }
     *factor = derived(items, alias);
     Ok(())
+}
+
+/// `unnest(x) as y`, by which its column can be called in two ways: the relation and the function.
+pub(super) fn renamed(factor: &TableFactor) -> Option<(String, String)> {
+    let (name, alias) = match factor {
+        TableFactor::Function { name, alias: Some(alias), .. }
+        | TableFactor::Table { name, args: Some(_), alias: Some(alias), .. } => {
+            (called(name), alias)
+        }
+        TableFactor::UNNEST { alias: Some(alias), .. } => ("unnest".to_owned(), alias),
+        _ => return None,
+    };
+    let known = matches!(name.as_str(), "unnest" | "range" | "generate_series");
+    (known && alias.columns.is_empty()).then(|| (crate::names::folded(&alias.name), name))
 }
 
 fn called(name: &ObjectName) -> String {

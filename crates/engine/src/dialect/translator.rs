@@ -1,5 +1,6 @@
 //! The tree of a query of another system, changed to one of the engine's.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
@@ -14,12 +15,27 @@ use datafusion::sql::sqlparser::ast::{
 use tidemill_core::{Error, Result, SqlDialect};
 
 use super::rules::{Rules, closed, rules, template};
-use super::{refused, relations, types};
+use super::{duckdb, refused, relations, types};
+use crate::names::folded;
 use crate::syntax::{call, cast, interval_of, nested, number, plain_arguments, simple_name, text};
 
 /// Changes a whole statement in place.
 pub(super) fn translate(statement: &mut Statement, dialect: SqlDialect) -> Result<()> {
-    let mut translator = Translator { dialect, rules: rules(dialect) };
+    walk(
+        statement,
+        Translator { dialect, rules: rules(dialect), loose: false, renamed: HashSet::new() },
+    )
+}
+
+/// Changes what is known in place, and leaves the rest as it is.
+pub(super) fn adapt(statement: &mut Statement, dialect: SqlDialect) -> Result<()> {
+    walk(
+        statement,
+        Translator { dialect, rules: rules(dialect), loose: true, renamed: HashSet::new() },
+    )
+}
+
+fn walk(statement: &mut Statement, mut translator: Translator) -> Result<()> {
     match VisitMut::visit(statement, &mut translator) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -29,28 +45,35 @@ pub(super) fn translate(statement: &mut Statement, dialect: SqlDialect) -> Resul
 struct Translator {
     dialect: SqlDialect,
     rules: &'static Rules,
-}
-
-fn flow(result: Result<()>) -> ControlFlow<Error> {
-    match result {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => ControlFlow::Break(error),
-    }
+    /// What has no translation stays as it is.
+    loose: bool,
+    /// Functions in `from` and the names that they have there, by which their column is called.
+    renamed: HashSet<(String, String)>,
 }
 
 impl VisitorMut for Translator {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
-        flow(self.query(query))
+        let done = self.query(query);
+        self.flow(done)
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
-        flow(self.select(select))
+        if self.dialect == SqlDialect::DuckDb {
+            let tables = select.from.iter().flat_map(|table| {
+                let joined = table.joins.iter().map(|join| &join.relation);
+                std::iter::once(&table.relation).chain(joined)
+            });
+            self.renamed.extend(tables.filter_map(relations::renamed));
+        }
+        let done = self.select(select);
+        self.flow(done)
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
-        flow(relations::settle(factor, self.dialect))
+        let done = relations::settle(factor, self.dialect);
+        self.flow(done)
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
@@ -81,6 +104,7 @@ impl VisitorMut for Translator {
                 *expr = replaced;
                 ControlFlow::Continue(())
             }
+            Err(_) if self.loose => ControlFlow::Continue(()),
             Err(error) => {
                 use datafusion::sql::sqlparser::ast::Spanned;
                 let start = expr.span().start;
@@ -95,6 +119,13 @@ impl VisitorMut for Translator {
 }
 
 impl Translator {
+    fn flow(&self, result: Result<()>) -> ControlFlow<Error> {
+        match result {
+            Err(error) if !self.loose => ControlFlow::Break(error),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
     fn query(&self, query: &mut Query) -> Result<()> {
         if !query.pipe_operators.is_empty() {
             return Err(refused("`|>` (pipe syntax)", "write the query with `select … from`"));
@@ -199,6 +230,21 @@ impl Translator {
                 if let Some(replaced) = self.ordered_aggregate(function)? {
                     return Ok(Some(replaced));
                 }
+                if dialect == SqlDialect::DuckDb {
+                    duckdb::texts(function);
+                }
+                // Its values are DuckDB's own; here they are others, without a sign as there.
+                if self.loose
+                    && simple_name(function).as_deref() == Some("hash")
+                    && let Some([_, ..]) = plain_arguments(function).as_deref()
+                {
+                    let hash = Expr::Function(function.clone());
+                    let written = "cast(h as numeric(20, 0)) + 9223372036854775808";
+                    return template(written, &[("h", hash)], dialect).map(Some);
+                }
+                if let Some(packed) = duckdb::packed(function) {
+                    return Ok(Some(packed));
+                }
                 self.rules.apply(function, dialect)?
             }
             Expr::Cast { kind, expr: value, data_type, format, .. } => {
@@ -247,6 +293,8 @@ impl Translator {
             Expr::Interval(interval) => interval_literal(interval)?,
             Expr::Extract { field, expr: value, .. } => Some(self.extract(field, value)?),
             Expr::Struct { values, fields } => Some(structure(values, fields)?),
+            // The engine reads it, and the arguments of `read_csv` are no values.
+            Expr::Dictionary(_) if self.loose => None,
             Expr::Dictionary(fields) => {
                 let mut arguments = Vec::new();
                 for field in fields {
@@ -273,13 +321,30 @@ impl Translator {
                 arguments.extend(substring_for.as_deref().cloned());
                 Some(super::functions::done("substr", &arguments, dialect, "substring")?)
             }
+            Expr::Trim { expr: value, .. }
+                if dialect == SqlDialect::DuckDb && !duckdb::is_text(value) =>
+            {
+                **value = call("tidemill_as_text", vec![value.as_ref().clone()]);
+                None
+            }
             Expr::Position { .. } | Expr::Trim { .. } => None,
             Expr::Map(_) => return Err(refused("a map", "use a struct, or JSON in text")),
+            Expr::Lambda(function) if dialect == SqlDialect::DuckDb => {
+                Some(duckdb::lambda(function))
+            }
             Expr::Lambda(_) => {
                 return Err(refused(
                     "a function with `->`",
                     "unnest the array and aggregate again",
                 ));
+            }
+            Expr::CompoundIdentifier(parts) => {
+                if let [relation, column] = parts.as_mut_slice()
+                    && self.renamed.contains(&(folded(relation), folded(column)))
+                {
+                    *column = relation.clone();
+                }
+                None
             }
             _ => None,
         })
@@ -374,6 +439,9 @@ impl Translator {
                 | DataType::TinyInt(_)
         );
         types::settle(data_type, self.dialect)?;
+        if self.dialect == SqlDialect::DuckDb {
+            duckdb::cast(value, data_type, whole && !is_number(value));
+        }
         // Spark cuts fractions off.
         let exact = matches!(&*value, Expr::Value(literal) if match &literal.value {
             Value::Number(digits, _) => !digits.contains(['.', 'e', 'E']),
@@ -391,8 +459,8 @@ impl Translator {
             return Ok(None);
         }
         match &value.value {
-            Value::Number(digits, true) => {
-                value.value = Value::Number(digits.clone(), false);
+            Value::Number(digits, long) if *long || digits.contains('_') => {
+                value.value = Value::Number(digits.replace('_', ""), false);
                 Ok(None)
             }
             Value::Placeholder(name) => {
@@ -462,6 +530,15 @@ impl Translator {
             ])
         };
         let settled = match op {
+            // Values of every type are joined to a text there; lists stay lists.
+            BinaryOperator::StringConcat if dialect == SqlDialect::DuckDb => {
+                for side in [left, right] {
+                    if !duckdb::is_text(side) && !matches!(side.as_ref(), Expr::BinaryOp { .. }) {
+                        **side = call("tidemill_as_text", vec![side.as_ref().clone()]);
+                    }
+                }
+                return Ok(None);
+            }
             BinaryOperator::Divide if dialect != SqlDialect::Redshift => own("/"),
             BinaryOperator::Minus
                 if matches!(dialect, SqlDialect::BigQuery | SqlDialect::Databricks)

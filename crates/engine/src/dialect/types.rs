@@ -67,11 +67,21 @@ pub(super) fn settle(data_type: &mut DataType, dialect: SqlDialect) -> Result<()
             DataType::DoublePrecision
         }
         (SqlDialect::Databricks | SqlDialect::DuckDb, DataType::Float(_)) => DataType::Real,
-        (_, DataType::HugeInt) => number(38, 0),
+        // A length says nothing there.
         (
             SqlDialect::DuckDb,
-            DataType::UBigInt | DataType::UTinyInt | DataType::USmallInt | DataType::UHugeInt,
-        ) => {
+            DataType::Varchar(Some(_))
+            | DataType::CharacterVarying(Some(_))
+            | DataType::CharVarying(Some(_))
+            | DataType::Nvarchar(Some(_))
+            | DataType::Char(_)
+            | DataType::Character(_),
+        ) => DataType::Varchar(None),
+        (_, DataType::HugeInt) => number(38, 0),
+        (SqlDialect::DuckDb, DataType::UTinyInt) => DataType::SmallInt(None),
+        (SqlDialect::DuckDb, DataType::USmallInt) => DataType::Integer(None),
+        (SqlDialect::DuckDb, DataType::UBigInt) => number(20, 0),
+        (SqlDialect::DuckDb, DataType::UHugeInt) => {
             return Err(refused(
                 &format!("the type `{data_type}` of {dialect}"),
                 "use `bigint`: integers have a sign here",
@@ -109,6 +119,10 @@ fn custom(
         ),
         (SqlDialect::Snowflake, "byteint") => DataType::BigInt(None),
         (SqlDialect::DuckDb, "hugeint") => number(38, 0),
+        (SqlDialect::DuckDb, "utinyint") => DataType::SmallInt(None),
+        (SqlDialect::DuckDb, "usmallint") => DataType::Integer(None),
+        (SqlDialect::DuckDb, "uinteger") => DataType::BigInt(None),
+        (SqlDialect::DuckDb, "ubigint") => number(20, 0),
         (_, "variant" | "object" | "super" | "geography" | "geometry" | "hllsketch")
             if matches!(word.as_str(), "geography" | "geometry" | "hllsketch") =>
         {

@@ -4,27 +4,29 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListBuilder, StringViewArray,
-    StringViewBuilder, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, ListBuilder, StringArray,
+    StringViewArray, StringViewBuilder,
 };
-use arrow::datatypes::{DataType, Field, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimeUnit};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{Expr, ScalarUDF};
+use serde_json::Value;
 
 use super::json::texts;
-use super::simple::{Call, MICROS, Simple, arity, as_timestamp, bad_value, text, text_at, usage};
+use super::simple::{Call, Simple, arity, bad_value, text, text_at, usage};
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
+    let gives_text = |_: &[DataType], _: &[Option<&ScalarValue>]| Ok(DataType::Utf8View);
     let strings = |types: &[DataType]| {
         arity("str_split", types, 2, 2)?;
         Ok(vec![DataType::Utf8View; 2])
     };
     vec![
         Simple::aliased("str_split", &["string_split"], strings, |_, _| Ok(texts()), split),
-        Simple::function("epoch_ms", epoch_takes, epoch_gives, |args, _| epoch(args, 1_000)),
-        Simple::function("epoch_us", epoch_takes, epoch_gives, |args, _| epoch(args, 1)),
-        Simple::function("typeof", |types| Ok(types.to_vec()), |_, _| Ok(DataType::Utf8View), kind),
+        Simple::function("typeof", any, gives_text, kind),
         Simple::function(
             "regexp_full_match",
             |types| {
@@ -34,69 +36,28 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             |_, _| Ok(DataType::Boolean),
             full_match,
         ),
+        Simple::function("json_type", one_text, gives_text, json_type),
+        Simple::function("json_valid", one_text, |_, _| Ok(DataType::Boolean), json_valid),
+        Simple::function("url_encode", one_text, gives_text, |args, _| each(args, encoded)),
+        Simple::function("url_decode", one_text, gives_text, |args, _| each(args, decoded)),
+        Simple::function("regexp_escape", one_text, gives_text, |args, _| {
+            each(args, |value| Ok(regex::escape(value)))
+        }),
+        Simple::function(
+            "bit_count",
+            |types| {
+                arity("bit_count", types, 1, 1)?;
+                Ok(vec![DataType::Int64])
+            },
+            |_, _| Ok(DataType::Int64),
+            |args, _| {
+                let numbers = args[0].as_primitive::<Int64Type>();
+                Ok(Arc::new(numbers.unary::<_, Int64Type>(|number| i64::from(number.count_ones()))))
+            },
+        ),
+        Simple::function("tidemill_whole_text", any, whole_gives, whole_text),
+        quotient(),
     ]
-}
-
-/// Without a separator the text is whole, with an empty one it is cut into letters.
-fn split(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
-    let (values, separators) = (text(&args[0]), text(&args[1]));
-    let mut out = ListBuilder::new(StringViewBuilder::new())
-        .with_field(Field::new_list_field(DataType::Utf8View, true));
-    for row in 0..values.len() {
-        let Some(value) = text_at(values, row) else {
-            out.append_null();
-            continue;
-        };
-        match text_at(separators, row) {
-            None => out.values().append_value(value),
-            Some("") => {
-                let mut letter = [0; 4];
-                value.chars().for_each(|c| out.values().append_value(c.encode_utf8(&mut letter)));
-            }
-            Some(separator) => {
-                value.split(separator).for_each(|part| out.values().append_value(part));
-            }
-        }
-        out.append(true);
-    }
-    Ok(Arc::new(out.finish()))
-}
-
-/// A number is a time, a time is a number.
-fn epoch_takes(types: &[DataType]) -> Result<Vec<DataType>> {
-    arity("epoch_ms", types, 1, 1)?;
-    Ok(vec![match &types[0] {
-        data_type if data_type.is_numeric() => DataType::Int64,
-        other => as_timestamp(other),
-    }])
-}
-
-fn epoch_gives(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
-    Ok(match &types[0] {
-        DataType::Int64 => MICROS,
-        _ => DataType::Int64,
-    })
-}
-
-fn epoch(args: &[ArrayRef], micros: i64) -> Result<ArrayRef> {
-    if let DataType::Int64 = args[0].data_type() {
-        let times: TimestampMicrosecondArray = args[0]
-            .as_primitive::<Int64Type>()
-            .iter()
-            .map(|count| match count.map(|count| count.checked_mul(micros)) {
-                Some(None) => Err(bad_value("a date is out of range")),
-                Some(time) => Ok(time),
-                None => Ok(None),
-            })
-            .collect::<Result<_>>()?;
-        return Ok(Arc::new(times));
-    }
-    let counts: Int64Array = args[0]
-        .as_primitive::<TimestampMicrosecondType>()
-        .iter()
-        .map(|time| time.map(|time| time.div_euclid(micros)))
-        .collect();
-    Ok(Arc::new(counts))
 }
 
 /// The type's name in DuckDB.
@@ -160,4 +121,162 @@ fn full_match(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
         })
         .collect::<Result<_>>()?;
     Ok(Arc::new(fits))
+}
+
+/// Without a separator the text is whole, with an empty one it is cut into letters.
+fn split(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    let (values, separators) = (text(&args[0]), text(&args[1]));
+    let mut out = ListBuilder::new(StringViewBuilder::new())
+        .with_field(Field::new_list_field(DataType::Utf8View, true));
+    for row in 0..values.len() {
+        let Some(value) = text_at(values, row) else {
+            out.append_null();
+            continue;
+        };
+        match text_at(separators, row) {
+            None => out.values().append_value(value),
+            Some("") => {
+                let mut letter = [0; 4];
+                value.chars().for_each(|c| out.values().append_value(c.encode_utf8(&mut letter)));
+            }
+            Some(separator) => {
+                value.split(separator).for_each(|part| out.values().append_value(part));
+            }
+        }
+        out.append(true);
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+fn any(types: &[DataType]) -> Result<Vec<DataType>> {
+    arity("this function", types, 1, 1)?;
+    Ok(types.to_vec())
+}
+
+fn one_text(types: &[DataType]) -> Result<Vec<DataType>> {
+    arity("this function", types, 1, 1)?;
+    Ok(vec![DataType::Utf8View])
+}
+
+fn each(args: &[ArrayRef], of: fn(&str) -> Result<String>) -> Result<ArrayRef> {
+    let values = text(&args[0]);
+    let mut out = StringViewBuilder::with_capacity(values.len());
+    for row in 0..values.len() {
+        match text_at(values, row) {
+            Some(value) => out.append_value(of(value)?),
+            None => out.append_null(),
+        }
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+fn json_type(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    each(args, |value| {
+        Ok(match super::json::parsed(value)? {
+            Value::Null => "NULL",
+            Value::Bool(_) => "BOOLEAN",
+            Value::Number(number) if number.is_u64() => "UBIGINT",
+            Value::Number(number) if number.is_i64() => "BIGINT",
+            Value::Number(_) => "DOUBLE",
+            Value::String(_) => "VARCHAR",
+            Value::Array(_) => "ARRAY",
+            Value::Object(_) => "OBJECT",
+        }
+        .to_owned())
+    })
+}
+
+fn json_valid(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    let values = text(&args[0]);
+    let valid = |value: &str| serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
+    let valid = (0..values.len()).map(|row| text_at(values, row).map(valid));
+    Ok(Arc::new(valid.collect::<BooleanArray>()))
+}
+
+fn encoded(value: &str) -> Result<String> {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'-' | b'_' | b'.' | b'~' => out.push(byte as char),
+            byte if byte.is_ascii_alphanumeric() => out.push(byte as char),
+            // Writing into a text cannot fail.
+            byte => drop(write!(out, "%{byte:02X}")),
+        }
+    }
+    Ok(out)
+}
+
+fn decoded(value: &str) -> Result<String> {
+    let mut out = Vec::with_capacity(value.len());
+    let bytes = value.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let code = value.get(at + 1..at + 3).and_then(|code| u8::from_str_radix(code, 16).ok());
+        match (bytes[at], code) {
+            (b'%', Some(code)) => {
+                out.push(code);
+                at += 3;
+            }
+            (byte, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(out).map_err(|_| bad_value("the decoded text is no UTF-8"))
+}
+
+/// Texts that a cast to an integer takes there: `'12.6'` is 13. Other types stay.
+fn whole_gives(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
+    Ok(match types {
+        [DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View] => DataType::Utf8,
+        [other] => other.clone(),
+        _ => return usage("a cast takes one value"),
+    })
+}
+
+fn whole_text(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
+    if !matches!(call.returns, DataType::Utf8) || !args[0].data_type().is_string() {
+        return Ok(args[0].clone());
+    }
+    let values = cast(&args[0], &DataType::Utf8View)?;
+    let values = text(&values);
+    let whole = |value: &str| -> String {
+        let trimmed = value.trim();
+        let fraction = trimmed.contains(['.', 'e', 'E']);
+        match trimmed.parse::<f64>() {
+            Ok(number) if fraction && number.is_finite() && number.abs() < 9e15 => {
+                format!("{:.0}", number.round())
+            }
+            _ => value.to_owned(),
+        }
+    };
+    let texts = (0..values.len()).map(|row| text_at(values, row).map(whole));
+    Ok(Arc::new(texts.collect::<StringArray>()))
+}
+
+static QUOTIENT: std::sync::LazyLock<Arc<ScalarUDF>> =
+    std::sync::LazyLock::new(|| Arc::new(quotient()));
+
+/// A division of doubles that gives an infinity where the divisor is 0.
+pub(crate) fn divided(left: Expr, right: Expr) -> Expr {
+    Expr::ScalarFunction(ScalarFunction::new_udf(QUOTIENT.clone(), vec![left, right]))
+}
+
+fn quotient() -> ScalarUDF {
+    Simple::function(
+        "tidemill_quotient",
+        |types| {
+            arity("/", types, 2, 2)?;
+            Ok(vec![DataType::Float64; 2])
+        },
+        |_, _| Ok(DataType::Float64),
+        |args, _| {
+            let (left, right) =
+                (args[0].as_primitive::<Float64Type>(), args[1].as_primitive::<Float64Type>());
+            let quotients = left.iter().zip(right).map(|(left, right)| Some(left? / right?));
+            Ok(Arc::new(quotients.collect::<Float64Array>()))
+        },
+    )
 }

@@ -69,7 +69,7 @@ impl ScalarUDFImpl for Rendered {
     }
 }
 
-fn texts(array: &ArrayRef, zone: Tz) -> Result<ArrayRef> {
+pub(super) fn texts(array: &ArrayRef, zone: Tz) -> Result<ArrayRef> {
     let mut out = StringViewBuilder::with_capacity(array.len());
     let mut text = String::new();
     let writer = Writer::new(array, zone)?;

@@ -107,6 +107,9 @@
 
 {% macro get_csv_sql(create_or_truncate_sql, insert_sql) %}{% do return('') %}{% endmacro %}
 
+{# dbt-duckdb's, for models that are kept as files: those of the lake are there. #}
+{% macro register_upstream_external_models() %}{% endmacro %}
+
 {% macro resolve_model_name(input_model_name) %}
     {% do return((input_model_name | string).replace('"', '\\"')) %}
 {% endmacro %}

@@ -201,6 +201,8 @@ impl Macros {
         // DuckDB speaks PostgreSQL's dialect, so what is written for it is nearer than what is
         // written for nobody.
         let near = ["tidemill", "postgres", "duckdb", "default"];
+        // A project of its own means what it means there.
+        let own = ["tidemill", "duckdb", "default", "postgres"];
         let all: [&[&str]; 2] = match foreign {
             _ if self.in_postgres => [&IN_POSTGRES, &[]],
             Some("duckdb") => [&near, &[]],
@@ -208,6 +210,14 @@ impl Macros {
         };
         for prefixes in all {
             for package in &packages {
+                let of_project =
+                    namespace != Some(INTERNAL) && package.unwrap_or(node_package) == self.root;
+                let prefixes = match foreign {
+                    Some("duckdb") if of_project && !prefixes.is_empty() && !self.in_postgres => {
+                        own.as_slice()
+                    }
+                    _ => prefixes,
+                };
                 for prefix in prefixes {
                     let full = format!("{prefix}__{name}");
                     let found = match package {

@@ -142,7 +142,7 @@ impl Project {
         let context = Arc::new(self.context_of(node, state));
         let name = format!("{} (rows of a unit test)", node.original_file_path);
         let template = Template::parse(&Source::new(name, text));
-        self.render_with(&context, template, &described(node), Written::of(node))
+        self.render_with(&context, template, &described(node), Written::of(node, self.world()))
     }
 
     /// Renders the `loaded_at_query` of a source table: `this` and `model` are the table.
@@ -287,7 +287,12 @@ impl Project {
             return self.render_python(node, state);
         }
         let context = Arc::new(self.context_of(node, state));
-        self.render_with(&context, self.parsed(node), &described(node), Written::of(node))
+        self.render_with(
+            &context,
+            self.parsed(node),
+            &described(node),
+            Written::of(node, self.world()),
+        )
     }
 
     /// The code of a Python model with what its macros put below it. Ephemeral models that it reads
@@ -361,7 +366,7 @@ impl Project {
         let mut rendered = finish(record, text);
         let Some(run) = context.run() else { return Ok(rendered) };
         if let Some(written) = written {
-            rendered.translated = Some(written.translated(&rendered.sql, &run.state)?);
+            rendered.translated = written.translated(&rendered.sql, &run.state)?;
         }
         if direct.is_empty() {
             return Ok(rendered);
@@ -405,7 +410,7 @@ impl Project {
         let context = Arc::new(self.context_of(node, state));
         let text = call_test(&context, node, generic)
             .map_err(|error| errors::diagnostics(&error, &described(node)))?;
-        let mut rendered = self.complete(&context, text, Written::of(node))?;
+        let mut rendered = self.complete(&context, text, Written::of(node, self.world()))?;
         rendered.sql = rendered.sql.trim().to_owned();
         Ok(rendered)
     }
@@ -522,8 +527,8 @@ impl Inlining<'_> {
         self.rendered.messages.extend(part.messages);
         self.rendered.warnings.append(part.warnings);
         let name = format!("__dbt__cte__{}", node.name);
-        let translated = match Written::of(node) {
-            Some(written) => Some(written.translated(&part.sql, self.state)?),
+        let translated = match Written::of(node, self.project.world()) {
+            Some(written) => written.translated(&part.sql, self.state)?,
             None => None,
         };
         self.expressions.push((id.clone(), Inlined { name, sql: part.sql, translated }));

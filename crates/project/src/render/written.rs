@@ -4,27 +4,42 @@ use tidemill_core::{Diagnostic, Diagnostics, Error, SourcePosition, SqlDialect};
 
 use super::state::RenderState;
 use crate::manifest::Node;
+use crate::world::World;
 
-/// A node with a `dialect`.
+/// A node with a `dialect`, or one of a project that was made for another system.
 pub(super) struct Written<'a> {
     node: &'a Node,
     dialect: SqlDialect,
+    /// Nobody said what it is written in.
+    presumed: bool,
 }
 
 impl<'a> Written<'a> {
     /// `None` for a node in the engine's own SQL.
-    pub(super) fn of(node: &'a Node) -> Option<Self> {
-        Some(Written { node, dialect: node.config.dialect? })
+    pub(super) fn of(node: &'a Node, world: &World) -> Option<Self> {
+        match node.config.dialect {
+            Some(dialect) => Some(Written { node, dialect, presumed: false }),
+            None => Some(Written { node, dialect: world.presumed_dialect()?, presumed: true }),
+        }
     }
 
-    /// Its rendered SQL in the SQL that runs.
-    pub(super) fn translated(&self, sql: &str, state: &RenderState) -> Result<String, Diagnostics> {
+    /// Its rendered SQL in the SQL that runs; `None` where that is the same text.
+    pub(super) fn translated(
+        &self,
+        sql: &str,
+        state: &RenderState,
+    ) -> Result<Option<String>, Diagnostics> {
+        if self.presumed {
+            let adapted = state.warehouse.adapt(sql, self.dialect);
+            return Ok((adapted != sql).then_some(adapted));
+        }
         if sql.trim().is_empty() {
-            return Ok(sql.to_owned());
+            return Ok(Some(sql.to_owned()));
         }
         state
             .warehouse
             .translate(sql, self.dialect)
+            .map(Some)
             .map_err(|error| [self.diagnostic(sql, &error)].into_iter().collect())
     }
 

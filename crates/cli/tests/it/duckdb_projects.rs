@@ -1,0 +1,73 @@
+//! Projects that were made for DuckDB and run on the lake, without a word of it in their models.
+
+use crate::sandbox::Sandbox;
+
+const PROFILE: &str =
+    "shop:\n  target: dev\n  outputs:\n    dev:\n      type: duckdb\n      path: shop.duckdb\n";
+
+#[test]
+fn what_postgresql_lacks_or_takes_otherwise_means_what_duckdb_means_by_it() {
+    let sandbox = Sandbox::new(&[
+        ("dbt_project.yml", "name: shop\nversion: '1.0'\nprofile: shop\n"),
+        ("profiles.yml", PROFILE),
+        ("seeds/orders.csv", "id,amount,day\n1,5,2024-03-05\n2,,2024-01-31\n3,8,2024-03-01\n"),
+        (
+            "models/halves.sql",
+            "{{ config(materialized='table') }}\n\
+             select id, amount / 2 as half, strftime(day, '%Y-%m') as month,\n\
+             row_number() over (order by amount desc) as place\n\
+             from {{ ref('orders') }}",
+        ),
+        // A view keeps its meaning for whoever reads it; an ephemeral model is part of another.
+        ("models/part.sql", "{{ config(materialized='ephemeral') }}\nselect 1 / 4 as quarter"),
+        (
+            "models/seen.sql",
+            "{{ config(materialized='view') }}\nselect quarter, 3 / 2 as q from {{ ref('part') }}",
+        ),
+        // What a model says itself is what it is written in.
+        ("models/own.sql", "{{ config(dialect='postgres') }}\nselect 3 / 2 as q"),
+        // Templates ask in the project's SQL.
+        (
+            "models/asked.sql",
+            "{% set answer = run_query(\"select strftime(date '2024-05-06', '%d') as d, 1 / 2 as h\") %}\n\
+             {% if execute %}select '{{ answer.rows[0][0] }}' as d, {{ answer.rows[0][1] }} as h, '{{ my_kind() }}' as kind{% endif %}",
+        ),
+        (
+            "macros/kind.sql",
+            "{% macro my_kind() %}{{ return(adapter.dispatch('my_kind')()) }}{% endmacro %}\n\
+             {% macro default__my_kind() %}default{% endmacro %}\n\
+             {% macro postgres__my_kind() %}postgres{% endmacro %}\n\
+             {% macro duckdb__my_kind() %}duckdb{% endmacro %}",
+        ),
+        (
+            "tests/halves_are_halves.sql",
+            "select * from {{ ref('halves') }} where id = 1 and half <> 5 / 2",
+        ),
+    ]);
+    sandbox.run(&["build", "--profiles-dir", ".", "--target-lake=lake"]).ok();
+    let rows = |sql: &str| {
+        let shown = sandbox.run(&[
+            "sql",
+            sql,
+            "--format",
+            "csv",
+            "--profiles-dir",
+            ".",
+            "--target-lake=lake",
+        ]);
+        shown.ok().stdout.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        rows("select id, half, month, place from halves order by id"),
+        ["1,2.5,2024-03,2", "2,,2024-01,3", "3,4.0,2024-03,1"]
+    );
+    assert_eq!(rows("select quarter, q from seen"), ["0.25,1.5"]);
+    assert_eq!(rows("select q from own"), ["1"]);
+    assert_eq!(rows("select d, h, kind from asked"), ["06,0.5,duckdb"]);
+    // The text that dbt would compile stays what it is.
+    let compiled =
+        std::fs::read_to_string(sandbox.path("target/compiled/shop/models/seen.sql")).unwrap();
+    assert!(compiled.contains("3 / 2 as q"), "{compiled}");
+    // Nothing is built again for it.
+    sandbox.run(&["build", "--profiles-dir", ".", "--target-lake=lake"]).ok().says("nothing to do");
+}

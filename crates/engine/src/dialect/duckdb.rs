@@ -1,0 +1,113 @@
+//! What DuckDB's functions and casts take that PostgreSQL's do not.
+
+use datafusion::sql::sqlparser::ast::{
+    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, LambdaFunction,
+    OneOrManyWithParens, Value,
+};
+
+use crate::syntax::{call, simple_name, text};
+
+/// Functions of texts take values of every type there.
+pub(super) fn texts(function: &mut Function) {
+    const FUNCTIONS: [&str; 21] = [
+        "trim",
+        "btrim",
+        "ltrim",
+        "rtrim",
+        "lower",
+        "upper",
+        "lcase",
+        "ucase",
+        "left",
+        "right",
+        "replace",
+        "substr",
+        "substring",
+        "split_part",
+        "lpad",
+        "rpad",
+        "md5",
+        "string_split",
+        "regexp_replace",
+        "regexp_extract",
+        "regexp_matches",
+    ];
+    let known = simple_name(function).is_some_and(|name| FUNCTIONS.contains(&name.as_str()));
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    if known
+        && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(first))) = list.args.first_mut()
+        && !is_text(first)
+    {
+        *first = call("tidemill_as_text", vec![first.clone()]);
+    }
+}
+
+/// Whether it can be seen that an expression is text.
+pub(super) fn is_text(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => matches!(value.value, Value::SingleQuotedString(_)),
+        Expr::Cast { data_type, .. } => {
+            matches!(data_type, DataType::Varchar(_) | DataType::Text | DataType::String(_))
+        }
+        Expr::Trim { .. } | Expr::Substring { .. } => true,
+        Expr::Nested(inner) => is_text(inner),
+        Expr::Function(function) => simple_name(function).is_some_and(|name| {
+            matches!(
+                name.as_str(),
+                "lower" | "upper" | "concat" | "replace" | "regexp_replace" | "tidemill_as_text"
+            )
+        }),
+        _ => false,
+    }
+}
+
+/// A text of a fraction is cast to an integer there; a double in text is `1.0`, a list `[1, 2]`.
+pub(super) fn cast(value: &mut Expr, to: &DataType, to_whole: bool) {
+    let to_text = matches!(
+        to,
+        DataType::Varchar(None)
+            | DataType::Text
+            | DataType::String(None)
+            | DataType::CharacterVarying(None)
+    );
+    if to_whole {
+        *value = call("tidemill_whole_text", vec![value.clone()]);
+    } else if to_text && !matches!(value, Expr::Value(_)) {
+        *value = call("tidemill_plain", vec![value.clone()]);
+    }
+}
+
+/// `lambda x: x + 1`, in a form that the engine's grammar reads.
+pub(super) fn lambda(function: &LambdaFunction) -> Expr {
+    let parameters = match &function.params {
+        OneOrManyWithParens::One(one) => std::slice::from_ref(one),
+        OneOrManyWithParens::Many(many) => many.as_slice(),
+    };
+    let mut arguments: Vec<Expr> =
+        parameters.iter().map(|parameter| Expr::Identifier(parameter.name.clone())).collect();
+    arguments.push(function.body.as_ref().clone());
+    call(crate::syntax::LAMBDA, arguments)
+}
+
+/// `struct_pack(a := 1)`.
+pub(super) fn packed(function: &Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    if simple_name(function)? != "struct_pack" {
+        return None;
+    }
+    let mut arguments = Vec::new();
+    for argument in &list.args {
+        let (name, value) = match argument {
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } => {
+                (name.value.clone(), value)
+            }
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(value @ Expr::Identifier(name))) => {
+                (name.value.clone(), value)
+            }
+            _ => return None,
+        };
+        arguments.push(text(&name));
+        arguments.push(value.clone());
+    }
+    Some(call("named_struct", arguments))
+}
