@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field};
 use async_trait::async_trait;
 use futures::StreamExt;
 use indexmap::IndexMap;
@@ -63,7 +63,7 @@ impl ProjectLoader {
     fn target(&self, id: &UniqueId) -> Result<Target> {
         let manifest = self.project.manifest();
         if let Some(node) = manifest.node(id) {
-            return seed_target(node, &self.root);
+            return seed_target(node, &self.root, manifest.target.is_for_duckdb());
         }
         let Some(source) = manifest.source(id) else {
             return Err(
@@ -82,7 +82,7 @@ impl ProjectLoader {
             name: source.identifier.clone(),
             settings,
             source_settings,
-            declared: declared(&source.declared_types(), id)?,
+            declared: declared(&source.declared_types(), id, false)?,
             comments: source
                 .columns
                 .values()
@@ -299,11 +299,11 @@ fn check(manifest: &Manifest, ingest: &Ingest) -> Result<()> {
 
 /// How the file of a seed is read: CSV with dbt's rules.
 pub(crate) fn seed_settings(node: &Node, root: &std::path::Path) -> Result<Value> {
-    Ok(LoadSettings::parse(&Value::Object(seed_written(node, root)), ReadScope::New)?.1)
+    Ok(LoadSettings::parse(&Value::Object(seed_written(node, root, false)), ReadScope::New)?.1)
 }
 
 /// A seed is a CSV file with dbt's rules: only the empty text and `null` are NULL.
-fn seed_written(node: &Node, root: &std::path::Path) -> Map<String, Value> {
+fn seed_written(node: &Node, root: &std::path::Path, for_duckdb: bool) -> Map<String, Value> {
     let mut written = Map::new();
     let path = node.root_path.join(&node.original_file_path);
     // Relative, so that the position holds when the project moves.
@@ -316,6 +316,10 @@ fn seed_written(node: &Node, root: &std::path::Path) -> Map<String, Value> {
     written.insert("quoted_nulls".to_owned(), json!(true));
     written.insert("null_columns".to_owned(), json!("integer"));
     written.insert("timestamp_format".to_owned(), json!("dbt"));
+    if for_duckdb {
+        // dbt finds the types, and DuckDB copies the file, in which only the empty text is NULL.
+        written.insert("null_texts".to_owned(), json!("empty"));
+    }
     written.insert("names".to_owned(), json!("as_written"));
     written.insert("source_file_column".to_owned(), json!(false));
     written.insert("source_row_column".to_owned(), json!(false));
@@ -325,15 +329,15 @@ fn seed_written(node: &Node, root: &std::path::Path) -> Map<String, Value> {
     written
 }
 
-fn seed_target(node: &Node, root: &std::path::Path) -> Result<Target> {
-    let written = seed_written(node, root);
+fn seed_target(node: &Node, root: &std::path::Path, for_duckdb: bool) -> Result<Target> {
+    let written = seed_written(node, root, for_duckdb);
     let (settings, source_settings) = LoadSettings::parse(&Value::Object(written), ReadScope::New)?;
     Ok(Target {
         relation: node.relation(),
         name: node.name.clone(),
         settings,
         source_settings,
-        declared: declared(&node.config.column_types, &node.unique_id)?,
+        declared: declared(&node.config.column_types, &node.unique_id, for_duckdb)?,
         comments: node
             .columns
             .values()
@@ -357,10 +361,21 @@ fn glob_literal(path: &str) -> String {
     })
 }
 
-fn declared(columns: &IndexMap<String, String>, id: &UniqueId) -> Result<Vec<Field>> {
+fn declared(
+    columns: &IndexMap<String, String>,
+    id: &UniqueId,
+    for_duckdb: bool,
+) -> Result<Vec<Field>> {
     columns
         .iter()
         .map(|(column, text)| match types::parse(text) {
+            // Its doubles are called `double`.
+            Some(_) if for_duckdb && text.trim().eq_ignore_ascii_case("float") => {
+                Ok(Field::new(column, DataType::Float32, true))
+            }
+            Some(DataType::Decimal128(..)) if for_duckdb && !text.contains('(') => {
+                Ok(Field::new(column, DataType::Decimal128(18, 3), true))
+            }
             Some(data_type) => Ok(Field::new(column, data_type, true)),
             None => Err(Error::new(
                 ErrorKind::Config,

@@ -40,6 +40,7 @@ mod aggregates;
 mod aliases;
 mod catalog;
 mod clauses;
+mod columns;
 mod cte;
 mod describe;
 mod dialect;

@@ -30,7 +30,9 @@ pub(crate) fn name_columns(select: &mut Select) {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
             continue;
         }
-        if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+        if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+            || crate::columns::stands_for_many(expr)
+        {
             continue;
         }
         // `unnest` gives several columns from a struct.

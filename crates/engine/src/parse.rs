@@ -60,7 +60,10 @@ pub(crate) fn parse_alter_view(sql: &str) -> Result<Option<(ObjectName, ObjectNa
 
 /// Reads exactly one statement of any kind.
 pub(crate) fn parse_one(sql: &str) -> Result<Statement> {
-    let mut statements = parser(sql)?.parse_statements().map_err(|e| syntax(&e.to_string()))?;
+    let mut statements = parser(sql)?.parse_statements().map_err(|error| {
+        let error = syntax(&error.to_string());
+        known_elsewhere(sql, &error).unwrap_or(error)
+    })?;
     let statement = statements
         .pop()
         .ok_or_else(|| Error::new(ErrorKind::Query, "there is no SQL statement in the text"))?;
@@ -81,6 +84,60 @@ fn parser(sql: &str) -> Result<Parser<'static>> {
     refuse_glued(&tokens)?;
     let tokens = without_materialized(tokens);
     Ok(Parser::new(&DIALECT).with_recursion_limit(NESTING).with_tokens_with_locations(tokens))
+}
+
+/// What cannot be read because it is DuckDB's alone, by its name.
+fn known_elsewhere(sql: &str, error: &Error) -> Option<Error> {
+    const CONSTRUCTS: [(&[&str], &str, &str); 6] = [
+        (
+            &["asof"],
+            "`asof join`",
+            "join on both bounds of the time, or number the rows and take one",
+        ),
+        (&["positional", "join"], "`positional join`", "join on a `row_number()` of both sides"),
+        (&["using", "sample"], "`using sample`", "take rows by a condition"),
+        (&["pivot"], "`pivot … on` without `in`", "name the values: `on kind in ('a', 'b')`"),
+        (&["summarize"], "`summarize`", "write the aggregates of the columns"),
+        (&["describe"], "`describe` within a query", "read `information_schema.columns`"),
+    ];
+    let tokens = Tokenizer::new(&DIALECT, sql).tokenize_with_location().ok()?;
+    let words: Vec<(String, &TokenWithSpan)> = tokens
+        .iter()
+        .filter_map(|token| match &token.token {
+            Token::Whitespace(_) => None,
+            Token::Word(word) if word.quote_style.is_none() => {
+                Some((word.value.to_lowercase(), token))
+            }
+            _ => Some((String::new(), token)),
+        })
+        .collect();
+    let number = |wanted: &str| -> Option<u64> {
+        let (_, value) = error.context().iter().find(|(name, _)| *name == wanted)?;
+        value.to_string().parse().ok()
+    };
+    let (line, column) = (number("line")?, number("column")?);
+    let wrong = words.iter().position(|(_, token)| {
+        token.span.start.line == line && token.span.start.column == column
+    })?;
+    CONSTRUCTS.iter().find_map(|(said, what, instead)| {
+        // The error is within the construct or right behind it.
+        let nearest = if said == &["pivot"] { 0 } else { wrong.saturating_sub(2) };
+        let place = (nearest..=wrong).find(|place| {
+            said.iter()
+                .enumerate()
+                .all(|(step, word)| words.get(place + step).is_some_and(|(known, _)| known == word))
+                // `t pivot (…)` is known.
+                && words.get(place + said.len()).is_none_or(|(_, next)| {
+                    next.token != Token::LParen || said != &["pivot"]
+                })
+        })?;
+        let start = words[place].1.span.start;
+        Some(
+            Error::new(ErrorKind::Unsupported, format!("{what} is not supported; {instead}"))
+                .with("line", start.line)
+                .with("column", start.column),
+        )
+    })
 }
 
 /// `1_000` or `1x` would be a number with an alias.

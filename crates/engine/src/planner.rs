@@ -33,6 +33,7 @@ use tidemill_core::{
 
 use crate::aliases::{Missing, use_result};
 use crate::catalog::{INFORMATION_SCHEMA, information_table};
+use crate::columns;
 use crate::error::{again, from_datafusion, nearest};
 use crate::files::{FileRequest, take_files};
 use crate::functions::read_interval;
@@ -40,6 +41,7 @@ use crate::lateral::settle_laterals;
 use crate::parse::parse_query;
 use crate::rewrite::rewrite;
 use crate::spelling::respell;
+use crate::syntax::{simple_name, text};
 use crate::types::Types;
 
 /// How deeply views may read views.
@@ -126,6 +128,7 @@ impl<'a> Planner<'a> {
                 statement = parse_query(&self.describe_table(table_name, schemas)?)?;
             }
             rewrite(&mut statement)?;
+            name_database(&mut statement, self.databases.first().map_or("lake", String::as_str));
             let mut files = HashMap::new();
             for (name, request) in take_files(&mut statement)? {
                 let table = self.tables.open(Table::Files(&request, self.context)).await?;
@@ -153,18 +156,12 @@ impl<'a> Planner<'a> {
             }
             let names = Names { state: self.state, types: self.types.clone(), found };
             let planner = SqlToRel::new_with_options(&names, parser_options());
-            let mut result = planner.statement_to_plan(planned);
-            // Each turn settles one name of one select.
-            for _ in 0..LATERAL_NAMES {
-                let Err(error) = &result else { break };
-                let used = respell(&mut statement, error)
-                    || Missing::of(error).is_some_and(|name| use_result(&mut statement, &name));
-                if !used {
-                    break;
-                }
-                let planned = PlannedStatement::Statement(Box::new(statement.clone()));
-                result = planner.statement_to_plan(planned);
-            }
+            columns::settle(&mut statement, &|query| {
+                let mut statement = Statement::Query(Box::new(query));
+                let plan = settled_plan(&planner, &mut statement).map_err(fail)?;
+                Ok(plan.schema().fields().iter().map(|field| field.name().clone()).collect())
+            })?;
+            let result = settled_plan(&planner, &mut statement);
             result.and_then(settle_laterals).map_err(fail)
         })
     }
@@ -336,6 +333,44 @@ enum Found {
 }
 
 /// The types that a series is made of: nanoseconds, and an interval where one is written as text.
+/// `current_database()` and `current_catalog()` are the lake's name.
+fn name_database(statement: &mut Statement, database: &str) {
+    use datafusion::sql::sqlparser::ast::Expr;
+    let _ = datafusion::sql::sqlparser::ast::visit_expressions_mut(statement, |expr| {
+        if let Expr::Function(function) = expr
+            && matches!(
+                simple_name(function).as_deref(),
+                Some("current_database" | "current_catalog")
+            )
+        {
+            *expr = text(database);
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+}
+
+/// The plan of a statement in which names are settled that only the planner finds missing.
+fn settled_plan(
+    planner: &SqlToRel<'_, Names<'_>>,
+    statement: &mut Statement,
+) -> datafusion::common::Result<LogicalPlan> {
+    let plan = |statement: &Statement| {
+        planner.statement_to_plan(PlannedStatement::Statement(Box::new(statement.clone())))
+    };
+    let mut result = plan(statement);
+    // Each turn settles one name of one select.
+    for _ in 0..LATERAL_NAMES {
+        let Err(error) = &result else { break };
+        let used = respell(statement, error)
+            || Missing::of(error).is_some_and(|name| use_result(statement, &name));
+        if !used {
+            break;
+        }
+        result = plan(statement);
+    }
+    result
+}
+
 fn as_series(arg: Expr) -> Expr {
     let Expr::Literal(value, metadata) = arg else { return arg };
     let value = match value {

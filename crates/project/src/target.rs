@@ -52,3 +52,10 @@ pub struct Target {
     /// The output's further keys that templates may read (`target.account`), without secrets.
     pub extra: Map<String, Value>,
 }
+
+impl Target {
+    /// Whether the lake stands in for a DuckDB, whose meaning SQL and seeds have then.
+    pub fn is_for_duckdb(&self) -> bool {
+        self.runs_in.is_none() && crate::world::adapter_type(self) == "duckdb"
+    }
+}

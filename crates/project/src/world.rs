@@ -86,8 +86,7 @@ impl World {
 
     /// What a node is taken to be written in that does not say it: the lake stands in for a DuckDB.
     pub(crate) fn presumed_dialect(&self) -> Option<SqlDialect> {
-        let duckdb = !self.in_database() && adapter_type(&self.target) == "duckdb";
-        duckdb.then_some(SqlDialect::DuckDb)
+        self.target.is_for_duckdb().then_some(SqlDialect::DuckDb)
     }
 
     /// How relations are written.

@@ -71,3 +71,50 @@ fn what_postgresql_lacks_or_takes_otherwise_means_what_duckdb_means_by_it() {
     // Nothing is built again for it.
     sandbox.run(&["build", "--profiles-dir", ".", "--target-lake=lake"]).ok().says("nothing to do");
 }
+
+#[test]
+fn packages_and_seeds_mean_what_they_mean_with_dbt_duckdb() {
+    let sandbox = Sandbox::new(&[
+        ("dbt_project.yml", "name: shop\nversion: '1.0'\nprofile: shop\n"),
+        ("profiles.yml", PROFILE),
+        ("dbt_packages/tools/dbt_project.yml", "name: tools\nversion: '1.0'\n"),
+        (
+            "dbt_packages/tools/macros/m.sql",
+            "{% macro one() %}{{ return(adapter.dispatch('one', 'tools')()) }}{% endmacro %}\
+             {% macro default__one() %}default{% endmacro %}{% macro postgres__one() %}pg{% endmacro %}{% macro duckdb__one() %}duck{% endmacro %}\
+             {% macro two() %}{{ return(adapter.dispatch('two', 'tools')()) }}{% endmacro %}\
+             {% macro default__two() %}default{% endmacro %}{% macro postgres__two() %}pg{% endmacro %}\
+             {% macro three() %}{{ return(adapter.dispatch('three', 'tools')()) }}{% endmacro %}\
+             {% macro postgres__three() %}pg{% endmacro %}",
+        ),
+        // The project's own word on dbt's macros is heard.
+        ("macros/m.sql", "{% macro duckdb__type_string() %}varchar{% endmacro %}"),
+        (
+            "models/a.sql",
+            "select '{{ tools.one() }} {{ tools.two() }} {{ tools.three() }} {{ dbt.type_string() }} {{ dbt.type_float() }}' as found",
+        ),
+        ("seeds/s.csv", "id,word,part\n1,null,0.1\n2,,\n3,x,null\n"),
+        ("seeds/s.yml", "seeds: [{name: s, config: {column_types: {part: float}}}]"),
+        (
+            "models/b.sql",
+            "select id, word is null as no_word, word, part is null as no_part, typeof(part) as kind from {{ ref('s') }}",
+        ),
+        // Columns that a template knows nothing of.
+        (
+            "models/c.sql",
+            "select max(columns(* exclude (word))), current_database() as db from {{ ref('s') }}",
+        ),
+    ]);
+    sandbox.run(&["build", "--profiles-dir", ".", "--target-lake=lake"]).ok();
+    let rows = |sql: &str| {
+        let lake = ["--format", "csv", "--profiles-dir", ".", "--target-lake=lake"];
+        let shown = sandbox.run(&[&["sql", sql][..], &lake].concat());
+        shown.ok().stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(rows("select found from a")[1], "duck default pg varchar float");
+    assert_eq!(
+        rows("select * from b order by id")[1..],
+        ["1,false,null,false,FLOAT", "2,true,,true,FLOAT", "3,false,x,true,FLOAT"]
+    );
+    assert_eq!(rows("select * from c"), ["id,part,db", "3,0.1,shop"]);
+}

@@ -99,6 +99,8 @@ impl Kind {
 pub(crate) struct NullTokens {
     tokens: Vec<Vec<u8>>,
     empty: bool,
+    /// Whether more than the empty text is NULL in a text column.
+    in_texts: bool,
     /// For each byte, which lengths (7 for 7 and more) the tokens have that start with it, and that
     /// end with it: nearly every text that is no token is told apart by these.
     first: [u8; 256],
@@ -107,8 +109,13 @@ pub(crate) struct NullTokens {
 
 impl NullTokens {
     pub(crate) fn new<S: AsRef<str>>(tokens: &[S]) -> Self {
-        let mut set =
-            NullTokens { tokens: Vec::new(), empty: false, first: [0; 256], last: [0; 256] };
+        let mut set = NullTokens {
+            tokens: Vec::new(),
+            empty: false,
+            in_texts: true,
+            first: [0; 256],
+            last: [0; 256],
+        };
         for token in tokens {
             let token = token.as_ref().as_bytes();
             match (token.first(), token.last()) {
@@ -122,6 +129,17 @@ impl NullTokens {
             }
         }
         set
+    }
+
+    /// Whether all of them are NULL in a text column; else the empty text alone is, if it is one.
+    pub(crate) fn in_texts(self, all: bool) -> Self {
+        NullTokens { in_texts: all, ..self }
+    }
+
+    /// Whether an unquoted field of a text column is NULL.
+    #[inline(always)]
+    pub(crate) fn contains_in_texts(&self, text: &[u8]) -> bool {
+        (self.in_texts || text.is_empty()) && self.contains(text)
     }
 
     /// Whether an unquoted field is NULL.
@@ -369,7 +387,7 @@ impl Column {
                 bytes.resize(at + total + CHUNK * 2, 0);
                 for row in 0..rows {
                     let (start, end, quoted) = fields.get(row);
-                    if !quoted && nulls.contains(&data[start..end]) {
+                    if !quoted && nulls.contains_in_texts(&data[start..end]) {
                         self.nulls.push((self.len + row) as u32);
                     } else {
                         copy_text(data, start, end, &mut bytes[at..]);

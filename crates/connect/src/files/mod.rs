@@ -59,8 +59,8 @@ use format::Format;
 use infer::{Formats, Seen};
 use position::{Decision, FilesPosition, Rules, decide, notice};
 use read::{FileTask, Load};
-use settings::Resolved;
 pub(crate) use settings::duration;
+use settings::{NullTexts, Resolved};
 use sink::FilesSink;
 use types::{Shape, Types};
 
@@ -300,7 +300,8 @@ impl FilesSource {
                     .filter(|format| format != OF_DBT),
                 of_dbt: settings.written.timestamp_format.as_deref() == Some(OF_DBT),
             },
-            nulls: NullTokens::new(&settings.null_values),
+            nulls: NullTokens::new(&settings.null_values)
+                .in_texts(settings.written.null_texts == NullTexts::All),
         };
         let mut base = if whole { Types::default() } else { position.types() };
         let known = request.known.filter(|_| !whole);

@@ -45,6 +45,9 @@ pub struct TableSettings {
     pub null_values: Option<Vec<String>>,
     /// CSV: whether those texts are NULL in quotes, too. Default false.
     pub quoted_nulls: bool,
+    /// CSV: which of those texts are NULL in a text column: `all` (the default), or `empty`, the empty
+    /// text alone, as in seeds of a project for DuckDB.
+    pub null_texts: NullTexts,
     /// What a column of nothing but NULL is: `text` (the default), or `integer`, as in dbt's seeds.
     pub null_columns: NullColumns,
     /// `auto` (byte order mark, UTF-16, else UTF-8), or a name such as `utf-8`, `utf-16`,
@@ -82,7 +85,7 @@ pub struct TableSettings {
 const LOAD_KEYS: [&str; 6] =
     ["connection", "mode", "primary_key", "cursor", "schema_contract", "max_rejects"];
 
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 26] = [
     "location",
     "format",
     "compression",
@@ -97,6 +100,7 @@ const KEYS: [&str; 25] = [
     "null_values",
     "quoted_nulls",
     "null_columns",
+    "null_texts",
     "encoding",
     "date_format",
     "timestamp_format",
@@ -205,6 +209,17 @@ pub enum ShortRows {
     Reject,
     /// A row whose last values are NULL.
     Null,
+}
+
+/// Which of the texts for NULL are NULL in a text column.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NullTexts {
+    /// All of them.
+    #[default]
+    All,
+    /// The empty text alone.
+    Empty,
 }
 
 /// What a column of nothing but NULL is.

@@ -1,8 +1,8 @@
 //! What DuckDB's functions and casts take that PostgreSQL's do not.
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, LambdaFunction,
-    OneOrManyWithParens, Value,
+    AccessExpr, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    LambdaFunction, ObjectName, OneOrManyWithParens, Value, WildcardAdditionalOptions,
 };
 
 use crate::syntax::{call, simple_name, text};
@@ -87,6 +87,79 @@ pub(super) fn lambda(function: &LambdaFunction) -> Expr {
         parameters.iter().map(|parameter| Expr::Identifier(parameter.name.clone())).collect();
     arguments.push(function.body.as_ref().clone());
     call(crate::syntax::LAMBDA, arguments)
+}
+
+/// `x.upper()` is `upper(x)`, where the name is that of a function.
+pub(super) fn chained(expr: &Expr, known: impl Fn(&str) -> bool) -> Option<Expr> {
+    match expr {
+        Expr::Function(function) => {
+            let parts: Vec<Ident> = function
+                .name
+                .0
+                .iter()
+                .map(|part| part.as_ident().cloned())
+                .collect::<Option<_>>()?;
+            let (name, value) = parts.split_last()?;
+            let schema = ["main", "system", "pg_catalog", "information_schema"];
+            if value.is_empty()
+                || schema.contains(&value[0].value.to_lowercase().as_str())
+                || !known(&name.value.to_lowercase())
+            {
+                return None;
+            }
+            let value = match value {
+                [column] => Expr::Identifier(column.clone()),
+                column => Expr::CompoundIdentifier(column.to_vec()),
+            };
+            Some(called(function, name.clone(), value))
+        }
+        Expr::CompoundFieldAccess { root, access_chain }
+            if access_chain
+                .iter()
+                .any(|step| matches!(step, AccessExpr::Dot(Expr::Function(_)))) =>
+        {
+            let mut reached = root.as_ref().clone();
+            for step in access_chain {
+                reached = match (step, reached) {
+                    (AccessExpr::Dot(Expr::Function(function)), value) => {
+                        let name = function.name.0.last()?.as_ident()?.clone();
+                        called(function, name, value)
+                    }
+                    (step, Expr::CompoundFieldAccess { root, mut access_chain }) => {
+                        access_chain.push(step.clone());
+                        Expr::CompoundFieldAccess { root, access_chain }
+                    }
+                    (step, value) => Expr::CompoundFieldAccess {
+                        root: Box::new(value),
+                        access_chain: vec![step.clone()],
+                    },
+                };
+            }
+            Some(reached)
+        }
+        _ => None,
+    }
+}
+
+/// A call with one more argument, the first.
+fn called(function: &Function, name: Ident, first: Expr) -> Expr {
+    let mut function = function.clone();
+    function.name = ObjectName::from(vec![name]);
+    if let FunctionArguments::List(list) = &mut function.args {
+        list.args.insert(0, FunctionArg::Unnamed(FunctionArgExpr::Expr(first)));
+    }
+    Expr::Function(function)
+}
+
+/// `columns(* rename (a as b))`, which the planner puts in place when it knows the columns.
+pub(super) fn columns(options: WildcardAdditionalOptions) -> Expr {
+    let mut columns = call("columns", Vec::new());
+    if let Expr::Function(function) = &mut columns
+        && let FunctionArguments::List(list) = &mut function.args
+    {
+        list.args.push(FunctionArg::Unnamed(FunctionArgExpr::WildcardWithOptions(options)));
+    }
+    columns
 }
 
 /// `struct_pack(a := 1)`.

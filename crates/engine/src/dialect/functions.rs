@@ -80,6 +80,16 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
             let unit = text(bigquery_unit(unit, name)?);
             fill("last_day(x, u)", &[("x", value), ("u", &unit)])
         }
+        // Days and less are counted from a Monday, months from January.
+        ("bucket", [span, value]) => {
+            let months = ["month", "quarter", "year", "decade", "century"];
+            let written = span.to_string().to_lowercase();
+            let from = match months.iter().any(|unit| written.contains(unit)) {
+                true => "date_bin(i, cast(x as timestamp), timestamp '2000-01-01')",
+                false => "date_bin(i, cast(x as timestamp), timestamp '2000-01-03')",
+            };
+            fill(from, &[("i", span), ("x", value)])
+        }
         // Whole spans, not borders between them.
         ("elapsed", [unit, from, to]) => elapsed(unit, from, to, dialect, name),
         ("bigquery_elapsed", [later, earlier, unit]) => {

@@ -156,6 +156,9 @@ impl Dialect for DuckDb {
     fn supports_select_wildcard_replace(&self) -> bool {
         true
     }
+    fn supports_select_wildcard_rename(&self) -> bool {
+        true
+    }
     fn supports_comma_separated_trim(&self) -> bool {
         true
     }
@@ -178,9 +181,19 @@ fn grammar(dialect: SqlDialect, sql: &str) -> Box<dyn Dialect> {
 /// Whether a list's function that takes a function stands in a text.
 fn has_lambdas(sql: &str) -> bool {
     let sql = sql.to_lowercase();
-    let functions =
-        ["_transform", "_filter", "_apply", "_reduce", "_select", "apply(", "reduce(", "lambda "];
-    functions.iter().any(|function| sql.contains(function))
+    let functions = [
+        "_transform",
+        "_filter",
+        "_apply",
+        "_reduce",
+        "_select",
+        "apply(",
+        "reduce(",
+        "lambda ",
+        "columns(",
+    ];
+    let comprehension = sql.contains('[') && sql.contains(" for ");
+    comprehension || functions.iter().any(|function| sql.contains(function))
 }
 
 /// The one query of a text, and its words.
@@ -193,7 +206,11 @@ pub(super) fn parse(sql: &str, dialect: SqlDialect) -> Result<(Statement, Vec<To
     match dialect {
         SqlDialect::BigQuery | SqlDialect::Databricks => names_of_relations(&mut tokens),
         SqlDialect::Snowflake => fold_capitals(&mut tokens),
-        SqlDialect::DuckDb => powers(&mut tokens),
+        SqlDialect::DuckDb => {
+            powers(&mut tokens);
+            super::spoken::written(&mut tokens);
+            super::turned::written(&mut tokens)?;
+        }
         SqlDialect::Redshift | SqlDialect::Postgres => {}
     }
     let mut statements = Parser::new(grammar.as_ref())

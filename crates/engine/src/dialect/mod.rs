@@ -20,7 +20,9 @@ mod grammar;
 pub(crate) mod layout;
 mod relations;
 mod rules;
+mod spoken;
 mod translator;
+mod turned;
 mod types;
 
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};

@@ -84,6 +84,11 @@ impl Rules {
         Rules(all)
     }
 
+    /// Whether there is a rule for a function.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// The expression that a call becomes; `None`: it stays.
     pub(super) fn apply(&self, function: &Function, dialect: SqlDialect) -> Result<Option<Expr>> {
         let Some(name) = simple_name(function) else {
@@ -335,17 +340,50 @@ fn with_clauses(written: Expr, call: &Function, dialect: SqlDialect) -> Result<E
     if bare {
         return Ok(written);
     }
-    match written {
-        Expr::Function(mut function) => {
-            if let FunctionArguments::List(arguments) = &mut function.args {
-                arguments.duplicate_treatment =
-                    list.duplicate_treatment.or(arguments.duplicate_treatment);
-                arguments.clauses.extend(list.clauses.iter().cloned());
-            }
-            function.filter = function.filter.or_else(|| call.filter.clone());
-            function.over.clone_from(&call.over);
-            function.null_treatment = call.null_treatment;
+    let at = |function: &mut Function| {
+        if let FunctionArguments::List(arguments) = &mut function.args {
+            arguments.duplicate_treatment =
+                list.duplicate_treatment.or(arguments.duplicate_treatment);
+            arguments.clauses.extend(list.clauses.iter().cloned());
+        }
+        if let Some(given) = &call.filter {
+            let filter = match function.filter.take() {
+                Some(own) => crate::syntax::binary(
+                    *own,
+                    datafusion::sql::sqlparser::ast::BinaryOperator::And,
+                    closed(given.as_ref().clone()),
+                ),
+                None => given.as_ref().clone(),
+            };
+            function.filter = Some(Box::new(filter));
+        }
+        function.over.clone_from(&call.over);
+        function.null_treatment = call.null_treatment;
+        if !call.within_group.is_empty() {
             function.within_group.clone_from(&call.within_group);
+        }
+    };
+    let aggregates = |function: &Function| {
+        AGGREGATES.contains(&simple_name(function).unwrap_or_default().as_str())
+    };
+    let mut written = written;
+    let mut found = false;
+    // What is written with aggregates has the clauses at each of them.
+    if !matches!(&written, Expr::Function(function) if aggregates(function)) {
+        let _ = visit_expressions_mut(&mut written, |expr| {
+            if let Expr::Function(function) = expr
+                && aggregates(function)
+            {
+                at(function);
+                found = true;
+            }
+            ControlFlow::<()>::Continue(())
+        });
+    }
+    match written {
+        written if found => Ok(written),
+        Expr::Function(mut function) => {
+            at(&mut function);
             Ok(Expr::Function(function))
         }
         _ => Err(refused(
@@ -354,6 +392,9 @@ fn with_clauses(written: Expr, call: &Function, dialect: SqlDialect) -> Result<E
         )),
     }
 }
+
+/// Aggregates of which the tables write others.
+const AGGREGATES: [&str; 6] = ["array_agg", "avg", "count", "string_agg", "stddev_pop", "sum"];
 
 /// A named argument (`input => x`) of a call.
 pub(super) fn named(args: &[FunctionArg], wanted: &str) -> Option<Expr> {

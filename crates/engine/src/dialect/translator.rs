@@ -77,6 +77,11 @@ impl VisitorMut for Translator {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if self.dialect == SqlDialect::DuckDb
+            && let Some(called) = duckdb::chained(expr, |name| self.rules.knows(name))
+        {
+            *expr = called;
+        }
         // The part of a date is no function: `date_trunc(d, week(monday))`.
         if self.dialect == SqlDialect::BigQuery
             && let Expr::Function(function) = expr
@@ -211,6 +216,13 @@ impl Translator {
     }
 
     fn item(&self, item: &mut SelectItem) -> Result<()> {
+        if self.dialect == SqlDialect::DuckDb
+            && let SelectItem::Wildcard(options) = item
+            && options.opt_rename.is_some()
+        {
+            *item = SelectItem::UnnamedExpr(duckdb::columns(options.clone()));
+            return Ok(());
+        }
         if let SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) = item
             && options.opt_rename.is_some()
         {
@@ -239,7 +251,8 @@ impl Translator {
                     && let Some([_, ..]) = plain_arguments(function).as_deref()
                 {
                     let hash = Expr::Function(function.clone());
-                    let written = "cast(h as numeric(20, 0)) + 9223372036854775808";
+                    let written =
+                        "cast(h as numeric(20, 0)) + cast('9223372036854775808' as numeric(20, 0))";
                     return template(written, &[("h", hash)], dialect).map(Some);
                 }
                 if let Some(packed) = duckdb::packed(function) {
@@ -265,6 +278,9 @@ impl Translator {
             Expr::JsonAccess { value, path } => Some(self.json(value, path)?),
             Expr::CompoundFieldAccess { root, access_chain } => self.access(root, access_chain)?,
             Expr::BinaryOp { left, op, right } => self.operator(left, op, right)?,
+            Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr: value } => {
+                Some(template("(-1 - x)", &[("x", value.as_ref().clone())], dialect)?)
+            }
             Expr::UnaryOp { op: op @ UnaryOperator::BangNot, .. } => {
                 *op = UnaryOperator::Not;
                 None
@@ -662,7 +678,9 @@ fn walked(value: Expr, keys: Vec<Expr>) -> Expr {
 
 /// `struct(…).a`: the fields of what is no column.
 fn fields(root: &Expr, chain: &[AccessExpr]) -> Option<Expr> {
-    if matches!(root, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+    let by_place = matches!(chain.first(), Some(AccessExpr::Subscript(_)))
+        && chain.iter().any(|step| matches!(step, AccessExpr::Dot(_)));
+    if matches!(root, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) && !by_place {
         return None;
     }
     let mut reached = root.clone();

@@ -53,7 +53,8 @@ fn gives(types: &[DataType], values: &[Option<&ScalarValue>]) -> Result<DataType
         "min" | "max" | "first" | "last" | "any_value" | "mode" => item,
         "sum" if item.is_integer() => DataType::Int64,
         "sum" | "avg" | "mean" | "median" | "product" | "stddev" | "stddev_samp" | "stddev_pop"
-        | "variance" | "var_samp" | "var_pop" => DataType::Float64,
+        | "variance" | "var_samp" | "var_pop" | "skewness" | "kurtosis" | "kurtosis_pop"
+        | "mad" | "entropy" | "sem" => DataType::Float64,
         "count" | "unique" => DataType::Int64,
         "bool_and" | "bool_or" => DataType::Boolean,
         other => return usage(format!("`list_aggregate` does not know `{other}`")),
@@ -103,7 +104,7 @@ fn one(items: &ArrayRef, name: &str) -> Result<Option<ScalarValue>> {
             }
             best
         }
-        "unique" | "mode" => {
+        "unique" | "mode" | "entropy" => {
             let mut counts: Vec<(ScalarValue, i64)> = Vec::new();
             for place in there() {
                 let next = value(place)?;
@@ -113,6 +114,13 @@ fn one(items: &ArrayRef, name: &str) -> Result<Option<ScalarValue>> {
                 }
             }
             match name {
+                "entropy" if counts.is_empty() => Some(ScalarValue::Float64(Some(0.0))),
+                "entropy" => {
+                    let all: i64 = counts.iter().map(|(_, count)| count).sum();
+                    let parts = counts.iter().map(|(_, count)| *count as f64 / all as f64);
+                    let entropy = parts.map(|part| -part * part.log2()).sum::<f64>();
+                    Some(ScalarValue::Float64(Some(entropy)))
+                }
                 "unique" => {
                     let count = i64::try_from(counts.len()).unwrap_or(i64::MAX);
                     Some(ScalarValue::Int64(Some(count)))
@@ -149,6 +157,38 @@ fn one(items: &ArrayRef, name: &str) -> Result<Option<ScalarValue>> {
     })
 }
 
+/// The middle of numbers, of which there is at least one.
+fn median(numbers: &mut [f64]) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    let middle = numbers.len() / 2;
+    match numbers.len() % 2 {
+        0 => f64::midpoint(numbers[middle - 1], numbers[middle]),
+        _ => numbers[middle],
+    }
+}
+
+/// How lopsided and how heavy at the ends numbers are; too few, or all the same, have no such figure.
+fn moment(numbers: &[f64], mean: f64, squares: f64, name: &str) -> Option<f64> {
+    let count = numbers.len() as f64;
+    let power = |power: i32| numbers.iter().map(|number| (number - mean).powi(power)).sum::<f64>();
+    let spread = squares / count;
+    match name {
+        "skewness" if count > 2.0 && spread > 0.0 => {
+            let skew = power(3) / count / spread.powf(1.5);
+            Some((count * (count - 1.0)).sqrt() / (count - 2.0) * skew)
+        }
+        "kurtosis" if count > 3.0 && spread > 0.0 => {
+            let tails = power(4) / count / spread.powi(2);
+            let factor = (count - 1.0) / ((count - 2.0) * (count - 3.0));
+            Some(factor * ((count + 1.0) * tails - 3.0 * (count - 1.0)))
+        }
+        "kurtosis_pop" if count > 1.0 && spread > 0.0 => {
+            Some(power(4) / count / spread.powi(2) - 3.0)
+        }
+        _ => None,
+    }
+}
+
 fn number(numbers: &mut [f64], name: &str) -> Option<f64> {
     let count = numbers.len() as f64;
     let sum: f64 = numbers.iter().sum();
@@ -162,14 +202,15 @@ fn number(numbers: &mut [f64], name: &str) -> Option<f64> {
         "sum" => Some(sum),
         "avg" | "mean" => Some(mean),
         "product" => Some(numbers.iter().product()),
-        "median" => {
-            numbers.sort_by(f64::total_cmp);
-            let middle = numbers.len() / 2;
-            Some(match numbers.len() % 2 {
-                0 => f64::midpoint(numbers[middle - 1], numbers[middle]),
-                _ => numbers[middle],
-            })
+        "median" => Some(median(numbers)),
+        // The median of how far the numbers are from their median.
+        "mad" => {
+            let middle = median(numbers);
+            let mut far: Vec<f64> = numbers.iter().map(|number| (number - middle).abs()).collect();
+            Some(median(&mut far))
         }
+        "sem" => Some((squares / count).sqrt() / count.sqrt()),
+        "skewness" | "kurtosis" | "kurtosis_pop" => moment(numbers, mean, squares, name),
         "var_pop" => Some(squares / count),
         "stddev_pop" => Some((squares / count).sqrt()),
         "variance" | "var_samp" => sample,

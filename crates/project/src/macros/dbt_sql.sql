@@ -9,6 +9,8 @@
 
 {% macro type_float() %}{{ return(adapter.dispatch('type_float', 'dbt')()) }}{% endmacro %}
 {% macro default__type_float() %}{{ return('double precision') }}{% endmacro %}
+{# DuckDB's has 32 bits. #}
+{% macro duckdb__type_float() %}{{ return('float') }}{% endmacro %}
 
 {% macro type_numeric() %}{{ return(adapter.dispatch('type_numeric', 'dbt')()) }}{% endmacro %}
 {% macro default__type_numeric() %}{{ return('numeric(28,6)') }}{% endmacro %}

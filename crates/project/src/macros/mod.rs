@@ -44,6 +44,12 @@ pub(crate) fn built_in_nodes(manifest: &Manifest) -> Vec<&'static MacroNode> {
 /// system, that system's comes last (DuckDB's before `default`).
 const PREFIXES: [&str; 3] = ["tidemill", "postgres", "default"];
 
+/// Those of a project that was made for DuckDB: dbt-duckdb's, and at last what is written for PostgreSQL.
+const LIKE_DUCKDB: [&str; 4] = ["tidemill", "duckdb", "default", "postgres"];
+
+/// Those of dbt's own macros in such a project.
+const OF_DBT: [&str; 4] = ["tidemill", "postgres", "duckdb", "default"];
+
 /// Those of a project whose models run in PostgreSQL.
 const IN_POSTGRES: [&str; 2] = ["postgres", "default"];
 
@@ -186,6 +192,9 @@ impl Macros {
         current: &str,
     ) -> Result<Arc<Macro>, Vec<String>> {
         let mut tried = Vec::new();
+        let find = |prefixes: &[&str], by: &dyn Fn(&str) -> Option<Arc<Macro>>| {
+            prefixes.iter().find_map(|prefix| by(&format!("{prefix}__{name}")))
+        };
         let packages: Vec<Option<&str>> = match namespace {
             None => vec![None],
             Some(namespace) => match self.dispatch.get(namespace) {
@@ -198,40 +207,35 @@ impl Macros {
             },
         };
         let foreign = self.stands_in_for.as_deref().filter(|prefix| !PREFIXES.contains(prefix));
-        // DuckDB speaks PostgreSQL's dialect, so what is written for it is nearer than what is
-        // written for nobody.
-        let near = ["tidemill", "postgres", "duckdb", "default"];
-        // A project of its own means what it means there.
-        let own = ["tidemill", "duckdb", "default", "postgres"];
+        let duckdb = foreign == Some("duckdb") && !self.in_postgres;
         let all: [&[&str]; 2] = match foreign {
             _ if self.in_postgres => [&IN_POSTGRES, &[]],
-            Some("duckdb") => [&near, &[]],
+            _ if duckdb => [&LIKE_DUCKDB, &[]],
             _ => [&PREFIXES, foreign.as_slice()],
         };
         for prefixes in all {
             for package in &packages {
-                let of_project =
-                    namespace != Some(INTERNAL) && package.unwrap_or(node_package) == self.root;
-                let prefixes = match foreign {
-                    Some("duckdb") if of_project && !prefixes.is_empty() && !self.in_postgres => {
-                        own.as_slice()
+                // dbt's own macros are ours, and those for PostgreSQL are what runs here.
+                let found = match package {
+                    Some(INTERNAL) if duckdb => {
+                        find(&OF_DBT, &|name| self.in_package(INTERNAL, name))
                     }
-                    _ => prefixes,
+                    Some(package) => find(prefixes, &|name| self.in_package(package, name)),
+                    None if duckdb => {
+                        find(prefixes, &|name| self.of_projects(name, node_package, current))
+                            .or_else(|| {
+                                find(&OF_DBT, &|name| self.by_name(name, node_package, current))
+                            })
+                    }
+                    None => find(prefixes, &|name| self.by_name(name, node_package, current)),
                 };
-                for prefix in prefixes {
-                    let full = format!("{prefix}__{name}");
-                    let found = match package {
-                        Some(package) => self.in_package(package, &full),
-                        None => self.by_name(&full, node_package, current),
-                    };
-                    if let Some(found) = found {
-                        return Ok(found);
-                    }
-                    tried.push(match package {
-                        Some(package) => format!("{package}.{full}"),
-                        None => full,
-                    });
+                if let Some(found) = found {
+                    return Ok(found);
                 }
+                tried.extend(prefixes.iter().map(|prefix| match package {
+                    Some(package) => format!("{package}.{prefix}__{name}"),
+                    None => format!("{prefix}__{name}"),
+                }));
             }
         }
         Err(tried)

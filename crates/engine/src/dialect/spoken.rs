@@ -1,0 +1,101 @@
+//! What DuckDB's grammar takes and the parser's does not, in words that it does: `filter (x > 1)` and
+//! `[x + 1 for x in l if x > 0]`.
+
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::turned::{is_space, keyword, text};
+
+/// Puts the parser's words into the text.
+pub(super) fn written(tokens: &mut Vec<TokenWithSpan>) {
+    filters(tokens);
+    let mut from = 0;
+    while let Some(open) =
+        (from..tokens.len()).find(|place| tokens[*place].token == Token::LBracket)
+    {
+        if let Some((end, list)) = comprehension(tokens, open) {
+            tokens.splice(open..end, list);
+        }
+        from = open + 1;
+    }
+}
+
+/// `count(*) filter (x > 1)` is `count(*) filter (where x > 1)`.
+fn filters(tokens: &mut Vec<TokenWithSpan>) {
+    let mut place = 0;
+    while place < tokens.len() {
+        if keyword(&tokens[place]) == Some(Keyword::FILTER) {
+            let said = |from: usize| (from..tokens.len()).find(|at| !is_space(&tokens[*at]));
+            let after_call = (0..place)
+                .rev()
+                .find(|at| !is_space(&tokens[*at]))
+                .is_some_and(|at| tokens[at].token == Token::RParen);
+            if after_call
+                && let Some(open) = said(place + 1)
+                && tokens[open].token == Token::LParen
+                && let Some(first) = said(open + 1)
+                && keyword(&tokens[first]) != Some(Keyword::WHERE)
+            {
+                let words = text("where ", &tokens[first]);
+                tokens.splice(first..first, words);
+            }
+        }
+        place += 1;
+    }
+}
+
+/// The end of a list that is written with `for`, and the calls that it is.
+fn comprehension(tokens: &[TokenWithSpan], open: usize) -> Option<(usize, Vec<TokenWithSpan>)> {
+    let (mut depth, mut cases) = (0_usize, 0_usize);
+    let (mut turn, mut within, mut condition) = (None, None, None);
+    let mut end = None;
+    for (place, token) in tokens.iter().enumerate().skip(open + 1) {
+        match token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+            Token::RBracket if depth == 0 => {
+                end = Some(place);
+                break;
+            }
+            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        if depth > 0 {
+            continue;
+        }
+        match keyword(token) {
+            Some(Keyword::CASE) => cases += 1,
+            Some(Keyword::END) => cases = cases.saturating_sub(1),
+            Some(Keyword::FOR) if turn.is_none() => turn = Some(place),
+            Some(Keyword::IN) if turn.is_some() && within.is_none() => within = Some(place),
+            Some(Keyword::IF) if cases == 0 && within.is_some() && condition.is_none() => {
+                condition = Some(place);
+            }
+            _ => {}
+        }
+    }
+    let (end, turn, within) = (end?, turn?, within?);
+    let name: Vec<TokenWithSpan> =
+        tokens[turn + 1..within].iter().filter(|token| !is_space(token)).cloned().collect();
+    let [name] = name.as_slice() else { return None };
+    let list = &tokens[within + 1..condition.unwrap_or(end)];
+    let words = |words: &str| text(words, &tokens[open]);
+    let function = |value: &[TokenWithSpan]| {
+        let mut function = words(", lambda ");
+        function.push(name.clone());
+        function.extend(words(": "));
+        function.extend_from_slice(value);
+        function.extend(words(")"));
+        function
+    };
+    let mut written = words("list_transform(");
+    match condition {
+        Some(condition) => {
+            written.extend(words("list_filter("));
+            written.extend_from_slice(list);
+            written.extend(function(&tokens[condition + 1..end]));
+        }
+        None => written.extend_from_slice(list),
+    }
+    written.extend(function(&tokens[open + 1..turn]));
+    Some((end + 1, written))
+}
