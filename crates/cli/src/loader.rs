@@ -50,7 +50,10 @@ impl ProjectLoader {
     fn source(&self, id: &UniqueId) -> Result<Arc<dyn Source>> {
         let manifest = self.project.manifest();
         if manifest.node(id).is_some() {
-            return Ok(Arc::new(SeedSource::new(open(manifest, None, &self.root)?)));
+            return Ok(Arc::new(SeedSource::new(
+                open(manifest, None, &self.root)?,
+                manifest.target.is_for_duckdb(),
+            )));
         }
         let connection = manifest
             .source(id)
@@ -315,7 +318,6 @@ fn seed_written(node: &Node, root: &std::path::Path, for_duckdb: bool) -> Map<St
     written.insert("short_rows".to_owned(), json!("null"));
     written.insert("quoted_nulls".to_owned(), json!(true));
     written.insert("null_columns".to_owned(), json!("integer"));
-    written.insert("timestamp_format".to_owned(), json!("dbt"));
     if for_duckdb {
         // dbt finds the types, and DuckDB copies the file, in which only the empty text is NULL.
         written.insert("null_texts".to_owned(), json!("empty"));

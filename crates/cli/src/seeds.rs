@@ -20,12 +20,14 @@ const KEPT: usize = 32 << 20;
 /// for what all their values have in common, and once for the rows.
 pub(crate) struct SeedSource {
     files: Arc<dyn Source>,
+    /// Texts are what DuckDB takes them for when dbt has it copy the file: `null` and blanks are texts.
+    for_duckdb: bool,
 }
 
 impl SeedSource {
     /// Over the files of the project.
-    pub(crate) fn new(files: Arc<dyn Source>) -> Self {
-        SeedSource { files }
+    pub(crate) fn new(files: Arc<dyn Source>, for_duckdb: bool) -> Self {
+        SeedSource { files, for_duckdb }
     }
 
     /// The request with every column read as text that the project gives no type; `None` where there
@@ -115,19 +117,17 @@ fn typed(schema: &SchemaRef, kinds: &[Option<Kind>]) -> SchemaRef {
 }
 
 /// What the source says, with the values that dbt takes.
-fn converted(change: Change, kinds: &[Option<Kind>]) -> Result<Change> {
+fn converted(change: Change, kinds: &[Option<Kind>], for_duckdb: bool) -> Result<Change> {
     Ok(match change {
         Change::Schema(schema) => Change::Schema(typed(&schema, kinds)),
         Change::Restart(schema) => Change::Restart(typed(&schema, kinds)),
         Change::Rows(batch) => {
             let schema = typed(&batch.schema(), kinds);
+            let kind = |index: usize| kinds.get(index).copied().flatten().unwrap_or(Kind::Text);
             let value = |(index, column): (usize, &ArrayRef)| match column.as_string_opt::<i32>() {
+                Some(_) if for_duckdb && kind(index) == Kind::Text => Ok(column.clone()),
                 // A given text, too: blanks alone are NULL.
-                Some(texts) => kinds
-                    .get(index)
-                    .copied()
-                    .flatten()
-                    .unwrap_or(Kind::Text)
+                Some(texts) => kind(index)
                     .array(texts)
                     .map_err(|error| error.with("column", schema.field(index).name())),
                 None => Ok(column.clone()),
@@ -162,7 +162,8 @@ impl Source for SeedSource {
             Some(changes) => stream::iter(changes.into_iter().map(Ok)).boxed(),
             None => self.files.read(texts).await?,
         };
-        Ok(changes.map(move |change| converted(change?, &kinds)).boxed())
+        let for_duckdb = self.for_duckdb;
+        Ok(changes.map(move |change| converted(change?, &kinds, for_duckdb)).boxed())
     }
 
     async fn acknowledge(&self, position: &Position) -> Result<()> {

@@ -121,15 +121,15 @@ fn known_elsewhere(sql: &str, error: &Error) -> Option<Error> {
     })?;
     CONSTRUCTS.iter().find_map(|(said, what, instead)| {
         // The error is within the construct or right behind it.
-        let nearest = if said == &["pivot"] { 0 } else { wrong.saturating_sub(2) };
+        let nearest = if said[0] == "pivot" { 0 } else { wrong.saturating_sub(2) };
         let place = (nearest..=wrong).find(|place| {
             said.iter()
                 .enumerate()
                 .all(|(step, word)| words.get(place + step).is_some_and(|(known, _)| known == word))
                 // `t pivot (…)` is known.
-                && words.get(place + said.len()).is_none_or(|(_, next)| {
-                    next.token != Token::LParen || said != &["pivot"]
-                })
+                && (said[0] != "pivot"
+                    || *place == 0
+                    || words[place - 1].1.token == Token::LParen)
         })?;
         let start = words[place].1.span.start;
         Some(

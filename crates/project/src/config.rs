@@ -580,7 +580,7 @@ impl Reader<'_> {
                 is_error: true,
             });
         }
-        known.filter(|dialect| *dialect != SqlDialect::Postgres)
+        known
     }
 
     fn text(&mut self, key: &str) -> Option<String> {

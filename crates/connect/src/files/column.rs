@@ -602,12 +602,7 @@ fn double(text: &[u8], strict: bool, formats: &Formats) -> Option<f64> {
 }
 
 fn timestamp(text: &[u8], utc: bool, strict: bool, formats: &Formats) -> Option<i64> {
-    let parsed = match formats.parse_timestamp(text) {
-        // What is declared takes every way to write a time.
-        None if !strict && formats.timestamp.is_none() => value::parse_timestamp(text),
-        parsed => parsed,
-    };
-    match parsed {
+    match formats.parse_timestamp(text) {
         // A declared UTC column takes times without a zone as UTC, a declared one without a zone the
         // UTC time of those that have one.
         Some(time) if time.zoned == utc || !strict => {

@@ -25,8 +25,6 @@ use super::value::{self, Instant};
 pub(crate) struct Formats {
     pub(crate) date: Option<String>,
     pub(crate) timestamp: Option<String>,
-    /// Times are what dbt takes for one in a seed: `2024-01-31 10:00:00`, or ISO 8601 with a `T`.
-    pub(crate) of_dbt: bool,
 }
 
 impl Formats {
@@ -43,12 +41,7 @@ impl Formats {
 
     /// A time.
     pub(crate) fn parse_timestamp(&self, text: &[u8]) -> Option<Instant> {
-        let Some(format) = &self.timestamp else {
-            return match self.of_dbt && !text.contains(&b'T') {
-                true => whole_seconds(text),
-                false => value::parse_timestamp(text),
-            };
-        };
+        let Some(format) = &self.timestamp else { return value::parse_timestamp(text) };
         let text = std::str::from_utf8(text).ok()?;
         let of = |time: chrono::DateTime<chrono::Utc>, zoned| Instant {
             micros: time.timestamp_micros(),
@@ -65,13 +58,6 @@ impl Formats {
     fn is_iso(&self) -> bool {
         self.date.is_none() && self.timestamp.is_none()
     }
-}
-
-/// `2024-01-31 10:00:00`, neither more nor less; zeros in front may be missing.
-fn whole_seconds(text: &[u8]) -> Option<Instant> {
-    let text = std::str::from_utf8(text).ok()?;
-    let time = chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok()?;
-    Some(Instant { micros: time.and_utc().timestamp_micros(), zoned: false, truncated: false })
 }
 
 /// The set of kinds of values that were seen in a column.

@@ -151,9 +151,6 @@ impl Root {
     }
 }
 
-/// The `timestamp_format` of seeds.
-const OF_DBT: &str = "dbt";
-
 /// What looking at a sample needs.
 pub(crate) struct SampleContext {
     formats: Formats,
@@ -293,12 +290,7 @@ impl FilesSource {
         let context = SampleContext {
             formats: Formats {
                 date: settings.written.date_format.clone(),
-                timestamp: settings
-                    .written
-                    .timestamp_format
-                    .clone()
-                    .filter(|format| format != OF_DBT),
-                of_dbt: settings.written.timestamp_format.as_deref() == Some(OF_DBT),
+                timestamp: settings.written.timestamp_format.clone(),
             },
             nulls: NullTokens::new(&settings.null_values)
                 .in_texts(settings.written.null_texts == NullTexts::All),

@@ -55,8 +55,7 @@ pub struct TableSettings {
     pub encoding: Option<String>,
     /// How dates are written (`strftime`), in place of `YYYY-MM-DD`.
     pub date_format: Option<String>,
-    /// How times are written (`strftime`), in place of ISO 8601; `dbt` for what dbt takes for a
-    /// time in a seed: `2024-01-31 10:00:00`, or ISO 8601 with a `T`.
+    /// How times are written (`strftime`), in place of ISO 8601.
     pub timestamp_format: Option<String>,
     /// JSON: where the records are in a document, as keys joined by dots. Default: the document
     /// itself, an array of objects or one object.

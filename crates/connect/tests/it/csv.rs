@@ -167,22 +167,6 @@ fn quoted_nulls() {
 }
 
 #[test]
-fn times_of_seeds_are_those_that_dbt_takes_for_one() {
-    let text =
-        "a,b,c,d\n2024-01-31 10:00:00,2024-01-31T10:00,2024-01-31 10:00,2024-01-31 10:00:00.5\n";
-    let outcome = csv_with(text, json!({"timestamp_format": "dbt"}));
-    assert_eq!(
-        outcome.table(),
-        cells(&[&[
-            "2024-01-31T10:00:00",
-            "2024-01-31T10:00:00",
-            "2024-01-31 10:00",
-            "2024-01-31 10:00:00.5"
-        ]])
-    );
-}
-
-#[test]
 fn escapes() {
     let outcome =
         csv_with("a,b\n\"x\\\"y\",\\N\nline\\nbreak,\"tab\\t\"\n", json!({"escape": "\\"}));

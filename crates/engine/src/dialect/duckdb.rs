@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    LambdaFunction, ObjectName, OneOrManyWithParens, Value, WildcardAdditionalOptions,
+    LambdaFunction, ObjectName, OneOrManyWithParens, SelectItem, Value, WildcardAdditionalOptions,
 };
 
 use crate::syntax::{call, simple_name, text};
@@ -87,6 +87,34 @@ pub(super) fn lambda(function: &LambdaFunction) -> Expr {
         parameters.iter().map(|parameter| Expr::Identifier(parameter.name.clone())).collect();
     arguments.push(function.body.as_ref().clone());
     call(crate::syntax::LAMBDA, arguments)
+}
+
+/// `select a, a` has the columns `a` and `a_1`.
+pub(super) fn number_names(items: &mut [SelectItem]) {
+    let mut taken: Vec<String> = Vec::new();
+    for item in items {
+        let name = match item {
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => name.clone(),
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => match parts.last() {
+                Some(name) => name.clone(),
+                None => continue,
+            },
+            SelectItem::ExprWithAlias { alias, .. } => alias.clone(),
+            _ => continue,
+        };
+        let mut free = name.clone();
+        let mut number = 0;
+        while taken.contains(&free.value.to_lowercase()) {
+            number += 1;
+            free.value = format!("{}_{number}", name.value);
+        }
+        taken.push(free.value.to_lowercase());
+        if number > 0
+            && let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = &*item
+        {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: free };
+        }
+    }
 }
 
 /// `x.upper()` is `upper(x)`, where the name is that of a function.

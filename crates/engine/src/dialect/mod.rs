@@ -69,7 +69,7 @@ pub fn translate(sql: &str, dialect: SqlDialect) -> Result<String> {
 /// assert_eq!(halves, "SELECT (a OPERATOR(duckdb./) 2) FROM t");
 /// ```
 pub fn adapt(sql: &str, dialect: SqlDialect) -> String {
-    if dialect == SqlDialect::Postgres {
+    if dialect == SqlDialect::Postgres || !is_query(sql) {
         return sql.to_owned();
     }
     match apart(sql, dialect, adapted) {
@@ -79,6 +79,22 @@ pub fn adapt(sql: &str, dialect: SqlDialect) -> String {
             sql.to_owned()
         }
     }
+}
+
+/// Whether a text begins as a query does: what writes may be long, and is not looked at.
+fn is_query(sql: &str) -> bool {
+    let mut rest = sql;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+        rest = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
+            (Some(comment), _) => comment.split_once('\n').map_or("", |(_, after)| after),
+            (_, Some(comment)) => comment.split_once("*/").map_or("", |(_, after)| after),
+            _ => break,
+        };
+    }
+    let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
+    let queries = ["select", "with", "from", "values", "pivot", "unpivot"];
+    queries.iter().any(|query| word.eq_ignore_ascii_case(query))
 }
 
 /// Works on a thread with a deep stack, and not for ever.

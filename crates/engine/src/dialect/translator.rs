@@ -212,6 +212,9 @@ impl Translator {
         for item in &mut select.projection {
             self.item(item)?;
         }
+        if self.dialect == SqlDialect::DuckDb {
+            duckdb::number_names(&mut select.projection);
+        }
         Ok(())
     }
 

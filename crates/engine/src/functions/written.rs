@@ -437,9 +437,9 @@ mod tests {
             "-1,234,567 1.50"
         );
         assert_eq!(
-            percents("%s-%03d %05.1f%%", &[text("x"), Given::Whole(5), Given::Number(3.14)])
+            percents("%s-%03d %05.1f%%", &[text("x"), Given::Whole(5), Given::Number(3.5)])
                 .unwrap(),
-            "x-005 003.1%"
+            "x-005 003.5%"
         );
         assert!(braces("{} {}", &[Given::Whole(1)]).is_err());
     }

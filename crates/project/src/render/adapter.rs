@@ -9,7 +9,7 @@ use super::context::{Context, note_macro};
 use super::functions::{carried, execute, relation_type};
 use super::relation::{ColumnObject, Relation, quoted};
 use super::table::{pairs_of, sql_type};
-use super::warehouse::{Executed, RelationType};
+use super::warehouse::{CatalogColumn, Executed, RelationType};
 use crate::base::text_argument;
 use crate::world::adapter_type;
 
@@ -401,6 +401,11 @@ impl Adapter {
                 None if relation.in_database && !relation.is_cte => {
                     self.columns_of(&super::database::name_in(relation))
                 }
+                // A temporary one that has no schema is found by its name alone.
+                None if !relation.in_database && !relation.is_cte && self.0.run().is_some() => {
+                    let found = self.describe(&format!("select * from {value} limit 0"));
+                    found.or_else(|_| Ok(Value::list([])))
+                }
                 None => Ok(Value::list([])),
             },
             // A filtered relation, `(select * from x where y) dbt_subquery`: ask the query.
@@ -416,8 +421,7 @@ impl Adapter {
         let Some(run) = self.0.run() else { return Ok(Value::list([])) };
         let found = run.state.warehouse.columns(name).map_err(carried)?;
         self.0.record().reads.columns.insert(name.to_string(), found.clone());
-        let columns = found.unwrap_or_default();
-        Ok(Value::list(columns.iter().map(|column| ColumnObject::of(column).value())))
+        Ok(self.listed(&found.unwrap_or_default()))
     }
 
     fn describe(&self, sql: &str) -> Result<Value, Error> {
@@ -433,7 +437,15 @@ impl Adapter {
             sql: sql.to_string(),
             result: blake3::hash(text.as_bytes()).to_hex().to_string(),
         });
-        Ok(Value::list(table.columns.iter().map(|column| ColumnObject::of(column).value())))
+        Ok(self.listed(&table.columns))
+    }
+
+    fn listed(&self, columns: &[CatalogColumn]) -> Value {
+        let of = match self.0.world.target.is_for_duckdb() {
+            true => ColumnObject::of_duckdb,
+            false => ColumnObject::of,
+        };
+        Value::list(columns.iter().map(|column| of(column).value()))
     }
 
     fn query_columns(&self, args: &Args) -> Result<Value, Error> {

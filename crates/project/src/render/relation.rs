@@ -511,12 +511,25 @@ impl ColumnObject {
         Self::new(&column.name, &column.data_type)
     }
 
+    /// A column of a lake that stands in for a DuckDB, with its name for the type.
+    pub(crate) fn of_duckdb(column: &CatalogColumn) -> Self {
+        Self::new(&column.name, duckdb_type(&column.data_type))
+    }
+
     pub(crate) fn value(self) -> Value {
         Value::object(self)
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What `dtype` is: DuckDB's names of types are whole.
+    fn dtype(&self) -> String {
+        match self.data_type.chars().any(char::is_uppercase) {
+            true => self.data_type.clone(),
+            false => self.base(),
+        }
     }
 
     /// The type without its size: `character varying(10)` → `character varying`.
@@ -588,6 +601,41 @@ impl ColumnObject {
     }
 }
 
+/// DuckDB's name of a type.
+fn duckdb_type(name: &str) -> String {
+    if let Some(item) = name.strip_suffix("[]") {
+        return format!("{}[]", duckdb_type(item));
+    }
+    let lower = name.to_ascii_lowercase();
+    let (base, size) = match lower.split_once('(') {
+        Some((base, size)) => (base.trim(), Some(size)),
+        None => (lower.as_str(), None),
+    };
+    match base {
+        "text" | "character varying" | "varchar" | "character" => "VARCHAR".to_owned(),
+        "double precision" => "DOUBLE".to_owned(),
+        "real" => "FLOAT".to_owned(),
+        "bytea" => "BLOB".to_owned(),
+        "timestamp without time zone" => "TIMESTAMP".to_owned(),
+        "time without time zone" => "TIME".to_owned(),
+        "numeric" => match size {
+            Some(size) => format!("DECIMAL({size}"),
+            None => "DECIMAL(38,10)".to_owned(),
+        },
+        "bigint"
+        | "integer"
+        | "smallint"
+        | "tinyint"
+        | "boolean"
+        | "date"
+        | "timestamp"
+        | "timestamp with time zone"
+        | "time"
+        | "interval" => base.to_uppercase(),
+        _ => name.to_owned(),
+    }
+}
+
 impl Object for ColumnObject {
     fn type_name(&self) -> &str {
         "Column"
@@ -596,7 +644,7 @@ impl Object for ColumnObject {
     fn get_attr(&self, name: &str, _state: &State<'_>) -> Option<Value> {
         Some(match name {
             "name" | "column" => Value::from(self.name.as_str()),
-            "dtype" => Value::from(self.base()),
+            "dtype" => Value::from(self.dtype()),
             "data_type" => Value::from(self.data_type.as_str()),
             "quoted" => Value::from(quoted(&self.name)),
             "char_size" => self.is_string().then(|| self.sizes().first().copied()).flatten().into(),

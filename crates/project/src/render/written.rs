@@ -18,6 +18,7 @@ impl<'a> Written<'a> {
     /// `None` for a node in the engine's own SQL.
     pub(super) fn of(node: &'a Node, world: &World) -> Option<Self> {
         match node.config.dialect {
+            Some(SqlDialect::Postgres) => None,
             Some(dialect) => Some(Written { node, dialect, presumed: false }),
             None => Some(Written { node, dialect: world.presumed_dialect()?, presumed: true }),
         }
