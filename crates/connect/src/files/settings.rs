@@ -161,7 +161,12 @@ impl FileFormat {
     pub(crate) fn of_name(name: &str) -> Option<FileFormat> {
         let name = name.to_ascii_lowercase();
         let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
-        Some(match name.rsplit_once('.')?.1 {
+        FileFormat::of_extension(name.rsplit_once('.')?.1)
+    }
+
+    /// By what stands behind the last point of a name.
+    pub(crate) fn of_extension(extension: &str) -> Option<FileFormat> {
+        Some(match extension {
             "csv" | "txt" => FileFormat::Csv,
             "tsv" | "tab" => FileFormat::Tsv,
             "ndjson" | "jsonl" => FileFormat::Ndjson,
@@ -169,6 +174,17 @@ impl FileFormat {
             "parquet" | "pq" => FileFormat::Parquet,
             _ => return None,
         })
+    }
+
+    /// How names of such files end.
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            FileFormat::Csv => "csv",
+            FileFormat::Tsv => "tsv",
+            FileFormat::Ndjson => "ndjson",
+            FileFormat::Json => "json",
+            FileFormat::Parquet => "parquet",
+        }
     }
 }
 

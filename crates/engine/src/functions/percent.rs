@@ -13,6 +13,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 
 use super::json::texts;
+use super::pattern::{DAYS, MONTHS};
 use super::simple::{Call, MICROS, Simple, arity, bad_value, text, text_at, usage};
 
 /// The functions of this file.
@@ -36,23 +37,6 @@ enum Piece {
     /// A letter, and whether it stands without leading zeros.
     Field(char, bool),
 }
-
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const DAYS: [&str; 7] =
-    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// The pieces of a pattern; `%c`, `%x` and their like are written out.
 fn pieces(pattern: &str) -> Result<Vec<Piece>> {

@@ -11,6 +11,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 
 use super::simple::{Call, Simple, arity, bad_value, text, text_at, usage};
+use crate::types::sql_name;
 
 /// What `format` is called, once its arguments are texts.
 pub(crate) const FORMAT: &str = "tidemill_format";
@@ -189,24 +190,15 @@ fn kind(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
 
 fn type_name(data_type: &DataType) -> String {
     match data_type {
-        DataType::Boolean => "boolean".to_owned(),
-        DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint".to_owned(),
-        DataType::Int32 | DataType::UInt16 => "integer".to_owned(),
-        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "bigint".to_owned(),
-        DataType::Float16 | DataType::Float32 => "real".to_owned(),
-        DataType::Float64 => "double precision".to_owned(),
         data_type if data_type.is_decimal() => "numeric".to_owned(),
-        DataType::Date32 | DataType::Date64 => "date".to_owned(),
         DataType::Timestamp(_, None) => "timestamp without time zone".to_owned(),
         DataType::Timestamp(_, Some(_)) => "timestamp with time zone".to_owned(),
         DataType::Time32(_) | DataType::Time64(_) => "time without time zone".to_owned(),
-        DataType::Interval(_) | DataType::Duration(_) => "interval".to_owned(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea".to_owned(),
         DataType::List(field) | DataType::LargeList(field) => {
             format!("{}[]", type_name(field.data_type()))
         }
         DataType::Struct(_) => "record".to_owned(),
         DataType::Null => "unknown".to_owned(),
-        _ => "text".to_owned(),
+        other => sql_name(other),
     }
 }

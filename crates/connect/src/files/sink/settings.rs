@@ -4,6 +4,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tidemill_core::{DeliveryMode, Error, ErrorKind, Result};
 
+pub(super) use crate::files::FileFormat as Format;
+
 /// `to` of an export.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,18 +36,6 @@ enum Names {
     Many(Vec<String>),
 }
 
-/// How rows are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Format {
-    Csv,
-    Tsv,
-    #[serde(alias = "jsonl")]
-    Ndjson,
-    Json,
-    Parquet,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Compression {
@@ -71,29 +61,6 @@ pub(super) struct Layout {
     pub(super) null: String,
     pub(super) partition_by: Vec<String>,
     pub(super) max_rows: u64,
-}
-
-impl Format {
-    fn of_extension(extension: &str) -> Option<Format> {
-        Some(match extension {
-            "csv" => Format::Csv,
-            "tsv" => Format::Tsv,
-            "ndjson" | "jsonl" => Format::Ndjson,
-            "json" => Format::Json,
-            "parquet" => Format::Parquet,
-            _ => return None,
-        })
-    }
-
-    fn extension(self) -> &'static str {
-        match self {
-            Format::Csv => "csv",
-            Format::Tsv => "tsv",
-            Format::Ndjson => "ndjson",
-            Format::Json => "json",
-            Format::Parquet => "parquet",
-        }
-    }
 }
 
 fn wrong(message: impl Into<String>) -> Error {
