@@ -65,24 +65,39 @@ fn nullable_again(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Union(union)))
 }
 
-fn rewrite_node(node: LogicalPlan, zone: &Arc<str>) -> Result<Transformed<LogicalPlan>> {
+/// The columns that the expressions of a node see.
+pub(crate) fn seen_by(node: &LogicalPlan) -> Result<DFSchema> {
     let mut schema = merge_schema(&node.inputs());
-    if let LogicalPlan::TableScan(scan) = &node {
+    if let LogicalPlan::TableScan(scan) = node {
         schema.merge(&DFSchema::try_from_qualified_schema(
             scan.table_name.clone(),
             &scan.source.schema(),
         )?);
     }
+    Ok(schema)
+}
+
+/// Rewrites the expressions of a node, from within; the columns that they make keep their names. The
+/// schema of the node stays what it was: that is its caller's.
+pub(crate) fn rewrite_expressions(
+    node: LogicalPlan,
+    rewrite: impl Fn(Expr) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<LogicalPlan>> {
     let names = NamePreserver::new(&node);
-    let rewriter = Rewriter { schema: &schema, zone };
-    let done = node.map_expressions(|expr| {
+    node.map_expressions(|expr| {
         let name = names.save(&expr);
-        let done = expr.transform_up(|expr| rewriter.rewrite(expr))?;
+        let done = expr.transform_up(&rewrite)?;
         Ok(match done.transformed {
             true => done.update_data(|expr| name.restore(expr)),
             false => done,
         })
-    })?;
+    })
+}
+
+fn rewrite_node(node: LogicalPlan, zone: &Arc<str>) -> Result<Transformed<LogicalPlan>> {
+    let schema = seen_by(&node)?;
+    let rewriter = Rewriter { schema: &schema, zone };
+    let done = rewrite_expressions(node, |expr| rewriter.rewrite(expr))?;
     let Transformed { data, transformed, tnr } = done;
     let done = match data {
         LogicalPlan::Filter(mut filter) => match guarded(&filter.predicate, &schema) {

@@ -7,17 +7,15 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, LogicalPlan, Projection, Union, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::meaning::compares;
+use crate::meaning::{compares, rewrite_expressions, seen_by};
 
 /// Functions whose arguments have one type.
 const OF_ONE_TYPE: [&str; 5] = ["coalesce", "greatest", "least", "nullif", "nvl"];
@@ -40,22 +38,8 @@ fn rewrite_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if let LogicalPlan::Union(union) = node {
         return rewrite_union(union);
     }
-    let mut schema = merge_schema(&node.inputs());
-    if let LogicalPlan::TableScan(scan) = &node {
-        schema.merge(&DFSchema::try_from_qualified_schema(
-            scan.table_name.clone(),
-            &scan.source.schema(),
-        )?);
-    }
-    let names = NamePreserver::new(&node);
-    let done = node.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let done = expr.transform_up(|expr| Ok(rewrite(expr, &schema)))?;
-        Ok(match done.transformed {
-            true => done.update_data(|expr| name.restore(expr)),
-            false => done,
-        })
-    })?;
+    let schema = seen_by(&node)?;
+    let done = rewrite_expressions(node, |expr| Ok(rewrite(expr, &schema)))?;
     match done.transformed {
         true => done.map_data(LogicalPlan::recompute_schema),
         false => Ok(done),

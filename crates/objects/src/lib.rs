@@ -1,9 +1,9 @@
-//! Object stores by address, and the process's HTTP client.
+//! Object stores by address, and the HTTP clients.
 //!
 //! **Takes** an address (`s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` and their
 //! other spellings) and options by name. **Gives** a store whose root is that prefix ([`open`]), what
-//! its errors mean to the reader ([`explain`]), and the client for what is not a store
-//! ([`web_agent`]). **Promises** that opening asks nothing of the network, that a request is repeated
+//! its errors mean to the reader ([`explain`]), and the clients for what is not a store
+//! ([`web_agent`]; [`guarded_agent`], which goes to private addresses only where it may). **Promises** that opening asks nothing of the network, that a request is repeated
 //! for half a minute at most, and that no secret is shown.
 //!
 //! Credentials come, in this order, from the options that are given, the environment (`AWS_…`,

@@ -126,14 +126,7 @@ fn killed_everywhere(arguments: &[&str]) {
         let mut died = 0;
         // Twice over: the run after a crash may crash as well.
         for _ in 0..2 {
-            let status = sandbox
-                .command(arguments)
-                .env("TIDEMILL_FAILPOINT", format!("{step}=abort"))
-                .stderr(Stdio::null())
-                .stdout(Stdio::null())
-                .status()
-                .unwrap();
-            died += u32::from(status.signal().is_some());
+            died += u32::from(sandbox.dies_at(step, arguments));
         }
         assert!(died > 0, "{step} never fired");
         sandbox.run(arguments).ok();

@@ -1,8 +1,5 @@
 //! Models that go out to files and to SQLite: whole, once, whatever is killed.
 
-use std::os::unix::process::ExitStatusExt;
-use std::process::Stdio;
-
 use tidemill_connect::EXPORT_FAILPOINTS;
 
 use crate::sandbox::{Sandbox, files};
@@ -166,14 +163,7 @@ fn a_delivery_that_is_killed_at_any_step_is_made_whole_by_the_next() {
 
 /// A build that dies in its delivery.
 fn killed(shop: &Sandbox, step: &str) {
-    let died = shop
-        .command(&["build"])
-        .env("TIDEMILL_FAILPOINT", format!("{step}=abort"))
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(died.signal().is_some(), "{step} never fired");
+    assert!(shop.dies_at(step, &["build"]), "{step} never fired");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A project in a temporary folder, and the binary on it.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -99,6 +100,18 @@ impl Sandbox {
     /// The same with environment variables.
     pub(crate) fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Outcome {
         outcome(self.command(arguments).envs(variables.iter().copied()))
+    }
+
+    /// Runs a command that dies at a failpoint; whether it came there.
+    pub(crate) fn dies_at(&self, step: &str, arguments: &[&str]) -> bool {
+        let status = self
+            .command(arguments)
+            .env("TIDEMILL_FAILPOINT", format!("{step}=abort"))
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        status.signal().is_some()
     }
 
     pub(crate) fn build(&self) -> Outcome {

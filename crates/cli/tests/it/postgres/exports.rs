@@ -1,6 +1,5 @@
 //! Models that go out to a PostgreSQL: whole, once, and only when their tests passed.
 
-use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
 use tidemill_connect::EXPORT_FAILPOINTS;
@@ -332,15 +331,7 @@ fn a_delivery_that_is_killed_at_any_step_is_made_whole_by_the_next() {
             shop.publish(SECOND);
             shop.sql(prepare);
             let before = shop.rows();
-            let died = shop
-                .sandbox
-                .command(&["export"])
-                .env("TIDEMILL_FAILPOINT", format!("{step}=abort"))
-                .stderr(Stdio::null())
-                .stdout(Stdio::null())
-                .status()
-                .unwrap();
-            assert!(died.signal().is_some(), "{mode}: {step} never fired");
+            assert!(shop.sandbox.dies_at(step, &["export"]), "{mode}: {step} never fired");
             let open = "select count(*) from pg_stat_activity where application_name = 'tidemill' and datname = current_database()";
             while shop.sql(open) != ["0"] {}
             let done = *step == "export.after-commit";

@@ -1,6 +1,5 @@
 //! Loads from a PostgreSQL into a lake: the rows of the source, each once, whatever breaks.
 
-use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
 use tidemill_testkit::PostgresServer;
@@ -163,15 +162,7 @@ fn a_load_killed_at_any_step_is_made_whole_by_the_next() {
             shop.loads(ingest);
             shop.sandbox.run(&["ingest"]).ok();
             shop.sql("insert into t select n, n % 7, 'more', n from generate_series(51, 60) n");
-            let died = shop
-                .sandbox
-                .command(&["ingest"])
-                .env("TIDEMILL_FAILPOINT", format!("{step}=abort"))
-                .stderr(Stdio::null())
-                .stdout(Stdio::null())
-                .status()
-                .unwrap();
-            assert!(died.signal().is_some(), "{step} never fired");
+            assert!(shop.sandbox.dies_at(step, &["ingest"]), "{step} never fired");
             // Committed meanwhile.
             shop.sql("insert into t values (61, 1, 'late', 1)");
             shop.sandbox.run(&["ingest"]).ok();
