@@ -55,9 +55,10 @@ fn main() -> ExitCode {
     }
     let cli = flags::parse();
     // A load streams: what it frees is small, and it shall stay small.
-    if !matches!(cli.command, Command::Ingest(_)) {
-        allocator::keep_freed_memory();
-    }
+    allocator::keep_freed_memory(match cli.command {
+        Command::Ingest(_) => allocator::SHORT,
+        _ => allocator::LONG,
+    });
     // These are asked for because there is much to read.
     allocator::huge_pages(matches!(cli.command, Command::Sql(_) | Command::Test(_)));
     let flags = &cli.global.flags;
