@@ -122,6 +122,7 @@ impl ProjectLoader {
                 LoadMode::Full => "full",
                 LoadMode::Append => "append",
                 LoadMode::Merge => "merge",
+                LoadMode::Cdc => "cdc",
             },
             connection,
             from: place.unwrap_or(&target.name).to_owned(),
@@ -142,6 +143,12 @@ impl ProjectLoader {
         let target = self.target(id)?;
         let published = request.context.snapshot.get(&target.relation);
         let whole = target.settings.mode == LoadMode::Full;
+        let begins =
+            published.filter(|_| !request.full).is_none_or(|table| table.position.is_none());
+        if target.settings.mode == LoadMode::Cdc && begins {
+            // Whatever there is is new, and to read it would leave something in the database.
+            return Ok(Some(Vec::new()));
+        }
         let read = ReadRequest {
             settings: target.source_settings,
             name: target.name,
@@ -152,10 +159,12 @@ impl ProjectLoader {
             position: published
                 .filter(|_| !request.full)
                 .and_then(|published| published.position.clone()),
+            superseded: None,
             scope: match target.settings.mode {
                 LoadMode::Full => ReadScope::Whole,
                 LoadMode::Merge => ReadScope::Changed,
                 LoadMode::Append => ReadScope::New,
+                LoadMode::Cdc => ReadScope::Log,
             },
             until: Until::CaughtUp,
             parallelism: 1,
@@ -181,7 +190,7 @@ impl ProjectLoader {
 
 /// What a load would do.
 pub(crate) struct Planned {
-    /// `full`, `append` or `merge`.
+    /// `full`, `append`, `merge` or `cdc`.
     pub(crate) mode: &'static str,
     pub(crate) connection: Option<String>,
     /// The table, location, query or stream.

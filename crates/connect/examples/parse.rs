@@ -55,6 +55,7 @@ async fn parse(location: &str, threads: usize) -> tidemill_core::Result<()> {
             declared: Vec::new(),
             known: None,
             position: None,
+            superseded: None,
             scope: ReadScope::New,
             until: Until::CaughtUp,
             parallelism: threads,
@@ -76,7 +77,7 @@ async fn parse(location: &str, threads: usize) -> tidemill_core::Result<()> {
                 }
             }
             Change::Notice(notice) => println!("{}: {}", notice.code, notice.message),
-            Change::Replaces { .. } | Change::Position(_) => {}
+            Change::Replaces { .. } | Change::Truncated | Change::Position(_) => {}
         }
     }
     println!("{rows} rows in {batches} batches, {rejected} rejected");

@@ -62,5 +62,5 @@ pub use statement::{RewriteByFile, Statement};
 pub use table_store::{
     ColumnChange, Dropped, Duplicates, FILE, Maintenance, MaintenanceReport, NullKeys,
     PublishChange, PublishMeta, Published, SchemaChange, StageRequest, Staged, TableStore,
-    WriteMode, history,
+    WriteMode, changes, history,
 };

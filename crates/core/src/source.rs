@@ -97,6 +97,10 @@ pub enum ReadScope {
     /// The whole set if anything differs from the position, and nothing if nothing does. The caller
     /// replaces what is there.
     Whole,
+    /// The log of changes after the position; without one the whole set, and the position in the log
+    /// at which it was taken. The caller applies the rows by the key, in their order
+    /// ([`crate::changes`]).
+    Log,
 }
 
 /// What to read, and from where on.
@@ -119,6 +123,9 @@ pub struct ReadRequest {
     pub known: Option<SchemaRef>,
     /// Where the last published load ended; `None` reads everything.
     pub position: Option<Position>,
+    /// The position that is given up when this read is published, as everything is read again: what
+    /// the source keeps for it may go then.
+    pub superseded: Option<Position>,
     /// Which part of it.
     pub scope: ReadScope,
     /// When to end.
@@ -146,7 +153,10 @@ pub enum Change {
         /// Its values.
         values: Vec<String>,
     },
-    /// Rows of the latest schema.
+    /// All rows that are published by now, and all rows of this read before it, go.
+    Truncated,
+    /// Rows of the latest schema. Of a log of changes ([`ReadScope::Log`]) columns of
+    /// [`crate::changes`] may follow.
     Rows(RecordBatch),
     /// Rows that could not be read: columns `_source_file` (text), `_source_row` (int64, the line
     /// on which the record starts, 1-based), `reason` (text), `raw` (text).
@@ -167,7 +177,7 @@ pub struct Notice {
     /// A stable name in kebab case: `empty-file`, `vanished-file`, `changed-file`,
     /// `waiting-file`, `touched-file`, `duplicate-content`, `new-column`, `missing-column`,
     /// `dropped-column`, `widened-column`, `kept-type`, `read-again`, `converted-column`,
-    /// `rejected-rows`, `no-table`.
+    /// `rejected-rows`, `no-table`, `left-out-column`, `new-slot`.
     pub code: String,
     /// The sentence.
     pub message: String,
@@ -208,6 +218,11 @@ pub trait Source: Send + Sync {
 
     /// Reads. Streams: memory does not grow with the size of what is read.
     async fn read(&self, request: ReadRequest) -> Result<ChangeStream>;
+
+    /// Whether [`ReadScope::Log`] can be read.
+    fn has_log(&self) -> bool {
+        false
+    }
 
     /// Says that everything up to this position is published. Idempotent; may be repeated after a
     /// crash. Sources that keep nothing for us do nothing.

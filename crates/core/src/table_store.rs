@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 
@@ -70,6 +71,14 @@ pub enum WriteMode {
         /// As the column [`FILE`] names them.
         files: Vec<String>,
     },
+    /// Rows of a log of changes, in its order: the last one with a key counts. Beside columns of the
+    /// table the stream has [`changes::GONE`]. A NULL in a key is an error.
+    Changes {
+        /// The key's columns.
+        key: Vec<String>,
+        /// Whether all rows that are there go first.
+        truncates: bool,
+    },
     /// Each row of the stream may end a row that is there, and may add one (a history of a table, as
     /// dbt's snapshots keep it). Beside columns of the table the stream has those of [`history`].
     /// NULLs in the key equal each other. The table has to be there.
@@ -100,6 +109,25 @@ pub mod history {
     }
 
     /// Whether a column of the stream is one of these.
+    pub fn is_control(name: &str) -> bool {
+        name.starts_with("__tidemill_")
+    }
+}
+
+/// Columns of rows of a log of changes that are not the table's.
+pub mod changes {
+    /// Whether the row with this key goes (boolean, no NULLs); other columns say nothing then.
+    pub const GONE: &str = "__tidemill_gone";
+    /// The numbers of the columns whose values the log leaves out, as they are those of the row as it
+    /// was (list of int32). That row is found by the key of before ([`key`]).
+    pub const KEPT: &str = "__tidemill_kept";
+
+    /// The value that the key's column with this number, counted from 0, had before the change.
+    pub fn key(number: usize) -> String {
+        format!("__tidemill_was_{number}")
+    }
+
+    /// Whether a column is one of these.
     pub fn is_control(name: &str) -> bool {
         name.starts_with("__tidemill_")
     }
@@ -384,6 +412,25 @@ pub trait TableStore: Send + Sync {
     ) -> Result<Option<Staged>> {
         let _ = (relation, base, only);
         Ok(None)
+    }
+
+    /// The rows of a published table that have one of these keys, which are the columns of `keys`:
+    /// `columns` of them, and for each row of `keys` which of these it is, if there is one.
+    ///
+    /// # Errors
+    /// Kind `Unsupported` where the store cannot find rows; `NotFound` for what is no table.
+    async fn rows_of_keys(
+        &self,
+        relation: &RelationName,
+        base: &Snapshot,
+        keys: &RecordBatch,
+        columns: &[String],
+    ) -> Result<(RecordBatch, Vec<Option<usize>>)> {
+        let _ = (base, keys, columns);
+        Err(crate::Error::new(
+            crate::ErrorKind::Unsupported,
+            format!("rows of `{relation}` cannot be found by their key here"),
+        ))
     }
 
     /// Makes all of this visible as one catalog entry, or nothing of it. With no change at all it

@@ -120,6 +120,13 @@ impl Conform {
         notices
     }
 
+    /// The number of the table's column for each of the source's.
+    pub(crate) fn places(&self) -> Vec<Option<usize>> {
+        let count = self.columns.iter().flatten().max().map_or(0, |last| last + 1);
+        let place = |at| self.columns.iter().position(|column| *column == Some(at));
+        (0..count).map(place).collect()
+    }
+
     /// The batch with the table's columns.
     pub(crate) fn apply(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns = self

@@ -20,6 +20,7 @@
 mod contract;
 mod keys;
 mod load;
+mod log;
 mod rejects;
 mod settings;
 mod staging;

@@ -14,6 +14,7 @@ use tidemill_core::{
 
 use crate::contract::{Conform, conform};
 use crate::keys::Keys;
+use crate::log::{self, Control};
 use crate::rejects::{self, Tally, rejected_relation};
 use crate::staging::Staging;
 use crate::{LoadMode, LoadSettings, SchemaContract};
@@ -106,6 +107,8 @@ struct LoadLoop<'a> {
     table: Option<SchemaRef>,
     columns: Option<Arc<Conform>>,
     keys: Option<Keys>,
+    /// All rows that are there go.
+    truncates: bool,
     /// Values of a column whose rows go.
     replaces: Option<(String, Vec<String>)>,
     rows_stage: Option<Staging<'a>>,
@@ -120,13 +123,14 @@ struct LoadLoop<'a> {
 impl<'a> LoadLoop<'a> {
     fn new(spec: &'a LoadSpec, store: &'a dyn TableStore) -> Self {
         let published = spec.base.get(&spec.relation);
-        let replaced = spec.full_refresh || spec.settings.mode == LoadMode::Full;
+        let replaced = replaces_all(spec);
         LoadLoop {
             spec,
             store,
             table: published.filter(|_| !replaced).map(|table| Arc::clone(&table.schema)),
             columns: None,
             keys: None,
+            truncates: false,
             replaces: None,
             rows_stage: None,
             rejects_stage: None,
@@ -150,7 +154,12 @@ impl<'a> LoadLoop<'a> {
                 }
             }
         }
-        let published = spec.base.get(&spec.relation);
+        let position =
+            spec.base.get(&spec.relation).and_then(|published| published.position.clone());
+        let (position, superseded) = match spec.full_refresh {
+            true => (None, position),
+            false => (position, None),
+        };
         ReadRequest {
             settings: spec.source_settings.clone(),
             name: spec.name.clone(),
@@ -158,13 +167,13 @@ impl<'a> LoadLoop<'a> {
             primary_key: spec.settings.primary_key.clone(),
             declared,
             known: self.table.clone(),
-            position: published
-                .filter(|_| !spec.full_refresh)
-                .and_then(|table| table.position.clone()),
+            position,
+            superseded,
             scope: match spec.settings.mode {
                 LoadMode::Full => ReadScope::Whole,
                 LoadMode::Merge => ReadScope::Changed,
                 LoadMode::Append => ReadScope::New,
+                LoadMode::Cdc => ReadScope::Log,
             },
             until: Until::CaughtUp,
             parallelism: spec.parallelism,
@@ -173,6 +182,13 @@ impl<'a> LoadLoop<'a> {
     }
 
     async fn run(&mut self, source: &dyn Source) -> Result<Loaded> {
+        if self.spec.settings.mode == LoadMode::Cdc && !source.has_log() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "`mode: cdc` follows the log of changes of a database, which this connection does \
+                 not have; use `merge` with a `cursor`, or `full`",
+            ));
+        }
         let mut changes = source.read(self.request()).await?;
         loop {
             let change = tokio::select! {
@@ -211,6 +227,14 @@ impl<'a> LoadLoop<'a> {
                 self.replaces = Some((column, values));
                 Ok(())
             }
+            Change::Truncated => {
+                if let Some(stage) = self.rows_stage.take() {
+                    stage.abandon(self.store).await;
+                }
+                self.rows = 0;
+                self.truncates = true;
+                Ok(())
+            }
             Change::Rows(batch) => self.take_rows(&batch).await,
             Change::Rejected(batch) => self.take_rejected(&batch).await,
             Change::Position(position) => {
@@ -234,7 +258,7 @@ impl<'a> LoadLoop<'a> {
         };
         let columns = conform(schema, self.table.as_ref(), settings.schema_contract)
             .map_err(|error| error.with("table", &self.spec.relation))?;
-        if settings.mode == LoadMode::Merge {
+        if matches!(settings.mode, LoadMode::Merge | LoadMode::Cdc) {
             let cursor = settings.cursor.as_deref();
             self.keys = Some(Keys::new(&columns.schema, &settings.primary_key, cursor)?);
         }
@@ -247,6 +271,7 @@ impl<'a> LoadLoop<'a> {
         self.give_up().await;
         self.columns = None;
         self.keys = None;
+        self.truncates = false;
         self.replaces = None;
         self.tally = Tally::default();
         self.rows = 0;
@@ -269,11 +294,20 @@ impl<'a> LoadLoop<'a> {
         let Some(columns) = self.columns.clone() else {
             return Err(Error::new(ErrorKind::Internal, "rows came before their columns"));
         };
-        let mut batch = columns.apply(batch)?;
+        let (rows, control) = log::split(batch)?;
+        let mut rows = columns.apply(&rows)?;
+        if let Some(control) = &control {
+            rows = fill(self.spec, self.store, rows, control, &columns).await?;
+        }
+        let mut batch = match self.follows_log() {
+            true => log::with_gone(&rows, control.as_ref())?,
+            false => rows,
+        };
         if let Some(keys) = &mut self.keys {
             let (kept, bad) = keys.check(&batch)?;
             if !bad.is_empty() {
-                let rejected = rejects::null_keys(&batch, &bad)?;
+                let shown = log::split(&batch)?.0;
+                let rejected = rejects::null_keys(&shown, &bad)?;
                 self.take_rejected(&rejected).await?;
             }
             batch = kept;
@@ -297,7 +331,12 @@ impl<'a> LoadLoop<'a> {
     }
 
     fn replaces_all(&self) -> bool {
-        self.spec.full_refresh || self.spec.settings.mode == LoadMode::Full
+        replaces_all(self.spec)
+    }
+
+    /// Whether the rows are those of a log of changes, and the table is there.
+    fn follows_log(&self) -> bool {
+        self.spec.settings.mode == LoadMode::Cdc && !self.replaces_all()
     }
 
     /// The stage of the table, begun when there is something for it.
@@ -309,6 +348,8 @@ impl<'a> LoadLoop<'a> {
             let settings = &self.spec.settings;
             let mode = if self.replaces_all() {
                 WriteMode::Replace
+            } else if self.follows_log() {
+                WriteMode::Changes { key: settings.primary_key.clone(), truncates: self.truncates }
             } else if settings.mode == LoadMode::Merge {
                 WriteMode::Upsert {
                     key: settings.primary_key.clone(),
@@ -326,7 +367,10 @@ impl<'a> LoadLoop<'a> {
                 Some(make) => make(&columns.schema)?,
                 None => Vec::new(),
             };
-            let schema = Arc::clone(&columns.schema);
+            let schema = match self.follows_log() {
+                true => log::schema_with_gone(&columns.schema),
+                false => Arc::clone(&columns.schema),
+            };
             let relation = self.spec.relation.clone();
             self.rows_stage = Some(self.begin(relation, mode, schema, observers));
         }
@@ -384,7 +428,7 @@ impl<'a> LoadLoop<'a> {
     async fn finish(&mut self) -> Result<Loaded> {
         let spec = self.spec;
         self.tally.check(spec.settings.max_rejects, self.rows, true, &spec.relation)?;
-        let replaces = self.replaces_all() || self.replaces.is_some();
+        let replaces = self.replaces_all() || self.replaces.is_some() || self.truncates;
         if let Some(columns) = self.columns.clone() {
             if self.position.is_none() {
                 return Err(Error::new(
@@ -392,8 +436,10 @@ impl<'a> LoadLoop<'a> {
                     "the source ended without saying how far it was read",
                 ));
             }
-            // A table that is new, changes its columns or loses rows is staged even without rows.
-            if self.table.is_none() || columns.changes || replaces {
+            // A table that is new, changes its columns or loses rows is staged even without rows, and so
+            // is one whose rows were all rejected: the position stands with it.
+            let rejects = self.rejects_stage.is_some();
+            if self.table.is_none() || columns.changes || replaces || rejects {
                 self.rows_stage()?;
             }
             let rejected = spec.base.get(&rejected_relation(&spec.relation));
@@ -457,6 +503,34 @@ impl<'a> LoadLoop<'a> {
         let inserted = staged.rows?.checked_sub(before)?;
         Some(Merged { inserted, updated: staged.rows_written.checked_sub(inserted)? })
     }
+}
+
+/// The rows with the values that the log leaves out, taken from the table as it is.
+async fn fill(
+    spec: &LoadSpec,
+    store: &dyn TableStore,
+    rows: RecordBatch,
+    control: &Control,
+    columns: &Conform,
+) -> Result<RecordBatch> {
+    let Some(kept) = control.kept(columns)? else { return Ok(rows) };
+    let keys = kept.keys(&spec.settings.primary_key, &rows)?;
+    let names = kept.names(&rows);
+    let found = store.rows_of_keys(&spec.relation, &spec.base, &keys, &names).await;
+    let (found, places) = found.map_err(|error| error.with("table", &spec.relation))?;
+    kept.fill(rows, &found, &places).map_err(|error| error.with("table", &spec.relation))
+}
+
+/// Whether what is read is the whole table. A log of changes begins with that.
+fn replaces_all(spec: &LoadSpec) -> bool {
+    spec.full_refresh
+        || match spec.settings.mode {
+            LoadMode::Full => true,
+            LoadMode::Cdc => {
+                spec.base.get(&spec.relation).is_none_or(|table| table.position.is_none())
+            }
+            LoadMode::Append | LoadMode::Merge => false,
+        }
 }
 
 /// Lets a stage work; ends only when it fails.

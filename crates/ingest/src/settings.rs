@@ -15,6 +15,8 @@ pub enum LoadMode {
     Full,
     /// Rows with the same `primary_key` are replaced, others added.
     Merge,
+    /// The log of changes of the source is followed: rows are added, replaced and removed as there.
+    Cdc,
 }
 
 /// What happens when the columns of the source are not those of the table. (dlt's name and words.)
@@ -60,7 +62,7 @@ impl std::fmt::Display for MaxRejects {
 pub struct LoadSettings {
     /// How rows meet what is there. Default: append.
     pub mode: LoadMode,
-    /// The columns that tell rows apart, for [`LoadMode::Merge`].
+    /// The columns that tell rows apart, for [`LoadMode::Merge`] and [`LoadMode::Cdc`].
     pub primary_key: Vec<String>,
     /// Of two new rows with one key the one with the larger value here stays; without it, and
     /// where it is equal, the one that was read later.
@@ -85,11 +87,12 @@ impl LoadSettings {
             mode: match default {
                 ReadScope::New => LoadMode::Append,
                 ReadScope::Changed => LoadMode::Merge,
+                ReadScope::Log => LoadMode::Cdc,
                 ReadScope::Whole => LoadMode::Full,
             },
             ..LoadSettings::default()
         };
-        if let Some(mode) = take(&mut rest, "mode", "`append`, `full` or `merge`")? {
+        if let Some(mode) = take(&mut rest, "mode", "`append`, `full`, `merge` or `cdc`")? {
             settings.mode = mode;
         }
         if let Some(key) = take(&mut rest, "primary_key", "a column or a list of columns")? {
@@ -112,10 +115,21 @@ impl LoadSettings {
                 )
             })?;
         }
-        if settings.mode == LoadMode::Merge && settings.primary_key.is_empty() {
+        let keyed = match settings.mode {
+            LoadMode::Merge => Some("merge"),
+            LoadMode::Cdc => Some("cdc"),
+            LoadMode::Append | LoadMode::Full => None,
+        };
+        if let Some(mode) = keyed.filter(|_| settings.primary_key.is_empty()) {
             return Err(Error::new(
                 ErrorKind::Config,
-                "`mode: merge` needs a `primary_key`: the columns that tell rows apart",
+                format!("`mode: {mode}` needs a `primary_key`: the columns that tell rows apart"),
+            ));
+        }
+        if settings.mode == LoadMode::Cdc && settings.cursor.is_some() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "`mode: cdc` needs no `cursor`: the log of changes has an order of its own",
             ));
         }
         Ok((settings, Value::Object(rest)))

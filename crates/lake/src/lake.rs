@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -485,6 +486,16 @@ impl TableStore for Lake {
         only: Option<&BTreeSet<String>>,
     ) -> Result<Option<Staged>> {
         stage::by_file(&self.inner, relation, base, only).await
+    }
+
+    async fn rows_of_keys(
+        &self,
+        relation: &RelationName,
+        base: &Snapshot,
+        keys: &RecordBatch,
+        columns: &[String],
+    ) -> Result<(RecordBatch, Vec<Option<usize>>)> {
+        stage::rows_of_keys(&self.inner, relation, base, keys, columns).await
     }
 
     async fn publish(&self, changes: Vec<PublishChange>, run: &RunId) -> Result<Published> {

@@ -195,12 +195,13 @@ fn apply(mode: &WriteMode, old: &RecordBatch, new: &RecordBatch) -> Result<Recor
                 .collect();
             (keep(old, stays)?, new.clone())
         }
-        WriteMode::ReplaceRanges { .. }
+        WriteMode::Changes { .. }
+        | WriteMode::ReplaceRanges { .. }
         | WriteMode::ReplaceFiles { .. }
         | WriteMode::History { .. } => {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                "the store in memory keeps no histories and no ranges",
+                "the store in memory keeps no histories, logs and ranges",
             ));
         }
     };

@@ -95,7 +95,7 @@ impl PostgresServer {
             "while ! test -e {folder}/stop; do \
              {bin}/postgres -D {folder}/data -p {port} -c listen_addresses=127.0.0.1 \
              -c unix_socket_directories={folder} -c fsync=off -c timezone=UTC -c max_connections=200 \
-             -c wal_level=logical >>{folder}/log 2>&1; done & loop=$!; cat >/dev/null; \
+             -c wal_level=logical -c max_replication_slots=100 >>{folder}/log 2>&1; done & loop=$!; cat >/dev/null; \
              touch {folder}/stop; kill -INT $(head -1 {folder}/data/postmaster.pid); wait $loop; \
              rm -rf {folder}/data"
         ))

@@ -398,6 +398,7 @@ async fn preview(
         declared: Vec::new(),
         known: None,
         position: None,
+        superseded: None,
         scope: ReadScope::Whole,
         until: Until::CaughtUp,
         parallelism: 1,

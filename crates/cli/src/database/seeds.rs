@@ -131,6 +131,7 @@ impl Seed {
             declared,
             known: None,
             position: None,
+            superseded: None,
             scope: ReadScope::Whole,
             until: Until::CaughtUp,
             parallelism: std::thread::available_parallelism().map_or(1, usize::from),

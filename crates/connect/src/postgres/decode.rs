@@ -19,15 +19,15 @@ const DAYS: i32 = 10_957;
 /// The same in microseconds.
 const MICROS: i64 = DAYS as i64 * 86_400_000_000;
 /// The bounds that stand for `-infinity` and `infinity`: 0001-01-01 and 9999-12-31.
-const FIRST_DAY: i32 = -719_162;
-const LAST_DAY: i32 = 2_932_896;
+pub(super) const FIRST_DAY: i32 = -719_162;
+pub(super) const LAST_DAY: i32 = 2_932_896;
 
 /// Takes the values of one column and gives its array.
 pub struct Decoder {
-    builder: Builder,
+    pub(super) builder: Builder,
 }
 
-enum Builder {
+pub(super) enum Builder {
     Bool(BooleanBuilder),
     Int2(Int16Builder),
     Int4(Int32Builder),
@@ -48,12 +48,12 @@ enum Builder {
 }
 
 /// Lists under construction.
-struct Lists {
-    items: Decoder,
+pub(super) struct Lists {
+    pub(super) items: Decoder,
     encoding: Encoding,
     /// Where each list ends.
     ends: Vec<i32>,
-    count: i32,
+    pub(super) count: i32,
     valid: Vec<bool>,
 }
 
@@ -61,7 +61,7 @@ fn wrong() -> Error {
     Error::new(ErrorKind::Internal, "a value does not have the binary form of its type")
 }
 
-fn too_late() -> Error {
+pub(super) fn too_late() -> Error {
     Error::new(ErrorKind::Data, "a date or time is too far away")
         .with("hint", "cast the column to text")
 }
@@ -70,7 +70,7 @@ fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N]> {
     bytes.try_into().map_err(|_| wrong())
 }
 
-fn text(bytes: &[u8]) -> Result<&str> {
+pub(super) fn text(bytes: &[u8]) -> Result<&str> {
     simdutf8::basic::from_utf8(bytes).map_err(|_| {
         Error::new(ErrorKind::Data, "a text is not UTF-8, as the database's encoding is SQL_ASCII")
             .with("hint", "read it as `convert_from(column::bytea, 'LATIN1')`, or as bytes")
@@ -249,7 +249,7 @@ impl Builder {
 }
 
 impl Lists {
-    fn end(&mut self, valid: bool) {
+    pub(super) fn end(&mut self, valid: bool) {
         self.ends.push(self.count);
         self.valid.push(valid);
     }

@@ -32,6 +32,7 @@ mod session;
 mod sink;
 mod source;
 mod statements;
+mod text;
 mod tls;
 mod types;
 

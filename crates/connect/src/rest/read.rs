@@ -144,6 +144,8 @@ impl Plan {
                     shape.columns(&self, &schema)?;
                     sink.send(Change::Schema(schema)).await?;
                 }
+                // Files have no log.
+                Change::Truncated => {}
                 Change::Restart(schema) => {
                     shape = Shape::new(&self);
                     shape.columns(&self, &schema)?;
@@ -213,6 +215,7 @@ impl Plan {
         ReadRequest {
             settings: Value::Object(settings),
             position: (!whole && before.is_object()).then_some(Position(before)),
+            superseded: None,
             scope: if whole { ReadScope::Whole } else { ReadScope::New },
             ..self.request.clone()
         }

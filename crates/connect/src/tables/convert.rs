@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, Strin
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options, filter_record_batch};
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::util::display::FormatOptions;
-use tidemill_core::{Error, ErrorKind, Result, ResultExt, display_value};
+use tidemill_core::{Error, ErrorKind, Result, ResultExt, changes, display_value};
 
 use crate::files::rejected_schema;
 
@@ -95,6 +95,7 @@ pub(crate) fn rejected(
     let names = batch.schema();
     let raw = |row: usize| {
         let values = names.fields().iter().zip(batch.columns());
+        let values = values.filter(|(field, _)| !changes::is_control(field.name()));
         let values = values.map(|(field, column)| {
             let value = match column.is_null(row) {
                 true => serde_json::Value::Null,

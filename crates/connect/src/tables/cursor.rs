@@ -130,6 +130,9 @@ impl CursorValue {
 pub(crate) struct TablePosition {
     /// What it was read from: the position of another table says nothing.
     pub(crate) from: String,
+    /// Where in the log of changes, when that is followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) log: Option<serde_json::Value>,
     /// The column.
     pub(crate) column: Option<String>,
     /// Its largest value; `None` before the first row.
@@ -291,6 +294,7 @@ impl Tracker {
             .filter_map(|name| columns.iter().position(|column| column == name))
             .collect();
         let now = TablePosition {
+            log: None,
             from: from.to_owned(),
             column: Some(cursor.to_owned()),
             value: given.clone(),

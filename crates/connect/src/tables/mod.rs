@@ -13,7 +13,7 @@ pub use settings::{Lookback, TableSettings};
 
 pub(crate) use convert::{declared_field, rejected};
 pub(crate) use cursor::{CursorValue, Order, TablePosition, Ties, Tracker, Values};
-pub(crate) use source::DatabaseSource;
+pub(crate) use source::{DatabaseSource, column_of};
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use tidemill_core::{Cancellation, Result, TableDescription};
+use serde_json::Value;
+use tidemill_core::{Cancellation, Error, ErrorKind, Notice, Result, TableDescription};
 
 /// A column of a query, as the database names it.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,9 +66,11 @@ impl Select {
 
 /// A part of what a query gives.
 pub(crate) enum Part {
-    /// Rows, with the columns that were described. Values that have no place in their column are
+    /// Rows, with the columns that were described, and of a log those of [`tidemill_core::changes`]. Values that have no place in their column are
     /// NULL there, and named.
     Rows(RecordBatch, Vec<Misfit>),
+    /// All rows of the table, and all rows before, go.
+    Truncated,
     /// A value did not fit its column: all rows so far are void, and come again with these columns.
     Restart(Vec<Column>),
 }
@@ -79,6 +82,20 @@ pub(crate) struct Misfit {
     pub(crate) row: usize,
     /// What it is, and what to do about it.
     pub(crate) reason: String,
+}
+
+/// What is read of a log of changes.
+pub(crate) struct LogRequest<'a> {
+    /// The table's settings, as written.
+    pub(crate) settings: &'a Value,
+    /// The columns of the key, by the database's names or by ours.
+    pub(crate) key: &'a [String],
+    /// Where in the log the last read ended.
+    pub(crate) position: Option<&'a Value>,
+    /// Where one ended that is given up by this one.
+    pub(crate) superseded: Option<&'a Value>,
+    pub(crate) cancel: &'a Cancellation,
+    pub(crate) streams: usize,
 }
 
 /// A database whose tables can be read by queries.
@@ -119,6 +136,26 @@ pub(crate) trait Database: Send + Sync + 'static {
     /// Its tables and views.
     async fn tables(&self) -> Result<Vec<TableDescription>>;
 
+    /// The settings of a table without those that only this database has.
+    fn table_settings(&self, written: &Value) -> Result<Value> {
+        Ok(written.clone())
+    }
+
+    /// Whether there is a log of changes.
+    fn has_log(&self) -> bool {
+        false
+    }
+
+    /// Begins a read of the log of changes, or of the whole table, when there is no position yet.
+    async fn log_session(&self, _request: LogRequest<'_>) -> Result<Box<dyn Session>> {
+        Err(Error::new(ErrorKind::Unsupported, "this database has no log of changes"))
+    }
+
+    /// Everything up to this position in the log is published.
+    async fn acknowledge(&self, _position: &Value) -> Result<()> {
+        Ok(())
+    }
+
     /// Begins a transaction that sees one state of the database, and changes nothing.
     async fn session(&self, cancel: &Cancellation, streams: usize) -> Result<Box<dyn Session>>;
 }
@@ -128,6 +165,16 @@ pub(crate) trait Database: Send + Sync + 'static {
 pub(crate) trait Session: Send {
     /// The columns of what is read.
     async fn columns(&mut self, select: &Select) -> Result<Vec<Column>>;
+
+    /// What the user should know, once the columns are known.
+    fn notices(&mut self) -> Vec<Notice> {
+        Vec::new()
+    }
+
+    /// Where in the log the rows end, when they are all read.
+    fn log_position(&mut self) -> Option<Value> {
+        None
+    }
 
     /// Whether the column can be read as this type by the database itself, without a conversion of
     /// ours behind it.

@@ -16,7 +16,7 @@ use tidemill_core::{
 
 use super::convert::{convert, declared_field, rejected};
 use super::cursor::{CursorValue, Order, TablePosition, Ties, Tracker, Values};
-use super::{Column, Database, Misfit, Part, Select, Session, TableSettings};
+use super::{Column, Database, LogRequest, Misfit, Part, Select, Session, TableSettings};
 use crate::files::ORIGINAL_NAME;
 use crate::files::column_names;
 use crate::stream::{Sink, of_work};
@@ -48,10 +48,12 @@ impl<D: Database> Source for DatabaseSource<D> {
     }
 
     async fn read(&self, request: ReadRequest) -> Result<ChangeStream> {
-        let settings = TableSettings::parse(&request.settings)?;
+        let settings = TableSettings::parse(&self.database.table_settings(&request.settings)?)?;
         let position = match request.scope {
             ReadScope::Whole => TablePosition::default(),
-            ReadScope::New | ReadScope::Changed => TablePosition::parse(request.position.as_ref())?,
+            ReadScope::New | ReadScope::Changed | ReadScope::Log => {
+                TablePosition::parse(request.position.as_ref())?
+            }
         };
         let plan = Plan::new(&*self.database, settings, &request, position)?;
         let (database, name) = (self.database.clone(), self.name.clone());
@@ -62,8 +64,19 @@ impl<D: Database> Source for DatabaseSource<D> {
         }))
     }
 
-    async fn acknowledge(&self, _position: &Position) -> Result<()> {
-        Ok(())
+    fn has_log(&self) -> bool {
+        self.database.has_log()
+    }
+
+    async fn acknowledge(&self, position: &Position) -> Result<()> {
+        match TablePosition::parse(Some(position))?.log {
+            Some(log) => self
+                .database
+                .acknowledge(&log)
+                .await
+                .map_err(|error| error.with("connection", &self.name)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -94,6 +107,13 @@ impl Plan {
             (None, None) => (database.quote(&request.name), request.name.clone()),
         };
         let cursor = request.cursor.clone().filter(|_| request.scope != ReadScope::Whole);
+        if request.scope == ReadScope::Log && position.log.is_none() && request.position.is_some() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the last load did not follow the log of changes, so that its position says nothing \
+                 about this one; load the table again with --full-refresh",
+            ));
+        }
         if cursor.is_none() && request.scope == ReadScope::New {
             return Err(Error::new(
                 ErrorKind::Config,
@@ -115,7 +135,7 @@ impl Plan {
                 ));
             }
         }
-        if position.value.is_some() && position.from != table {
+        if (position.value.is_some() || position.log.is_some()) && position.from != table {
             return Err(Error::new(
                 ErrorKind::Config,
                 "the last load read another table or query, so that its position says nothing about \
@@ -144,7 +164,7 @@ impl Plan {
                 // Rows without a value are never newer: a merge takes them each time, an append
                 // refuses them.
                 ReadScope::Changed | ReadScope::New => format!("({newer} or {column} is null)"),
-                ReadScope::Whole => newer,
+                ReadScope::Whole | ReadScope::Log => newer,
             });
         }
         let table = self.settings.query.is_none().then(|| self.from.clone());
@@ -226,6 +246,21 @@ impl<'a> Names<'a> {
     }
 }
 
+/// The names, as the database has them, of those that are written by its names or by ours; one that there
+/// is not is left out.
+pub(crate) fn column_of<'a>(
+    columns: impl Iterator<Item = &'a str>,
+    written: &[String],
+) -> Vec<String> {
+    let columns: Vec<&str> = columns.collect();
+    let ours = column_names(&columns);
+    let find = |name: &String| {
+        let there = columns.iter().position(|column| column == name);
+        there.or_else(|| ours.iter().position(|ours| ours == name)).map(|at| columns[at].to_owned())
+    };
+    written.iter().filter_map(find).collect()
+}
+
 /// One read.
 struct Read {
     plan: Plan,
@@ -264,10 +299,26 @@ impl Read {
 
     async fn attempt<D: Database>(&self, database: &D, lost: Option<&Error>) -> Result<()> {
         let Read { plan, request, sink, .. } = self;
-        let mut session = database.session(&request.cancel, request.parallelism).await?;
+        let superseded = TablePosition::parse(request.superseded.as_ref()).unwrap_or_default().log;
+        let mut session = match request.scope {
+            ReadScope::Log => {
+                database
+                    .log_session(LogRequest {
+                        settings: &request.settings,
+                        key: &request.primary_key,
+                        position: plan.position.log.as_ref(),
+                        superseded: superseded.as_ref(),
+                        cancel: &request.cancel,
+                        streams: request.parallelism,
+                    })
+                    .await?
+            }
+            _ => database.session(&request.cancel, request.parallelism).await?,
+        };
         self.reached.store(true, Ordering::Relaxed);
         let select = plan.select(database, request)?;
         let described = session.columns(&select).await?;
+        let notices = session.notices();
         let mut columns = plan.choose(&described, request)?;
         let cursor = match plan.cursor_column(&columns)? {
             Some(column) => Some(self.cursor(database, session.as_mut(), column, &select).await?),
@@ -297,8 +348,12 @@ impl Read {
             self.notice("read-again", format!("it was read again from the beginning: {lost}"))
                 .await?;
         }
+        for notice in notices {
+            sink.send(Change::Notice(notice)).await?;
+        }
         let mut parts = session.rows(&select, &columns, plan.settings.batch_rows).await?;
         let (mut row, mut without_cursor) = (1, 0u64);
+        let mut truncated = false;
         while let Some(part) = parts.next().await {
             request.cancel.check()?;
             match part? {
@@ -306,6 +361,13 @@ impl Read {
                     (row, without_cursor) = (1, 0);
                     shape = Shape::new(&columns, cursor.as_ref(), self)?;
                     sink.send(Change::Restart(shape.schema.clone())).await?;
+                    if truncated {
+                        sink.send(Change::Truncated).await?;
+                    }
+                }
+                Part::Truncated => {
+                    truncated = true;
+                    sink.send(Change::Truncated).await?;
                 }
                 Part::Rows(batch, misfits) => {
                     let rows = batch.num_rows();
@@ -321,6 +383,7 @@ impl Read {
                 }
             }
         }
+        drop(parts);
         if without_cursor > 0 && request.scope == ReadScope::Changed {
             let name = plan.cursor.as_deref().unwrap_or_default();
             self.notice(
@@ -334,7 +397,11 @@ impl Read {
         }
         let position = match shape.tracker {
             Some(tracker) => tracker.finish(),
-            None => TablePosition { from: plan.table.clone(), ..TablePosition::default() },
+            None => TablePosition {
+                from: plan.table.clone(),
+                log: session.log_position(),
+                ..TablePosition::default()
+            },
         };
         sink.send(Change::Position(position.to_position()?)).await
     }
@@ -499,12 +566,22 @@ impl Shape {
         };
         let ours = batch.num_columns() - usize::from(self.extra);
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let batch = RecordBatch::try_new_with_options(
-            self.raw.clone(),
-            batch.columns()[..ours].to_vec(),
-            &options,
-        )
-        .or_error(ErrorKind::Internal, "a batch does not have the columns that were described")?;
+        // What a log says of its rows goes with them.
+        let of_batch = batch.schema();
+        let control = &of_batch.fields()[self.raw.fields().len().min(ours)..ours];
+        let with_control = |schema: &SchemaRef| match control.is_empty() {
+            true => schema.clone(),
+            false => Arc::new(Schema::new(
+                schema.fields().iter().chain(control).cloned().collect::<Vec<_>>(),
+            )),
+        };
+        let (raw, schema) = (with_control(&self.raw), with_control(&self.schema));
+        let batch =
+            RecordBatch::try_new_with_options(raw, batch.columns()[..ours].to_vec(), &options)
+                .or_error(
+                    ErrorKind::Internal,
+                    "a batch does not have the columns that were described",
+                )?;
         let mut keep = None;
         let mut without_cursor = 0;
         let mut bad: BTreeMap<usize, String> = BTreeMap::new();
@@ -543,7 +620,7 @@ impl Shape {
             kept = filter_record_batch(&kept, keep)
                 .or_error(ErrorKind::Internal, "rows that are not wanted could not be left out")?;
         }
-        let (rows, bad) = convert(&kept, &self.schema, &read.plan.table, first_row)?;
+        let (rows, bad) = convert(&kept, &schema, &read.plan.table, first_row)?;
         refused.extend(bad);
         Ok(Taken { rows, rejected: refused, without_cursor })
     }

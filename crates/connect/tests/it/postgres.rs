@@ -185,6 +185,43 @@ fn every_type_is_read_as_postgresql_writes_it() {
     assert_eq!(listed, types);
 }
 
+#[test]
+fn every_type_is_the_same_in_the_log_of_changes() {
+    let Some(database) = Database::new(DEFINITIONS) else { return };
+    let columns: Vec<String> =
+        TYPES.iter().enumerate().map(|(at, (kind, ..))| format!("c{at} {kind}")).collect();
+    let values: Vec<String> =
+        TYPES.iter().map(|(_, value, ..)| format!("E'{}'", escaped(value))).collect();
+    let nulls = vec!["null"; TYPES.len()];
+    database.execute(&format!("create table t (id int primary key, {})", columns.join(", ")));
+    let source = database.source();
+    let log = |position| Request {
+        primary_key: vec!["id".to_owned()],
+        position,
+        ..Request::of(json!({"table": "t"}), ReadScope::Log)
+    };
+    let first = drain(&*source, log(None)).unwrap();
+    let position = first.position.clone().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(source.acknowledge(&position)).unwrap();
+    database.execute(&format!(
+        "insert into t values (1, {}), (2, {})",
+        values.join(", "),
+        nulls.join(", ")
+    ));
+    let changes = drain(&*source, log(Some(position))).unwrap();
+    assert_eq!(changes.rejected, []);
+    let whole = database.whole(json!({"table": "t"}));
+    assert_eq!((changes.types(), first.types()), (whole.types(), whole.types()));
+    for (changed, read) in changes.table().iter().zip(&whole.table()) {
+        for (at, (changed, read)) in changed.iter().zip(read).enumerate() {
+            let kind = at.checked_sub(1).map(|at| TYPES[at].0);
+            assert_eq!(changed, read, "{kind:?}");
+        }
+    }
+    assert_eq!(changes.table().len(), 2);
+}
+
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('\'', "''").replace('\n', "\\n").replace('\t', "\\t")
 }

@@ -28,6 +28,7 @@ pub(crate) struct Outcome {
     pub(crate) position: Option<Position>,
     pub(crate) replaces: Option<(String, Vec<String>)>,
     pub(crate) restarts: usize,
+    pub(crate) truncated: bool,
 }
 
 impl Outcome {
@@ -244,6 +245,7 @@ pub(crate) fn drain_and(
                 declared: request.declared,
                 known: request.known,
                 position: request.position,
+                superseded: None,
                 scope: request.scope,
                 until: Until::CaughtUp,
                 parallelism: request.parallelism,
@@ -274,12 +276,20 @@ pub(crate) fn drain_and(
                         outcome.rejected.push((text(0, row), line, text(2, row), text(3, row)));
                     }
                 }
+                Change::Truncated => {
+                    outcome.truncated = true;
+                    batches.clear();
+                }
                 Change::Replaces { column, values } => outcome.replaces = Some((column, values)),
                 Change::Position(position) => outcome.position = Some(position),
                 Change::Notice(notice) => outcome.notices.push(notice),
             }
         }
         if let Some(schema) = &outcome.schema {
+            // What a log says of its rows is not among them.
+            let own: Vec<usize> = (0..schema.fields().len()).collect();
+            let batches: Vec<RecordBatch> =
+                batches.iter().map(|batch| batch.project(&own).unwrap()).collect();
             outcome.rows = Some(concat_batches(schema, &batches).unwrap());
         }
         Ok(outcome)

@@ -194,6 +194,7 @@ fn a_tap_that_nobody_listens_to_ends() {
             declared: Vec::new(),
             known: None,
             position: None,
+            superseded: None,
             scope: ReadScope::Whole,
             until: tidemill_core::Until::CaughtUp,
             parallelism: 1,

@@ -22,7 +22,7 @@ use super::keys::{KeyCollector, Repeated};
 use super::patch::Patch;
 use super::rewrite::{Matches, Replacement, Rewrite};
 use super::sink::{Done, feed};
-use super::{Plan, Went, hash};
+use super::{Plan, Went, columns_of_table, hash};
 use crate::delta::LiveFile;
 use crate::lake::{Inner, lock};
 
@@ -33,17 +33,6 @@ pub(crate) struct History {
     pub key: Vec<String>,
     /// The column that such a row gets another value in.
     pub until: String,
-}
-
-/// The columns of the stream that are the table's.
-pub(crate) fn columns_of_table(stream: &Schema) -> SchemaRef {
-    let fields: Vec<Arc<Field>> = stream
-        .fields()
-        .iter()
-        .filter(|field| !history::is_control(field.name()))
-        .cloned()
-        .collect();
-    Arc::new(Schema::new(fields))
 }
 
 /// The rows that end: their keys, numbered, and the new value of each.

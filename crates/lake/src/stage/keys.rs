@@ -445,6 +445,21 @@ impl KeyCollector {
         Ok(())
     }
 
+    /// The number of the key of each row, where it is one of those.
+    pub(crate) fn keys_of(&mut self, columns: &[ArrayRef]) -> Result<Vec<Option<u32>>> {
+        let types = self.encoder.types().to_vec();
+        let columns = columns
+            .iter()
+            .zip(&types)
+            .map(|(column, data_type)| super::columns::conform_array(column, data_type))
+            .collect::<Result<Vec<_>>>()?;
+        let keys = self.encoder.encode(&columns)?;
+        let valid = |row| keys.valid.as_ref().is_none_or(|valid| valid.is_valid(row));
+        let number =
+            |(row, key): (usize, &u128)| valid(row).then(|| self.table.get(*key)).flatten();
+        Ok(keys.values.iter().enumerate().map(number).collect())
+    }
+
     /// To be called when every row was seen.
     pub(crate) fn finish(&mut self) -> Result<()> {
         let ranges = self

@@ -6,6 +6,7 @@ mod files;
 mod hash;
 mod history;
 mod keys;
+mod lookup;
 mod partition;
 mod patch;
 mod ranges;
@@ -35,6 +36,7 @@ pub(crate) use columns::Evolution;
 pub use encode::Compression;
 pub(crate) use encode::{WriteSettings, file_schema};
 pub(crate) use files::{by_file, file_name};
+pub(crate) use lookup::rows_of_keys;
 pub(crate) use rewrite::Rewrite;
 pub(crate) use sink::{RowSink, feed};
 
@@ -262,7 +264,9 @@ async fn stage_relation(inner: &Arc<Inner>, request: StageRequest) -> Result<Sta
 
 async fn stage_on(inner: &Arc<Inner>, base: Base, request: StageRequest) -> Result<Staged> {
     let input = match &request.mode {
-        WriteMode::History { .. } => history::columns_of_table(&request.rows.schema),
+        WriteMode::History { .. } | WriteMode::Changes { .. } => {
+            columns_of_table(&request.rows.schema)
+        }
         _ => request.rows.schema.clone(),
     };
     let replaces = matches!(request.mode, WriteMode::Replace) || base.table.is_none();
@@ -312,6 +316,17 @@ async fn stage_on(inner: &Arc<Inner>, base: Base, request: StageRequest) -> Resu
         }
         _ => plan.rewrite(inner, request).await,
     }
+}
+
+/// The columns of the stream that are the table's.
+fn columns_of_table(stream: &Schema) -> SchemaRef {
+    let fields: Vec<Arc<Field>> = stream
+        .fields()
+        .iter()
+        .filter(|field| !tidemill_core::history::is_control(field.name()))
+        .cloned()
+        .collect();
+    Arc::new(Schema::new(fields))
 }
 
 /// What a stage is about to write, decided before the first row.

@@ -47,6 +47,10 @@ struct Task {
     update: Option<Vec<String>>,
     /// The values to look for, when they are not those of the new rows.
     values: Option<Vec<String>>,
+    /// The rows are those of a log of changes.
+    log: bool,
+    /// All rows that are there go.
+    truncates: bool,
 }
 
 impl Task {
@@ -59,6 +63,8 @@ impl Task {
             repeated: Repeated::Keep,
             update: None,
             values: None,
+            log: false,
+            truncates: false,
         };
         match mode {
             // Histories, ranges and files have ways of their own.
@@ -81,6 +87,15 @@ impl Task {
             WriteMode::DeleteInsert { key, null_keys } => {
                 Task { operation: "delete+insert", key, null_keys, ..task }
             }
+            WriteMode::Changes { key, truncates } => Task {
+                operation: "changes",
+                key,
+                null_keys: NullKeys::Fail,
+                repeated: Repeated::KeepLast,
+                log: true,
+                truncates,
+                ..task
+            },
             // A partition of NULLs is a partition.
             WriteMode::ReplaceWhere { columns } => {
                 Task { operation: "replace where", key: columns, null_safe: true, ..task }
@@ -113,6 +128,9 @@ impl Plan {
         let base_hash = self.base.hash.as_deref().and_then(hash::from_text);
         let mut sink = self.sink(inner, base_hash.is_some() || self.base.table.is_none())?;
         sink.observers = request.observers;
+        if task.log {
+            sink.note_gone();
+        }
         if !task.key.is_empty() && task.values.is_none() {
             sink.collect_keys(KeyCollector::new(
                 &self.evolution.schema,
@@ -205,7 +223,11 @@ impl Plan {
             }
         }
         let mut matches = Matches::default();
-        match (&self.base.table, &mut collector, &task.values) {
+        let base = self.base.table.as_ref().filter(|_| !task.truncates);
+        if let Some(table) = self.base.table.as_ref().filter(|_| task.truncates) {
+            matches.whole = table.files.keys().cloned().collect();
+        }
+        match (base, &mut collector, &task.values) {
             (Some(table), _, Some(values)) => {
                 let mut collector = KeyCollector::new(
                     &self.evolution.schema,
@@ -230,7 +252,7 @@ impl Plan {
                 self.find(inner, table, &mut collector, &mut matches).await?;
             }
             (table, Some(collector), None) if collector.overflow => {
-                self.find_in_passes(inner, table.as_ref(), collector, done, &mut matches).await?;
+                self.find_in_passes(inner, table, collector, done, &mut matches).await?;
             }
             (Some(table), Some(collector), None) => {
                 self.find(inner, table, collector, &mut matches).await?;
@@ -243,6 +265,7 @@ impl Plan {
             .as_mut()
             .map(|collector| std::mem::take(&mut collector.superseded).into_iter().collect())
             .unwrap_or_default();
+        leave.extend(done.gone.drain(..));
         // A row that another new one replaced at once was not written.
         done.rows -= leave.len() as u64;
         let mut change: Option<u128> = Some(0);

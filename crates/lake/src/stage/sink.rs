@@ -1,11 +1,14 @@
 //! The way of rows from a stream into data files: brought to the table's columns, watched, hashed
 //! and encoded on a blocking thread, while the next rows are being made.
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use object_store::path::Path;
-use tidemill_core::{BatchStream, Error, ErrorKind, Measurement, Observer, Result, ResultExt};
+use tidemill_core::{
+    BatchStream, Error, ErrorKind, Measurement, Observer, Result, ResultExt, changes,
+};
 use tokio::sync::mpsc;
 
 use super::columns::conform;
@@ -19,6 +22,8 @@ pub(crate) struct RowSink {
     schema: SchemaRef,
     pub observers: Vec<Box<dyn Observer>>,
     keys: Option<KeyCollector>,
+    /// Numbers of rows that stand for a row that goes.
+    gone: Option<Vec<u32>>,
     hash: Option<u128>,
     hash_rows: u64,
     rows: u64,
@@ -33,6 +38,8 @@ pub(crate) struct Done {
     pub hash: Option<u128>,
     pub observed: Vec<Measurement>,
     pub keys: Option<KeyCollector>,
+    /// Numbers of rows that only stand for a row that goes, and are not to stay.
+    pub gone: Vec<u32>,
     /// Rows with a NULL in their key, once the keys were looked at.
     pub null_keys: u64,
 }
@@ -45,6 +52,7 @@ impl RowSink {
             schema,
             observers: Vec::new(),
             keys: None,
+            gone: None,
             hash: (hash_rows > 0).then_some(0),
             hash_rows,
             rows: 0,
@@ -57,13 +65,29 @@ impl RowSink {
         self.keys = Some(keys);
     }
 
+    /// The rows say whether they only name a row that goes ([`changes::GONE`]).
+    pub(crate) fn note_gone(&mut self) {
+        self.gone = Some(Vec::new());
+    }
+
     /// Takes rows on.
     pub(crate) fn lot(&mut self, batches: &[RecordBatch]) -> Result<()> {
         let mut stored = Vec::with_capacity(batches.len());
         for batch in batches {
+            let mut stays = None;
+            if let Some(gone) = &mut self.gone {
+                stays = note_gone(batch, self.rows, gone)?;
+            }
             let batch = conform(batch, &self.schema)?;
-            for observer in &mut self.observers {
-                observer.observe(&batch)?;
+            if !self.observers.is_empty() {
+                let seen = match &stays {
+                    Some(stays) => filter_record_batch(&batch, stays)
+                        .or_error(ErrorKind::Internal, "rows cannot be filtered")?,
+                    None => batch.clone(),
+                };
+                for observer in &mut self.observers {
+                    observer.observe(&seen)?;
+                }
             }
             if let Some(keys) = &mut self.keys {
                 keys.collect(&batch)?;
@@ -97,6 +121,7 @@ impl RowSink {
                 hash: self.hash,
                 observed,
                 keys: self.keys,
+                gone: self.gone.unwrap_or_default(),
                 null_keys: 0,
             }),
             Err(error) => {
@@ -110,6 +135,21 @@ impl RowSink {
     pub(crate) fn abort(mut self) {
         self.writer.abort();
     }
+}
+
+/// Adds the numbers of the rows that only stand for one that goes; gives those that are not such, unless
+/// all are.
+fn note_gone(batch: &RecordBatch, first: u64, gone: &mut Vec<u32>) -> Result<Option<BooleanArray>> {
+    let column = batch
+        .column_by_name(changes::GONE)
+        .and_then(|column| column.as_boolean_opt())
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "rows of a log do not say what goes"))?;
+    if column.true_count() == 0 {
+        return Ok(None);
+    }
+    let number = |row: usize| u32::try_from(first + row as u64).unwrap_or(u32::MAX);
+    gone.extend((0..column.len()).filter(|row| column.value(*row)).map(number));
+    arrow::compute::not(column).map(Some).or_error(ErrorKind::Internal, "rows cannot be filtered")
 }
 
 enum Message {

@@ -7,14 +7,14 @@ use tidemill_testkit::PostgresServer;
 use crate::sandbox::Sandbox;
 
 /// A project with a lake, and a database that it has a connection to.
-struct Shop<'a> {
-    sandbox: Sandbox,
+pub(super) struct Shop<'a> {
+    pub(super) sandbox: Sandbox,
     server: &'a PostgresServer,
     database: String,
 }
 
 impl<'a> Shop<'a> {
-    fn new(server: &'a PostgresServer, sql: &str) -> Self {
+    pub(super) fn new(server: &'a PostgresServer, sql: &str) -> Self {
         let database = server.database();
         server.sql(&database, sql);
         let sandbox = Sandbox::new(&[]);
@@ -22,12 +22,12 @@ impl<'a> Shop<'a> {
         Shop { sandbox, server, database }
     }
 
-    fn sql(&self, sql: &str) -> Vec<String> {
+    pub(super) fn sql(&self, sql: &str) -> Vec<String> {
         self.server.sql(&self.database, sql)
     }
 
     /// A source `shop` with one table `t`, loaded so.
-    fn loads(&self, ingest: &str) {
+    pub(super) fn loads(&self, ingest: &str) {
         self.sandbox.write(
             "models/s.yml",
             format!(

@@ -28,6 +28,10 @@ impl Described {
         Described { name: column.name().to_owned(), kind, encoding }
     }
 
+    pub(super) fn kind(&self) -> &Type {
+        &self.kind
+    }
+
     pub(super) fn data_type(&self) -> DataType {
         self.encoding.arrow()
     }

@@ -6,6 +6,7 @@
 
 mod columns;
 mod discover;
+mod log;
 mod ranges;
 mod rows;
 mod session;
@@ -25,7 +26,9 @@ use tidemill_core::{
 
 use super::pool::Postgres;
 use super::sink::PostgresSink;
-use crate::tables::{CursorValue, Database, DatabaseSource, Select, Session, TableSettings};
+use crate::tables::{
+    CursorValue, Database, DatabaseSource, LogRequest, Select, Session, TableSettings,
+};
 pub(super) use columns::name_parts;
 use session::PostgresSession;
 pub use settings::PostgresSettings;
@@ -61,7 +64,8 @@ impl Connector for PostgresConnector {
     }
 
     fn check_table(settings: &Value) -> Result<()> {
-        TableSettings::parse(settings).map(drop)
+        let (_, settings) = log::take_settings(settings)?;
+        TableSettings::parse(&settings).map(drop)
     }
 }
 
@@ -164,6 +168,24 @@ impl Database for Place {
     async fn tables(&self) -> Result<Vec<TableDescription>> {
         let connected = self.open().await?.connection().await?;
         discover::tables(&connected.client).await
+    }
+
+    fn table_settings(&self, written: &Value) -> Result<Value> {
+        log::take_settings(written).map(|(_, rest)| rest)
+    }
+
+    fn has_log(&self) -> bool {
+        true
+    }
+
+    async fn log_session(&self, request: LogRequest<'_>) -> Result<Box<dyn Session>> {
+        let postgres = self.open().await?;
+        let connections = self.settings.connections;
+        Ok(Box::new(log::LogSession::new(postgres, &request, connections)?))
+    }
+
+    async fn acknowledge(&self, position: &Value) -> Result<()> {
+        log::acknowledge(&self.open().await?, position).await
     }
 
     async fn session(&self, cancel: &Cancellation, streams: usize) -> Result<Box<dyn Session>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
 
 use crate::postgres::{Decoder, Encoding};
@@ -163,6 +163,43 @@ impl Rows {
         }
         self.rows += 1;
         Ok(Some(place))
+    }
+}
+
+/// Takes the data of a `COPY` of one column, and gives its values; a NULL has none.
+pub(super) struct CopyFields {
+    part: BytesMut,
+    begins: bool,
+}
+
+impl CopyFields {
+    pub(super) fn new() -> Self {
+        CopyFields { part: BytesMut::new(), begins: true }
+    }
+
+    pub(super) fn take(
+        &mut self,
+        data: &Bytes,
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.part.extend_from_slice(data);
+        let mut at = 0;
+        if self.begins {
+            let Some(header) = header(&self.part)? else { return Ok(()) };
+            at = header;
+            self.begins = false;
+        }
+        while let Some(&[0, 1, a, b, c, d]) = self.part.get(at..at + 6) {
+            let Ok(length) = usize::try_from(i32::from_be_bytes([a, b, c, d])) else {
+                at += 6;
+                continue;
+            };
+            let Some(value) = self.part.get(at + 6..at + 6 + length) else { break };
+            each(value)?;
+            at += 6 + length;
+        }
+        self.part.advance(at);
+        Ok(())
     }
 }
 

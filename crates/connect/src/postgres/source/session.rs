@@ -36,7 +36,13 @@ const SETTINGS: &str = "set local idle_in_transaction_session_timeout = 0; set l
     set local extra_float_digits = 1; set local bytea_output = 'hex'";
 
 /// From this version on a server notices by itself that nobody listens any more.
-const NOTICES: (i32, &str) = (140_000, "set local client_connection_check_interval = '5s'");
+pub(super) const NOTICES: (i32, &str) =
+    (140_000, "set local client_connection_check_interval = '5s'");
+
+/// The same, for all of a connection.
+pub(super) fn session_settings() -> String {
+    SETTINGS.replace("set local ", "set ")
+}
 
 /// The connections that loads of this process may make, for each database.
 static LIMITS: LazyLock<Mutex<HashMap<String, Weak<Semaphore>>>> = LazyLock::new(Mutex::default);

@@ -1,0 +1,435 @@
+//! The log of changes of a table (logical replication, `pgoutput`) as a source: `mode: cdc`.
+//!
+//! The first read makes a slot and then takes a snapshot of the table; the log from the slot on has all
+//! that the snapshot does not, and those transactions that both have are told by their numbers. After
+//! it each read takes the log up to where it ended when the read began, without taking it off the slot;
+//! only when its rows are published the slot moves on.
+
+mod message;
+mod rows;
+mod slot;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tidemill_core::{Cancellation, Error, ErrorKind, Notice, Result, ResultExt};
+use tokio_postgres::types::Type;
+
+use self::message::Lsn;
+use self::rows::{Batches, New, Seen, Spool, Spooling, Target, Wanted};
+use self::slot::{Followed, LogPosition, State};
+use super::columns::Described;
+use super::rows::CopyFields;
+use super::session::{NOTICES, PostgresSession, session_settings};
+use crate::postgres::error;
+use crate::postgres::pool::Postgres;
+use crate::postgres::session::Connected;
+use crate::tables::{Column, LogRequest, Part, Select, Session, column_of};
+
+/// Changes up to this size are kept in memory.
+const MEMORY: usize = 16 << 20;
+
+/// A slot of a table without changes moves on when the log has grown by so much.
+const IDLE: u64 = 16 << 20;
+
+/// The settings of a table that is followed.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LogSettings {
+    /// The publication that has its changes, instead of one of ours.
+    publication: Option<String>,
+    /// What is done when changes are lost.
+    on_slot_loss: OnSlotLoss,
+}
+
+/// What is done when changes are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OnSlotLoss {
+    /// The load fails.
+    #[default]
+    Fail,
+    /// The table is read again as a whole.
+    Snapshot,
+}
+
+/// The settings of the log, and what is left.
+pub(super) fn take_settings(written: &Value) -> Result<(LogSettings, Value)> {
+    let Value::Object(mut rest) = written.clone() else {
+        return Ok((LogSettings::default(), written.clone()));
+    };
+    let mut own = Map::new();
+    for key in ["publication", "on_slot_loss"] {
+        if let Some(value) = rest.remove(key).filter(|value| !value.is_null()) {
+            own.insert(key.to_owned(), value);
+        }
+    }
+    let settings = serde_json::from_value(Value::Object(own)).map_err(|error| {
+        let message =
+            format!("`publication` is a name and `on_slot_loss` is `fail` or `snapshot`: {error}");
+        Error::new(ErrorKind::Config, message)
+    })?;
+    Ok((settings, Value::Object(rest)))
+}
+
+/// Tells the server how far changes are published.
+pub(super) async fn acknowledge(postgres: &Postgres, position: &Value) -> Result<()> {
+    slot::keep(postgres, &parse(position)?).await
+}
+
+fn parse(position: &Value) -> Result<LogPosition> {
+    serde_json::from_value(position.clone())
+        .or_error(ErrorKind::Data, "the position of the last load cannot be read")
+}
+
+/// A read of the log, or of the table, when there is no position in the log yet.
+pub(super) struct LogSession {
+    postgres: Arc<Postgres>,
+    cancel: Cancellation,
+    streams: usize,
+    connections: usize,
+    settings: LogSettings,
+    key: Vec<String>,
+    /// Where the last read ended.
+    before: Option<LogPosition>,
+    superseded: Option<LogPosition>,
+    /// What the table is read through the first time.
+    first: Option<PostgresSession>,
+    connected: Option<Connected>,
+    described: Vec<Described>,
+    target: Option<Target>,
+    /// Changes were lost, and the table is read again.
+    again: bool,
+    notices: Vec<Notice>,
+    position: Option<LogPosition>,
+    done: bool,
+}
+
+impl Drop for LogSession {
+    fn drop(&mut self) {
+        if let (Some(position), true, false) = (&self.position, self.first.is_some(), self.done) {
+            slot::give_up(&position.slot);
+        }
+    }
+}
+
+impl LogSession {
+    pub(super) fn new(
+        postgres: Postgres,
+        request: &LogRequest<'_>,
+        connections: usize,
+    ) -> Result<Self> {
+        let (settings, _) = take_settings(request.settings)?;
+        Ok(LogSession {
+            postgres: Arc::new(postgres),
+            cancel: request.cancel.clone(),
+            streams: request.streams,
+            connections,
+            settings,
+            key: request.key.to_vec(),
+            before: request.position.map(parse).transpose()?,
+            superseded: request.superseded.and_then(|position| parse(position).ok()),
+            first: None,
+            connected: None,
+            described: Vec::new(),
+            target: None,
+            again: false,
+            notices: Vec::new(),
+            position: None,
+            done: false,
+        })
+    }
+
+    fn notice(&mut self, code: &str, message: String, table: &str) {
+        let object = Some(table.to_owned());
+        self.notices.push(Notice { code: code.to_owned(), message, object });
+    }
+
+    /// The columns of the table.
+    async fn describe(&self, connected: &Connected, select: &Select) -> Result<Vec<Described>> {
+        let sql = select.sql("*");
+        let client = &connected.client;
+        let prepared = client.prepare(&sql).await;
+        let prepared = prepared.map_err(|failed| error::of_statement(failed, &sql, 0))?;
+        let mut scale = None;
+        if prepared.columns().iter().any(|column| *column.type_() == Type::MONEY) {
+            let text = slot::one(client, "select scale(1::money::numeric)::text", &[]).await?;
+            scale = text.and_then(|text| text.parse().ok());
+        }
+        Ok(prepared.columns().iter().map(|column| Described::new(column, scale)).collect())
+    }
+
+    /// Makes the slot, and then the snapshot.
+    async fn begin(
+        &mut self,
+        connected: &Connected,
+        table: &str,
+        of: &Followed,
+        select: &Select,
+    ) -> Result<()> {
+        let client = &connected.client;
+        let wanted = self.settings.publication.as_deref();
+        let publication = slot::publication(client, table, of, wanted).await?;
+        let (name, lsn) = slot::begin(&self.postgres, of).await?;
+        let gone = self.before.take().into_iter().chain(self.superseded.take());
+        self.position = Some(LogPosition {
+            system: slot::system(client).await,
+            slot: name.clone(),
+            publication,
+            lsn,
+            snapshot: None,
+            until: None,
+            drops: gone.map(|position| position.slot).collect(),
+        });
+        let postgres = Postgres::new(self.postgres.config().clone())?;
+        let mut first =
+            PostgresSession::new(postgres, self.cancel.clone(), self.streams, self.connections)
+                .await?;
+        first.columns(select).await?;
+        let snapshot = first.value("select txid_current_snapshot()::text").await?;
+        // A transaction that it sees stands before this place, even if it is not on disk yet.
+        let until = slot::one(client, "select pg_current_wal_insert_lsn()::text", &[]).await?;
+        if let Some(position) = &mut self.position {
+            position.snapshot = snapshot;
+            position.until = until.map(|until| until.parse()).transpose()?;
+        }
+        self.first = Some(first);
+        let message = format!("is followed from {lsn} on, by the replication slot `{name}`");
+        self.notice("new-slot", message, table);
+        Ok(())
+    }
+
+    /// Takes the log up to where it is now.
+    async fn spool(&self, target: &Target, before: &LogPosition) -> Result<(Spool, Lsn)> {
+        let connected = self.connected.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "the log is read before its columns are known")
+        })?;
+        let client = &connected.client;
+        let flushed = slot::one(client, "select pg_current_wal_flush_lsn()::text", &[]).await?;
+        let until: Lsn = flushed.unwrap_or_default().parse()?;
+        let new = New {
+            after: before.lsn,
+            seen: before.snapshot.as_deref().map(Seen::parse).transpose()?,
+        };
+        let mut spooling = Spooling::new(target, new, MEMORY);
+        if until > before.lsn {
+            let sql = format!(
+                "copy (select data from pg_catalog.pg_logical_slot_peek_binary_changes({}, '{until}', null, \
+                 'proto_version', '1', 'publication_names', {})) to stdout (format binary)",
+                super::constant(&before.slot),
+                super::constant(&crate::postgres::catalog::quoted(&before.publication)),
+            );
+            let failed = |failed| error::of_statement(failed, &sql, 0);
+            let data = client.copy_out(sql.as_str()).await.map_err(failed)?;
+            let mut data = std::pin::pin!(data);
+            let mut fields = CopyFields::new();
+            while let Some(bytes) = data.next().await {
+                self.cancel.check()?;
+                fields.take(&bytes.map_err(failed)?, |message| spooling.take(message))?;
+            }
+        }
+        Ok((spooling.finish()?, until))
+    }
+
+    /// The log as parts.
+    async fn changes<'a>(&'a mut self) -> Result<BoxStream<'a, Result<Part>>> {
+        let missing = || Error::new(ErrorKind::Internal, "the log is read without a position");
+        let before = self.before.clone().ok_or_else(missing)?;
+        let target = self.target.take().ok_or_else(missing)?;
+        let read = self.spool(&target, &before);
+        let cancel = self.cancel.clone();
+        let read = tokio::select! {
+            read = read => read,
+            () = cancel.cancelled() => {
+                if let Some(connected) = &self.connected {
+                    self.postgres.stop(connected).await;
+                }
+                Err(Error::new(ErrorKind::Cancelled, "cancelled"))
+            }
+        };
+        let (spool, until) = read?;
+        // Nothing happened to the table: the position stays, so that nothing is to be recorded.
+        let idle = spool.changes == 0 && until.0.saturating_sub(before.lsn.0) < IDLE;
+        self.position = Some(match idle {
+            true => before,
+            false => {
+                let lsn = until.max(spool.end).max(before.lsn);
+                let seen = before.until.is_some_and(|seen| seen > lsn);
+                LogPosition {
+                    lsn,
+                    snapshot: before.snapshot.filter(|_| seen),
+                    until: before.until.filter(|_| seen),
+                    drops: Vec::new(),
+                    ..before
+                }
+            }
+        });
+        let target = self.target.insert(target);
+        Ok(Box::pin(futures::stream::try_unfold(
+            Batches::new(target, spool),
+            |mut batches| async move { Ok(batches.next()?.map(|part| (part, batches))) },
+        )))
+    }
+}
+
+#[async_trait]
+impl Session for LogSession {
+    async fn columns(&mut self, select: &Select) -> Result<Vec<Column>> {
+        let Some(table) = select.table.clone().filter(|_| select.conditions.is_empty()) else {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "`mode: cdc` follows a whole `table`, without `query` and `where`",
+            ));
+        };
+        let connected = tokio::select! {
+            connected = self.postgres.connection() => connected?,
+            () = self.cancel.cancelled() => {
+                return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+            }
+        };
+        let settings = session_settings();
+        let client = &connected.client;
+        client.batch_execute(&settings).await.map_err(|e| error::of_statement(e, &settings, 0))?;
+        // Not every version has it.
+        let _ = client.batch_execute(&NOTICES.1.replace("local ", "")).await;
+        let described = self.describe(&connected, select).await;
+        let described = match described {
+            Ok(described) => described,
+            // The other way says which table is meant perhaps.
+            Err(error) => {
+                let postgres = Postgres::new(self.postgres.config().clone())?;
+                let cancel = self.cancel.clone();
+                let mut session =
+                    PostgresSession::new(postgres, cancel, 1, self.connections).await?;
+                session.columns(select).await?;
+                return Err(error);
+            }
+        };
+        let key = column_of(described.iter().map(|column| column.name.as_str()), &self.key);
+        let of = slot::followed(client, &table, &key).await?;
+        if !of.generated.is_empty() {
+            let message = format!(
+                "has columns that the database computes, which its log leaves out, and so does the load: {}",
+                of.generated.join(", ")
+            );
+            self.notice("left-out-column", message, &table);
+        }
+        match &self.before {
+            None => self.begin(&connected, &table, &of, select).await?,
+            Some(before) => match slot::state(client, before).await? {
+                State::Whole => slot::move_on(client, &before.slot, before.lsn).await?,
+                State::NeverMade => {
+                    self.again = true;
+                    self.begin(&connected, &table, &of, select).await?;
+                }
+                State::Lost(reason) if self.settings.on_slot_loss == OnSlotLoss::Snapshot => {
+                    let message = format!("is read again as a whole: {reason}");
+                    self.notice("new-slot", message, &table);
+                    self.again = true;
+                    self.begin(&connected, &table, &of, select).await?;
+                }
+                State::Lost(reason) => {
+                    return Err(Error::new(
+                        ErrorKind::Data,
+                        format!("changes of {table} are lost: {reason}"),
+                    )
+                    .with(
+                        "help",
+                        "--full-refresh reads the table again as a whole; `on_slot_loss: snapshot` does \
+                         so by itself",
+                    ));
+                }
+            },
+        }
+        self.described = described;
+        self.described.retain(|column| !of.generated.contains(&column.name));
+        self.target =
+            Some(Target { schema: of.schema, name: of.name, columns: Vec::new(), key: Vec::new() });
+        self.connected = Some(connected);
+        let column = |column: &Described| Column {
+            name: column.name.clone(),
+            data_type: column.data_type(),
+            order: column.order(),
+            expression: None,
+        };
+        Ok(self.described.iter().map(column).collect())
+    }
+
+    fn gives(&self, column: &Column, declared: &arrow::datatypes::DataType) -> bool {
+        let known = self.described.iter().find(|known| known.name == column.name);
+        known.is_some_and(|known| known.encoding(declared).is_some())
+    }
+
+    async fn value(&mut self, _sql: &str) -> Result<Option<String>> {
+        Err(Error::new(ErrorKind::Internal, "a log has no single values"))
+    }
+
+    async fn rows<'a>(
+        &'a mut self,
+        select: &Select,
+        columns: &[Column],
+        batch_rows: Option<usize>,
+    ) -> Result<BoxStream<'a, Result<Part>>> {
+        if self.first.is_none() {
+            let mut wanted = Vec::with_capacity(columns.len());
+            for column in columns {
+                let known = self.described.iter().find(|known| known.name == column.name);
+                let encoding = known.and_then(|known| known.encoding(&column.data_type));
+                let (Some(known), Some(encoding)) = (known, encoding) else {
+                    return Err(Error::new(
+                        ErrorKind::Internal,
+                        format!("`{}` was not described", column.name),
+                    ));
+                };
+                wanted.push(Wanted::new(known, encoding));
+            }
+            let names = columns.iter().map(|column| column.name.as_str());
+            let key = column_of(names, &self.key);
+            if let Some(target) = &mut self.target {
+                target.key = key
+                    .iter()
+                    .filter_map(|name| wanted.iter().position(|wanted| wanted.name == *name))
+                    .collect();
+                target.columns = wanted;
+            }
+            return self.changes().await;
+        }
+        let again = self.again.then_some(Ok(Part::Truncated));
+        let Some(first) = self.first.as_mut() else {
+            return Err(Error::new(ErrorKind::Internal, "the table is not open"));
+        };
+        let rows = first.rows(select, columns, batch_rows).await?;
+        Ok(Box::pin(futures::stream::iter(again).chain(rows)))
+    }
+
+    fn notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    fn log_position(&mut self) -> Option<Value> {
+        self.done = true;
+        serde_json::to_value(self.position.as_ref()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_of_the_log_are_taken_out() {
+        let written = json!({"table": "a", "publication": "p", "on_slot_loss": "snapshot"});
+        let (settings, rest) = take_settings(&written).unwrap();
+        assert_eq!(settings.publication.as_deref(), Some("p"));
+        assert_eq!(settings.on_slot_loss, OnSlotLoss::Snapshot);
+        assert_eq!(rest, json!({"table": "a"}));
+        let error = take_settings(&json!({"on_slot_loss": "cry"})).unwrap_err();
+        assert!(error.message().contains("`on_slot_loss`"), "{error}");
+    }
+}
