@@ -8,7 +8,7 @@ use tidemill_core::{ConnectContext, ErrorKind, ReadScope, Source};
 use tidemill_testkit::PostgresServer;
 
 use crate::behaviour::{Fixture, behaviour, next};
-use crate::reading::{Outcome, Request, drain, drain_and};
+use crate::reading::{Outcome, Request, drain, drain_and, drained};
 
 /// A database of its own.
 struct Database {
@@ -200,9 +200,9 @@ fn every_type_is_the_same_in_the_log_of_changes() {
         position,
         ..Request::of(json!({"table": "t"}), ReadScope::Log)
     };
-    let first = drain(&*source, log(None)).unwrap();
-    let position = first.position.clone().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let first = runtime.block_on(drained(&*source, log(None), |_| {})).unwrap();
+    let position = first.position.clone().unwrap();
     runtime.block_on(source.acknowledge(&position)).unwrap();
     database.execute(&format!(
         "insert into t values (1, {}), (2, {})",

@@ -232,68 +232,75 @@ pub(crate) fn drain(source: &dyn Source, request: Request) -> Result<Outcome> {
 pub(crate) fn drain_and(
     source: &dyn Source,
     request: Request,
-    mut watch: impl FnMut(&Change),
+    watch: impl FnMut(&Change),
 ) -> Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut changes = source
-            .read(ReadRequest {
-                settings: request.settings,
-                name: String::new(),
-                cursor: request.cursor,
-                primary_key: request.primary_key,
-                declared: request.declared,
-                known: request.known,
-                position: request.position,
-                superseded: None,
-                scope: request.scope,
-                until: Until::CaughtUp,
-                parallelism: request.parallelism,
-                cancel: Cancellation::new(),
-            })
-            .await?;
-        let mut outcome = Outcome::default();
-        let mut batches = Vec::new();
-        while let Some(change) = changes.next().await {
-            let change = change?;
-            watch(&change);
-            match change {
-                Change::Schema(schema) => outcome.schema = Some(schema),
-                Change::Restart(schema) => {
-                    outcome.schema = Some(schema);
-                    outcome.restarts += 1;
-                    outcome.rejected.clear();
-                    outcome.replaces = None;
-                    batches.clear();
-                }
-                Change::Rows(batch) => batches.push(batch),
-                Change::Rejected(batch) => {
-                    let text =
-                        |at: usize, row| batch.column(at).as_string::<i32>().value(row).to_owned();
-                    let lines = batch.column(1).as_primitive::<Int64Type>();
-                    for row in 0..batch.num_rows() {
-                        let line = lines.value(row);
-                        outcome.rejected.push((text(0, row), line, text(2, row), text(3, row)));
-                    }
-                }
-                Change::Truncated => {
-                    outcome.truncated = true;
-                    batches.clear();
-                }
-                Change::Replaces { column, values } => outcome.replaces = Some((column, values)),
-                Change::Position(position) => outcome.position = Some(position),
-                Change::Notice(notice) => outcome.notices.push(notice),
+    runtime.block_on(drained(source, request, watch))
+}
+
+/// The same, within a runtime.
+pub(crate) async fn drained(
+    source: &dyn Source,
+    request: Request,
+    mut watch: impl FnMut(&Change),
+) -> Result<Outcome> {
+    let mut changes = source
+        .read(ReadRequest {
+            settings: request.settings,
+            name: String::new(),
+            cursor: request.cursor,
+            primary_key: request.primary_key,
+            declared: request.declared,
+            known: request.known,
+            position: request.position,
+            superseded: None,
+            scope: request.scope,
+            until: Until::CaughtUp,
+            parallelism: request.parallelism,
+            cancel: Cancellation::new(),
+        })
+        .await?;
+    let mut outcome = Outcome::default();
+    let mut batches = Vec::new();
+    while let Some(change) = changes.next().await {
+        let change = change?;
+        watch(&change);
+        match change {
+            Change::Schema(schema) => outcome.schema = Some(schema),
+            Change::Restart(schema) => {
+                outcome.schema = Some(schema);
+                outcome.restarts += 1;
+                outcome.rejected.clear();
+                outcome.replaces = None;
+                batches.clear();
             }
+            Change::Rows(batch) => batches.push(batch),
+            Change::Rejected(batch) => {
+                let text =
+                    |at: usize, row| batch.column(at).as_string::<i32>().value(row).to_owned();
+                let lines = batch.column(1).as_primitive::<Int64Type>();
+                for row in 0..batch.num_rows() {
+                    let line = lines.value(row);
+                    outcome.rejected.push((text(0, row), line, text(2, row), text(3, row)));
+                }
+            }
+            Change::Truncated => {
+                outcome.truncated = true;
+                batches.clear();
+            }
+            Change::Replaces { column, values } => outcome.replaces = Some((column, values)),
+            Change::Position(position) => outcome.position = Some(position),
+            Change::Notice(notice) => outcome.notices.push(notice),
         }
-        if let Some(schema) = &outcome.schema {
-            // What a log says of its rows is not among them.
-            let own: Vec<usize> = (0..schema.fields().len()).collect();
-            let batches: Vec<RecordBatch> =
-                batches.iter().map(|batch| batch.project(&own).unwrap()).collect();
-            outcome.rows = Some(concat_batches(schema, &batches).unwrap());
-        }
-        Ok(outcome)
-    })
+    }
+    if let Some(schema) = &outcome.schema {
+        // What a log says of its rows is not among them.
+        let own: Vec<usize> = (0..schema.fields().len()).collect();
+        let batches: Vec<RecordBatch> =
+            batches.iter().map(|batch| batch.project(&own).unwrap()).collect();
+        outcome.rows = Some(concat_batches(schema, &batches).unwrap());
+    }
+    Ok(outcome)
 }
 
 /// One CSV file's rows.
