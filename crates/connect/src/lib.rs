@@ -1,6 +1,6 @@
 //! Connectors: the external systems that rows come from and go to.
 //!
-//! Files on disk, on object stores and behind HTTP ([`files`]), PostgreSQL ([`postgres`], which runs models too), SQLite
+//! Files on disk, on object stores and behind HTTP ([`files`]), PostgreSQL ([`postgres`], which runs models too), MySQL and MariaDB ([`mysql`]), SQLite
 //! ([`sqlite`]), REST APIs ([`rest`]) and Singer taps ([`singer`]); what tables of databases have in common stands in [`tables`].
 //!
 //! **Takes** the settings of a connection and of a table. **Gives** a
@@ -25,6 +25,7 @@ mod failpoint;
 pub mod files;
 mod json_rows;
 mod json_text;
+pub mod mysql;
 pub mod postgres;
 mod registry;
 pub mod rest;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use tidemill_core::{ConnectContext, Connector, Error, ErrorKind, ReadScope, Result, Sink, Source};
 
 use crate::files::{AzureConnector, FilesConnector, GcsConnector, HttpConnector, S3Connector};
+use crate::mysql::MySqlConnector;
 use crate::postgres::PostgresConnector;
 use crate::rest::RestConnector;
 use crate::singer::SingerConnector;
@@ -19,6 +20,7 @@ pub const KINDS: &[&dyn Kind] = &[
     &Of::<AzureConnector>::NEW,
     &Of::<HttpConnector>::NEW,
     &Of::<PostgresConnector>::NEW,
+    &Of::<MySqlConnector>::NEW,
     &Of::<SqliteConnector>::NEW,
     &Of::<RestConnector>::NEW,
     &Of::<SingerConnector>::NEW,

@@ -1,7 +1,7 @@
 //! Doubles for tests.
 //!
 //! **Takes** nothing. **Gives** in-memory implementations of the contracts of
-//! [`tidemill_core`], and a real PostgreSQL ([`PostgresServer`]). **Promises** to keep the contract's
+//! [`tidemill_core`], and a real PostgreSQL ([`PostgresServer`]) and MariaDB ([`MariaDbServer`]). **Promises** to keep the contract's
 //! meaning, in the simplest way that can be read at a glance; nothing here is for use outside of tests.
 //!
 //! ```
@@ -11,8 +11,10 @@
 //! assert!(store.rows(&tidemill_core::RelationName::new("shop", "orders")).is_none());
 //! ```
 
+mod mariadb;
 mod memory_store;
 mod postgres;
 
+pub use mariadb::MariaDbServer;
 pub use memory_store::MemoryStore;
 pub use postgres::PostgresServer;

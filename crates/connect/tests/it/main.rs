@@ -5,6 +5,7 @@ mod csv;
 mod delivery;
 mod exactly_once;
 mod json;
+mod mysql;
 mod parquet;
 mod postgres;
 mod property;

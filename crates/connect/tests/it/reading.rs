@@ -209,6 +209,24 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// As a source is asked.
+    pub(crate) fn request(self) -> ReadRequest {
+        ReadRequest {
+            settings: self.settings,
+            name: String::new(),
+            cursor: self.cursor,
+            primary_key: self.primary_key,
+            declared: self.declared,
+            known: self.known,
+            position: self.position,
+            superseded: None,
+            scope: self.scope,
+            until: Until::CaughtUp,
+            parallelism: self.parallelism,
+            cancel: Cancellation::new(),
+        }
+    }
+
     pub(crate) fn of(settings: Value, scope: ReadScope) -> Self {
         Request {
             settings,
@@ -244,22 +262,7 @@ pub(crate) async fn drained(
     request: Request,
     mut watch: impl FnMut(&Change),
 ) -> Result<Outcome> {
-    let mut changes = source
-        .read(ReadRequest {
-            settings: request.settings,
-            name: String::new(),
-            cursor: request.cursor,
-            primary_key: request.primary_key,
-            declared: request.declared,
-            known: request.known,
-            position: request.position,
-            superseded: None,
-            scope: request.scope,
-            until: Until::CaughtUp,
-            parallelism: request.parallelism,
-            cancel: Cancellation::new(),
-        })
-        .await?;
+    let mut changes = source.read(request.request()).await?;
     let mut outcome = Outcome::default();
     let mut batches = Vec::new();
     while let Some(change) = changes.next().await {

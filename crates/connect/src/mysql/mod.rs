@@ -1,0 +1,245 @@
+//! MySQL and MariaDB: tables, views and queries, read in one transaction.
+
+mod config;
+mod error;
+mod session;
+mod types;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{Field, Schema};
+use async_trait::async_trait;
+use chrono::DateTime;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use serde_json::Value;
+use tidemill_core::{
+    Cancellation, ConnectContext, Connector, ReadScope, Result, Source, TableDescription,
+};
+
+use crate::tables::{CursorValue, Database, DatabaseSource, Select, Session, TableSettings};
+pub use config::{MySqlConfig, SslMode};
+use error::failure;
+use session::MySqlSession;
+
+/// How long is waited for a server that was lost.
+const PATIENCE: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(15),
+];
+
+/// The connector for MySQL and MariaDB; its kind is `mysql`.
+#[derive(Debug)]
+pub struct MySqlConnector;
+
+#[async_trait]
+impl Connector for MySqlConnector {
+    const KIND: &'static str = "mysql";
+    type Config = MySqlConfig;
+    const DEFAULT_SCOPE: ReadScope = ReadScope::Whole;
+    const OBJECT: &'static str = "table";
+
+    fn connect(config: MySqlConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
+        let place = Place { config: Arc::new(config), project: context.project };
+        Ok(Arc::new(DatabaseSource::new(place, context.name)))
+    }
+
+    fn check_table(settings: &Value) -> Result<()> {
+        TableSettings::parse(settings).map(drop)
+    }
+}
+
+/// One server.
+#[derive(Clone)]
+struct Place {
+    config: Arc<MySqlConfig>,
+    project: PathBuf,
+}
+
+impl Place {
+    async fn connect(&self) -> Result<Conn> {
+        self.config.connect(&self.project).await
+    }
+}
+
+/// The name in backticks.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// A text as a constant.
+fn constant(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('\'');
+    for character in text.chars() {
+        if matches!(character, '\'' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted.push('\'');
+    quoted
+}
+
+/// Microseconds since 1970 as MySQL reads them.
+fn moment(micros: i64) -> String {
+    match DateTime::from_timestamp_micros(micros) {
+        Some(time) => format!("timestamp'{}'", time.naive_utc().format("%Y-%m-%d %H:%M:%S%.6f")),
+        None => "null".to_owned(),
+    }
+}
+
+#[async_trait]
+impl Database for Place {
+    fn quote(&self, name: &str) -> String {
+        quoted(name)
+    }
+
+    fn literal(&self, value: &CursorValue) -> String {
+        match value {
+            CursorValue::Integer(value) => value.to_string(),
+            // With a point it is exact; with an exponent it would be a double.
+            CursorValue::Decimal(value, scale) => {
+                let scale = usize::try_from(*scale).unwrap_or(0);
+                let digits = format!("{:0>width$}", value.unsigned_abs(), width = scale + 1);
+                let (whole, fraction) = digits.split_at(digits.len() - scale);
+                let sign = if *value < 0 { "-" } else { "" };
+                match fraction {
+                    "" => format!("{sign}{whole}"),
+                    fraction => format!("{sign}{whole}.{fraction}"),
+                }
+            }
+            CursorValue::Date(days) => {
+                let date = moment(i64::from(*days) * 86_400_000_000);
+                format!("date({date})")
+            }
+            CursorValue::Timestamp(micros) | CursorValue::Instant(micros) => moment(*micros),
+            CursorValue::Text(text) => constant(text),
+        }
+    }
+
+    fn largest(&self, column: &str, select: &Select, before: Option<&CursorValue>) -> String {
+        let there = format!("{column} is not null");
+        let before: Vec<&CursorValue> = before.into_iter().collect();
+        let query = select.with(&self.as_cursor(column, &before), &[there]);
+        format!("{query} order by {column} desc limit 1")
+    }
+
+    fn as_cursor(&self, column: &str, values: &[&CursorValue]) -> String {
+        // Texts that differ can be equal by the collation: `a` and `A`.
+        let equal = values.iter().map(|value| {
+            let literal = self.literal(value);
+            format!("when {column} = {literal} then {literal} ")
+        });
+        match equal.collect::<String>() {
+            none if none.is_empty() => format!("cast({column} as char)"),
+            equal => format!("case {equal}else cast({column} as char) end"),
+        }
+    }
+
+    fn patience(&self) -> &'static [Duration] {
+        &PATIENCE
+    }
+
+    async fn ping(&self) -> Result<()> {
+        let connection = self.connect().await?;
+        connection.disconnect().await.map_err(|error| failure(error, ""))
+    }
+
+    async fn tables(&self) -> Result<Vec<TableDescription>> {
+        let mut connection = self.connect().await?;
+        let tables = tables(&mut connection).await?;
+        let _ = connection.disconnect().await;
+        Ok(tables)
+    }
+
+    async fn session(&self, cancel: &Cancellation, _streams: usize) -> Result<Box<dyn Session>> {
+        Ok(Box::new(MySqlSession::begin(self.clone(), cancel.clone()).await?))
+    }
+}
+
+/// All columns of all tables and views, in the order of the tables, with the place of each in the key.
+const TABLES: &str = "
+select c.table_schema, c.table_name, c.table_schema = database(), cast(t.table_rows as unsigned), c.column_name, lower(c.data_type),
+    lower(c.column_type), c.numeric_precision, c.numeric_scale, k.seq_in_index
+from information_schema.columns c
+join information_schema.tables t on t.table_schema = c.table_schema and t.table_name = c.table_name
+left join information_schema.statistics k on k.table_schema = c.table_schema and k.table_name = c.table_name
+    and k.column_name = c.column_name and k.index_name = 'PRIMARY'
+where c.table_schema not in ('mysql', 'sys', 'information_schema', 'performance_schema')
+    and (database() is null or c.table_schema = database())
+order by c.table_schema, c.table_name, c.ordinal_position";
+
+type Described = (
+    String,
+    String,
+    Option<bool>,
+    Option<u64>,
+    String,
+    String,
+    String,
+    Option<u32>,
+    Option<u32>,
+    Option<u32>,
+);
+
+async fn tables(connection: &mut Conn) -> Result<Vec<TableDescription>> {
+    let rows: Vec<Described> =
+        connection.query(TABLES).await.map_err(|error| failure(error, TABLES))?;
+    let mut tables: Vec<(TableDescription, Vec<Field>, Vec<(u32, String)>)> = Vec::new();
+    for (schema, table, own, count, column, kind, whole, digits, scale, place) in rows {
+        let name = match own {
+            Some(true) => table,
+            _ => format!("{schema}.{table}"),
+        };
+        if tables.last().is_none_or(|(last, ..)| last.name != name) {
+            let described = TableDescription {
+                name,
+                schema: None,
+                rows: count,
+                estimated: true,
+                primary_key: Vec::new(),
+            };
+            tables.push((described, Vec::new(), Vec::new()));
+        }
+        let Some((_, fields, key)) = tables.last_mut() else { continue };
+        key.extend(place.map(|place| (place, column.clone())));
+        fields.push(Field::new(column, types::of_words(&kind, &whole, digits, scale), true));
+    }
+    Ok(tables
+        .into_iter()
+        .map(|(mut table, fields, mut key)| {
+            key.sort();
+            table.schema = Some(Arc::new(Schema::new(fields)));
+            table.primary_key = key.into_iter().map(|(_, column)| column).collect();
+            table
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_written_as_mysql_reads_them() {
+        let config = serde_json::from_value(serde_json::json!({"user": "u"})).unwrap();
+        let place = Place { config: Arc::new(config), project: PathBuf::new() };
+        for (value, expected) in [
+            (CursorValue::Decimal(-5, 2), "-0.05"),
+            (CursorValue::Decimal(1230, 2), "12.30"),
+            (CursorValue::Decimal(7, 0), "7"),
+            (CursorValue::Text("a'b\\".to_owned()), "'a\\'b\\\\'"),
+            (CursorValue::Date(1), "date(timestamp'1970-01-02 00:00:00.000000')"),
+            (CursorValue::Instant(1), "timestamp'1970-01-01 00:00:00.000001'"),
+        ] {
+            assert_eq!(place.literal(&value), expected);
+        }
+        assert_eq!(quoted("a`b"), "`a``b`");
+    }
+}

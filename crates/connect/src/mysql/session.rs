@@ -1,0 +1,223 @@
+//! One state of a database: a transaction that reads.
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, Schema};
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row, Statement};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tidemill_core::{Cancellation, Error, ErrorKind, Result, ResultExt};
+
+use super::error::failure;
+use super::types::{Builder, of_column};
+use super::{Place, quoted};
+use crate::tables::{Column, Misfit, Order, Part, Select, Session};
+
+/// A batch ends with this many rows, or bytes.
+const BATCH_ROWS: usize = 16_384;
+const BATCH_BYTES: usize = 2 << 20;
+
+pub(super) struct MySqlSession {
+    connection: Conn,
+    place: Place,
+    cancel: Cancellation,
+    columns: Vec<Column>,
+    /// Rows of a query are still to come.
+    runs: Arc<AtomicBool>,
+}
+
+impl Drop for MySqlSession {
+    fn drop(&mut self) {
+        if !self.runs.load(Ordering::Relaxed) {
+            return;
+        }
+        // It is ended: to end the connection would wait for all of its rows.
+        let (place, id) = (self.place.clone(), self.connection.id());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Ok(mut other) = place.connect().await {
+                    let _ = other.query_drop(format!("kill {id}")).await;
+                    let _ = other.disconnect().await;
+                }
+            });
+        }
+    }
+}
+
+impl MySqlSession {
+    pub(super) async fn begin(place: Place, cancel: Cancellation) -> Result<Self> {
+        let connect = async {
+            let mut connection = place.connect().await?;
+            for sql in [
+                "set transaction isolation level repeatable read",
+                "start transaction with consistent snapshot, read only",
+            ] {
+                connection.query_drop(sql).await.map_err(|error| failure(error, sql))?;
+            }
+            Ok(connection)
+        };
+        let connection = tokio::select! {
+            connection = connect => connection?,
+            () = cancel.cancelled() => return Err(Error::new(ErrorKind::Cancelled, "cancelled")),
+        };
+        Ok(MySqlSession { connection, place, cancel, columns: Vec::new(), runs: Arc::default() })
+    }
+}
+
+#[async_trait]
+impl Session for MySqlSession {
+    async fn columns(&mut self, select: &Select) -> Result<Vec<Column>> {
+        let sql = select.sql("*");
+        let prepared: Statement =
+            self.connection.prep(sql.as_str()).await.map_err(|error| failure(error, &sql))?;
+        self.columns = prepared
+            .columns()
+            .iter()
+            .map(|column| {
+                let data_type = of_column(column);
+                let order = match data_type {
+                    DataType::Utf8 => Order::Database,
+                    _ => Order::Value,
+                };
+                let name = column.name_str().into_owned();
+                Column { name, data_type, order, expression: None }
+            })
+            .collect();
+        self.connection.close(prepared).await.map_err(|error| failure(error, ""))?;
+        Ok(self.columns.clone())
+    }
+
+    fn gives(&self, column: &Column, declared: &DataType) -> bool {
+        // Everything but bytes has a text.
+        *declared == DataType::Utf8 && column.data_type != DataType::Binary
+    }
+
+    async fn value(&mut self, sql: &str) -> Result<Option<String>> {
+        let found: Option<Option<String>> =
+            self.connection.query_first(sql).await.map_err(|error| failure(error, sql))?;
+        Ok(found.flatten())
+    }
+
+    async fn rows<'a>(
+        &'a mut self,
+        select: &Select,
+        columns: &[Column],
+        batch_rows: Option<usize>,
+    ) -> Result<BoxStream<'a, Result<Part>>> {
+        let list: Vec<String> = columns
+            .iter()
+            .map(|column| {
+                let name = quoted(&column.name);
+                let known = self.columns.iter().find(|known| known.name == column.name);
+                let as_text = known.is_some_and(|known| known.data_type != column.data_type);
+                match &column.expression {
+                    Some(expression) => expression.clone(),
+                    None if as_text => format!("cast({name} as char)"),
+                    None => name,
+                }
+            })
+            .collect();
+        let sql = select.sql(&list.join(", "));
+        let fields: Vec<Field> = columns
+            .iter()
+            .map(|column| Field::new(&column.name, column.data_type.clone(), true))
+            .collect();
+        let mut batch =
+            Batch::new(Arc::new(Schema::new(fields)), batch_rows.unwrap_or(BATCH_ROWS))?;
+        let (cancel, runs) = (self.cancel.clone(), self.runs.clone());
+        runs.store(true, Ordering::Relaxed);
+        let mut rows = self
+            .connection
+            .exec_stream::<Row, _, _>(sql.as_str(), ())
+            .await
+            .map_err(|error| failure(error, &sql))?;
+        Ok(Box::pin(futures::stream::poll_fn(move |context| {
+            use std::task::Poll;
+            loop {
+                if cancel.is_cancelled() {
+                    let error = Error::new(ErrorKind::Cancelled, "cancelled");
+                    return Poll::Ready(Some(Err(error)));
+                }
+                if batch.is_full() {
+                    return Poll::Ready(batch.finish().transpose());
+                }
+                match rows.poll_next_unpin(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Some(Ok(row))) => {
+                        if let Err(error) = batch.take(row) {
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        return Poll::Ready(Some(Err(failure(error, &sql))));
+                    }
+                    Poll::Ready(None) => {
+                        runs.store(false, Ordering::Relaxed);
+                        return Poll::Ready(batch.finish().transpose());
+                    }
+                }
+            }
+        })))
+    }
+}
+
+/// Rows on their way to a batch.
+struct Batch {
+    schema: Arc<Schema>,
+    builders: Vec<Builder>,
+    misfits: Vec<Misfit>,
+    limit: usize,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    fn new(schema: Arc<Schema>, limit: usize) -> Result<Self> {
+        let builders = schema.fields().iter().map(|field| Builder::new(field.data_type()));
+        let builders = builders.collect::<Result<Vec<_>>>()?;
+        Ok(Batch { schema, builders, misfits: Vec::new(), limit, rows: 0, bytes: 0 })
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= self.limit || self.bytes >= BATCH_BYTES
+    }
+
+    fn take(&mut self, row: Row) -> Result<()> {
+        let values = row.unwrap();
+        if values.len() != self.builders.len() {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "a row does not have the columns that were described",
+            ));
+        }
+        for (at, (builder, value)) in self.builders.iter_mut().zip(values).enumerate() {
+            match builder.push(value) {
+                Ok(bytes) => self.bytes += bytes,
+                Err(reason) => {
+                    builder.null();
+                    let field = self.schema.field(at);
+                    let reason =
+                        format!("`{}` is a {}, and {reason}", field.name(), field.data_type());
+                    self.misfits.push(Misfit { row: self.rows, reason });
+                }
+            }
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Option<Part>> {
+        if self.rows == 0 {
+            return Ok(None);
+        }
+        let arrays = self.builders.iter_mut().map(Builder::finish).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        (self.rows, self.bytes) = (0, 0);
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
+            .or_error(ErrorKind::Internal, "rows do not make a batch")?;
+        Ok(Some(Part::Rows(batch, std::mem::take(&mut self.misfits))))
+    }
+}

@@ -1,0 +1,340 @@
+//! MySQL's types and what they are in Arrow; values of the binary protocol to arrays.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder,
+    Float64Builder, Int16Builder, Int32Builder, Int64Builder, StringBuilder,
+    TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{DataType, TimeUnit};
+use chrono::{NaiveDate, NaiveDateTime};
+use mysql_async::Value;
+use mysql_async::consts::{ColumnFlags, ColumnType};
+use tidemill_core::{Error, ErrorKind, Result};
+
+/// The number of the character set of what is no text.
+const BINARY: u16 = 63;
+
+/// The Arrow type of a column of a result.
+pub(super) fn of_column(column: &mysql_async::Column) -> DataType {
+    use ColumnType as T;
+    let unsigned = column.flags().contains(ColumnFlags::UNSIGNED_FLAG);
+    match column.column_type() {
+        T::MYSQL_TYPE_TINY | T::MYSQL_TYPE_YEAR => DataType::Int16,
+        T::MYSQL_TYPE_SHORT => of_integer(16, unsigned),
+        T::MYSQL_TYPE_INT24 => DataType::Int32,
+        T::MYSQL_TYPE_LONG => of_integer(32, unsigned),
+        T::MYSQL_TYPE_LONGLONG => of_integer(64, unsigned),
+        T::MYSQL_TYPE_FLOAT => DataType::Float32,
+        T::MYSQL_TYPE_DOUBLE => DataType::Float64,
+        T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => {
+            // What the sign and the point take is in the length.
+            let scale = u32::from(column.decimals());
+            let digits = column.column_length() - u32::from(!unsigned) - u32::from(scale > 0);
+            of_decimal(digits, scale)
+        }
+        T::MYSQL_TYPE_DATE | T::MYSQL_TYPE_NEWDATE => DataType::Date32,
+        T::MYSQL_TYPE_DATETIME | T::MYSQL_TYPE_DATETIME2 => {
+            DataType::Timestamp(TimeUnit::Microsecond, None)
+        }
+        T::MYSQL_TYPE_TIMESTAMP | T::MYSQL_TYPE_TIMESTAMP2 => instant(),
+        T::MYSQL_TYPE_BIT => of_bits(column.column_length()),
+        T::MYSQL_TYPE_GEOMETRY | T::MYSQL_TYPE_VECTOR => DataType::Binary,
+        T::MYSQL_TYPE_TINY_BLOB
+        | T::MYSQL_TYPE_MEDIUM_BLOB
+        | T::MYSQL_TYPE_LONG_BLOB
+        | T::MYSQL_TYPE_BLOB
+        | T::MYSQL_TYPE_VAR_STRING
+        | T::MYSQL_TYPE_VARCHAR
+        | T::MYSQL_TYPE_STRING
+            if column.character_set() == BINARY =>
+        {
+            DataType::Binary
+        }
+        _ => DataType::Utf8,
+    }
+}
+
+fn instant() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn of_integer(bits: u8, unsigned: bool) -> DataType {
+    match (bits, unsigned) {
+        (16, false) => DataType::Int16,
+        (16, true) | (32, false) => DataType::Int32,
+        (64, true) => DataType::Decimal128(20, 0),
+        _ => DataType::Int64,
+    }
+}
+
+fn of_decimal(digits: u32, scale: u32) -> DataType {
+    match (u8::try_from(digits), i8::try_from(scale)) {
+        (Ok(digits), Ok(scale)) if (1..=38).contains(&digits) => {
+            DataType::Decimal128(digits, scale)
+        }
+        _ => DataType::Utf8,
+    }
+}
+
+fn of_bits(bits: u32) -> DataType {
+    match bits {
+        1 => DataType::Boolean,
+        64.. => DataType::Decimal128(20, 0),
+        _ => DataType::Int64,
+    }
+}
+
+/// The Arrow type of a column by what `information_schema` says of it: `bigint`, `bigint(20) unsigned`.
+pub(super) fn of_words(
+    kind: &str,
+    whole: &str,
+    digits: Option<u32>,
+    scale: Option<u32>,
+) -> DataType {
+    let unsigned = whole.contains("unsigned");
+    match kind {
+        "tinyint" | "year" => DataType::Int16,
+        "smallint" => of_integer(16, unsigned),
+        "mediumint" => DataType::Int32,
+        "int" | "integer" => of_integer(32, unsigned),
+        "bigint" => of_integer(64, unsigned),
+        "float" => DataType::Float32,
+        "double" | "real" => DataType::Float64,
+        "decimal" | "numeric" => of_decimal(digits.unwrap_or(0), scale.unwrap_or(0)),
+        "date" => DataType::Date32,
+        "datetime" => DataType::Timestamp(TimeUnit::Microsecond, None),
+        "timestamp" => instant(),
+        "bit" => of_bits(digits.unwrap_or(1)),
+        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
+            DataType::Binary
+        }
+        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geometrycollection" | "vector" => DataType::Binary,
+        _ => DataType::Utf8,
+    }
+}
+
+/// Takes the values of one column and gives its array.
+pub(super) enum Builder {
+    Boolean(BooleanBuilder),
+    Int16(Int16Builder),
+    Int32(Int32Builder),
+    Int64(Int64Builder),
+    Float32(Float32Builder),
+    Float64(Float64Builder),
+    Decimal(Decimal128Builder, u32),
+    Text(StringBuilder),
+    Binary(BinaryBuilder),
+    Date(Date32Builder),
+    Timestamp(TimestampMicrosecondBuilder),
+}
+
+impl Builder {
+    pub(super) fn new(data_type: &DataType) -> Result<Self> {
+        Ok(match data_type {
+            DataType::Boolean => Builder::Boolean(BooleanBuilder::new()),
+            DataType::Int16 => Builder::Int16(Int16Builder::new()),
+            DataType::Int32 => Builder::Int32(Int32Builder::new()),
+            DataType::Int64 => Builder::Int64(Int64Builder::new()),
+            DataType::Float32 => Builder::Float32(Float32Builder::new()),
+            DataType::Float64 => Builder::Float64(Float64Builder::new()),
+            DataType::Decimal128(_, scale) => Builder::Decimal(
+                Decimal128Builder::new().with_data_type(data_type.clone()),
+                u32::try_from(*scale).unwrap_or(0),
+            ),
+            DataType::Utf8 => Builder::Text(StringBuilder::new()),
+            DataType::Binary => Builder::Binary(BinaryBuilder::new()),
+            DataType::Date32 => Builder::Date(Date32Builder::new()),
+            DataType::Timestamp(..) => Builder::Timestamp(
+                TimestampMicrosecondBuilder::new().with_data_type(data_type.clone()),
+            ),
+            other => {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    format!("a value of MySQL cannot be a {other}"),
+                ));
+            }
+        })
+    }
+
+    pub(super) fn null(&mut self) {
+        match self {
+            Builder::Boolean(values) => values.append_null(),
+            Builder::Int16(values) => values.append_null(),
+            Builder::Int32(values) => values.append_null(),
+            Builder::Int64(values) => values.append_null(),
+            Builder::Float32(values) => values.append_null(),
+            Builder::Float64(values) => values.append_null(),
+            Builder::Decimal(values, _) => values.append_null(),
+            Builder::Text(values) => values.append_null(),
+            Builder::Binary(values) => values.append_null(),
+            Builder::Date(values) => values.append_null(),
+            Builder::Timestamp(values) => values.append_null(),
+        }
+    }
+
+    /// Takes one value; gives its bytes, about.
+    ///
+    /// # Errors
+    /// The reason, when it has no place in the column; then nothing was taken.
+    pub(super) fn push(&mut self, value: Value) -> Result<usize, String> {
+        let shown = || "a value does not have the form of its type".to_owned();
+        if value == Value::NULL {
+            self.null();
+            return Ok(1);
+        }
+        match (self, value) {
+            (Builder::Boolean(values), Value::Bytes(bytes)) => {
+                values.append_value(bytes.iter().any(|byte| *byte != 0));
+            }
+            (Builder::Int16(values), value) => {
+                values.append_value(
+                    integer(&value).and_then(|n| n.try_into().ok()).ok_or_else(shown)?,
+                );
+            }
+            (Builder::Int32(values), value) => {
+                values.append_value(
+                    integer(&value).and_then(|n| n.try_into().ok()).ok_or_else(shown)?,
+                );
+            }
+            (Builder::Int64(values), Value::Bytes(bytes)) => {
+                let bits = bytes.iter().fold(0_i64, |bits, byte| bits << 8 | i64::from(*byte));
+                values.append_value(bits);
+            }
+            (Builder::Int64(values), value) => {
+                values.append_value(
+                    integer(&value).and_then(|n| n.try_into().ok()).ok_or_else(shown)?,
+                );
+            }
+            (Builder::Float32(values), Value::Float(value)) => values.append_value(value),
+            (Builder::Float64(values), Value::Double(value)) => values.append_value(value),
+            (Builder::Float64(values), Value::Float(value)) => values.append_value(value.into()),
+            (Builder::Decimal(values, scale), Value::Bytes(bytes)) => {
+                let text = std::str::from_utf8(&bytes).ok();
+                let unscaled = match text.filter(|text| is_number(text)) {
+                    Some(text) => unscaled(text, *scale),
+                    // Bits.
+                    None => {
+                        Some(bytes.iter().fold(0_i128, |bits, byte| bits << 8 | i128::from(*byte)))
+                    }
+                };
+                values.append_value(unscaled.ok_or_else(shown)?);
+            }
+            (Builder::Decimal(values, scale), value) => {
+                let whole = integer(&value).ok_or_else(shown)?;
+                values.append_value(whole.checked_mul(10_i128.pow(*scale)).ok_or_else(shown)?);
+            }
+            (Builder::Text(values), value) => {
+                let text = text(value)?;
+                values.append_value(&text);
+                return Ok(text.len());
+            }
+            (Builder::Binary(values), Value::Bytes(bytes)) => {
+                values.append_value(&bytes);
+                return Ok(bytes.len());
+            }
+            // Days that there are not (`0000-00-00`, `2024-02-00`) are NULL.
+            (Builder::Date(values), Value::Date(year, month, day, ..)) => {
+                values.append_option(
+                    date(year, month, day)
+                        .map(|date| arrow::datatypes::Date32Type::from_naive_date(date)),
+                );
+            }
+            (Builder::Timestamp(values), value @ Value::Date(..)) => {
+                values.append_option(moment(&value).map(|at| at.and_utc().timestamp_micros()));
+            }
+            _ => return Err(shown()),
+        }
+        Ok(8)
+    }
+
+    pub(super) fn finish(&mut self) -> ArrayRef {
+        match self {
+            Builder::Boolean(values) => Arc::new(values.finish()),
+            Builder::Int16(values) => Arc::new(values.finish()),
+            Builder::Int32(values) => Arc::new(values.finish()),
+            Builder::Int64(values) => Arc::new(values.finish()),
+            Builder::Float32(values) => Arc::new(values.finish()),
+            Builder::Float64(values) => Arc::new(values.finish()),
+            Builder::Decimal(values, _) => Arc::new(values.finish()),
+            Builder::Text(values) => Arc::new(values.finish()),
+            Builder::Binary(values) => Arc::new(values.finish()),
+            Builder::Date(values) => Arc::new(values.finish()),
+            Builder::Timestamp(values) => Arc::new(values.finish()),
+        }
+    }
+}
+
+fn integer(value: &Value) -> Option<i128> {
+    match value {
+        Value::Int(value) => Some(i128::from(*value)),
+        Value::UInt(value) => Some(i128::from(*value)),
+        Value::Bytes(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+}
+
+/// A decimal text times ten to the power of `scale`.
+fn unscaled(text: &str, scale: u32) -> Option<i128> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let missing = (scale as usize).checked_sub(fraction.len())?;
+    format!("{whole}{fraction}{}", "0".repeat(missing)).parse().ok()
+}
+
+fn date(year: u16, month: u8, day: u8) -> Option<NaiveDate> {
+    NaiveDate::from_ymd_opt(i32::from(year), u32::from(month), u32::from(day))
+}
+
+fn moment(value: &Value) -> Option<NaiveDateTime> {
+    let Value::Date(year, month, day, hour, minute, second, micros) = *value else { return None };
+    date(year, month, day)?.and_hms_micro_opt(hour.into(), minute.into(), second.into(), micros)
+}
+
+/// A value as MySQL writes it.
+fn text(value: Value) -> Result<String, String> {
+    let fraction = |micros: u32| match micros {
+        0 => String::new(),
+        micros => format!(".{micros:06}"),
+    };
+    Ok(match value {
+        Value::Bytes(bytes) => {
+            String::from_utf8(bytes).map_err(|_| "a text is not UTF-8".to_owned())?
+        }
+        Value::Int(value) => value.to_string(),
+        Value::UInt(value) => value.to_string(),
+        Value::Float(value) => value.to_string(),
+        Value::Double(value) => value.to_string(),
+        Value::Date(year, month, day, hour, minute, second, micros) => format!(
+            "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}{}",
+            fraction(micros)
+        ),
+        Value::Time(negative, days, hours, minutes, seconds, micros) => format!(
+            "{}{:02}:{minutes:02}:{seconds:02}{}",
+            if negative { "-" } else { "" },
+            u64::from(days) * 24 + u64::from(hours),
+            fraction(micros)
+        ),
+        Value::NULL => String::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_all_their_digits() {
+        assert_eq!(unscaled("-12.30", 2), Some(-1230));
+        assert_eq!(unscaled("7", 3), Some(7000));
+        assert_eq!(unscaled("-0.05", 2), Some(-5));
+        assert_eq!(unscaled("1.234", 2), None);
+        assert_eq!(text(Value::Time(true, 2, 1, 2, 3, 0)).unwrap(), "-49:02:03");
+    }
+}

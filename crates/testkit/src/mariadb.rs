@@ -1,0 +1,105 @@
+//! A MariaDB for the tests: started once for the process, stopped when it ends, however it ends.
+
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A server of its own. Names are quoted as in standard SQL there, and texts have no escapes.
+pub struct MariaDbServer {
+    port: u16,
+    /// It ends when this process does: then its standard input is closed.
+    _guard: Child,
+    _data: tempfile::TempDir,
+}
+
+impl MariaDbServer {
+    /// The one that the tests of a process share; `None` (and a loud word) where there is no MariaDB to
+    /// start, which in CI is a failure.
+    pub fn shared() -> Option<&'static MariaDbServer> {
+        static SERVER: OnceLock<Option<MariaDbServer>> = OnceLock::new();
+        SERVER.get_or_init(MariaDbServer::start).as_ref()
+    }
+
+    fn start() -> Option<MariaDbServer> {
+        let there = |program: &str| {
+            let found = Command::new(program).arg("--version").stdout(Stdio::null()).status();
+            found.is_ok_and(|status| status.success())
+        };
+        if !there("mariadbd") || !there("mariadb") {
+            let missing = "no MariaDB was found (mariadbd, mariadb-install-db, mariadb): install \
+                           mariadb-server";
+            assert!(std::env::var_os("CI").is_none(), "{missing}");
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {missing}");
+            return None;
+        }
+        let data = tempfile::Builder::new().prefix("tidemill-maria-").tempdir_in("/tmp").unwrap();
+        let folder = data.path().display();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let guard = Command::new("sh")
+            .arg("-c")
+            .arg(format!(
+                "user=$(id -un); mariadb-install-db --no-defaults --user=$user --datadir={folder}/data \
+                 --auth-root-authentication-method=normal --skip-test-db >{folder}/log 2>&1; \
+                 mariadbd --no-defaults --user=$user --datadir={folder}/data --bind-address=127.0.0.1 \
+                 --port={port} --socket={folder}/socket --pid-file={folder}/pid --sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES \
+                 --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=64M --character-set-server=utf8mb4 \
+                 >>{folder}/log 2>&1 & server=$!; cat >/dev/null; kill $server; wait $server; rm -rf {folder}/data"
+            ))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .current_dir("/")
+            .spawn()
+            .unwrap();
+        let server = MariaDbServer { port, _guard: guard, _data: data };
+        let began = Instant::now();
+        while !server.run("", "select 1").1 {
+            assert!(began.elapsed() < Duration::from_secs(90), "MariaDB did not start");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(server)
+    }
+
+    /// Where it listens on 127.0.0.1. The user `root` needs no password.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A new database; its name.
+    pub fn database(&self) -> String {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let database = format!("shop_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.sql("", &format!("create database {database}"));
+        database
+    }
+
+    fn run(&self, database: &str, sql: &str) -> (String, bool) {
+        let mut child = Command::new("mariadb")
+            .args(["--no-defaults", "-h", "127.0.0.1", "-u", "root", "-N", "-B"])
+            .args(["--default-character-set=utf8mb4", "-P", &self.port.to_string()])
+            .args(Some(database).filter(|database| !database.is_empty()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        if let Some(mut input) = child.stdin.take() {
+            let _ = input.write_all(sql.as_bytes());
+        }
+        let output = child.wait_with_output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&text).trim_end().to_owned(), output.status.success())
+    }
+
+    /// The lines that statements give, columns separated by tabs.
+    ///
+    /// # Panics
+    /// When one fails.
+    #[track_caller]
+    pub fn sql(&self, database: &str, sql: &str) -> Vec<String> {
+        let (said, done) = self.run(database, sql);
+        assert!(done, "{said}");
+        said.lines().map(str::to_owned).collect()
+    }
+}
