@@ -1,5 +1,5 @@
-//! Files, local or in an object store: CSV, NDJSON, JSON and Parquet, plain or compressed, by path or
-//! pattern.
+//! Files, local or in an object store, plain or compressed, in archives or not, by path or pattern:
+//! CSV, fixed width, NDJSON, JSON, XML, Parquet, Avro, workbooks, and files as rows.
 //!
 //! Each file is loaded exactly once, known by its path and its content. What was loaded stands in
 //! the position; the rows of a file are delivered together with the position that contains it. A
@@ -8,25 +8,34 @@
 //! Columns are typed by what the project declares, else by what all values are (`settings.rs` says
 //! which texts are NULL; the rules of inference stand in `infer.rs`).
 
+mod archive;
+mod avro;
+mod blob;
 mod column;
 mod csv;
+mod excel;
+mod fixed;
 mod format;
 mod header;
 mod infer;
 mod input;
 pub(crate) mod json;
+mod json_line;
 mod listing;
 mod parquet;
 mod place;
 mod position;
 mod read;
+mod seek;
 mod settings;
 mod sink;
 mod stores;
 mod target;
+mod typed;
 mod types;
 pub(crate) mod value;
 mod web;
+mod xml;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,6 +54,9 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use url::Url;
 
+pub use blob::ContentSetting;
+pub use excel::{CellErrors, MergedCells, SheetSetting};
+pub use fixed::FixedField;
 pub use header::ORIGINAL_NAME;
 pub use header::{column_names, unquoted as unquoted_header};
 pub use read::rejected_schema;
@@ -53,6 +65,7 @@ pub use settings::{
     TableSettings,
 };
 pub use stores::{AzureConnector, GcsConnector, HttpConnector, S3Connector};
+pub use xml::Namespaces;
 
 use column::NullTokens;
 use format::Format;
@@ -198,7 +211,9 @@ impl Source for FilesSource {
         Ok(listing
             .files
             .into_iter()
-            .filter(|file| FileFormat::of_name(&file.name).is_some())
+            .filter(|file| {
+                FileFormat::of_name(&file.name).is_some() || archive::is_archive(&file.name)
+            })
             .map(|file| TableDescription {
                 name: file.name,
                 schema: None,
@@ -251,13 +266,14 @@ impl FilesSource {
         emit: &mut read::Emit<'_>,
     ) -> Result<()> {
         let listing = self.root.list(settings.written.location.all(), handle)?;
-        let position = FilesPosition::parse(request.position.as_ref())?;
+        let mut position = FilesPosition::parse(request.position.as_ref())?;
+        let listing = archive::expand(listing, &settings, &mut position)?;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
         let rules = Rules {
             scope: request.scope,
-            on_change: settings.written.on_change,
+            on_change: settings.on_change(),
             deduplicate: settings.written.deduplicate,
             settle: settings.settle,
             now,
@@ -282,7 +298,7 @@ impl FilesSource {
     fn load(
         &self,
         settings: Resolved,
-        request: ReadRequest,
+        mut request: ReadRequest,
         mut position: FilesPosition,
         decision: Decision,
     ) -> Result<Load> {
@@ -319,6 +335,12 @@ impl FilesSource {
                 None => shape.arrow = Some(field.data_type().clone()),
             }
         }
+        // What the project declares goes before what the settings say.
+        for field in fixed::FixedFile::declared(&settings.fields) {
+            if !request.declared.iter().any(|known| known.name() == field.name()) {
+                request.declared.push(field);
+            }
+        }
         let mut notices = decision.notices;
         let mut files = Vec::with_capacity(decision.read.len());
         let mut met = Types::default();
@@ -332,7 +354,8 @@ impl FilesSource {
         if typed > 0 && files.iter().any(|file| file.format.is_text()) {
             return Err(Error::new(
                 ErrorKind::Config,
-                "`location` names Parquet files and others; make them two tables",
+                "`location` names files that bring their types (Parquet, Avro) and others; make them \
+                 two tables",
             ));
         }
         for (name, _) in base.iter().filter(|(name, _)| met.get(name).is_none()) {

@@ -1,9 +1,14 @@
 //! What reads deliver.
 
+mod archives;
+mod avro;
 mod behaviour;
+mod blob;
 mod csv;
 mod delivery;
 mod exactly_once;
+mod excel;
+mod fixed;
 mod json;
 mod parquet;
 mod postgres;
@@ -11,3 +16,4 @@ mod property;
 mod reading;
 mod singer;
 mod sqlite;
+mod xml;
