@@ -16,7 +16,8 @@ pub(crate) const SHORT: Duration = Duration::from_millis(40);
 
 /// Says how long freed memory is kept. To be called before other threads run.
 pub(crate) fn keep_freed_memory(time: Duration) {
-    let milliseconds = std::ffi::c_long::try_from(time.as_millis()).unwrap_or(std::ffi::c_long::MAX);
+    let milliseconds =
+        std::ffi::c_long::try_from(time.as_millis()).unwrap_or(std::ffi::c_long::MAX);
     // Sound: the option exists, any value of it is allowed, and no other thread runs yet.
     #[allow(unsafe_code)]
     unsafe {

@@ -5,6 +5,7 @@ use tidemill_core::{Notice, Result};
 
 use super::avro::AvroFile;
 use super::csv::{self, Dialect, Layout};
+use super::delta::DeltaFile;
 use super::excel::ExcelFile;
 use super::fixed::FixedFile;
 use super::infer::Seen;
@@ -33,6 +34,8 @@ pub(crate) enum Format {
     Fixed(FixedFile),
     /// The file itself is a row.
     File,
+    /// A file of a Delta table.
+    Delta(DeltaFile),
 }
 
 /// A CSV file.
@@ -119,13 +122,16 @@ impl Format {
                 Ok((Format::Xml(file), types))
             }
             FileFormat::Fixed => sample_fixed(entry, settings, context),
-            FileFormat::File => Ok((Format::File, super::blob::types(settings.written.content))),
+            FileFormat::File | FileFormat::Delta => {
+                Ok((Format::File, super::blob::types(settings.written.content)))
+            }
         }
     }
 
     /// Whether the file itself has types.
     pub(crate) fn is_typed(&self) -> bool {
-        matches!(self, Format::Parquet(_) | Format::Avro(_) | Format::File)
+        use Format::{Avro, Delta, File, Parquet};
+        matches!(self, Parquet(_) | Avro(_) | File | Delta(_))
     }
 
     /// Whether types have to be inferred.
@@ -198,6 +204,7 @@ impl Format {
             Format::Excel(excel) => excel.read(file, load, memory, send),
             Format::Xml(xml) => xml.read(file, load, target, memory, send),
             Format::File => super::blob::read(entry, settings, target, send),
+            Format::Delta(delta) => delta.read(entry, target, settings.max_record_bytes, send),
         }
     }
 
@@ -210,9 +217,6 @@ impl Format {
         scratch: &mut Scratch,
     ) -> Result<Option<Parsed>> {
         match self {
-            Format::Empty | Format::Parquet(_) | Format::Avro(_) | Format::File => {
-                Ok(Some(Parsed::default()))
-            }
             Format::Ndjson | Format::Json | Format::Excel(_) | Format::Xml(_) => {
                 json::parse(data, target, &mut scratch.json)
             }
@@ -222,6 +226,8 @@ impl Format {
                 let csv = &mut scratch.csv;
                 csv::parse(data, &layout, &target.readings, &target.names, &load.nulls, csv)
             }
+            // They give no blocks.
+            _ => Ok(Some(Parsed::default())),
         }
     }
 
@@ -235,7 +241,6 @@ impl Format {
     ) -> (Types, u32) {
         let mut types = Types::default();
         match self {
-            Format::Empty | Format::Parquet(_) | Format::Avro(_) | Format::File => (types, 0),
             Format::Ndjson | Format::Json | Format::Excel(_) | Format::Xml(_) => {
                 json::survey(data, &load.formats, &mut scratch.json)
             }
@@ -258,6 +263,8 @@ impl Format {
                 }
                 (types, 0)
             }
+            // They give no blocks.
+            _ => (types, 0),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Files, local or in an object store, plain or compressed, in archives or not, by path or pattern:
-//! CSV, fixed width, NDJSON, JSON, XML, Parquet, Avro, workbooks, and files as rows.
+//! CSV, fixed width, NDJSON, JSON, XML, Parquet, Avro, workbooks, and files as rows; and Delta tables.
 //!
 //! Each file is loaded exactly once, known by its path and its content. What was loaded stands in
 //! the position; the rows of a file are delivered together with the position that contains it. A
@@ -13,6 +13,7 @@ mod avro;
 mod blob;
 mod column;
 mod csv;
+mod delta;
 mod excel;
 mod fixed;
 mod format;
@@ -41,6 +42,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use arrow::datatypes::Field;
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use object_store::ObjectStore;
@@ -70,6 +72,7 @@ pub use xml::Namespaces;
 use column::NullTokens;
 use format::Format;
 use infer::{Formats, Seen};
+use listing::FileEntry;
 use position::{Decision, FilesPosition, Rules, decide, notice};
 use read::{FileTask, Load};
 pub(crate) use settings::duration;
@@ -170,6 +173,10 @@ pub(crate) struct SampleContext {
     nulls: NullTokens,
 }
 
+/// Looks at the start of a file.
+type Sample<'a> =
+    dyn FnMut(&FileEntry, &Resolved, &[Field], &SampleContext) -> Result<(Format, Types)> + 'a;
+
 #[async_trait]
 impl Source for FilesSource {
     async fn ping(&self) -> Result<()> {
@@ -265,6 +272,9 @@ impl FilesSource {
         handle: &Handle,
         emit: &mut read::Emit<'_>,
     ) -> Result<()> {
+        if settings.written.format == Some(FileFormat::Delta) {
+            return delta::run(self, settings, request, handle, emit);
+        }
         let listing = self.root.list(settings.written.location.all(), handle)?;
         let mut position = FilesPosition::parse(request.position.as_ref())?;
         let listing = archive::expand(listing, &settings, &mut position)?;
@@ -291,7 +301,7 @@ impl FilesSource {
         if decision.read.is_empty() {
             return unchanged(position, decision, emit);
         }
-        self.load(settings, request, position, decision)?.run(emit)
+        self.load(settings, request, position, decision, &mut Format::sample)?.run(emit)
     }
 
     /// Samples the files.
@@ -301,6 +311,7 @@ impl FilesSource {
         mut request: ReadRequest,
         mut position: FilesPosition,
         decision: Decision,
+        sample: &mut Sample<'_>,
     ) -> Result<Load> {
         let whole = request.scope == ReadScope::Whole;
         let context = SampleContext {
@@ -346,7 +357,7 @@ impl FilesSource {
         let mut met = Types::default();
         for entry in decision.read {
             request.cancel.check()?;
-            let (format, types) = Format::sample(&entry, &settings, &request.declared, &context)?;
+            let (format, types) = sample(&entry, &settings, &request.declared, &context)?;
             met.merge(&types);
             files.push(FileTask { entry, format, types });
         }
@@ -410,7 +421,7 @@ fn unchanged(
     Ok(())
 }
 
-fn touch(position: &mut FilesPosition, file: &listing::FileEntry) {
+fn touch(position: &mut FilesPosition, file: &FileEntry) {
     if let Some(loaded) = position.files.get_mut(&file.name) {
         loaded.modified = file.stamp.modified;
         loaded.version = file.place.version().map(str::to_owned);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_core::{Error, ErrorKind, Notice, Position, ReadScope, Result};
 
 use super::archive::ArchiveRecord;
+use super::delta::DeltaPosition;
 use super::infer::Seen;
 use super::listing::{FileEntry, Listing};
 use super::settings::{Deduplicate, OnChange};
@@ -25,6 +26,9 @@ pub(crate) struct FilesPosition {
     /// what it holds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) archives: BTreeMap<String, ArchiveRecord>,
+    /// Up to where a Delta table was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) delta: Option<DeltaPosition>,
     /// What was seen in each column, so that the next load widens as if it had read all files.
     #[serde(default)]
     columns: Vec<(String, ShapeRecord)>,

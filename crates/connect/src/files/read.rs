@@ -366,6 +366,10 @@ impl Load {
             .iter()
             .map(|(name, file)| (file.hash.clone(), name.clone()))
             .collect();
+        // Of a Delta table the version says what was read.
+        if self.position.delta.is_some() {
+            self.files.clear();
+        }
         for (file, result) in self.files.iter().zip(results) {
             let entry = &file.entry;
             if entry.stamp.size == 0 && !matches!(file.format, Format::File) {

@@ -19,8 +19,8 @@ pub struct TableSettings {
     /// One path or several, relative to the project. `*`, `?`, `{a,b}` and `[…]` match within a
     /// folder, `**` across folders; names that start with a dot only when the dot is written.
     pub location: Locations,
-    /// `csv`, `tsv`, `ndjson`, `json`, `parquet`, `avro`, `excel`, `xml`, `fixed` or `file`. Default: by
-    /// the file's name, behind which `.gz`, `.zst`, `.bz2` or `.xz` does not count.
+    /// `csv`, `tsv`, `ndjson`, `json`, `parquet`, `avro`, `excel`, `xml`, `fixed`, `file` or
+    /// `delta`. Default: by the file's name, behind which `.gz`, `.zst`, `.bz2` or `.xz` does not count.
     pub format: Option<FileFormat>,
     /// `auto` (by the first bytes), `none`, `gzip`, `zstd`, `bzip2` or `xz`.
     pub compression: CompressionSetting,
@@ -210,6 +210,8 @@ pub enum FileFormat {
     Fixed,
     /// Each file is a row.
     File,
+    /// A Delta table, whose folder is the location.
+    Delta,
 }
 
 impl FileFormat {
@@ -247,7 +249,7 @@ impl FileFormat {
             FileFormat::Excel => "xlsx",
             FileFormat::Xml => "xml",
             FileFormat::Fixed => "txt",
-            FileFormat::File => "",
+            FileFormat::File | FileFormat::Delta => "",
         }
     }
 

@@ -6,6 +6,7 @@ mod behaviour;
 mod blob;
 mod csv;
 mod delivery;
+mod delta;
 mod exactly_once;
 mod excel;
 mod fixed;

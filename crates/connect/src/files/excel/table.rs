@@ -321,10 +321,12 @@ impl<'a> Rows<'a> {
 
     /// As the settings say that dates and times are written.
     fn written(&self, at: NaiveDateTime) -> String {
-        let pattern = match at.time() == chrono::NaiveTime::MIN {
-            true => self.options.date_format.unwrap_or("%Y-%m-%d"),
-            false => self.options.timestamp_format.unwrap_or("%Y-%m-%dT%H:%M:%S%.3f"),
-        };
+        let pattern =
+            match (at.time() == chrono::NaiveTime::MIN, at.and_utc().timestamp_subsec_millis()) {
+                (true, _) => self.options.date_format.unwrap_or("%Y-%m-%d"),
+                (_, 0) => self.options.timestamp_format.unwrap_or("%Y-%m-%dT%H:%M:%S"),
+                _ => self.options.timestamp_format.unwrap_or("%Y-%m-%dT%H:%M:%S%.3f"),
+            };
         at.format(pattern).to_string()
     }
 

@@ -234,8 +234,8 @@ impl<'a> Rows<'a> {
                 (Event::Start(start), Some(row)) => row.start(&self.style, &start),
                 (Event::End(_), None) => drop(self.open.pop()),
                 (Event::End(_), Some(row)) => {
-                    if row.end() {
-                        let Some(row) = builder.take() else { continue };
+                    let ended = row.end();
+                    if ended && let Some(row) = builder.take() {
                         self.stopped = !row.write(&self.style, types, lines);
                         return Ok(!self.stopped);
                     }
