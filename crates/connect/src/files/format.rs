@@ -49,11 +49,17 @@ pub(crate) struct CsvFile {
 pub(crate) struct Scratch {
     csv: csv::Scratch,
     json: json::Scratch,
+    /// For records whose keys are the names of columns.
+    named: json::Scratch,
 }
 
 impl Scratch {
     pub(crate) fn new(names: NameStyle) -> Self {
-        Scratch { csv: csv::Scratch::default(), json: json::Scratch::new(names) }
+        Scratch {
+            csv: csv::Scratch::default(),
+            json: json::Scratch::new(names),
+            named: json::Scratch::new(NameStyle::AsWritten),
+        }
     }
 }
 
@@ -217,9 +223,10 @@ impl Format {
         scratch: &mut Scratch,
     ) -> Result<Option<Parsed>> {
         match self {
-            Format::Ndjson | Format::Json | Format::Excel(_) | Format::Xml(_) => {
+            Format::Ndjson | Format::Json | Format::Xml(_) => {
                 json::parse(data, target, &mut scratch.json)
             }
+            Format::Excel(_) => json::parse(data, target, &mut scratch.named),
             Format::Fixed(fixed) => fixed.parse(data, target, &load.nulls),
             Format::Csv(csv) => {
                 let layout = csv.layout(target);
@@ -241,9 +248,10 @@ impl Format {
     ) -> (Types, u32) {
         let mut types = Types::default();
         match self {
-            Format::Ndjson | Format::Json | Format::Excel(_) | Format::Xml(_) => {
+            Format::Ndjson | Format::Json | Format::Xml(_) => {
                 json::survey(data, &load.formats, &mut scratch.json)
             }
+            Format::Excel(_) => json::survey(data, &load.formats, &mut scratch.named),
             Format::Fixed(fixed) => fixed.survey(data, &load.formats, &load.nulls, Some(target)),
             Format::Csv(csv) => {
                 let layout = csv.layout(target);

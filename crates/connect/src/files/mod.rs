@@ -125,7 +125,7 @@ impl Connector for FilesConnector {
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {
-        TableSettings::parse(settings).map(drop)
+        TableSettings::check(settings)
     }
 }
 

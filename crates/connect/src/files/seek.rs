@@ -75,3 +75,41 @@ impl Seek for Window {
         Ok(self.at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+    use object_store::{ObjectStore, ObjectStoreExt};
+
+    #[test]
+    fn an_object_is_read_from_any_place() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let path = Path::from("a.xlsx");
+        let content: Vec<u8> = (0..PART * 2 + 100).map(|at| (at * 7 % 251) as u8).collect();
+        runtime.block_on(store.put(&path, content.clone().into())).unwrap();
+        let meta = runtime.block_on(store.head(&path)).unwrap();
+        let object = Object { store, meta, handle: runtime.handle().clone() };
+        let mut file = Place::Object(Arc::new(object)).open_anywhere().unwrap();
+        let mut whole = Vec::new();
+        file.read_to_end(&mut whole).unwrap();
+        assert!(whole == content);
+        for (to, at) in [
+            (SeekFrom::Start(5), 5),
+            (SeekFrom::Start(PART - 2), PART - 2),
+            (SeekFrom::End(-4), PART * 2 + 96),
+            (SeekFrom::Current(-8), PART * 2 + 92),
+        ] {
+            assert_eq!(file.seek(to).unwrap(), at);
+            let mut four = [0; 4];
+            file.read_exact(&mut four).unwrap();
+            assert_eq!(four, content[at as usize..at as usize + 4]);
+        }
+        assert!(file.seek(SeekFrom::End(-(PART as i64) * 3)).is_err());
+        file.seek(SeekFrom::Start(PART * 5)).unwrap();
+        assert_eq!(file.read(&mut [0; 4]).unwrap(), 0);
+    }
+}

@@ -441,6 +441,19 @@ impl TableSettings {
             .map_err(|error| invalid("the settings under `ingest` are wrong".into()).because(error))
     }
 
+    /// Whether the settings are right, as far as that can be said without looking at files.
+    ///
+    /// # Errors
+    /// Kind `Config`; the message names the setting in backticks.
+    pub fn check(value: &serde_json::Value) -> Result<()> {
+        let settings = TableSettings::parse(value)?;
+        match settings.location.all().is_empty() {
+            // It may come from elsewhere.
+            true => Ok(()),
+            false => settings.resolve().map(drop),
+        }
+    }
+
     pub(crate) fn resolve(self) -> Result<Resolved> {
         let invalid = |message: String| Error::new(ErrorKind::Config, message);
         if self.location.all().is_empty() {

@@ -1,6 +1,6 @@
 """Makes the files of this folder with tools that are not ours.
 
-pip install fastavro[codecs] openpyxl xlwt odfpy
+pip install fastavro[codecs] openpyxl xlsxwriter xlwt odfpy
 """
 
 import datetime as dt
@@ -13,6 +13,7 @@ import odf.style
 import odf.table
 import odf.text
 import openpyxl
+import xlsxwriter
 import xlwt
 
 SCHEMA = fastavro.parse_schema({
@@ -95,6 +96,12 @@ hidden = book.create_sheet("secret", 0)
 hidden.sheet_state = "hidden"
 hidden.append(["x"])
 book.save("book.xlsx")
+
+book = xlsxwriter.Workbook("texts.xlsx")
+sheet = book.add_worksheet()
+for at, row in enumerate([["id", "note"], [1, "a"], [2, "b & <c>"], [3, "a"]]):
+    sheet.write_row(at, 0, row)
+book.close()
 
 book = xlwt.Workbook()
 sheet = book.add_sheet("Orders")

@@ -63,10 +63,10 @@ fn a_range_is_read() {
     let bare = read("book.xlsx", json!({"range": "B4:C5", "header": false})).unwrap();
     assert_eq!(bare.types(), ["column_1 Int64", "column_2 Date32"]);
     let settings = json!({"location": "book.xlsx", "range": "B4:C5", "header": false});
-    let declared = ["id", "day"].map(|name| Field::new(name, DataType::Utf8, true)).to_vec();
+    let declared = ["id", "The Day"].map(|name| Field::new(name, DataType::Utf8, true)).to_vec();
     let project = Project::with(&[("book.xlsx", &data("book.xlsx"))]);
     let named = project.try_read(settings, Options { declared, ..Options::default() }).unwrap();
-    assert_eq!(named.types(), ["id Utf8", "day Utf8"]);
+    assert_eq!(named.types(), ["id Utf8", "The Day Utf8"]);
     assert_eq!(named.table()[0], ["1", "2024-01-31"]);
 }
 
@@ -97,6 +97,10 @@ fn sheets_are_chosen_by_name_number_or_pattern() {
 
 #[test]
 fn the_other_formats() {
+    // With a table of texts.
+    let texts = read("texts.xlsx", json!({})).unwrap();
+    assert_eq!(texts.types(), ["id Int64", "note Utf8"]);
+    assert_eq!(texts.table(), [["1", "a"], ["2", "b & <c>"], ["3", "a"]]);
     let old = read("old.xls", json!({})).unwrap();
     assert_eq!(old.types(), ["id Int64", "day Date32", "price Float64"]);
     assert_eq!(old.table(), [["1", "2024-01-31", "2.5"], ["2", "∅", "3.0"]]);
@@ -124,4 +128,27 @@ fn a_column_that_becomes_text_in_a_later_book_is_read_again() {
     let wider = project.try_read(settings, Options::after(&first)).unwrap();
     assert_eq!(wider.types(), ["id Float64"]);
     assert_eq!(wider.columns(&["id", "_source_file"]), [["1.0", "2.ods"], ["2.5", "2.ods"]]);
+}
+
+#[test]
+fn a_workbook_is_not_believed_what_it_says_of_itself() {
+    use std::io::{Cursor, Read, Write};
+    let mut book = zip::ZipArchive::new(Cursor::new(data("texts.xlsx"))).unwrap();
+    let mut out = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for index in 0..book.len() {
+        let mut part = book.by_index(index).unwrap();
+        let name = part.name().unwrap().into_owned();
+        let mut text = Vec::new();
+        part.read_to_end(&mut text).unwrap();
+        if name.ends_with("sharedStrings.xml") {
+            let known = String::from_utf8(text).unwrap();
+            assert!(known.contains("uniqueCount=\""), "{known}");
+            text = known.replace("uniqueCount=\"", "uniqueCount=\"9999999999").into_bytes();
+        }
+        out.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        out.write_all(&text).unwrap();
+    }
+    let project = Project::with(&[("a.xlsx", &out.finish().unwrap().into_inner())]);
+    let error = project.try_read(json!("a.xlsx"), Options::default()).unwrap_err().report();
+    assert!(error.contains("more texts than it can have"), "{error}");
 }

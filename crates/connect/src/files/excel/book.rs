@@ -60,7 +60,7 @@ impl Book {
     }
 
     fn zipped(entry: &FileEntry, mut source: Source) -> Result<Book> {
-        let parts = ZipArchive::new(&mut source).map_err(|error| unreadable(entry, error))?;
+        let mut parts = ZipArchive::new(&mut source).map_err(|error| unreadable(entry, error))?;
         let mut kind = None;
         for index in 0..parts.len() {
             let part = parts.by_index_data(index).map_err(|error| unreadable(entry, error))?;
@@ -78,6 +78,7 @@ impl Book {
                 return Err(too_large(entry, part.size(), limit));
             }
         }
+        believable(entry, &mut parts)?;
         drop(parts);
         source.seek(SeekFrom::Start(0)).map_err(|error| unreadable(entry, error))?;
         match kind.as_deref() {
@@ -162,6 +163,29 @@ impl Book {
             }
         }
         Ok(())
+    }
+}
+
+/// The table of texts says how many it has, and room is made for so many before they are read: it
+/// must not say more than there can be.
+fn believable<R: Read + Seek>(entry: &FileEntry, parts: &mut ZipArchive<R>) -> Result<()> {
+    let Ok(part) = parts.by_name("xl/sharedStrings.xml") else { return Ok(()) };
+    let size = part.size();
+    let mut head = Vec::new();
+    part.take(4096).read_to_end(&mut head).map_err(|error| unreadable(entry, error))?;
+    let head = String::from_utf8_lossy(&head);
+    let counts = ["uniqueCount=\"", "count=\""].iter().filter_map(|name| {
+        let (_, rest) = head.split_once(name)?;
+        rest.split('"').next()?.parse::<u64>().ok()
+    });
+    match counts.max() {
+        // `<si/>` is the shortest.
+        Some(count) if count > size / 5 + 16 => Err(Error::new(
+            ErrorKind::Data,
+            "the workbook says that it has more texts than it can have",
+        )
+        .with("file", &entry.name)),
+        _ => Ok(()),
     }
 }
 

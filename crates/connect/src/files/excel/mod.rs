@@ -17,7 +17,7 @@ use super::json;
 use super::json_line::Lines;
 use super::listing::FileEntry;
 use super::read::{FileTask, Load, Memory, Piece};
-use super::settings::Resolved;
+use super::settings::{NameStyle, Resolved};
 use super::types::Types;
 use book::Book;
 pub(crate) use settings::CellRange;
@@ -49,7 +49,7 @@ impl ExcelFile {
         let file = ExcelFile { sheets, declared };
         let options = file.options(settings, &context.nulls);
         let mut types = Types::default();
-        let mut scratch = json::Scratch::new(settings.written.names);
+        let mut scratch = json::Scratch::new(NameStyle::AsWritten);
         let mut errors = 0;
         for sheet in &file.sheets {
             let mut left = settings.sample_bytes;
