@@ -1,5 +1,5 @@
 //! Parses files and says how many rows they have and how much processor time that took:
-//! `parse [--threads N] <path or pattern>`.
+//! `parse [--threads N] <path or pattern>`, or the settings of a table as JSON in place of the path.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -48,7 +48,8 @@ async fn parse(location: &str, threads: usize) -> tidemill_core::Result<()> {
     let started = Instant::now();
     let mut changes = source
         .read(ReadRequest {
-            settings: serde_json::json!({ "location": location }),
+            settings: serde_json::from_str(location)
+                .unwrap_or_else(|_| serde_json::json!({ "location": location })),
             name: String::new(),
             cursor: None,
             primary_key: Vec::new(),

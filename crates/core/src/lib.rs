@@ -34,6 +34,7 @@ mod sink;
 mod snapshot;
 mod source;
 mod sql_dialect;
+mod sql_type;
 mod statement;
 mod table_store;
 
@@ -58,6 +59,7 @@ pub use source::{
     Source, TableDescription, Until,
 };
 pub use sql_dialect::SqlDialect;
+pub use sql_type::sql_type;
 pub use statement::{RewriteByFile, Statement};
 pub use table_store::{
     ColumnChange, Dropped, Duplicates, FILE, Maintenance, MaintenanceReport, NullKeys,

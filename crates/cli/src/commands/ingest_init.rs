@@ -119,9 +119,10 @@ fn yaml(name: &str, connection: &str, object: &str, tables: &[&TableDescription]
         let ours = |column: &str| {
             written.iter().position(|name| *name == column).map(|at| names[at].as_str())
         };
-        let short = table_name(&table.name);
+        let short = table_name(&table.name, object);
         // Tables of two schemas may share a name.
-        let shared = tables.iter().filter(|other| table_name(&other.name) == short).count() > 1;
+        let shared =
+            tables.iter().filter(|other| table_name(&other.name, object) == short).count() > 1;
         let short = match shared {
             true => tidemill_connect::column_names(&[table.name.as_str()]).remove(0),
             false => short,
@@ -170,9 +171,9 @@ fn yaml(name: &str, connection: &str, object: &str, tables: &[&TableDescription]
 
 /// The name of a table in the project: that of a file without its folder and ending, that of a table
 /// without its schema.
-fn table_name(name: &str) -> String {
+fn table_name(name: &str, object: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
-    let stem = match name.contains('/') || last.contains(".csv") || last.contains(".parquet") {
+    let stem = match object == "location" {
         true => last.split('.').next().unwrap_or(last),
         false => last.rsplit('.').next().unwrap_or(last),
     };
@@ -185,13 +186,14 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_project() {
-        for (name, expected) in [
-            ("orders", "orders"),
-            ("public.Orders", "orders"),
-            ("data/daily_2024.csv.gz", "daily_2024"),
-            ("Order Details", "order_details"),
+        for (name, object, expected) in [
+            ("orders", "table", "orders"),
+            ("public.Orders", "table", "orders"),
+            ("data/daily_2024.csv.gz", "location", "daily_2024"),
+            ("Budget.xlsx", "location", "budget"),
+            ("Order Details", "table", "order_details"),
         ] {
-            assert_eq!(table_name(name), expected);
+            assert_eq!(table_name(name, object), expected);
         }
         assert_eq!([scalar("no"), scalar("a b"), scalar("ok")], ["\"no\"", "\"a b\"", "ok"]);
     }

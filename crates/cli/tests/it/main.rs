@@ -16,6 +16,7 @@ mod docs;
 mod doctor;
 mod duckdb_projects;
 mod exports;
+mod file_formats;
 mod flags;
 mod freshness;
 mod hooks;

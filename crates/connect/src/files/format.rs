@@ -1,9 +1,13 @@
 //! What a file holds, and the one place that knows every format.
 
 use arrow::datatypes::Field;
-use tidemill_core::Result;
+use tidemill_core::{Notice, Result};
 
+use super::avro::AvroFile;
 use super::csv::{self, Dialect, Layout};
+use super::delta::DeltaFile;
+use super::excel::ExcelFile;
+use super::fixed::FixedFile;
 use super::infer::Seen;
 use super::input::Input;
 use super::json::{self, DocumentSplitter};
@@ -12,6 +16,7 @@ use super::read::{FileTask, Load, Memory, Parsed, Piece};
 use super::settings::{FileFormat, NameStyle, Resolved, ShortRows};
 use super::target::Target;
 use super::types::Types;
+use super::xml::XmlFile;
 
 /// A file's format with what its sample told.
 pub(crate) enum Format {
@@ -23,6 +28,14 @@ pub(crate) enum Format {
     /// A JSON document.
     Json,
     Parquet(super::parquet::ParquetFile),
+    Avro(AvroFile),
+    Excel(ExcelFile),
+    Xml(XmlFile),
+    Fixed(FixedFile),
+    /// The file itself is a row.
+    File,
+    /// A file of a Delta table.
+    Delta(DeltaFile),
 }
 
 /// A CSV file.
@@ -36,11 +49,17 @@ pub(crate) struct CsvFile {
 pub(crate) struct Scratch {
     csv: csv::Scratch,
     json: json::Scratch,
+    /// For records whose keys are the names of columns.
+    named: json::Scratch,
 }
 
 impl Scratch {
     pub(crate) fn new(names: NameStyle) -> Self {
-        Scratch { csv: csv::Scratch::default(), json: json::Scratch::new(names) }
+        Scratch {
+            csv: csv::Scratch::default(),
+            json: json::Scratch::new(names),
+            named: json::Scratch::new(NameStyle::AsWritten),
+        }
     }
 }
 
@@ -48,6 +67,7 @@ impl Scratch {
 pub(crate) enum Cut {
     Piece(Piece),
     Parsed(Parsed),
+    Notice(Notice),
 }
 
 /// How much is read to see what a file is like.
@@ -64,6 +84,9 @@ impl Format {
         declared: &[Field],
         context: &super::SampleContext,
     ) -> Result<(Format, Types)> {
+        if settings.written.format == Some(FileFormat::File) {
+            return Ok((Format::File, super::blob::types(settings.written.content)));
+        }
         if entry.stamp.size == 0 {
             return Ok((Format::Empty, Types::default()));
         }
@@ -75,6 +98,10 @@ impl Format {
                     tidemill_core::Error::new(
                         tidemill_core::ErrorKind::Config,
                         format!("`{}` does not say what it holds; set `format`", entry.name),
+                    )
+                    .with(
+                        "help",
+                        "of an archive, `members` says which files are meant: `members: '**/*.csv'`",
                     )
                 })?,
         };
@@ -88,17 +115,35 @@ impl Format {
                     super::parquet::ParquetFile::open(entry, settings.written.names)?;
                 Ok((Format::Parquet(file), types))
             }
+            FileFormat::Avro => {
+                let (file, types) = AvroFile::open(entry, settings)?;
+                Ok((Format::Avro(file), types))
+            }
+            FileFormat::Excel => {
+                let (file, types) = ExcelFile::sample(entry, settings, declared, context)?;
+                Ok((Format::Excel(file), types))
+            }
+            FileFormat::Xml => {
+                let (file, types) = XmlFile::sample(entry, settings, context)?;
+                Ok((Format::Xml(file), types))
+            }
+            FileFormat::Fixed => sample_fixed(entry, settings, context),
+            FileFormat::File | FileFormat::Delta => {
+                Ok((Format::File, super::blob::types(settings.written.content)))
+            }
         }
     }
 
     /// Whether the file itself has types.
     pub(crate) fn is_typed(&self) -> bool {
-        matches!(self, Format::Parquet(_))
+        use Format::{Avro, Delta, File, Parquet};
+        matches!(self, Parquet(_) | Avro(_) | File | Delta(_))
     }
 
     /// Whether types have to be inferred.
     pub(crate) fn is_text(&self) -> bool {
-        matches!(self, Format::Csv(_) | Format::Ndjson | Format::Json)
+        use Format::{Csv, Excel, Fixed, Json, Ndjson, Xml};
+        matches!(self, Csv(_) | Ndjson | Json | Excel(_) | Xml(_) | Fixed(_))
     }
 
     /// Cuts the file up; `None` when nobody listens any more, else the file's hash.
@@ -132,9 +177,13 @@ impl Format {
                 }
                 splitter.into_input().finish().map(Some)
             }
-            Format::Ndjson => {
+            Format::Ndjson | Format::Fixed(_) => {
                 let limit = settings.max_record_bytes;
-                let mut splitter = csv::Splitter::new(open()?, LINES, 0, false, limit);
+                let skip = match self {
+                    Format::Fixed(_) => settings.written.skip_rows,
+                    _ => 0,
+                };
+                let mut splitter = csv::Splitter::new(open()?, LINES, skip, false, limit);
                 while let Some(piece) = splitter.next(memory)? {
                     if !send(Cut::Piece(piece)) {
                         return Ok(None);
@@ -157,6 +206,11 @@ impl Format {
             Format::Parquet(parquet) => {
                 parquet.read(entry, target, settings.max_record_bytes, send)
             }
+            Format::Avro(avro) => avro.read(entry, settings, target, send),
+            Format::Excel(excel) => excel.read(file, load, memory, send),
+            Format::Xml(xml) => xml.read(file, load, target, memory, send),
+            Format::File => super::blob::read(entry, settings, target, send),
+            Format::Delta(delta) => delta.read(entry, target, settings.max_record_bytes, send),
         }
     }
 
@@ -169,13 +223,18 @@ impl Format {
         scratch: &mut Scratch,
     ) -> Result<Option<Parsed>> {
         match self {
-            Format::Empty | Format::Parquet(_) => Ok(Some(Parsed::default())),
-            Format::Ndjson | Format::Json => json::parse(data, target, &mut scratch.json),
+            Format::Ndjson | Format::Json | Format::Xml(_) => {
+                json::parse(data, target, &mut scratch.json)
+            }
+            Format::Excel(_) => json::parse(data, target, &mut scratch.named),
+            Format::Fixed(fixed) => fixed.parse(data, target, &load.nulls),
             Format::Csv(csv) => {
                 let layout = csv.layout(target);
                 let csv = &mut scratch.csv;
                 csv::parse(data, &layout, &target.readings, &target.names, &load.nulls, csv)
             }
+            // They give no blocks.
+            _ => Ok(Some(Parsed::default())),
         }
     }
 
@@ -189,8 +248,11 @@ impl Format {
     ) -> (Types, u32) {
         let mut types = Types::default();
         match self {
-            Format::Empty | Format::Parquet(_) => (types, 0),
-            Format::Ndjson | Format::Json => json::survey(data, &load.formats, &mut scratch.json),
+            Format::Ndjson | Format::Json | Format::Xml(_) => {
+                json::survey(data, &load.formats, &mut scratch.json)
+            }
+            Format::Excel(_) => json::survey(data, &load.formats, &mut scratch.named),
+            Format::Fixed(fixed) => fixed.survey(data, &load.formats, &load.nulls, Some(target)),
             Format::Csv(csv) => {
                 let layout = csv.layout(target);
                 let skip: Vec<bool> = layout
@@ -209,6 +271,8 @@ impl Format {
                 }
                 (types, 0)
             }
+            // They give no blocks.
+            _ => (types, 0),
         }
     }
 }
@@ -223,6 +287,37 @@ const LINES: Dialect = Dialect {
     short_rows: false,
     quoted_nulls: false,
 };
+
+fn sample_fixed(
+    entry: &FileEntry,
+    settings: &Resolved,
+    context: &super::SampleContext,
+) -> Result<(Format, Types)> {
+    let fixed = FixedFile {
+        columns: settings.fields.clone(),
+        comment: settings.comment,
+        short_rows: settings.written.short_rows == ShortRows::Null,
+    };
+    let input =
+        Input::open(&entry.place, &entry.name, settings.compression, settings.encoding, false)?;
+    let (skip, limit) = (settings.written.skip_rows, settings.max_record_bytes);
+    let mut splitter = csv::Splitter::new(input, LINES, skip, false, limit);
+    let mut fresh = Vec::new;
+    let mut memory = Memory::new(&mut fresh);
+    // The columns are there whatever the file has.
+    let mut types = fixed.survey(&[], &context.formats, &context.nulls, None).0;
+    while let Some(piece) = splitter.next(&mut memory)? {
+        let Piece::Block(mut block) = piece else { continue };
+        if block.len() > settings.sample_bytes {
+            let sample = &block[..settings.sample_bytes];
+            let end = memchr::memrchr(b'\n', sample).map_or(block.len(), |end| end + 1);
+            block.truncate(end);
+        }
+        types.merge(&fixed.survey(&block, &context.formats, &context.nulls, None).0);
+        break;
+    }
+    Ok((Format::Fixed(fixed), types))
+}
 
 fn sample_ndjson(
     entry: &FileEntry,

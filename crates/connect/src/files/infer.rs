@@ -109,6 +109,11 @@ impl Seen {
         Seen(self.0 | other.0)
     }
 
+    #[must_use]
+    pub(crate) fn without(self, other: Seen) -> Seen {
+        Seen(self.0 & !other.0)
+    }
+
     fn within(self, other: Seen) -> bool {
         self.0 & !other.0 == 0
     }

@@ -2,8 +2,10 @@
 
 use std::io::{BufReader, Read};
 
+use bzip2::read::MultiBzDecoder;
 use encoding_rs::{Decoder, DecoderResult, Encoding};
 use flate2::read::MultiGzDecoder;
+use lzma_rust2::XzReader;
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -15,7 +17,12 @@ pub(crate) enum Compression {
     None,
     Gzip,
     Zstd,
+    Bzip2,
+    Xz,
 }
+
+/// How much an xz stream may ask us to remember, in KiB.
+const XZ_MEMORY: u32 = 256 << 10;
 
 impl Compression {
     /// By the first bytes of a file.
@@ -23,6 +30,8 @@ impl Compression {
         match head {
             [0x1f, 0x8b, ..] => Compression::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+            [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', ..] => Compression::Bzip2,
+            [0xfd, b'7', b'z', b'X', b'Z', ..] => Compression::Xz,
             _ => Compression::None,
         }
     }
@@ -52,6 +61,20 @@ impl TextEncoding {
                 found => TextEncoding::Other(found),
             },
         })
+    }
+
+    /// A whole text; `None` if the encoding does not know one of its bytes.
+    pub(crate) fn decode(self, bytes: &[u8]) -> Option<String> {
+        match self.resolve(bytes) {
+            TextEncoding::Auto | TextEncoding::Utf8 => {
+                let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+                std::str::from_utf8(bytes).ok().map(str::to_owned)
+            }
+            TextEncoding::Other(encoding) => {
+                let (text, damaged) = encoding.decode_with_bom_removal(bytes);
+                (!damaged).then(|| text.into_owned())
+            }
+        }
     }
 
     /// What the first bytes (decompressed) say. A byte order mark is always believed.
@@ -101,6 +124,8 @@ enum Source {
     Plain(Hashed),
     Gzip(Box<MultiGzDecoder<BufReader<Hashed>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Hashed>>>),
+    Bzip2(Box<MultiBzDecoder<BufReader<Hashed>>>),
+    Xz(Box<XzReader<BufReader<Hashed>>>),
 }
 
 impl Read for Source {
@@ -109,6 +134,8 @@ impl Read for Source {
             Source::Plain(file) => file.read(buffer),
             Source::Gzip(decoder) => decoder.read(buffer),
             Source::Zstd(decoder) => decoder.read(buffer),
+            Source::Bzip2(decoder) => decoder.read(buffer),
+            Source::Xz(decoder) => decoder.read(buffer),
         }
     }
 }
@@ -139,7 +166,7 @@ impl Input {
         let (compression, file) = match compression {
             Some(known) => (known, opened()?),
             None => {
-                let (head, whole) = peek(opened()?, 4).map_err(|error| broken(name, error))?;
+                let (head, whole) = peek(opened()?, 6).map_err(|error| broken(name, error))?;
                 (Compression::of_bytes(&head), whole)
             }
         };
@@ -156,6 +183,10 @@ impl Input {
                     .window_log_max(27)
                     .or_error(ErrorKind::Internal, "cannot limit the zstd decoder")?;
                 Source::Zstd(Box::new(decoder))
+            }
+            Compression::Bzip2 => Source::Bzip2(Box::new(MultiBzDecoder::new(buffered(file)))),
+            Compression::Xz => {
+                Source::Xz(Box::new(XzReader::new_mem_limit(buffered(file), true, XZ_MEMORY)))
             }
         };
         Ok(Input {
@@ -252,9 +283,19 @@ impl Input {
             Source::Plain(file) => file,
             Source::Gzip(decoder) => decoder.into_inner().into_inner(),
             Source::Zstd(decoder) => decoder.finish().into_inner(),
+            Source::Bzip2(decoder) => decoder.into_inner().into_inner(),
+            Source::Xz(decoder) => decoder.into_inner().into_inner(),
         };
         drain(&mut hashed).map_err(|error| broken(&name, error))?;
         Ok(hashed.hasher.map(|hasher| format!("{:032x}", hasher.digest128())).unwrap_or_default())
+    }
+}
+
+/// The bytes without their compression, as they are: for files that are no text. Not beside
+/// [`Input::fill`].
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.source.read(buffer)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Files, local or in an object store: CSV, NDJSON, JSON and Parquet, plain or compressed, by path or
-//! pattern.
+//! Files, local or in an object store, plain or compressed, in archives or not, by path or pattern:
+//! CSV, fixed width, NDJSON, JSON, XML, Parquet, Avro, workbooks, and files as rows; and Delta tables.
 //!
 //! Each file is loaded exactly once, known by its path and its content. What was loaded stands in
 //! the position; the rows of a file are delivered together with the position that contains it. A
@@ -8,30 +8,41 @@
 //! Columns are typed by what the project declares, else by what all values are (`settings.rs` says
 //! which texts are NULL; the rules of inference stand in `infer.rs`).
 
+mod archive;
+mod avro;
+mod blob;
 mod column;
 mod csv;
+mod delta;
+mod excel;
+mod fixed;
 mod format;
 mod header;
 mod infer;
 mod input;
 pub(crate) mod json;
+mod json_line;
 mod listing;
 mod parquet;
 mod place;
 mod position;
 mod read;
+mod seek;
 mod settings;
 mod sink;
 mod stores;
 mod target;
+mod typed;
 mod types;
 pub(crate) mod value;
 mod web;
+mod xml;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use arrow::datatypes::Field;
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use object_store::ObjectStore;
@@ -45,6 +56,9 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use url::Url;
 
+pub use blob::ContentSetting;
+pub use excel::{CellErrors, MergedCells, SheetSetting};
+pub use fixed::FixedField;
 pub use header::ORIGINAL_NAME;
 pub use header::{column_names, unquoted as unquoted_header};
 pub use read::rejected_schema;
@@ -53,10 +67,12 @@ pub use settings::{
     TableSettings,
 };
 pub use stores::{AzureConnector, GcsConnector, HttpConnector, S3Connector};
+pub use xml::Namespaces;
 
 use column::NullTokens;
 use format::Format;
 use infer::{Formats, Seen};
+use listing::FileEntry;
 use position::{Decision, FilesPosition, Rules, decide, notice};
 use read::{FileTask, Load};
 pub(crate) use settings::duration;
@@ -109,7 +125,7 @@ impl Connector for FilesConnector {
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {
-        TableSettings::parse(settings).map(drop)
+        TableSettings::check(settings)
     }
 }
 
@@ -157,6 +173,10 @@ pub(crate) struct SampleContext {
     nulls: NullTokens,
 }
 
+/// Looks at the start of a file.
+type Sample<'a> =
+    dyn FnMut(&FileEntry, &Resolved, &[Field], &SampleContext) -> Result<(Format, Types)> + 'a;
+
 #[async_trait]
 impl Source for FilesSource {
     async fn ping(&self) -> Result<()> {
@@ -198,7 +218,9 @@ impl Source for FilesSource {
         Ok(listing
             .files
             .into_iter()
-            .filter(|file| FileFormat::of_name(&file.name).is_some())
+            .filter(|file| {
+                FileFormat::of_name(&file.name).is_some() || archive::is_archive(&file.name)
+            })
             .map(|file| TableDescription {
                 name: file.name,
                 schema: None,
@@ -250,14 +272,18 @@ impl FilesSource {
         handle: &Handle,
         emit: &mut read::Emit<'_>,
     ) -> Result<()> {
+        if settings.written.format == Some(FileFormat::Delta) {
+            return delta::run(self, settings, request, handle, emit);
+        }
         let listing = self.root.list(settings.written.location.all(), handle)?;
-        let position = FilesPosition::parse(request.position.as_ref())?;
+        let mut position = FilesPosition::parse(request.position.as_ref())?;
+        let listing = archive::expand(listing, &settings, &mut position)?;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
         let rules = Rules {
             scope: request.scope,
-            on_change: settings.written.on_change,
+            on_change: settings.on_change(),
             deduplicate: settings.written.deduplicate,
             settle: settings.settle,
             now,
@@ -275,16 +301,17 @@ impl FilesSource {
         if decision.read.is_empty() {
             return unchanged(position, decision, emit);
         }
-        self.load(settings, request, position, decision)?.run(emit)
+        self.load(settings, request, position, decision, &mut Format::sample)?.run(emit)
     }
 
     /// Samples the files.
     fn load(
         &self,
         settings: Resolved,
-        request: ReadRequest,
+        mut request: ReadRequest,
         mut position: FilesPosition,
         decision: Decision,
+        sample: &mut Sample<'_>,
     ) -> Result<Load> {
         let whole = request.scope == ReadScope::Whole;
         let context = SampleContext {
@@ -319,12 +346,18 @@ impl FilesSource {
                 None => shape.arrow = Some(field.data_type().clone()),
             }
         }
+        // What the project declares goes before what the settings say.
+        for field in fixed::FixedFile::declared(&settings.fields) {
+            if !request.declared.iter().any(|known| known.name() == field.name()) {
+                request.declared.push(field);
+            }
+        }
         let mut notices = decision.notices;
         let mut files = Vec::with_capacity(decision.read.len());
         let mut met = Types::default();
         for entry in decision.read {
             request.cancel.check()?;
-            let (format, types) = Format::sample(&entry, &settings, &request.declared, &context)?;
+            let (format, types) = sample(&entry, &settings, &request.declared, &context)?;
             met.merge(&types);
             files.push(FileTask { entry, format, types });
         }
@@ -332,7 +365,8 @@ impl FilesSource {
         if typed > 0 && files.iter().any(|file| file.format.is_text()) {
             return Err(Error::new(
                 ErrorKind::Config,
-                "`location` names Parquet files and others; make them two tables",
+                "`location` names files that bring their types (Parquet, Avro) and others; make them \
+                 two tables",
             ));
         }
         for (name, _) in base.iter().filter(|(name, _)| met.get(name).is_none()) {
@@ -387,7 +421,7 @@ fn unchanged(
     Ok(())
 }
 
-fn touch(position: &mut FilesPosition, file: &listing::FileEntry) {
+fn touch(position: &mut FilesPosition, file: &FileEntry) {
     if let Some(loaded) = position.files.get_mut(&file.name) {
         loaded.modified = file.stamp.modified;
         loaded.version = file.place.version().map(str::to_owned);

@@ -3,9 +3,8 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
 use futures::StreamExt;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::arrow_reader::{
@@ -16,20 +15,13 @@ use parquet::file::metadata::ParquetMetaData;
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
 
 use super::format::Cut;
-use super::header::{column_names, written_names};
 use super::input::hash_file;
 use super::listing::FileEntry;
 use super::place::{Object, ObjectReader, Place, cannot};
-use super::read::{Parsed, Reject};
 use super::settings::NameStyle;
 use super::target::Target;
+use super::typed;
 use super::types::Types;
-
-/// How many rows a batch has,
-const BATCH: usize = 32 << 10;
-
-/// unless it would have more than about so many bytes.
-const BATCH_BYTES: u64 = 8 << 20;
 
 /// A Parquet file whose footer was read.
 #[derive(Debug)]
@@ -52,12 +44,7 @@ impl ParquetFile {
         };
         let metadata = metadata.map_err(|error| unreadable(entry, error))?;
         let schema = Arc::clone(metadata.schema());
-        let headers: Vec<&str> =
-            schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let names = match style {
-            NameStyle::SnakeCase => column_names(&headers),
-            NameStyle::AsWritten => written_names(&headers),
-        };
+        let names = typed::names_of(&schema, style);
         let root = metadata.metadata().file_metadata().schema();
         let uuids: Vec<bool> = root
             .get_fields()
@@ -67,12 +54,11 @@ impl ParquetFile {
                     && column.get_basic_info().logical_type_ref() == Some(&LogicalType::Uuid)
             })
             .collect();
-        let mut types = Types::default();
-        for ((name, field), uuid) in names.iter().zip(schema.fields()).zip(&uuids) {
-            let shape = types.entry(name);
-            shape.original = (field.name() != name).then(|| field.name().clone());
-            shape.arrow = Some(if *uuid { DataType::Utf8 } else { plain(field.data_type()) });
-        }
+        let stored = schema.fields().iter().zip(&uuids).map(|(field, uuid)| match uuid {
+            true => DataType::Utf8,
+            false => typed::plain(field.data_type()),
+        });
+        let types = typed::types_of(&schema, &names, stored.collect());
         Ok((ParquetFile { schema, names, uuids }, types))
     }
 
@@ -147,7 +133,7 @@ impl ParquetFile {
             )
             .with("file", &entry.name));
         }
-        Ok((BATCH_BYTES / row.max(1)).clamp(1, BATCH as u64) as usize)
+        Ok(typed::rows_of_batch(row))
     }
 
     /// Hands a batch on; false when nobody listens any more.
@@ -161,26 +147,12 @@ impl ParquetFile {
     ) -> Result<bool> {
         let batch = batch.map_err(|error| error.with("file", &entry.name))?;
         *delivered += batch.num_rows() as u64;
-        Ok(send(Cut::Parsed(self.convert(&batch, target)?)))
-    }
-
-    /// Puts the columns in the target's order and types.
-    fn convert(&self, batch: &RecordBatch, target: &Target) -> Result<Parsed> {
-        let rows = batch.num_rows();
-        let mut parsed = Parsed { rows, lines_read: rows as u32, ..Parsed::default() };
-        parsed.lines.push_run(0, rows);
-        for (index, name) in target.names.iter().enumerate() {
-            let data_type = target.schema.field(index).data_type();
-            let column = match self.names.iter().position(|own| own == name) {
-                None => new_null_array(data_type, rows),
-                Some(at) if self.uuids.get(at) == Some(&true) => {
-                    cast(&uuid_texts(batch.column(at))?, data_type, name, &mut parsed)?
-                }
-                Some(at) => cast(batch.column(at), data_type, name, &mut parsed)?,
-            };
-            parsed.columns.push(column);
-        }
-        Ok(parsed)
+        let parsed =
+            typed::convert(&batch, &self.names, target, |at, column| match self.uuids.get(at) {
+                Some(true) => typed::uuid_texts(column),
+                _ => Ok(Arc::clone(column)),
+            })?;
+        Ok(send(Cut::Parsed(parsed)))
     }
 }
 
@@ -192,72 +164,6 @@ fn row_bytes(metadata: &ParquetMetaData) -> u64 {
         group.total_byte_size().max(0).unsigned_abs() / rows
     });
     bytes.max().unwrap_or(0)
-}
-
-/// Casts; a value that does not fit makes its row a rejected one.
-fn cast(
-    column: &ArrayRef,
-    data_type: &DataType,
-    name: &str,
-    parsed: &mut Parsed,
-) -> Result<ArrayRef> {
-    if column.data_type() == data_type {
-        return Ok(Arc::clone(column));
-    }
-    let options = CastOptions { safe: true, ..CastOptions::default() };
-    let cast = cast_with_options(column, data_type, &options).map_err(|error| {
-        Error::new(
-            ErrorKind::Data,
-            format!("column `{name}` cannot be read as {data_type}; it is {}", column.data_type()),
-        )
-        .because(error)
-    })?;
-    if cast.null_count() > column.null_count() {
-        for row in (0..column.len()).filter(|row| cast.is_null(*row) && column.is_valid(*row)) {
-            if parsed.bad_rows.insert(row as u32) {
-                let reason = format!("column `{name}`: the value is not a {data_type}");
-                parsed.rejects.push(Reject { line: row as u32, reason, raw: String::new() });
-            }
-        }
-    }
-    Ok(cast)
-}
-
-/// `8-4-4-4-12` hex digits.
-fn uuid_texts(column: &ArrayRef) -> Result<ArrayRef> {
-    let Some(uuids) = column.as_fixed_size_binary_opt().filter(|uuids| uuids.value_length() == 16)
-    else {
-        return Err(Error::new(ErrorKind::Data, "a column of UUIDs does not have 16 bytes each"));
-    };
-    let texts = uuids.iter().map(|uuid| {
-        uuid.map(|bytes| {
-            let mut text = String::with_capacity(36);
-            for (at, byte) in bytes.iter().enumerate() {
-                if matches!(at, 4 | 6 | 8 | 10) {
-                    text.push('-');
-                }
-                for digit in [byte >> 4, byte & 15] {
-                    text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-                }
-            }
-            text
-        })
-    });
-    Ok(Arc::new(texts.collect::<StringArray>()))
-}
-
-/// Microseconds for times, and no views or large offsets, so that files merge.
-fn plain(data_type: &DataType) -> DataType {
-    match data_type {
-        DataType::Timestamp(_, zone) => {
-            DataType::Timestamp(TimeUnit::Microsecond, zone.as_ref().map(|_| "UTC".into()))
-        }
-        DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
-        DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
-        DataType::Date64 => DataType::Timestamp(TimeUnit::Microsecond, None),
-        DataType::Dictionary(_, values) => plain(values),
-        other => other.clone(),
-    }
 }
 
 const DAMAGED: &str = "the Parquet file is damaged";
@@ -277,6 +183,11 @@ impl Opened {
             ),
             Place::Web(web) => Opened::Disk(
                 web.on_disk()
+                    .map_err(|error| cannot("cannot open the file", &entry.name, error))?,
+            ),
+            Place::Member(member) => Opened::Disk(
+                member
+                    .on_disk()
                     .map_err(|error| cannot("cannot open the file", &entry.name, error))?,
             ),
             Place::Object(object) => Opened::Object(object.clone(), ObjectReader(object.clone())),

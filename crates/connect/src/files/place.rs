@@ -20,6 +20,7 @@ use tidemill_core::{Error, ErrorKind};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::archive::Member;
 use super::listing::Stamp;
 use super::web::Web;
 
@@ -39,6 +40,8 @@ pub(crate) enum Place {
     Disk(PathBuf),
     Object(Arc<Object>),
     Web(Arc<Web>),
+    /// A file within an archive.
+    Member(Arc<Member>),
 }
 
 /// An object as it was listed.
@@ -62,6 +65,7 @@ impl Place {
                 ahead: None,
             }),
             Place::Web(web) => web.open()?,
+            Place::Member(member) => member.open()?,
         })
     }
 
@@ -81,6 +85,7 @@ impl Place {
                 part.ok().map(|bytes| bytes.to_vec())
             }
             Place::Web(web) => web.probe(from, length),
+            Place::Member(_) => None,
         }
     }
 
@@ -96,6 +101,7 @@ impl Place {
                 Ok(Stamp::of_object(&meta))
             }
             Place::Web(web) => web.stamp_now(),
+            Place::Member(member) => member.stamp_now(),
         }
     }
 
@@ -107,6 +113,7 @@ impl Place {
             Place::Object(object) => object.meta.e_tag.is_some(),
             // Where a server names no version, another look would not tell either.
             Place::Web(_) => true,
+            Place::Member(member) => member.archive().is_steady(),
         }
     }
 
@@ -116,6 +123,7 @@ impl Place {
             Place::Disk(_) => None,
             Place::Object(object) => object.meta.e_tag.as_deref(),
             Place::Web(web) => web.version(),
+            Place::Member(member) => Some(member.version()),
         }
     }
 
@@ -134,7 +142,7 @@ impl From<&Path> for Place {
 
 impl Object {
     /// Some bytes of the version that was listed.
-    async fn part(&self, from: u64, length: u64) -> std::io::Result<Bytes> {
+    pub(super) async fn part(&self, from: u64, length: u64) -> std::io::Result<Bytes> {
         let end = from.saturating_add(length).min(self.meta.size);
         if from >= end {
             return Ok(Bytes::new());

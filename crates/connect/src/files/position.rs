@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidemill_core::{Error, ErrorKind, Notice, Position, ReadScope, Result};
 
+use super::archive::ArchiveRecord;
+use super::delta::DeltaPosition;
 use super::infer::Seen;
 use super::listing::{FileEntry, Listing};
 use super::settings::{Deduplicate, OnChange};
@@ -20,6 +22,13 @@ pub(crate) struct FilesPosition {
     format: u32,
     /// Every file that was loaded, by name; also those that are gone.
     pub(crate) files: BTreeMap<String, LoadedFile>,
+    /// The archives that were looked into, so that one that has not changed is not read again for
+    /// what it holds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) archives: BTreeMap<String, ArchiveRecord>,
+    /// Up to where a Delta table was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) delta: Option<DeltaPosition>,
     /// What was seen in each column, so that the next load widens as if it had read all files.
     #[serde(default)]
     columns: Vec<(String, ShapeRecord)>,

@@ -56,6 +56,8 @@ pub(crate) enum Piece {
     Reject { reject: Reject, lines: usize },
     /// Lines without rows.
     Skipped { lines: usize },
+    /// What comes next is on this line, counted from 1.
+    At { line: u64 },
 }
 
 /// On which lines rows start, as runs of (first line, how many).
@@ -125,6 +127,8 @@ pub(crate) enum Event {
     Surveyed { types: Types, lines: u32 },
     Reject { reject: Reject, lines: usize },
     Skipped { lines: usize },
+    At { line: u64 },
+    Notice(Notice),
     End { hash: String, changed: bool },
     Failed(Error),
 }
@@ -171,7 +175,7 @@ pub(crate) struct Load {
 pub(crate) type Emit<'a> = dyn FnMut(Change) -> Result<()> + 'a;
 
 enum Pass {
-    Done(Vec<FileResult>),
+    Done(Vec<FileResult>, Vec<Notice>),
     Widen(Types),
     Changed(usize),
 }
@@ -204,13 +208,15 @@ impl Load {
             }
             restart = true;
             match self.pass(&target, emit)? {
-                Pass::Done(results) => {
+                Pass::Done(results, notices) => {
+                    self.notices.extend(notices);
                     self.note_conversions(&target);
                     return self.finish(&types, results, emit);
                 }
                 Pass::Widen(seen) => {
                     let before = types.clone();
                     types.merge(&seen);
+                    self.settle(&mut types);
                     if types == before {
                         return Err(Error::new(
                             ErrorKind::Internal,
@@ -242,7 +248,14 @@ impl Load {
         for file in &self.files {
             types.merge(&file.types);
         }
+        self.settle(&mut types);
         types
+    }
+
+    fn settle(&self, types: &mut Types) {
+        if self.files.iter().any(|file| matches!(file.format, Format::Xml(_))) {
+            super::xml::settle(types, &self.base);
+        }
     }
 
     /// The columns of the table that become text, though their values do not tell how they stood in
@@ -353,9 +366,13 @@ impl Load {
             .iter()
             .map(|(name, file)| (file.hash.clone(), name.clone()))
             .collect();
+        // Of a Delta table the version says what was read.
+        if self.position.delta.is_some() {
+            self.files.clear();
+        }
         for (file, result) in self.files.iter().zip(results) {
             let entry = &file.entry;
-            if entry.stamp.size == 0 {
+            if entry.stamp.size == 0 && !matches!(file.format, Format::File) {
                 self.notices.push(notice("empty-file", &entry.name, "is empty"));
             } else {
                 if result.bare > 0 {
@@ -405,6 +422,7 @@ impl Load {
             bare: 0,
             file_column: None,
             results: Vec::new(),
+            notices: Vec::new(),
             seen: Types::default(),
         };
         // Threads cost more than they give on a small set.
@@ -419,7 +437,7 @@ impl Load {
         if surveying.load(Ordering::Relaxed) {
             return Ok(Pass::Widen(coordinator.seen));
         }
-        Ok(Pass::Done(coordinator.results))
+        Ok(Pass::Done(coordinator.results, coordinator.notices))
     }
 
     fn scratch(&self) -> Scratch {
@@ -577,6 +595,8 @@ impl Load {
                 super::format::Cut::Piece(Piece::Skipped { lines }) => {
                     Item::Event(Event::Skipped { lines })
                 }
+                super::format::Cut::Piece(Piece::At { line }) => Item::Event(Event::At { line }),
+                super::format::Cut::Notice(notice) => Item::Event(Event::Notice(notice)),
                 super::format::Cut::Parsed(parsed) => Item::Event(Event::Parsed(parsed)),
             })
         });
@@ -650,6 +670,7 @@ struct Coordinator<'a> {
     /// The file's name in many rows.
     file_column: Option<ArrayRef>,
     results: Vec<FileResult>,
+    notices: Vec<Notice>,
     seen: Types,
 }
 
@@ -666,6 +687,8 @@ impl Coordinator<'_> {
                 self.file_column = None;
             }
             Event::Skipped { lines } => self.line += lines as i64,
+            Event::At { line } => self.line = i64::try_from(line).unwrap_or(i64::MAX),
+            Event::Notice(notice) => self.notices.push(notice),
             Event::Reject { reject, lines } => {
                 if !self.is_surveying() {
                     self.emit_rejects(vec![reject], emit)?;

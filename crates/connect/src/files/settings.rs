@@ -5,7 +5,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use tidemill_core::{Error, ErrorKind, Result};
 
+use super::archive::Members;
+use super::blob::ContentSetting;
+use super::excel::{CellErrors, CellRange, MergedCells, SheetSetting};
+use super::fixed::{Column, FixedField};
 use super::input::{Compression, TextEncoding};
+use super::xml::Namespaces;
 
 /// The settings as written.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -14,10 +19,10 @@ pub struct TableSettings {
     /// One path or several, relative to the project. `*`, `?`, `{a,b}` and `[…]` match within a
     /// folder, `**` across folders; names that start with a dot only when the dot is written.
     pub location: Locations,
-    /// `csv`, `tsv`, `ndjson`, `json` or `parquet`. Default: by the file's name, behind which
-    /// `.gz` or `.zst` does not count.
+    /// `csv`, `tsv`, `ndjson`, `json`, `parquet`, `avro`, `excel`, `xml`, `fixed`, `file` or
+    /// `delta`. Default: by the file's name, behind which `.gz`, `.zst`, `.bz2` or `.xz` does not count.
     pub format: Option<FileFormat>,
-    /// `auto` (by the first bytes), `none`, `gzip` or `zstd`.
+    /// `auto` (by the first bytes), `none`, `gzip`, `zstd`, `bzip2` or `xz`.
     pub compression: CompressionSetting,
     /// CSV: what separates fields, one ASCII character. Default: `,` (a tab for `tsv`); where the
     /// header has none of it but has `;`, a tab or `|`, that.
@@ -58,8 +63,36 @@ pub struct TableSettings {
     /// How times are written (`strftime`), in place of ISO 8601.
     pub timestamp_format: Option<String>,
     /// JSON: where the records are in a document, as keys joined by dots. Default: the document
-    /// itself, an array of objects or one object.
+    /// itself, an array of objects or one object. XML: the elements that are rows, as names from the
+    /// root on joined by dots, or one name wherever it stands. Default: what the root contains.
     pub records: Option<String>,
+    /// XML: what is put before the names of attributes. Default: nothing.
+    pub attribute_prefix: Option<String>,
+    /// XML: whether names keep the prefix of their namespace (`drop`, the default, or `keep`).
+    pub namespaces: Namespaces,
+    /// Excel: the sheet by its name or number (from 1), a list, or a pattern such as `"20*"`. Default:
+    /// the first one that is not hidden. Of several sheets `_source_sheet` says which.
+    pub sheet: Option<SheetSetting>,
+    /// Excel: the cells that are read: `B3:F100`, `B3:F`, `B:F` or `B3`. Default: all.
+    pub range: Option<String>,
+    /// Excel: what an error (`#N/A`) is: `null` (the default, with a note), `text`, or `reject` for a
+    /// rejected row.
+    pub cell_errors: CellErrors,
+    /// Excel: what the cells that are merged with another one have: nothing (`first`, the default), or
+    /// its value (`repeat`).
+    pub merged_cells: MergedCells,
+    /// Fixed width: the columns, each with `name`, `start` (from 1) and `length` in characters.
+    pub fields: Vec<FixedField>,
+    /// Files as rows (`format: file`): whether a column has the `content` of each: `none` (the default),
+    /// `bytes` or `text` (of plain text and HTML).
+    pub content: ContentSetting,
+    /// Files as rows: a larger file has no content. Default `16MiB`.
+    pub max_content_bytes: Option<SizeText>,
+    /// Archives (`.zip`, `.tar`, `.tar.gz`, …): patterns of the members that are read. Default: all.
+    pub members: Option<Locations>,
+    /// Archives: how large all members of one may be together, without their compression. Default
+    /// `64GiB`.
+    pub max_unpacked_bytes: Option<SizeText>,
     /// What happens when a file that was loaded has other content: `error` (default), or `reload`:
     /// its rows are replaced. A table with `mode: merge` reads it again unless `error` is written.
     pub on_change: Option<OnChange>,
@@ -84,7 +117,7 @@ pub struct TableSettings {
 const LOAD_KEYS: [&str; 6] =
     ["connection", "mode", "primary_key", "cursor", "schema_contract", "max_rejects"];
 
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 37] = [
     "location",
     "format",
     "compression",
@@ -104,6 +137,17 @@ const KEYS: [&str; 26] = [
     "date_format",
     "timestamp_format",
     "records",
+    "attribute_prefix",
+    "namespaces",
+    "sheet",
+    "range",
+    "cell_errors",
+    "merged_cells",
+    "fields",
+    "content",
+    "max_content_bytes",
+    "members",
+    "max_unpacked_bytes",
     "on_change",
     "deduplicate",
     "settle",
@@ -154,14 +198,28 @@ pub enum FileFormat {
     Json,
     /// Parquet.
     Parquet,
+    /// Avro.
+    Avro,
+    /// A workbook.
+    #[serde(alias = "xlsx", alias = "xls", alias = "xlsb", alias = "ods")]
+    Excel,
+    /// XML.
+    Xml,
+    /// Lines whose columns have places.
+    #[serde(alias = "fixed_width")]
+    Fixed,
+    /// Each file is a row.
+    File,
+    /// A Delta table, whose folder is the location.
+    Delta,
 }
 
 impl FileFormat {
     /// By the name of a file.
     pub(crate) fn of_name(name: &str) -> Option<FileFormat> {
         let name = name.to_ascii_lowercase();
-        let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
-        FileFormat::of_extension(name.rsplit_once('.')?.1)
+        let packed = [".gz", ".zst", ".bz2", ".xz"].iter().find_map(|end| name.strip_suffix(end));
+        FileFormat::of_extension(packed.unwrap_or(&name).rsplit_once('.')?.1)
     }
 
     /// By what stands behind the last point of a name.
@@ -172,6 +230,9 @@ impl FileFormat {
             "ndjson" | "jsonl" => FileFormat::Ndjson,
             "json" => FileFormat::Json,
             "parquet" | "pq" => FileFormat::Parquet,
+            "avro" => FileFormat::Avro,
+            "xlsx" | "xlsm" | "xls" | "xlsb" | "ods" => FileFormat::Excel,
+            "xml" => FileFormat::Xml,
             _ => return None,
         })
     }
@@ -184,7 +245,18 @@ impl FileFormat {
             FileFormat::Ndjson => "ndjson",
             FileFormat::Json => "json",
             FileFormat::Parquet => "parquet",
+            FileFormat::Avro => "avro",
+            FileFormat::Excel => "xlsx",
+            FileFormat::Xml => "xml",
+            FileFormat::Fixed => "txt",
+            FileFormat::File | FileFormat::Delta => "",
         }
+    }
+
+    /// Whether such files can be written.
+    pub(crate) fn is_written(self) -> bool {
+        use FileFormat::{Csv, Json, Ndjson, Parquet, Tsv};
+        matches!(self, Csv | Tsv | Ndjson | Json | Parquet)
     }
 }
 
@@ -203,6 +275,11 @@ pub enum CompressionSetting {
     /// zstd.
     #[serde(alias = "zst")]
     Zstd,
+    /// bzip2.
+    #[serde(alias = "bz2")]
+    Bzip2,
+    /// xz.
+    Xz,
 }
 
 /// What happens when a loaded file has other content.
@@ -320,6 +397,10 @@ pub(crate) struct Resolved {
     pub(crate) row_column: Option<String>,
     pub(crate) max_record_bytes: usize,
     pub(crate) sample_bytes: usize,
+    pub(crate) range: CellRange,
+    pub(crate) fields: Vec<Column>,
+    pub(crate) max_content_bytes: u64,
+    pub(crate) members: Members,
 }
 
 impl TableSettings {
@@ -358,6 +439,19 @@ impl TableSettings {
         }
         serde_json::from_value(value.clone())
             .map_err(|error| invalid("the settings under `ingest` are wrong".into()).because(error))
+    }
+
+    /// Whether the settings are right, as far as that can be said without looking at files.
+    ///
+    /// # Errors
+    /// Kind `Config`; the message names the setting in backticks.
+    pub fn check(value: &serde_json::Value) -> Result<()> {
+        let settings = TableSettings::parse(value)?;
+        match settings.location.all().is_empty() {
+            // It may come from elsewhere.
+            true => Ok(()),
+            false => settings.resolve().map(drop),
+        }
     }
 
     pub(crate) fn resolve(self) -> Result<Resolved> {
@@ -399,6 +493,11 @@ impl TableSettings {
         if !(1024..=1 << 30).contains(&max_record_bytes) {
             return Err(invalid("`max_record_bytes` must be between 1KiB and 1GiB".into()));
         }
+        let max_content_bytes = bytes("max_content_bytes", &self.max_content_bytes, 16 << 20)?;
+        if max_content_bytes > 1 << 30 {
+            return Err(invalid("`max_content_bytes` must be at most 1GiB".into()));
+        }
+        let max_unpacked = bytes("max_unpacked_bytes", &self.max_unpacked_bytes, 64 << 30)?;
         let quote = byte("quote", &self.quote)?.unwrap_or(Some(b'"'));
         let resolved = Resolved {
             compression: match self.compression {
@@ -406,6 +505,8 @@ impl TableSettings {
                 CompressionSetting::None => Some(Compression::None),
                 CompressionSetting::Gzip => Some(Compression::Gzip),
                 CompressionSetting::Zstd => Some(Compression::Zstd),
+                CompressionSetting::Bzip2 => Some(Compression::Bzip2),
+                CompressionSetting::Xz => Some(Compression::Xz),
             },
             delimiter: byte("delimiter", &self.delimiter)?.flatten(),
             quote,
@@ -422,6 +523,10 @@ impl TableSettings {
             row_column: self.source_row_column.resolve("_source_row"),
             max_record_bytes: max_record_bytes as usize,
             sample_bytes: sample_bytes.clamp(1, 64 << 20) as usize,
+            range: CellRange::parse(self.range.as_deref())?,
+            fields: Column::resolve(&self)?,
+            max_content_bytes,
+            members: Members::new(self.members.as_ref(), max_unpacked)?,
             written: self,
         };
         if resolved.file_column.is_none() && resolved.written.on_change == Some(OnChange::Reload) {
@@ -432,6 +537,16 @@ impl TableSettings {
             ));
         }
         Ok(resolved)
+    }
+}
+
+impl Resolved {
+    /// What happens to a loaded file that has other content, where it is said. The row of a file
+    /// that is a row goes with the file.
+    pub(crate) fn on_change(&self) -> Option<OnChange> {
+        let rows_are_files =
+            self.written.format == Some(FileFormat::File) && self.file_column.is_some();
+        self.written.on_change.or(rows_are_files.then_some(OnChange::Reload))
     }
 }
 

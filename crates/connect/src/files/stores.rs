@@ -129,7 +129,7 @@ impl Connector for S3Connector {
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {
-        TableSettings::parse(settings).map(drop)
+        TableSettings::check(settings)
     }
 }
 
@@ -188,7 +188,7 @@ impl Connector for GcsConnector {
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {
-        TableSettings::parse(settings).map(drop)
+        TableSettings::check(settings)
     }
 }
 
@@ -261,7 +261,7 @@ impl Connector for AzureConnector {
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {
-        TableSettings::parse(settings).map(drop)
+        TableSettings::check(settings)
     }
 }
 
@@ -330,6 +330,6 @@ impl Connector for HttpConnector {
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {
-        TableSettings::parse(settings).map(drop)
+        TableSettings::check(settings)
     }
 }

@@ -1,9 +1,15 @@
 //! What reads deliver.
 
+mod archives;
+mod avro;
 mod behaviour;
+mod blob;
 mod csv;
 mod delivery;
+mod delta;
 mod exactly_once;
+mod excel;
+mod fixed;
 mod json;
 mod mysql;
 mod parquet;
@@ -12,3 +18,4 @@ mod property;
 mod reading;
 mod singer;
 mod sqlite;
+mod xml;

@@ -316,3 +316,9 @@ pub(crate) fn csv_with(content: impl AsRef<[u8]>, mut settings: Value) -> Outcom
     settings["location"] = json!("a.csv");
     Project::with(&[("a.csv", content.as_ref())]).read(settings)
 }
+
+/// A file of `tests/data`, which was made by a tool that is not ours.
+pub(crate) fn data(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

@@ -404,6 +404,7 @@ mod tests {
             .map(|piece| match piece {
                 Piece::Block(data) => data.iter().filter(|byte| **byte == b'\n').count(),
                 Piece::Reject { lines, .. } | Piece::Skipped { lines } => *lines,
+                Piece::At { .. } => 0,
             })
             .sum();
         assert_eq!(lines, text.lines().count());

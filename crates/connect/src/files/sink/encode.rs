@@ -137,6 +137,12 @@ impl Encoder {
                     .map_err(|error| error.with("help", "cast them to text in the model"))?;
                 Rows::Parquet(writer)
             }
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "files of this format are read, not written",
+                ));
+            }
         };
         Ok(Encoder { rows, buffer, layout: layout.clone() })
     }

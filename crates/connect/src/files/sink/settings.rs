@@ -87,6 +87,10 @@ impl Layout {
                 "end `path` with .parquet, .csv, .ndjson or .json, or write `format: parquet`",
             )
         })?;
+        if !format.is_written() {
+            return Err(wrong("files of this format are read, not written")
+                .with("help", "write parquet, csv, tsv, ndjson or json"));
+        }
         let partition_by = match to.partition_by {
             Names::None => Vec::new(),
             Names::One(name) => vec![name],
