@@ -18,7 +18,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::functions::{
-    checked, placed, read, reads, rendered, renders, timezone, type_of_checked,
+    checked, placed, read, reads, refused_cast, rendered, renders, timezone, type_of_checked,
 };
 use crate::protect::guarded;
 
@@ -266,6 +266,15 @@ impl Rewriter<'_> {
         match (&from, to) {
             (from, to) if is_text(to) && renders(from) => Ok(rendered(value, to.clone())),
             (from, to) if is_text(from) && reads(to) => Ok(read(value, to.clone(), lenient)),
+            // The optimizer would refuse the whole query for it.
+            (from, to)
+                if !lenient
+                    && is_text(from)
+                    && (to.is_numeric() || *to == DataType::Boolean)
+                    && matches!(&value, Expr::Literal(text, _) if text.cast_to(to).is_err()) =>
+            {
+                Ok(refused_cast(value, to.clone()))
+            }
             // A local time is one of the session's zone, whatever the column is marked with, and
             // is not what UTC shows (as Arrow has it).
             (DataType::Timestamp(_, Some(zone)), DataType::Timestamp(_, None))

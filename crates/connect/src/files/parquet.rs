@@ -16,7 +16,7 @@ use parquet::file::metadata::ParquetMetaData;
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
 
 use super::format::Cut;
-use super::header::{column_names, written_names};
+use super::header::{column_names, duckdb_names, written_names};
 use super::input::hash_file;
 use super::listing::FileEntry;
 use super::place::{Object, ObjectReader, Place, cannot};
@@ -57,6 +57,7 @@ impl ParquetFile {
         let names = match style {
             NameStyle::SnakeCase => column_names(&headers),
             NameStyle::AsWritten => written_names(&headers),
+            NameStyle::DuckDb => duckdb_names(&headers),
         };
         let root = metadata.metadata().file_metadata().schema();
         let uuids: Vec<bool> = root

@@ -198,6 +198,21 @@ fn has_lambdas(sql: &str) -> bool {
 
 /// The one query of a text, and its words.
 pub(super) fn parse(sql: &str, dialect: SqlDialect) -> Result<(Statement, Vec<TokenWithSpan>)> {
+    let (statement, tokens) = parse_any(sql, dialect)?;
+    match &statement {
+        Statement::Query(query) => refuse_writes_inside(query)?,
+        _ => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("only queries are translated from {dialect}"),
+            ));
+        }
+    }
+    Ok((statement, tokens))
+}
+
+/// The one statement of a text, and its words.
+pub(super) fn parse_any(sql: &str, dialect: SqlDialect) -> Result<(Statement, Vec<TokenWithSpan>)> {
     let grammar = grammar(dialect, sql);
     let mut tokens = Tokenizer::new(grammar.as_ref(), sql)
         .tokenize_with_location()
@@ -226,15 +241,6 @@ pub(super) fn parse(sql: &str, dialect: SqlDialect) -> Result<(Statement, Vec<To
             ErrorKind::Query,
             "the text holds more than one SQL statement; give them one at a time",
         ));
-    }
-    match &statement {
-        Statement::Query(query) => refuse_writes_inside(query)?,
-        _ => {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("only queries are translated from {dialect}"),
-            ));
-        }
     }
     Ok((statement, tokens))
 }
