@@ -113,6 +113,15 @@ impl Project {
         self.render_in(&context, Source::new(name, hook.sql.as_str()), &described(node))
     }
 
+    /// One statement of a hook or an operation in the SQL that runs here, where the project was made
+    /// for another system.
+    pub fn adapted(&self, statement: &str, state: &RenderState) -> String {
+        match self.world().presumed_dialect() {
+            Some(dialect) => state.warehouse.adapt(statement, dialect),
+            None => statement.to_owned(),
+        }
+    }
+
     /// Renders a statement of `on-run-start` or `on-run-end`.
     pub fn render_run_hook(
         &self,
