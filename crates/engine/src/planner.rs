@@ -21,7 +21,8 @@ use datafusion::logical_expr::planner::{
     ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
 };
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, TableType, WindowUDF,
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
+    TableType, WindowUDF,
 };
 use datafusion::physical_plan::collect;
 use datafusion::sql::parser::Statement as PlannedStatement;
@@ -33,6 +34,7 @@ use tidemill_core::{
     Error, ErrorKind, OverlayEntry, QueryContext, RelationKind, RelationName, Result,
 };
 
+use crate::EngineOptions;
 use crate::aliases::{Missing, use_result};
 use crate::catalog::{INFORMATION_SCHEMA, information_table};
 use crate::columns;
@@ -41,6 +43,7 @@ use crate::files::{FileRequest, take_files};
 use crate::functions::read_interval;
 use crate::lateral::settle_laterals;
 use crate::parse::parse_query;
+use crate::repeated::numbered_names;
 use crate::rewrite::rewrite;
 use crate::spelling::respell;
 use crate::syntax::{simple_name, text};
@@ -75,6 +78,8 @@ pub(crate) struct Planner<'a> {
     context: &'a QueryContext,
     tables: &'a dyn OpenTable,
     databases: &'a [String],
+    /// Columns are named as in DuckDB.
+    for_duckdb: bool,
     types: Arc<Types>,
     /// What was looked up so far; a view that is named twice is planned once.
     sources: HashMap<RelationName, Arc<dyn TableSource>>,
@@ -98,14 +103,15 @@ impl<'a> Planner<'a> {
         state: &'a SessionState,
         context: &'a QueryContext,
         tables: &'a dyn OpenTable,
-        databases: &'a [String],
+        options: &'a EngineOptions,
     ) -> Self {
         let timezone = state.config_options().execution.time_zone.as_deref().unwrap_or("UTC");
         Planner {
             state,
             context,
             tables,
-            databases,
+            databases: &options.databases,
+            for_duckdb: options.for_duckdb,
             types: Arc::new(Types { timezone: timezone.into() }),
             sources: HashMap::new(),
             within: Vec::new(),
@@ -312,6 +318,10 @@ impl<'a> Planner<'a> {
                 true => error,
                 false => error.with("view", name),
             })?;
+        let plan = match self.for_duckdb {
+            true => numbered(plan).map_err(|error| from_datafusion(error, None))?,
+            false => plan,
+        };
         Ok(Arc::new(View { schema: plan.schema().inner().clone(), plan }))
     }
 
@@ -452,6 +462,20 @@ fn as_series(arg: Expr) -> Expr {
         other => other,
     };
     Expr::Literal(value, metadata)
+}
+
+/// The plan of a view whose columns have the names that DuckDB gives them.
+fn numbered(plan: LogicalPlan) -> datafusion::common::Result<LogicalPlan> {
+    let schema = plan.schema().clone();
+    let names = numbered_names(schema.as_arrow());
+    let same = schema.fields().iter().zip(&names).all(|(field, name)| field.name() == name);
+    if same {
+        return Ok(plan);
+    }
+    let columns = schema.columns().into_iter().zip(names);
+    let columns: Vec<Expr> =
+        columns.map(|(column, name)| Expr::Column(column).alias(name)).collect();
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
 }
 
 /// A value as it is written.
