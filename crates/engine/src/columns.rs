@@ -87,6 +87,7 @@ fn of_fields<'a>(item: &'a SelectItem, select: &Select) -> Option<&'a Ident> {
         TableFactor::Table { alias: Some(alias), .. }
         | TableFactor::Derived { alias: Some(alias), .. } => folded(&alias.name) == wanted,
         TableFactor::Table { name, .. } => last(name).is_none_or(|name| name == wanted),
+        TableFactor::Derived { alias: None, .. } => false,
         // What gives rows in another way may have any name.
         _ => true,
     };

@@ -14,11 +14,14 @@ use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Between, Cast, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Union};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, Union,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::functions::{
-    checked, placed, read, reads, refused_cast, rendered, renders, timezone, type_of_checked,
+    checked, nullable, placed, read, reads, refused_cast, rendered, renders, timezone,
+    type_of_checked,
 };
 use crate::protect::guarded;
 
@@ -131,6 +134,7 @@ impl Rewriter<'_> {
 
     fn rewrite(&self, expr: Expr) -> Result<Transformed<Expr>> {
         match expr {
+            Expr::ScalarSubquery(subquery) => maybe_null(subquery),
             Expr::BinaryExpr(binary) => self.binary(binary),
             Expr::Between(between) => self.between(between),
             Expr::Cast(Cast { expr, field }) => {
@@ -327,6 +331,36 @@ impl Rewriter<'_> {
             }
             _ => value,
         })
+    }
+}
+
+/// A subquery of no rows is NULL, whatever its column is said to hold.
+fn maybe_null(mut subquery: Subquery) -> Result<Transformed<Expr>> {
+    let field = subquery.subquery.schema().field(0);
+    if field.is_nullable()
+        || !subquery.outer_ref_columns.is_empty()
+        || has_one_row(&subquery.subquery)
+    {
+        return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
+    }
+    let name = field.name().clone();
+    let column = Expr::Column(subquery.subquery.schema().columns().swap_remove(0));
+    let plan = LogicalPlanBuilder::from(subquery.subquery.clone())
+        .project([nullable(column).alias(name)])?
+        .build()?;
+    subquery.subquery = Arc::new(plan);
+    Ok(Transformed::yes(Expr::ScalarSubquery(subquery)))
+}
+
+/// Whether a query gives one row for all that it reads.
+fn has_one_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        LogicalPlan::Projection(projection) => has_one_row(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => has_one_row(&alias.input),
+        LogicalPlan::Sort(sort) => has_one_row(&sort.input),
+        LogicalPlan::EmptyRelation(relation) => relation.produce_one_row,
+        _ => false,
     }
 }
 

@@ -82,6 +82,11 @@ impl VisitorMut for Translator {
         {
             *expr = called;
         }
+        if self.dialect == SqlDialect::DuckDb
+            && let Some(power) = duckdb::signed_power(expr)
+        {
+            *expr = power;
+        }
         // The part of a date is no function: `date_trunc(d, week(monday))`.
         if self.dialect == SqlDialect::BigQuery
             && let Expr::Function(function) = expr
