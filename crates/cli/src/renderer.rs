@@ -224,7 +224,7 @@ impl ProjectRenderer {
     }
 
     /// The statements of a text in the SQL that runs here.
-    fn statements(&self, sql: &str, state: &RenderState) -> String {
+    pub(crate) fn statements(&self, sql: &str, state: &RenderState) -> String {
         let adapted = |statement: &str| self.project.adapted(statement, state);
         let all: Vec<String> = split_statements(sql).into_iter().map(adapted).collect();
         all.join(";\n")

@@ -137,7 +137,10 @@ impl Project {
     /// else work as in a model of the root project.
     pub fn render_inline(&self, sql: &str, state: &RenderState) -> Result<Rendered, Diagnostics> {
         let package = &self.manifest().settings.name;
-        self.render_loose(sql, package, "the query", state)
+        let mut rendered = self.render_loose(sql, package, "the query", state)?;
+        let adapted = self.adapted(&rendered.sql, state);
+        rendered.translated = (adapted != rendered.sql).then_some(adapted);
+        Ok(rendered)
     }
 
     /// Renders a text as if it stood in a node: the rows of a unit test.
