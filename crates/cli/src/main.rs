@@ -11,6 +11,7 @@ mod database;
 mod defer;
 mod doctor;
 mod exports;
+mod external;
 mod failure;
 mod flags;
 mod introspection;

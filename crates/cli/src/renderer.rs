@@ -2,7 +2,7 @@
 //! may ask.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,8 +12,8 @@ use serde_json::Value;
 use tidemill_check::TestDefinition;
 use tidemill_core::{
     BatchStream, Check, CheckId, Diagnostics, Engine, Error, ErrorKind, Measure, Measurement,
-    OverlayEntry, PublishedRelation, QueryContext, RelationKind, RelationName, Result, SqlDialect,
-    StatementOutcome, UniqueId, Verdict, VerdictStatus,
+    OverlayEntry, PublishedRelation, QueryContext, RelationKind, RelationName, Result, RunId,
+    SqlDialect, StatementOutcome, UniqueId, Verdict, VerdictStatus,
 };
 use tidemill_plan::{Fingerprint, SEMANTICS};
 use tidemill_project::{
@@ -22,9 +22,11 @@ use tidemill_project::{
 };
 use tidemill_run::{
     Contracted, HookTime, RenderRequest, Rendered, Renderer, StatementSession, UnitTestCase,
+    split_statements,
 };
 
 use crate::defer::Deferred;
+use crate::external;
 use crate::introspection::NotAsked;
 use crate::output::Output;
 use crate::session::Session;
@@ -48,6 +50,7 @@ pub(crate) struct ProjectRenderer {
     pub(crate) project: Arc<Project>,
     pub(crate) engine: Arc<dyn Engine>,
     output: Output,
+    root: PathBuf,
     folder: PathBuf,
     write_files: bool,
     silent: bool,
@@ -75,6 +78,7 @@ impl ProjectRenderer {
             project: session.project.clone(),
             engine,
             output: session.output,
+            root: session.root.clone(),
             folder,
             write_files: true,
             silent: false,
@@ -93,6 +97,11 @@ impl ProjectRenderer {
             introspect: true,
             rules: session.rules.clone(),
         }
+    }
+
+    /// The project's folder.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Reads these nodes from another environment.
@@ -211,7 +220,14 @@ impl ProjectRenderer {
             .render_run_hook(hook, &state)
             .map_err(|error| self.failed("a hook of the run", &state, error))?;
         self.tell("a hook of the run", &rendered);
-        self.wait(statements.run(&rendered.sql))
+        self.wait(statements.run(&self.statements(&rendered.sql, &state)))
+    }
+
+    /// The statements of a text in the SQL that runs here.
+    pub(crate) fn statements(&self, sql: &str, state: &RenderState) -> String {
+        let adapted = |statement: &str| self.project.adapted(statement, state);
+        let all: Vec<String> = split_statements(sql).into_iter().map(adapted).collect();
+        all.join(";\n")
     }
 
     /// Calls a macro, whose statements are performed. What it gives is not run.
@@ -509,6 +525,12 @@ impl Renderer for ProjectRenderer {
             return Err(Error::new(ErrorKind::Internal, "hooks need a session"));
         };
         let config = &node.config;
+        if time == HookTime::AfterPublish
+            && let Some(to) = self.project.manifest().external_files.get(id)
+        {
+            let run = RunId::new(self.invocation.as_str());
+            self.wait(external::write(self, node, to, &request.context, run))?;
+        }
         let hooks: Vec<(&str, &Hook)> = match time {
             // Those outside of the transaction come first.
             HookTime::Before => {
@@ -531,7 +553,7 @@ impl Renderer for ProjectRenderer {
                 .map_err(|error| self.failed(node.unique_id.as_str(), &state, error))
                 .and_then(|rendered| {
                     self.tell(node.unique_id.as_str(), &rendered);
-                    self.wait(statements.run(&rendered.sql))
+                    self.wait(statements.run(&self.statements(&rendered.sql, &state)))
                 });
             rendered.map_err(|error| {
                 let first = hook.sql.trim().lines().next().unwrap_or_default();

@@ -165,6 +165,7 @@ impl Session {
             memory_limit: memory,
             timezone: self.manifest().settings.timezone.clone(),
             databases: databases(self.manifest()),
+            for_duckdb: target.is_for_duckdb(),
             ..EngineOptions::default()
         })?;
         let mut options = LakeOptions::new(engine.runtime());

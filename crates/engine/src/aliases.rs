@@ -73,12 +73,17 @@ impl VisitorMut for Uses<'_> {
 }
 
 fn replace(select: &mut Select, missing: &Missing) -> bool {
-    let given = select.projection.iter().enumerate().find_map(|(index, item)| match item {
-        SelectItem::ExprWithAlias { expr, alias } if folded(alias) == missing.name => {
-            Some((index, expr.clone()))
-        }
-        _ => None,
-    });
+    let named = |is: &dyn Fn(&str) -> bool| {
+        select.projection.iter().enumerate().find_map(|(index, item)| match item {
+            SelectItem::ExprWithAlias { expr, alias } if is(&folded(alias)) => {
+                Some((index, expr.clone()))
+            }
+            _ => None,
+        })
+    };
+    // As it is written, or else in another case, in which columns are found, too.
+    let given = named(&|name| name == missing.name)
+        .or_else(|| named(&|name| name.to_lowercase() == missing.name.to_lowercase()));
     let Some((index, expr)) = given.filter(|(_, expr)| !mentions(expr, &missing.name)) else {
         return false;
     };

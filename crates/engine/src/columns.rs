@@ -8,14 +8,18 @@
 //!
 //! It takes `*` (with `exclude`, `replace` and `rename`), a regular expression, a list of names, or a
 //! condition on the name; in `where` it holds for all of them. `* rename (a as b)` is written with it.
+//!
+//! `s.*` is every field of a struct `s`, and so is `unnest(s)`.
 
 use std::ops::ControlFlow;
 
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, LambdaFunction, OneOrManyWithParens, Query, RenameSelectItem, Select,
-    SelectItem, SetExpr, Statement, TableFactor, UnaryOperator, Value, WildcardAdditionalOptions,
-    With, visit_expressions, visit_expressions_mut,
+    FunctionArguments, Ident, LambdaFunction, ObjectNamePart, OneOrManyWithParens, Query,
+    RenameSelectItem, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
+    TableFactor, UnaryOperator, Value, Visit, Visitor, WildcardAdditionalOptions, With,
+    visit_expressions, visit_expressions_mut,
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
@@ -25,8 +29,8 @@ use crate::syntax::{nested, select_from, simple_name};
 /// The function by which columns are named.
 const COLUMNS: &str = "columns";
 
-/// The names of the columns that a query gives, in their order.
-pub(crate) type ColumnsOf<'a> = dyn Fn(Query) -> Result<Vec<String>> + 'a;
+/// The columns that a query gives, in their order.
+pub(crate) type ColumnsOf<'a> = dyn Fn(Query) -> Result<Vec<FieldRef>> + 'a;
 
 /// Whether an expression stands for several columns.
 pub(crate) fn stands_for_many(expr: &Expr) -> bool {
@@ -46,11 +50,69 @@ pub(crate) fn settle(statement: &mut Statement, columns_of: &ColumnsOf<'_>) -> R
         Some(_) => ControlFlow::Break(()),
         None => ControlFlow::Continue(()),
     });
+    let wanted = wanted.is_break() || has_fields(statement);
     let Statement::Query(query) = statement else { return Ok(()) };
     match wanted {
-        ControlFlow::Break(()) => in_query(query, None, columns_of),
-        ControlFlow::Continue(()) => Ok(()),
+        true => in_query(query, None, columns_of),
+        false => Ok(()),
     }
+}
+
+/// Whether there is a `s.*` of what is no relation of its select, as far as can be seen.
+fn has_fields(statement: &Statement) -> bool {
+    struct Stars;
+    impl Visitor for Stars {
+        type Break = ();
+
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+            match select.projection.iter().any(|item| of_fields(item, select).is_some()) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        }
+    }
+    Visit::visit(statement, &mut Stars).is_break()
+}
+
+/// The column whose fields `s.*` asks for: no relation of the select has its name.
+fn of_fields<'a>(item: &'a SelectItem, select: &Select) -> Option<&'a Ident> {
+    let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) =
+        item
+    else {
+        return None;
+    };
+    let [ObjectNamePart::Identifier(name)] = name.0.as_slice() else { return None };
+    let wanted = folded(name);
+    let is = |factor: &TableFactor| match factor {
+        TableFactor::Table { alias: Some(alias), .. }
+        | TableFactor::Derived { alias: Some(alias), .. } => folded(&alias.name) == wanted,
+        TableFactor::Table { name, .. } => last(name).is_none_or(|name| name == wanted),
+        TableFactor::Derived { alias: None, .. } => false,
+        // What gives rows in another way may have any name.
+        _ => true,
+    };
+    let related = select
+        .from
+        .iter()
+        .any(|table| is(&table.relation) || table.joins.iter().any(|join| is(&join.relation)));
+    (!related && options.to_string().is_empty()).then_some(name)
+}
+
+/// The fields of a struct, each as a column.
+fn fields_of(name: &Ident, columns: &[FieldRef]) -> Option<Vec<(Expr, String)>> {
+    let wanted = folded(name);
+    let column = columns
+        .iter()
+        .find(|column| *column.name() == wanted)
+        .or_else(|| columns.iter().find(|column| column.name().eq_ignore_ascii_case(&wanted)))?;
+    let DataType::Struct(fields) = column.data_type() else { return None };
+    let field = |field: &FieldRef| {
+        let whole = Expr::Identifier(Ident::with_quote('"', column.name()));
+        let value =
+            crate::syntax::call("get_field", vec![whole, crate::syntax::text(field.name())]);
+        (value, field.name().clone())
+    };
+    Some(fields.iter().map(field).collect())
 }
 
 /// The argument of a call of `columns`.
@@ -117,7 +179,7 @@ fn in_select(select: &mut Select, known: Option<&With>, columns_of: &ColumnsOf<'
             SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
                 stands_for_many(expr)
             }
-            _ => false,
+            item => of_fields(item, select).is_some(),
         });
     if !asked {
         return Ok(());
@@ -125,10 +187,19 @@ fn in_select(select: &mut Select, known: Option<&With>, columns_of: &ColumnsOf<'
     let everything = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
     let mut all = select_from(everything, select.from.clone(), None);
     all.with = known.cloned();
-    let columns = columns_of(all)?;
+    let found = columns_of(all)?;
+    let columns: Vec<String> = found.iter().map(|column| column.name().clone()).collect();
     let mut taken: Vec<String> = Vec::new();
     let mut items = Vec::with_capacity(select.projection.len());
     for item in std::mem::take(&mut select.projection) {
+        if let Some(fields) = of_fields(&item, select).and_then(|name| fields_of(name, &found)) {
+            for (expr, name) in fields {
+                let name = unused(&name, &mut taken);
+                let alias = Ident::with_quote('"', name);
+                items.push(SelectItem::ExprWithAlias { expr, alias });
+            }
+            continue;
+        }
         let (expr, alias) = match &item {
             SelectItem::UnnamedExpr(expr) if stands_for_many(expr) => (expr, None),
             SelectItem::ExprWithAlias { expr, alias } if stands_for_many(expr) => {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::TableProvider;
@@ -197,8 +197,8 @@ impl EmbeddedEngine {
         state: &SessionState,
         context: &QueryContext,
     ) -> Result<Planned> {
-        let databases = &self.core.options.databases;
-        let mut planner = Planner::new(state, context, &*self.tables, databases);
+        let options = &self.core.options;
+        let mut planner = Planner::new(state, context, &*self.tables, options);
         let plan = planner.plan(sql).await?;
         let Planner { relations, direct, files, .. } = planner;
         Ok(Planned {
@@ -218,7 +218,7 @@ impl EmbeddedEngine {
         let planned = self.plan(sql, &state, context).await?;
         let moving = moving(&planned.plan)?;
         let analyzed = self.analyzed(planned.plan, &state)?;
-        let schema = plain_schema(analyzed.schema().as_arrow());
+        let schema = self.outside(analyzed.schema().as_arrow());
         crate::repeated::refuse_repeated(&schema)?;
         self.prepared.keep(sql, context, analyzed);
         Ok(Description {
@@ -230,6 +230,14 @@ impl EmbeddedEngine {
             current_date: moving.current_date,
             repeatable: moving.repeatable,
         })
+    }
+
+    /// The columns of a query as they leave the engine.
+    fn outside(&self, schema: &Schema) -> SchemaRef {
+        match self.core.options.for_duckdb {
+            true => plain_schema(&crate::repeated::numbered(schema)),
+            false => plain_schema(schema),
+        }
     }
 
     /// The columns of a query.
@@ -248,7 +256,7 @@ impl EmbeddedEngine {
             state.config_mut().options_mut().execution.target_partitions = 1;
         }
         let plan = self.physical_of_analyzed(&logical, &state).await?;
-        let schema = plain_schema(&plan.schema());
+        let schema = self.outside(&plan.schema());
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
         let run = Run { engine: self.clone(), state, logical, schema: schema.clone(), sender };
         let cancel = context.cancel.clone();

@@ -140,7 +140,7 @@ fn usual(format: &str) -> Map<String, Json> {
         settings.insert("format".to_owned(), format.into());
     }
     settings.insert("mode".to_owned(), "full".into());
-    settings.insert("names".to_owned(), "as_written".into());
+    settings.insert("names".to_owned(), "duckdb".into());
     settings.insert("source_file_column".to_owned(), false.into());
     settings.insert("source_row_column".to_owned(), false.into());
     if format == "csv" {
@@ -238,6 +238,16 @@ fn option(
             columns.extend(fields);
             return Ok(());
         }
+        "all_varchar" => {
+            settings.insert("all_text".to_owned(), flag()?.into());
+            return Ok(());
+        }
+        "ignore_errors" => {
+            if flag()? {
+                settings.insert("max_rejects".to_owned(), "100%".into());
+            }
+            return Ok(());
+        }
         "format" => {
             let format = text()?;
             match format.as_str() {
@@ -259,7 +269,6 @@ fn option(
         | "sample_size"
         | "parallel"
         | "maximum_object_size"
-        | "buffer_size"
         | "records"
         | "hive_partitioning"
         | "hive_types_autocast"
@@ -269,6 +278,13 @@ fn option(
         | "strict_mode"
         | "file_row_number"
         | "auto_type_candidates"
+        | "null_padding"
+        | "allow_quoted_nulls"
+        | "store_rejects"
+        | "rejects_limit"
+        | "new_line"
+        | "buffer_size"
+        | "explicit_cardinality"
         | "convert_strings_to_integers" => return Ok(()),
         _ => return Err(wrong(word, &format!("the argument `{name}` is not known"))),
     };

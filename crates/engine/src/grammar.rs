@@ -11,10 +11,32 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 /// The place of operators that have none of their own: below `+`, above everything that compares.
-const OTHER: u8 = 25;
+pub(crate) const OTHER: u8 = 25;
 
 /// The place of `^`, a power: above `*`.
 const POWER: u8 = 45;
+
+/// The place of an operator that the parser puts elsewhere.
+pub(crate) fn place_of(token: &Token) -> Option<u8> {
+    match token {
+        Token::StringConcat
+        | Token::Arrow
+        | Token::LongArrow
+        | Token::HashArrow
+        | Token::HashLongArrow
+        | Token::HashMinus
+        | Token::AtArrow
+        | Token::ArrowAt
+        | Token::AtQuestion
+        | Token::AtAt
+        | Token::Question
+        | Token::QuestionAnd
+        | Token::QuestionPipe
+        | Token::Overlap => Some(OTHER),
+        Token::Caret => Some(POWER),
+        _ => None,
+    }
+}
 
 /// The generic dialect with PostgreSQL's order of operators.
 #[derive(Debug)]
@@ -40,24 +62,7 @@ impl Dialect for Grammar {
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
-        match parser.peek_token_ref().token {
-            Token::StringConcat
-            | Token::Arrow
-            | Token::LongArrow
-            | Token::HashArrow
-            | Token::HashLongArrow
-            | Token::HashMinus
-            | Token::AtArrow
-            | Token::ArrowAt
-            | Token::AtQuestion
-            | Token::AtAt
-            | Token::Question
-            | Token::QuestionAnd
-            | Token::QuestionPipe
-            | Token::Overlap => Some(Ok(OTHER)),
-            Token::Caret => Some(Ok(POWER)),
-            _ => None,
-        }
+        place_of(&parser.peek_token_ref().token).map(Ok)
     }
 
     fn is_delimited_identifier_start(&self, letter: char) -> bool {

@@ -14,11 +14,14 @@ use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Between, Cast, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Union};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, Union,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::functions::{
-    checked, placed, read, reads, rendered, renders, timezone, type_of_checked,
+    checked, nullable, placed, read, reads, refused_cast, rendered, renders, timezone,
+    type_of_checked,
 };
 use crate::protect::guarded;
 
@@ -131,6 +134,7 @@ impl Rewriter<'_> {
 
     fn rewrite(&self, expr: Expr) -> Result<Transformed<Expr>> {
         match expr {
+            Expr::ScalarSubquery(subquery) => maybe_null(subquery),
             Expr::BinaryExpr(binary) => self.binary(binary),
             Expr::Between(between) => self.between(between),
             Expr::Cast(Cast { expr, field }) => {
@@ -266,6 +270,15 @@ impl Rewriter<'_> {
         match (&from, to) {
             (from, to) if is_text(to) && renders(from) => Ok(rendered(value, to.clone())),
             (from, to) if is_text(from) && reads(to) => Ok(read(value, to.clone(), lenient)),
+            // The optimizer would refuse the whole query for it.
+            (from, to)
+                if !lenient
+                    && is_text(from)
+                    && (to.is_numeric() || *to == DataType::Boolean)
+                    && matches!(&value, Expr::Literal(text, _) if text.cast_to(to).is_err()) =>
+            {
+                Ok(refused_cast(value, to.clone()))
+            }
             // A local time is one of the session's zone, whatever the column is marked with, and
             // is not what UTC shows (as Arrow has it).
             (DataType::Timestamp(_, Some(zone)), DataType::Timestamp(_, None))
@@ -318,6 +331,36 @@ impl Rewriter<'_> {
             }
             _ => value,
         })
+    }
+}
+
+/// A subquery of no rows is NULL, whatever its column is said to hold.
+fn maybe_null(mut subquery: Subquery) -> Result<Transformed<Expr>> {
+    let field = subquery.subquery.schema().field(0);
+    if field.is_nullable()
+        || !subquery.outer_ref_columns.is_empty()
+        || has_one_row(&subquery.subquery)
+    {
+        return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
+    }
+    let name = field.name().clone();
+    let column = Expr::Column(subquery.subquery.schema().columns().swap_remove(0));
+    let plan = LogicalPlanBuilder::from(subquery.subquery.clone())
+        .project([nullable(column).alias(name)])?
+        .build()?;
+    subquery.subquery = Arc::new(plan);
+    Ok(Transformed::yes(Expr::ScalarSubquery(subquery)))
+}
+
+/// Whether a query gives one row for all that it reads.
+fn has_one_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        LogicalPlan::Projection(projection) => has_one_row(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => has_one_row(&alias.input),
+        LogicalPlan::Sort(sort) => has_one_row(&sort.input),
+        LogicalPlan::EmptyRelation(relation) => relation.produce_one_row,
+        _ => false,
     }
 }
 

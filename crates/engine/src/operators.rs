@@ -7,11 +7,15 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_err, plan_err};
 use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction, WindowFunctionParams};
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawWindowExpr};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast, lit};
+use datafusion::logical_expr::planner::{
+    ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr, RawWindowExpr,
+};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator, cast, lit,
+};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use crate::functions::{date_part, divide, divided, multiplied, multiply};
+use crate::functions::{date_part, divide, divided, letters, multiplied, multiply};
 
 /// Plans our operators and leaves the others.
 pub(crate) fn planner() -> Arc<dyn ExprPlanner> {
@@ -128,6 +132,27 @@ impl ExprPlanner for Operators {
         Ok(PlannerResult::Original(expr))
     }
 
+    /// `s[2]` and `s[2:4]` of a text.
+    fn plan_field_access(
+        &self,
+        expr: RawFieldAccessExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawFieldAccessExpr>> {
+        if !is_text(&expr.expr, schema) {
+            return Ok(PlannerResult::Original(expr));
+        }
+        let RawFieldAccessExpr { field_access, expr } = expr;
+        Ok(match field_access {
+            GetFieldAccess::ListIndex { key } => {
+                PlannerResult::Planned(letters(expr, key.as_ref().clone(), *key))
+            }
+            GetFieldAccess::ListRange { start, stop, stride } if matches!(&*stride, Expr::Literal(step, _) if step.to_string() == "1") => {
+                PlannerResult::Planned(letters(expr, *start, *stop))
+            }
+            field_access => PlannerResult::Original(RawFieldAccessExpr { field_access, expr }),
+        })
+    }
+
     /// Row numbers and ranks are bigints: without a sign, the difference of two could not be
     /// negative.
     fn plan_window(&self, expr: RawWindowExpr) -> Result<PlannerResult<RawWindowExpr>> {
@@ -188,6 +213,13 @@ fn foreign(
     };
     let (left, right) = match (expr.left.get_type(schema), expr.right.get_type(schema)) {
         (Ok(left), Ok(right)) => (left, right),
+        // Nothing is known: the usual ones.
+        _ if (system, symbol) == ("duckdb", "contains") => {
+            return Ok(PlannerResult::Planned(json_call("contains", expr.left, vec![expr.right])?));
+        }
+        _ if (system, symbol) == ("tidemill", "dated") => {
+            return Ok(PlannerResult::Planned(expr.right));
+        }
         _ if (system, symbol) == ("duckdb", "/") => {
             let double = |side: Expr| cast(side, DataType::Float64);
             return Ok(PlannerResult::Planned(divided(double(expr.left), double(expr.right))));
@@ -238,6 +270,17 @@ fn foreign(
             let quotient = divided(double(expr.left, &left), double(expr.right, &right));
             Ok(PlannerResult::Planned(quotient))
         }
+        ("duckdb", "contains") => Ok(PlannerResult::Planned(match left {
+            DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
+                datafusion::functions_nested::expr_fn::array_has(expr.left, expr.right)
+            }
+            _ => datafusion::functions::expr_fn::contains(expr.left, expr.right),
+        })),
+        // What was computed of a date, as one.
+        ("tidemill", "dated") => Ok(PlannerResult::Planned(match left {
+            DataType::Date32 => cast(expr.right, DataType::Date32),
+            _ => expr.right,
+        })),
         ("bigquery" | "databricks", "-") => {
             expr.op = BinaryOperator::Minus;
             let dates = left == DataType::Date32 && right == DataType::Date32;

@@ -19,6 +19,9 @@ pub struct EngineOptions {
     pub timezone: String,
     /// Names that are accepted as the first part of `database.schema.name`.
     pub databases: Vec<String>,
+    /// What leaves a query is as in DuckDB: of two columns `a` the second is `a_1`, and a column of
+    /// nothing but NULL is an integer. Otherwise the first is an error, and the second a text.
+    pub for_duckdb: bool,
 }
 
 impl Default for EngineOptions {
@@ -30,6 +33,7 @@ impl Default for EngineOptions {
             spill_limit: None,
             timezone: "UTC".to_owned(),
             databases: vec!["tidemill".to_owned(), "lake".to_owned()],
+            for_duckdb: false,
         }
     }
 }

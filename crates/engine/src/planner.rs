@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use arrow::array::AsArray;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::TableProvider;
@@ -20,17 +21,20 @@ use datafusion::logical_expr::planner::{
     ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
 };
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, TableType, WindowUDF,
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
+    TableType, WindowUDF,
 };
+use datafusion::physical_plan::collect;
 use datafusion::sql::parser::Statement as PlannedStatement;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::resolve::resolve_table_references;
-use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::ast::{self, Statement};
 use futures::future::BoxFuture;
 use tidemill_core::{
     Error, ErrorKind, OverlayEntry, QueryContext, RelationKind, RelationName, Result,
 };
 
+use crate::EngineOptions;
 use crate::aliases::{Missing, use_result};
 use crate::catalog::{INFORMATION_SCHEMA, information_table};
 use crate::columns;
@@ -39,16 +43,21 @@ use crate::files::{FileRequest, take_files};
 use crate::functions::read_interval;
 use crate::lateral::settle_laterals;
 use crate::parse::parse_query;
+use crate::repeated::numbered_names;
 use crate::rewrite::rewrite;
 use crate::spelling::respell;
 use crate::syntax::{simple_name, text};
 use crate::types::Types;
+use crate::unlisted::{self, Answer, Question};
 
 /// How deeply views may read views.
 const VIEW_DEPTH: usize = 64;
 /// How many names of one text may be settled by a turn each: columns of the result of their own
 /// select, and columns that are spelled in another case.
 const LATERAL_NAMES: usize = 1_000;
+/// How many `pivot`s of one text may have columns that are not listed, and how many columns one has.
+const UNLISTED: usize = 64;
+const PIVOTED: usize = 10_000;
 
 /// Opens tables; the engine puts a cache in front of the lake.
 #[async_trait::async_trait]
@@ -69,6 +78,8 @@ pub(crate) struct Planner<'a> {
     context: &'a QueryContext,
     tables: &'a dyn OpenTable,
     databases: &'a [String],
+    /// Columns are named as in DuckDB.
+    for_duckdb: bool,
     types: Arc<Types>,
     /// What was looked up so far; a view that is named twice is planned once.
     sources: HashMap<RelationName, Arc<dyn TableSource>>,
@@ -92,14 +103,15 @@ impl<'a> Planner<'a> {
         state: &'a SessionState,
         context: &'a QueryContext,
         tables: &'a dyn OpenTable,
-        databases: &'a [String],
+        options: &'a EngineOptions,
     ) -> Self {
         let timezone = state.config_options().execution.time_zone.as_deref().unwrap_or("UTC");
         Planner {
             state,
             context,
             tables,
-            databases,
+            databases: &options.databases,
+            for_duckdb: options.for_duckdb,
             types: Arc::new(Types { timezone: timezone.into() }),
             sources: HashMap::new(),
             within: Vec::new(),
@@ -127,6 +139,7 @@ impl<'a> Planner<'a> {
             if let Statement::ExplainTable { table_name, .. } = &statement {
                 statement = parse_query(&self.describe_table(table_name, schemas)?)?;
             }
+            self.settle_unlisted(&mut statement, schemas).await?;
             rewrite(&mut statement)?;
             name_database(&mut statement, self.databases.first().map_or("lake", String::as_str));
             let mut files = HashMap::new();
@@ -159,11 +172,71 @@ impl<'a> Planner<'a> {
             columns::settle(&mut statement, &|query| {
                 let mut statement = Statement::Query(Box::new(query));
                 let plan = settled_plan(&planner, &mut statement).map_err(fail)?;
-                Ok(plan.schema().fields().iter().map(|field| field.name().clone()).collect())
+                Ok(plan.schema().fields().iter().cloned().collect())
             })?;
             let result = settled_plan(&planner, &mut statement);
             result.and_then(settle_laterals).map_err(fail)
         })
+    }
+
+    /// Asks for the columns of `pivot` and `unpivot` that are not listed.
+    async fn settle_unlisted(
+        &mut self,
+        statement: &mut Statement,
+        schemas: &[String],
+    ) -> Result<()> {
+        for _ in 0..UNLISTED {
+            let answer = match unlisted::question(statement) {
+                None => return Ok(()),
+                Some(Question::Columns(query)) => {
+                    let plan = self.plan_text(&query.to_string(), schemas).await?;
+                    let fields = plan.schema().fields();
+                    Answer::Columns(fields.iter().map(|field| field.name().clone()).collect())
+                }
+                Some(Question::Values(query)) => {
+                    let plan = self.plan_text(&query.to_string(), schemas).await?;
+                    Answer::Values(self.values(plan).await?)
+                }
+            };
+            unlisted::answer(statement, answer);
+        }
+        Err(Error::new(
+            ErrorKind::Query,
+            format!("more than {UNLISTED} `pivot`s of one query have columns that are not listed"),
+        ))
+    }
+
+    /// The rows of a small query: a value, as a literal, and its text, by which they are sorted.
+    async fn values(&self, plan: LogicalPlan) -> Result<Vec<(ast::Expr, String)>> {
+        let fail = |error| from_datafusion(error, None);
+        refuse_writes(&plan)?;
+        let state = self.state;
+        let plan = state
+            .analyzer()
+            .execute_and_check(plan, state.config_options(), |_, _| {})
+            .and_then(|plan| state.optimizer().optimize(plan, state, |_, _| {}))
+            .map_err(fail)?;
+        let plan = state.query_planner().create_physical_plan(&plan, state).await.map_err(fail)?;
+        let batches = collect(plan, state.task_ctx()).await.map_err(fail)?;
+        let mut values = Vec::new();
+        for batch in &batches {
+            let names = arrow::compute::cast(batch.column(1), &DataType::Utf8)
+                .map_err(|error| fail(error.into()))?;
+            let names = names.as_string::<i32>();
+            for row in 0..batch.num_rows() {
+                let value = ScalarValue::try_from_array(batch.column(0), row).map_err(fail)?;
+                values.push((literal(&value, names.value(row)), names.value(row).to_owned()));
+            }
+            if values.len() > PIVOTED {
+                return Err(Error::new(
+                    ErrorKind::Query,
+                    format!("a `pivot` would have more than {PIVOTED} columns"),
+                )
+                .with("hint", "name the values: `on kind in ('a', 'b')`"));
+            }
+        }
+        values.sort_by(|left, right| left.1.cmp(&right.1));
+        Ok(values)
     }
 
     /// `describe t` as a query.
@@ -245,6 +318,10 @@ impl<'a> Planner<'a> {
                 true => error,
                 false => error.with("view", name),
             })?;
+        let plan = match self.for_duckdb {
+            true => numbered(plan).map_err(|error| from_datafusion(error, None))?,
+            false => plan,
+        };
         Ok(Arc::new(View { schema: plan.schema().inner().clone(), plan }))
     }
 
@@ -385,6 +462,42 @@ fn as_series(arg: Expr) -> Expr {
         other => other,
     };
     Expr::Literal(value, metadata)
+}
+
+/// The plan of a view whose columns have the names that DuckDB gives them.
+fn numbered(plan: LogicalPlan) -> datafusion::common::Result<LogicalPlan> {
+    let schema = plan.schema().clone();
+    let names = numbered_names(schema.as_arrow());
+    let same = schema.fields().iter().zip(&names).all(|(field, name)| field.name() == name);
+    if same {
+        return Ok(plan);
+    }
+    let columns = schema.columns().into_iter().zip(names);
+    let columns: Vec<Expr> =
+        columns.map(|(column, name)| Expr::Column(column).alias(name)).collect();
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
+/// A value as it is written.
+fn literal(value: &ScalarValue, written: &str) -> ast::Expr {
+    let number =
+        || ast::Expr::Value(ast::Value::Number(written.to_owned(), false).with_empty_span());
+    let typed = |data_type| crate::syntax::cast(text(written), data_type);
+    match value.data_type() {
+        DataType::Boolean => {
+            ast::Expr::Value(ast::Value::Boolean(written == "true").with_empty_span())
+        }
+        data_type if data_type.is_integer() || data_type.is_decimal() => number(),
+        DataType::Float32 | DataType::Float64 => typed(ast::DataType::DoublePrecision),
+        DataType::Date32 => typed(ast::DataType::Date),
+        DataType::Timestamp(_, None) => {
+            typed(ast::DataType::Timestamp(None, ast::TimezoneInfo::None))
+        }
+        DataType::Timestamp(_, Some(_)) => {
+            typed(ast::DataType::Timestamp(None, ast::TimezoneInfo::WithTimeZone))
+        }
+        _ => text(written),
+    }
 }
 
 /// Only reached through an error: gives `Result::map` its type.

@@ -2,13 +2,13 @@
 //! as nobody asks for such a column by its name; the planner refuses it in any case. So they get
 //! names that nobody writes (`id:1`, `id:2`), and errors speak of the name that was written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Ident, Query, Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
 };
-use tidemill_core::arrow_schema::Schema;
+use tidemill_core::arrow_schema::{DataType, Field, Schema};
 use tidemill_core::{Error, ErrorKind, Result};
 
 use crate::names::given_name;
@@ -109,5 +109,54 @@ pub(crate) fn refuse_repeated(schema: &Schema) -> Result<()> {
                  give one of them another alias"
             ),
         )),
+    }
+}
+
+/// The columns as DuckDB names and types them: of two columns `a` the second is `a_1`, and a column
+/// of nothing but NULL is an integer.
+pub(crate) fn numbered(schema: &Schema) -> Schema {
+    let names = numbered_names(schema);
+    let fields = schema.fields().iter().zip(names).map(|(field, name)| {
+        let data_type = match field.data_type() {
+            DataType::Null => DataType::Int32,
+            other => other.clone(),
+        };
+        Field::new(name, data_type, field.is_nullable())
+    });
+    Schema::new(fields.collect::<Vec<Field>>())
+}
+
+/// The names of the columns, each once.
+pub(crate) fn numbered_names(schema: &Schema) -> Vec<String> {
+    let all: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let mut taken: HashSet<String> = HashSet::new();
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    let mut names = Vec::with_capacity(all.len());
+    for name in &all {
+        let name = written(name, &all).unwrap_or(name);
+        let count = counts.entry(name.to_lowercase()).or_default();
+        let mut unique = name.to_owned();
+        while !taken.insert(unique.to_lowercase()) {
+            *count += 1;
+            unique = format!("{name}_{count}");
+        }
+        names.push(unique);
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_numbered_as_in_duckdb() {
+        let names = ["a", "b", "a", "A", "c:1", "c:2", "d:1"];
+        let fields = names.map(|name| Field::new(name, DataType::Null, true));
+        let numbered = numbered(&Schema::new(fields.to_vec()));
+        let names: Vec<&str> =
+            numbered.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(names, ["a", "b", "a_1", "A_2", "c", "c_1", "d:1"]);
+        assert_eq!(*numbered.field(0).data_type(), DataType::Int32);
     }
 }

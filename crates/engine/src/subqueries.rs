@@ -137,28 +137,13 @@ fn three_valued(value: &Expr, subquery: &Query, negated: bool, counted: bool) ->
 }
 
 /// The expression of `(select expression)`: a query that reads nothing has one row. The planner
-/// knows such a query only where it names no column of the outer one.
+/// knows such a query only where it names no column of the outer one. What it reads may be queries
+/// of that kind, too: `(with a as (select t.x as y) select y + 1 from a)`.
 pub(crate) fn value_of(query: &Query) -> Option<Expr> {
-    if query.with.is_some()
-        || query.order_by.is_some()
-        || query.limit_clause.is_some()
-        || query.fetch.is_some()
-    {
-        return None;
+    match crate::one_row::of(query)?.as_slice() {
+        [(_, value)] => Some(value.clone()),
+        _ => None,
     }
-    let SetExpr::Select(select) = query.body.as_ref() else { return None };
-    let plain = select.from.is_empty()
-        && select.selection.is_none()
-        && select.having.is_none()
-        && select.qualify.is_none()
-        && select.distinct.is_none()
-        && !is_grouped(select);
-    let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
-        select.projection.as_slice()
-    else {
-        return None;
-    };
-    (plain && !counts_rows(expr)).then(|| expr.clone())
 }
 
 /// Whether rows are grouped.

@@ -78,7 +78,8 @@ fn with_sql_types(text: &str) -> String {
     .into_owned()
 }
 
-fn sql_type(name: &str) -> String {
+/// A type of Arrow by its name in SQL.
+pub(crate) fn sql_type(name: &str) -> String {
     let plain = match name {
         "Utf8" | "Utf8View" | "LargeUtf8" => "text",
         "Boolean" => "boolean",

@@ -271,7 +271,8 @@ fn work_node(manifest: &Manifest, node: &Node) -> WorkNode {
             false => NodeHooks {
                 before: has_text(config.pre_hooks.iter()),
                 after: has_text(config.post_hooks.iter().filter(|hook| hook.transaction)),
-                after_publish: has_text(config.post_hooks.iter().filter(|hook| !hook.transaction)),
+                after_publish: has_text(config.post_hooks.iter().filter(|hook| !hook.transaction))
+                    || manifest.external_files.contains_key(&node.unique_id),
             },
         },
     }

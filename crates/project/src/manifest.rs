@@ -707,6 +707,9 @@ pub struct Manifest {
     pub connections: IndexMap<String, Connection>,
     /// What goes out to other systems, by name.
     pub exports: IndexMap<String, Export>,
+    /// Models that are `external` (dbt-duckdb), with the file or folder that their rows are written to:
+    /// settings of an export to files.
+    pub external_files: IndexMap<UniqueId, serde_json::Map<String, Value>>,
     /// Statements before a run, those of packages first.
     pub on_run_start: Vec<Hook>,
     /// Statements after a run, those of packages first.

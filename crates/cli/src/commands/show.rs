@@ -43,7 +43,7 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
         let (project, text) = (session.project.clone(), text.clone());
         let rendered =
             tokio::task::spawn_blocking(move || project.render_inline(&text, &state)).await??;
-        queries.push(("inline".to_owned(), Shown::Query(rendered.sql)));
+        queries.push(("inline".to_owned(), Shown::Query(rendered.running().to_owned())));
     } else {
         let asked = &args.selection;
         if asked.select.is_empty() && asked.models.is_empty() && asked.selector.is_none() {

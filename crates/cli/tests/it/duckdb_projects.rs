@@ -118,3 +118,130 @@ fn packages_and_seeds_mean_what_they_mean_with_dbt_duckdb() {
     );
     assert_eq!(rows("select * from c"), ["id,part,db", "3,0.1,shop"]);
 }
+
+#[test]
+fn what_only_duckdb_writes_runs() {
+    let sandbox = Sandbox::new(&[
+        ("dbt_project.yml", "name: shop\nversion: '1.0'\nprofile: shop\n"),
+        ("profiles.yml", PROFILE),
+        ("data/sales.csv", "id,PTS,,PTS\n1,7,a,8\n2,9,,1\n"),
+        ("seeds/ticks.csv", "kind,at,price\na,2024-01-01,10\na,2024-01-05,12\nb,2024-01-03,7\n"),
+        (
+            "models/trades.sql",
+            "{{ config(materialized='table') }}\n\
+             select * from (values (1, 'a', date '2024-01-04'), (2, 'b', date '2024-01-01')) t(id, kind, day)",
+        ),
+        // The nearest row before, all columns of both sides but nothing else.
+        (
+            "models/priced.sql",
+            "{{ config(materialized='table') }}\n\
+             select * from {{ ref('trades') }} t asof left join {{ ref('ticks') }} p\n\
+             on t.kind = p.kind and t.day >= p.at",
+        ),
+        // Columns of the data.
+        (
+            "models/turned.sql",
+            "{{ config(materialized='table') }}\n\
+             with some as (select * from {{ ref('ticks') }} where price > 5)\n\
+             select * from (pivot some on kind using sum(price) group by at)",
+        ),
+        (
+            "models/words.sql",
+            "select 'hello'[2:3] as part, 'hello'[-1] as last, s.*, id is null or id = '' as skipped\n\
+             from (select {'a': 1, 'b': 'x'} as s, null::int as id)",
+        ),
+        ("models/file.sql", "select id, pts_1, column2 from read_csv('data/sales.csv')"),
+        (
+            "models/all_text.sql",
+            "select typeof(id) as kind from read_csv('data/sales.csv', all_varchar=true) limit 1",
+        ),
+        // A scalar subquery of its own CTE over columns of the outer query.
+        (
+            "models/quarters.sql",
+            "select t.id, (with part as (select month(t.day) as m) select 'q' || cast(ceil(m / 3.0) as integer) from part) as quarter\n\
+             from {{ ref('trades') }} t",
+        ),
+    ]);
+    sandbox.run(&["build", "--profiles-dir", ".", "--target-lake=lake"]).ok();
+    let rows = |sql: &str| {
+        let lake = ["--format", "csv", "--profiles-dir", ".", "--target-lake=lake"];
+        let shown = sandbox.run(&[&["sql", sql][..], &lake].concat());
+        shown.ok().stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        rows("select * from priced order by id"),
+        ["id,kind,day,kind_1,at,price", "1,a,2024-01-04,a,2024-01-01,10", "2,b,2024-01-01,,,"]
+    );
+    assert_eq!(
+        rows("select * from turned order by at"),
+        ["at,a,b", "2024-01-01,10,", "2024-01-03,,7", "2024-01-05,12,"]
+    );
+    assert_eq!(rows("select * from words"), ["part,last,a,b,skipped", "el,o,1,x,true"]);
+    assert_eq!(rows("select * from file order by id"), ["id,PTS_1,column2", "1,8,a", "2,1,"]);
+    assert_eq!(rows("select * from all_text"), ["kind", "VARCHAR"]);
+    assert_eq!(rows("select * from quarters order by id"), ["id,quarter", "1,q1", "2,q1"]);
+}
+
+#[test]
+fn external_models_write_their_files_before_what_reads_them() {
+    let sandbox = Sandbox::new(&[
+        ("dbt_project.yml", "name: shop\nversion: '1.0'\nprofile: shop\n"),
+        (
+            "profiles.yml",
+            "shop:\n  target: dev\n  outputs:\n    dev:\n      type: duckdb\n      path: shop.duckdb\n      external_root: out\n",
+        ),
+        (
+            "models/days.sql",
+            "{{ config(materialized='external', location='out/days.csv', delimiter=';') }}\n\
+             select 1 as id, date '2024-01-02' as day",
+        ),
+        (
+            "models/parts.sql",
+            "{{ config(materialized='external', options={'partition_by': 'kind'}) }}\n\
+             select 1 as id, 'a' as kind union all select 2, 'b'",
+        ),
+        ("models/whole.sql", "{{ config(materialized='external') }}\nselect 5 as five"),
+        (
+            "models/net.sql",
+            "{{ config(materialized='external', location='s3://b/x.parquet') }}\nselect 1 as one",
+        ),
+        (
+            "models/again.sql",
+            "-- depends_on: {{ ref('whole') }}\nselect five + 1 as six from read_parquet('out/whole.parquet')",
+        ),
+    ]);
+    sandbox
+        .run(&["build", "--profiles-dir", ".", "--target-lake=lake"])
+        .ok()
+        .says("files of the network are not written");
+    let text = std::fs::read_to_string(sandbox.path("out/days.csv")).unwrap();
+    assert_eq!(text, "id;day\n1;2024-01-02\n");
+    assert!(sandbox.path("out/parts/kind=a").is_dir());
+    let lake = ["--format", "csv", "--profiles-dir", ".", "--target-lake=lake"];
+    let shown = sandbox.run(&[&["sql", "select six from again"][..], &lake].concat());
+    shown.ok().says("6");
+}
+
+#[test]
+fn hooks_and_operations_write_in_the_sql_of_duckdb() {
+    let sandbox = Sandbox::new(&[
+        (
+            "dbt_project.yml",
+            "name: shop\nversion: '1.0'\nprofile: shop\n\
+             on-run-start: [\"create or replace table log as select 3 / 2 as half; insert into log select 7 // 2\"]\n",
+        ),
+        ("profiles.yml", PROFILE),
+        (
+            "models/a.sql",
+            "{{ config(materialized='table', post_hook=\"update {{ this }} set x = x / 4\") }}\nselect 1.0::double as x",
+        ),
+    ]);
+    sandbox.run(&["build", "--profiles-dir", ".", "--target-lake=lake"]).ok();
+    let rows = |sql: &str| {
+        let lake = ["--format", "csv", "--profiles-dir", ".", "--target-lake=lake"];
+        let shown = sandbox.run(&[&["sql", sql][..], &lake].concat());
+        shown.ok().stdout.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(rows("select half from log order by half"), ["1.5", "3.0"]);
+    assert_eq!(rows("select x from a"), ["0.25"]);
+}

@@ -457,13 +457,17 @@ fn sample_csv(
     };
     let (names, originals) = if settings.header {
         at += end;
-        let names = match settings.written.names {
-            NameStyle::SnakeCase => super::header::column_names(&fields),
-            NameStyle::AsWritten => super::header::written_names(&fields),
-        };
+        let names = super::header::names_in(settings.written.names, &fields);
         (names, fields)
     } else if declared.len() == fields.len() {
         let names: Vec<String> = declared.iter().map(|field| field.name().clone()).collect();
+        (names.clone(), names)
+    } else if settings.written.names == NameStyle::DuckDb {
+        let mut names = super::header::duckdb_names(&vec![""; fields.len()]);
+        // Those that are declared are the first ones.
+        for (name, field) in names.iter_mut().zip(declared) {
+            name.clone_from(field.name());
+        }
         (names.clone(), names)
     } else {
         let names: Vec<String> = (1..=fields.len()).map(|n| format!("column_{n}")).collect();
@@ -477,6 +481,9 @@ fn sample_csv(
         types.entry(name).original = (original != *name).then_some(original);
     }
     let mut look = |data: &[u8]| {
+        if settings.written.all_text {
+            return;
+        }
         let end = csv::last_record_end(data, &dialect);
         let mut block = data[..end].to_vec();
         let seen =

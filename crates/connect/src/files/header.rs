@@ -14,7 +14,9 @@
 //!
 //! The header as it was written stays in the field's metadata under [`ORIGINAL_NAME`].
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+
+use super::settings::NameStyle;
 
 /// The key of a field's metadata that holds the header as written, where it differs.
 pub const ORIGINAL_NAME: &str = "original_name";
@@ -71,6 +73,38 @@ pub(crate) fn written_names<S: AsRef<str>>(headers: &[S]) -> Vec<String> {
         "" => letters(index),
         header => header.to_owned(),
     })
+}
+
+/// The names that DuckDB gives: as they are written, `x_1` for the second `x` (`X`), `column3` for an
+/// empty one.
+pub(crate) fn duckdb_names<S: AsRef<str>>(headers: &[S]) -> Vec<String> {
+    let digits = headers.len().saturating_sub(1).max(1).ilog10() as usize + 1;
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    let mut taken: HashSet<String> = HashSet::new();
+    let mut names = Vec::with_capacity(headers.len());
+    for (index, header) in headers.iter().enumerate() {
+        let name = match header.as_ref() {
+            "" => format!("column{index:0digits$}"),
+            header => header.to_owned(),
+        };
+        let count = counts.entry(name.to_lowercase()).or_default();
+        let mut unique = name.clone();
+        while !taken.insert(unique.to_lowercase()) {
+            *count += 1;
+            unique = format!("{name}_{count}");
+        }
+        names.push(unique);
+    }
+    names
+}
+
+/// The names of columns by this rule.
+pub(crate) fn names_in<S: AsRef<str>>(style: NameStyle, headers: &[S]) -> Vec<String> {
+    match style {
+        NameStyle::SnakeCase => column_names(headers),
+        NameStyle::AsWritten => written_names(headers),
+        NameStyle::DuckDb => duckdb_names(headers),
+    }
 }
 
 /// What quotes enclose, where they enclose the whole header.
@@ -137,6 +171,16 @@ mod tests {
             ["Customer_Id", " a, b", "c", "x", "x_2", "X"]
         );
         assert_eq!(letters(27), "bb");
+    }
+
+    #[test]
+    fn names_of_duckdb() {
+        assert_eq!(
+            duckdb_names(&["a", "PTS", "", "PTS", "", "c", "pts"]),
+            ["a", "PTS", "column2", "PTS_1", "column4", "c", "pts_2"]
+        );
+        let many = duckdb_names(&["x", "", "", "", "", "", "", "", "", "", ""]);
+        assert_eq!((&*many[1], &*many[10]), ("column01", "column10"));
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub struct TableSettings {
     /// declared ones if there are as many, else `column_1`, `column_2`, ….
     pub header: Option<bool>,
     /// CSV: `snake_case` (the default, see `header`) or `as_written`: the names of the header as they
-    /// are, `a`, `b`, `c`, … where one is empty and `x_2` for the second `x`, as dbt names them.
+    /// are, `a`, `b`, `c`, … where one is empty and `x_2` for the second `x`, as dbt names them; or
+    /// `duckdb`: as they are, with `x_1` for the second `x` and `column0`, … for those without a name.
     pub names: NameStyle,
     /// CSV: lines before the header (or the first row) that are left out.
     pub skip_rows: usize,
@@ -53,6 +54,8 @@ pub struct TableSettings {
     /// CSV: which of those texts are NULL in a text column: `all` (the default), or `empty`, the empty
     /// text alone, as in seeds of a project for DuckDB.
     pub null_texts: NullTexts,
+    /// CSV: every column is text, whatever its values look like. Default false.
+    pub all_text: bool,
     /// What a column of nothing but NULL is: `text` (the default), or `integer`, as in dbt's seeds.
     pub null_columns: NullColumns,
     /// `auto` (byte order mark, UTF-16, else UTF-8), or a name such as `utf-8`, `utf-16`,
@@ -117,7 +120,8 @@ pub struct TableSettings {
 const LOAD_KEYS: [&str; 6] =
     ["connection", "mode", "primary_key", "cursor", "schema_contract", "max_rejects"];
 
-const KEYS: [&str; 37] = [
+const KEYS: [&str; 38] = [
+    "all_text",
     "location",
     "format",
     "compression",
@@ -334,6 +338,9 @@ pub enum NameStyle {
     SnakeCase,
     /// As the header has them.
     AsWritten,
+    /// As DuckDB names them: `x_1` for the second `x`, `column3` for an empty one.
+    #[serde(rename = "duckdb")]
+    DuckDb,
 }
 
 /// What makes two files the same.

@@ -10,7 +10,7 @@ use arrow::compute::{CastOptions, cast_with_options, interleave};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit, UnionFields};
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
 
-use super::header::{column_names, written_names};
+use super::header::names_in;
 use super::read::{Parsed, Reject};
 use super::settings::NameStyle;
 use super::target::Target;
@@ -30,10 +30,7 @@ pub(crate) fn rows_of_batch(row: u64) -> usize {
 /// The names of a file's columns, in their order.
 pub(crate) fn names_of(schema: &Schema, style: NameStyle) -> Vec<String> {
     let headers: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    match style {
-        NameStyle::SnakeCase => column_names(&headers),
-        NameStyle::AsWritten => written_names(&headers),
-    }
+    names_in(style, &headers)
 }
 
 /// The columns of a file by their names, with these types.

@@ -88,7 +88,18 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
                 true => "date_bin(i, cast(x as timestamp), timestamp '2000-01-01')",
                 false => "date_bin(i, cast(x as timestamp), timestamp '2000-01-03')",
             };
-            fill(from, &[("i", span), ("x", value)])
+            let bucket = fill(from, &[("i", span), ("x", value)])?;
+            match names_time(&written) {
+                true => Ok(bucket),
+                // A date stays one in days and longer ones.
+                false => fill("(x operator(tidemill.dated) b)", &[("x", value), ("b", &bucket)]),
+            }
+        }
+        // Dates are moments in a series.
+        ("series", bounds) => {
+            let mut bounds = bounds.to_vec();
+            crate::rows_from::series(&mut bounds);
+            Ok(call(name, bounds))
         }
         // Whole spans, not borders between them.
         ("elapsed", [unit, from, to]) => elapsed(unit, from, to, dialect, name),
@@ -180,6 +191,11 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
             _ => Error::new(ErrorKind::Internal, format!("there is no rule `{by}`")),
         }),
     }
+}
+
+/// Whether a span as it is written has a part that is less than a day.
+fn names_time(written: &str) -> bool {
+    [":", "hour", "minute", "second"].iter().any(|word| written.contains(word))
 }
 
 fn unknown_unit(unit: &Expr, name: &str) -> Error {

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Wor
 use tidemill_core::{Error, ErrorKind, Result, SqlDialect};
 
 use crate::error::syntax;
+use crate::grammar::{OTHER, place_of};
 use crate::parse::{NESTING, limit_chains, refuse_writes_inside};
 
 /// Databricks' grammar with what `sqlparser`'s leaves out of its strings: a backslash escapes there.
@@ -95,6 +96,15 @@ struct DuckDb {
 impl Dialect for DuckDb {
     fn dialect(&self) -> TypeId {
         TypeId::of::<DuckDbDialect>()
+    }
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        // PostgreSQL's order; bits are operators without a place of their own.
+        match parser.peek_token_ref().token {
+            Token::Ampersand | Token::Pipe | Token::ShiftLeft | Token::ShiftRight => {
+                Some(Ok(OTHER))
+            }
+            ref token => place_of(token).map(Ok),
+        }
     }
     fn supports_window_function_null_treatment_arg(&self) -> bool {
         true
@@ -198,6 +208,21 @@ fn has_lambdas(sql: &str) -> bool {
 
 /// The one query of a text, and its words.
 pub(super) fn parse(sql: &str, dialect: SqlDialect) -> Result<(Statement, Vec<TokenWithSpan>)> {
+    let (statement, tokens) = parse_any(sql, dialect)?;
+    match &statement {
+        Statement::Query(query) => refuse_writes_inside(query)?,
+        _ => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("only queries are translated from {dialect}"),
+            ));
+        }
+    }
+    Ok((statement, tokens))
+}
+
+/// The one statement of a text, and its words.
+pub(super) fn parse_any(sql: &str, dialect: SqlDialect) -> Result<(Statement, Vec<TokenWithSpan>)> {
     let grammar = grammar(dialect, sql);
     let mut tokens = Tokenizer::new(grammar.as_ref(), sql)
         .tokenize_with_location()
@@ -226,15 +251,6 @@ pub(super) fn parse(sql: &str, dialect: SqlDialect) -> Result<(Statement, Vec<To
             ErrorKind::Query,
             "the text holds more than one SQL statement; give them one at a time",
         ));
-    }
-    match &statement {
-        Statement::Query(query) => refuse_writes_inside(query)?,
-        _ => {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("only queries are translated from {dialect}"),
-            ));
-        }
     }
     Ok((statement, tokens))
 }

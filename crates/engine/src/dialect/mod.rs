@@ -13,6 +13,7 @@
 //! their sides (a division, the difference of two dates) become operators of that system
 //! (`operator(snowflake./)`), which are settled when the types are known (`operators`).
 
+mod asof;
 mod duckdb;
 mod formats;
 mod functions;
@@ -69,10 +70,15 @@ pub fn translate(sql: &str, dialect: SqlDialect) -> Result<String> {
 /// assert_eq!(halves, "SELECT (a OPERATOR(duckdb./) 2) FROM t");
 /// ```
 pub fn adapt(sql: &str, dialect: SqlDialect) -> String {
-    if dialect == SqlDialect::Postgres || !is_query(sql) {
-        return sql.to_owned();
-    }
-    match apart(sql, dialect, adapted) {
+    let work = match first_word(sql).as_str() {
+        _ if dialect == SqlDialect::Postgres => return sql.to_owned(),
+        "select" | "with" | "from" | "values" | "pivot" | "unpivot" => adapted,
+        "insert" | "update" | "delete" | "merge" | "create" if sql.len() <= LONGEST_WRITE => {
+            adapted_write
+        }
+        _ => return sql.to_owned(),
+    };
+    match apart(sql, dialect, work) {
         Ok(adapted) => adapted,
         Err(error) => {
             tracing::debug!(%error, dialect = dialect.as_str(), "left as it is written");
@@ -81,8 +87,11 @@ pub fn adapt(sql: &str, dialect: SqlDialect) -> String {
     }
 }
 
-/// Whether a text begins as a query does: what writes may be long, and is not looked at.
-fn is_query(sql: &str) -> bool {
+/// What writes may hold many rows, and is not looked at when it is longer than this.
+const LONGEST_WRITE: usize = 256 << 10;
+
+/// The word that a text begins with, behind comments.
+fn first_word(sql: &str) -> String {
     let mut rest = sql;
     loop {
         rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
@@ -93,8 +102,7 @@ fn is_query(sql: &str) -> bool {
         };
     }
     let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
-    let queries = ["select", "with", "from", "values", "pivot", "unpivot"];
-    queries.iter().any(|query| word.eq_ignore_ascii_case(query))
+    word.to_ascii_lowercase()
 }
 
 /// Works on a thread with a deep stack, and not for ever.
@@ -153,6 +161,20 @@ fn adapted(sql: &str, dialect: SqlDialect) -> Result<String> {
         };
     }
     again(&statement, &tokens, dialect)
+}
+
+/// A statement that writes: the queries and values in it.
+fn adapted_write(sql: &str, dialect: SqlDialect) -> Result<String> {
+    let (mut statement, _) = grammar::parse_any(sql, dialect)?;
+    let before = statement.to_string();
+    translator::adapt(&mut statement, dialect)?;
+    let text = statement.to_string();
+    if text == before {
+        return Ok(sql.to_owned());
+    }
+    // What cannot be read again was not understood.
+    crate::parse::parse_one(&text)?;
+    Ok(text)
 }
 
 /// The changed tree as text on the lines of the given words.

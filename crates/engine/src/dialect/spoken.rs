@@ -1,5 +1,5 @@
-//! What DuckDB's grammar takes and the parser's does not, in words that it does: `filter (x > 1)` and
-//! `[x + 1 for x in l if x > 0]`.
+//! What DuckDB's grammar takes and the parser's does not, in words that it does: `filter (x > 1)`,
+//! `[x + 1 for x in l if x > 0]`, `x in [1, 2]`, `exists (from t)` and `asof join`.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -9,6 +9,9 @@ use super::turned::{is_space, keyword, text};
 /// Puts the parser's words into the text.
 pub(super) fn written(tokens: &mut Vec<TokenWithSpan>) {
     filters(tokens);
+    exists_from(tokens);
+    among(tokens);
+    super::asof::marked(tokens);
     let mut from = 0;
     while let Some(open) =
         (from..tokens.len()).find(|place| tokens[*place].token == Token::LBracket)
@@ -42,6 +45,76 @@ fn filters(tokens: &mut Vec<TokenWithSpan>) {
         }
         place += 1;
     }
+}
+
+/// The next place that says something.
+pub(super) fn said(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
+    (from..tokens.len()).find(|place| !is_space(&tokens[*place]))
+}
+
+/// `exists (from t)` is `exists (select * from t)`.
+fn exists_from(tokens: &mut Vec<TokenWithSpan>) {
+    let mut place = 0;
+    while place < tokens.len() {
+        if keyword(&tokens[place]) == Some(Keyword::EXISTS)
+            && let Some(open) = said(tokens, place + 1)
+            && tokens[open].token == Token::LParen
+            && let Some(first) = said(tokens, open + 1)
+            && keyword(&tokens[first]) == Some(Keyword::FROM)
+        {
+            let words = text("select * ", &tokens[first]);
+            tokens.splice(first..first, words);
+        }
+        place += 1;
+    }
+}
+
+/// `x in [1, 2]` is `x = any([1, 2])`.
+fn among(tokens: &mut Vec<TokenWithSpan>) {
+    let mut place = 0;
+    while place < tokens.len() {
+        if keyword(&tokens[place]) == Some(Keyword::IN)
+            && let Some(open) = said(tokens, place + 1)
+            && tokens[open].token == Token::LBracket
+            && let Some(close) = closing(tokens, open)
+        {
+            let before = (0..place).rev().find(|at| !is_space(&tokens[*at]));
+            let negated = before.filter(|at| keyword(&tokens[*at]) == Some(Keyword::NOT));
+            // `[x for x in [1, 2]]` is another thing.
+            let turned = before.is_some_and(|name| {
+                (0..name)
+                    .rev()
+                    .find(|at| !is_space(&tokens[*at]))
+                    .is_some_and(|at| keyword(&tokens[at]) == Some(Keyword::FOR))
+            });
+            if !turned {
+                let end = text(")", &tokens[close]);
+                tokens.splice(close + 1..close + 1, end);
+                let words = if negated.is_some() { "<> all(" } else { "= any(" };
+                let words = text(words, &tokens[place]);
+                tokens.splice(negated.unwrap_or(place)..=place, words);
+            }
+        }
+        place += 1;
+    }
+}
+
+/// Where a bracket is closed.
+fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (place, token) in tokens.iter().enumerate().skip(open) {
+        match token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(place);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The end of a list that is written with `for`, and the calls that it is.

@@ -82,6 +82,11 @@ impl VisitorMut for Translator {
         {
             *expr = called;
         }
+        if self.dialect == SqlDialect::DuckDb
+            && let Some(power) = duckdb::signed_power(expr)
+        {
+            *expr = power;
+        }
         // The part of a date is no function: `date_trunc(d, week(monday))`.
         if self.dialect == SqlDialect::BigQuery
             && let Expr::Function(function) = expr
@@ -187,6 +192,12 @@ impl Translator {
                 self.orders(&mut spec.order_by);
             }
         }
+        // `group by ()`: one group, which there must be an aggregate of.
+        if let GroupByExpr::Expressions(columns, _) = &mut select.group_by
+            && matches!(columns.as_slice(), [Expr::Tuple(nothing)] if nothing.is_empty())
+        {
+            columns.clear();
+        }
         if let GroupByExpr::Expressions(_, modifiers) = &select.group_by
             && modifiers.len() > 1
         {
@@ -213,6 +224,7 @@ impl Translator {
             self.item(item)?;
         }
         if self.dialect == SqlDialect::DuckDb {
+            super::asof::settle(select)?;
             duckdb::number_names(&mut select.projection);
         }
         Ok(())
@@ -295,6 +307,17 @@ impl Translator {
                     without_escape(pattern);
                 }
                 None
+            }
+            // A regular expression, and the whole text.
+            Expr::SimilarTo { negated, expr: value, pattern, escape_char: None }
+                if dialect == SqlDialect::DuckDb =>
+            {
+                let parameters = [("x", value.as_ref().clone()), ("p", pattern.as_ref().clone())];
+                let written = match negated {
+                    true => "(not regexp_full_match(x, p))",
+                    false => "regexp_full_match(x, p)",
+                };
+                Some(template(written, &parameters, dialect)?)
             }
             Expr::RLike { negated, expr: value, pattern, .. } => {
                 let parameters = [("x", value.as_ref().clone()), ("p", pattern.as_ref().clone())];
@@ -514,7 +537,16 @@ impl Translator {
 
     /// Arrays count from 0 in Snowflake and Databricks, and JSON may be reached in the same way.
     fn access(&self, root: &Expr, chain: &[AccessExpr]) -> Result<Option<Expr>> {
-        if matches!(self.dialect, SqlDialect::BigQuery | SqlDialect::DuckDb) {
+        if self.dialect == SqlDialect::DuckDb {
+            let whole = duckdb::whole_slices(chain);
+            let chain = whole.as_deref().unwrap_or(chain);
+            let slices = || Expr::CompoundFieldAccess {
+                root: Box::new(root.clone()),
+                access_chain: chain.to_vec(),
+            };
+            return Ok(fields(root, chain).or_else(|| whole.is_some().then(slices)));
+        }
+        if self.dialect == SqlDialect::BigQuery {
             return Ok(fields(root, chain));
         }
         let mut reached = root.clone();
@@ -825,8 +857,19 @@ fn set_operations(body: &mut SetExpr) {
 
 /// `order by all`.
 fn all_columns(body: &SetExpr, options: &OrderByOptions) -> Result<Vec<OrderByExpr>> {
-    let SetExpr::Select(select) = body else {
-        return Err(refused("`order by all` of a set operation", "name the columns"));
+    let mut first = body;
+    while let SetExpr::SetOperation { left, set_quantifier, .. } = first {
+        let by_name = matches!(
+            set_quantifier,
+            SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName
+        );
+        if by_name {
+            return Err(refused("`order by all` of a union by name", "name the columns"));
+        }
+        first = left;
+    }
+    let SetExpr::Select(select) = first else {
+        return Err(refused("`order by all` of this query", "name the columns"));
     };
     let wild = select
         .projection

@@ -19,7 +19,7 @@ use super::refused;
 /// Puts the other words into the text, as often as it needs.
 ///
 /// # Errors
-/// A `pivot` whose columns are those of the data.
+/// An `unpivot` whose names cannot be read.
 pub(super) fn written(tokens: &mut Vec<TokenWithSpan>) -> Result<()> {
     let mut from = 0;
     while let Some(start) = next(tokens, from) {
@@ -144,13 +144,13 @@ fn pivot(tokens: &[TokenWithSpan]) -> Result<Option<Vec<TokenWithSpan>>> {
     let words = [Keyword::PIVOT, Keyword::ON, Keyword::USING, Keyword::GROUP];
     let parts = parts(tokens, &words);
     let [Some(source), Some(on), using, group] = parts.as_slice() else { return Ok(None) };
-    let Some(among) = on.iter().position(|token| keyword(token) == Some(Keyword::IN)) else {
-        return Err(refused(
-            "`pivot … on` without `in`, whose columns are those of the data,",
-            "name the values: `on kind in ('a', 'b')`",
-        ));
+    let among = on.iter().position(|token| keyword(token) == Some(Keyword::IN));
+    let any = text(" in (any)", &tokens[0]);
+    // Without `in` the columns are those of the data, which the planner asks for.
+    let (column, values) = match among {
+        Some(among) => on.split_at(among),
+        None => (*on, any.as_slice()),
     };
-    let (column, values) = on.split_at(among);
     let count = text("count(*)", &tokens[0]);
     let aggregates = using.unwrap_or(&count);
     let relation = match group {
@@ -259,7 +259,10 @@ mod tests {
             turned("with t as (select 1) unpivot t on a, b into name k value v").unwrap(),
             without_spaces("with t as (select 1) select * from t unpivot (v for k in (a, b))")
         );
-        assert!(turned("pivot t on c using sum(v)").unwrap_err().message().contains("in"));
+        assert_eq!(
+            turned("pivot t on c using sum(v)").unwrap(),
+            without_spaces("select * from t pivot (sum(v) for c in (any))")
+        );
         let plain = "select * from (select 1) pivot (sum(v) for c in ('x'))";
         assert_eq!(turned(plain).unwrap(), without_spaces(plain));
     }

@@ -13,6 +13,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ScalarUDF};
 use serde_json::Value;
+use sha1::Digest;
 
 use super::json::texts;
 use super::simple::{Call, Simple, arity, bad_value, text, text_at, usage};
@@ -55,9 +56,52 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
                 Ok(Arc::new(numbers.unary::<_, Int64Type>(|number| i64::from(number.count_ones()))))
             },
         ),
+        Simple::function("sha1", one_text, gives_text, |args, _| {
+            each(args, |value| Ok(hex(&sha1::Sha1::digest(value.as_bytes()))))
+        }),
+        Simple::function(
+            "to_base",
+            |types| {
+                arity("to_base", types, 2, 2)?;
+                Ok(vec![DataType::Int64; 2])
+            },
+            gives_text,
+            in_base,
+        ),
         Simple::function("tidemill_whole_text", any, whole_gives, whole_text),
         quotient(),
     ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A number in the digits of a base.
+fn in_base(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    let (numbers, bases) =
+        (args[0].as_primitive::<Int64Type>(), args[1].as_primitive::<Int64Type>());
+    let mut out = StringViewBuilder::with_capacity(numbers.len());
+    for (number, base) in numbers.iter().zip(bases) {
+        let (Some(number), Some(base)) = (number, base) else {
+            out.append_null();
+            continue;
+        };
+        let (Ok(mut rest), Some(base)) = (
+            u64::try_from(number),
+            u64::try_from(base).ok().filter(|base| (2..=36).contains(base)),
+        ) else {
+            return Err(bad_value("`to_base` takes numbers from 0 on, and a base from 2 to 36"));
+        };
+        let mut digits = Vec::new();
+        while digits.is_empty() || rest > 0 {
+            digits.push(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"[(rest % base) as usize]);
+            rest /= base;
+        }
+        digits.reverse();
+        out.append_value(String::from_utf8_lossy(&digits));
+    }
+    Ok(Arc::new(out.finish()))
 }
 
 /// The type's name in DuckDB.

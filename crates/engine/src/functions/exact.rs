@@ -13,10 +13,11 @@ use arrow::array::{
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Int64Type};
-use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
@@ -27,17 +28,21 @@ use super::simple::bad_value;
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<AggregateUDF> {
-    vec![
-        AggregateUDF::new_from_impl(Exact { inner: sum_udaf(), mean: false }),
-        AggregateUDF::new_from_impl(Exact { inner: avg_udaf(), mean: true }),
-    ]
+    vec![exact(sum_udaf(), false), exact(avg_udaf(), true)]
 }
 
-/// `sum` or `avg`: our way where the type wants it, else DataFusion's.
+/// `sum` or `avg`: our way where the type wants it, else DataFusion's. The sum of conditions is the
+/// number of those that are true (DuckDB).
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Exact {
     inner: Arc<AggregateUDF>,
     mean: bool,
+    signature: Signature,
+}
+
+fn exact(inner: Arc<AggregateUDF>, mean: bool) -> AggregateUDF {
+    let signature = Signature::user_defined(inner.signature().volatility);
+    AggregateUDF::new_from_impl(Exact { inner, mean, signature })
 }
 
 /// What is made of a total.
@@ -83,7 +88,24 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn signature(&self) -> &Signature {
-        self.inner.signature()
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        if let ([DataType::Boolean], false) = (types, self.mean) {
+            return Ok(vec![DataType::Int64]);
+        }
+        let named = |(place, data_type): (usize, &DataType)| {
+            Arc::new(Field::new(format!("argument {place}"), data_type.clone(), true))
+        };
+        let fields: Vec<FieldRef> = types.iter().enumerate().map(named).collect();
+        let fields = fields_with_udf(&fields, self.inner.as_ref()).map_err(|_| {
+            let types: Vec<String> =
+                types.iter().map(|found| crate::wording::sql_type(&found.to_string())).collect();
+            let types = types.join(", ");
+            DataFusionError::Plan(format!("`{}` does not take {types}", self.name()))
+        })?;
+        Ok(fields.iter().map(|field| field.data_type().clone()).collect())
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {

@@ -3,6 +3,7 @@
 //! A file is a family. A function that only another system has keeps that system's meaning; where
 //! two disagree, PostgreSQL's holds.
 
+mod alike;
 mod checked;
 mod choice;
 mod clock;
@@ -16,6 +17,7 @@ mod foreign;
 mod interval;
 mod json;
 mod lists;
+mod maybe;
 mod mode;
 mod numbers;
 mod only;
@@ -26,8 +28,10 @@ mod postgres;
 mod reading;
 mod rendering;
 mod simple;
+mod slices;
 mod spans;
 mod text;
+mod transform;
 mod trunc;
 mod written;
 mod zone;
@@ -49,17 +53,20 @@ pub(crate) const TYPED: &str = "tidemill_typed";
 pub(crate) use checked::{checked, type_of_checked};
 pub(crate) use duckdb::divided;
 pub(crate) use interval::read as read_interval;
+pub(crate) use maybe::nullable;
 pub(crate) use numbers::{divide, multiply};
 pub(crate) use part::function as date_part;
 pub(crate) use postgres::FORMAT;
-pub(crate) use reading::{read, reads};
+pub(crate) use reading::{read, reads, refused_cast};
 pub(crate) use rendering::{rendered, renders};
+pub(crate) use slices::letters;
 pub(crate) use spans::{multiplied, placed};
 pub(crate) use zone::at_zone as timezone;
 
 /// All scalar functions; they replace those of the same name.
 pub(crate) fn scalars() -> Vec<ScalarUDF> {
     let mut all = Vec::new();
+    all.extend(alike::functions());
     all.extend(choice::functions());
     all.extend(clock::functions());
     all.extend(datetime::functions());
@@ -75,9 +82,12 @@ pub(crate) fn scalars() -> Vec<ScalarUDF> {
     all.extend(postgres::functions());
     all.extend(spans::functions());
     all.extend(text::functions());
+    all.extend(transform::functions());
     all.extend(written::functions());
     all.extend(zone::functions());
+    all.push(maybe::function());
     all.push(part::function());
+    all.push(slices::function());
     all.push(trunc::function());
     all
 }

@@ -9,7 +9,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Date32Builder, IntervalMonthDayNanoBuilder, StringViewArray,
     TimestampMicrosecondBuilder,
 };
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Date32Type, IntervalUnit, TimeUnit};
 use chrono::{Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 use chrono_tz::Tz;
@@ -38,6 +38,12 @@ pub(crate) fn read(value: Expr, to: DataType, lenient: bool) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![value]))
 }
 
+/// A text that cannot become this type: an error for each row that it is computed for, and not for a
+/// query in which it is not (`x is null or x = ''` where all are NULL, as in DuckDB).
+pub(crate) fn refused_cast(value: Expr, to: DataType) -> Expr {
+    read(value, to, false)
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Reading {
     to: DataType,
@@ -51,7 +57,8 @@ impl ScalarUDFImpl for Reading {
             DataType::Date32 => "tidemill_date",
             DataType::Timestamp(_, None) => "tidemill_timestamp",
             DataType::Timestamp(..) => "tidemill_timestamptz",
-            _ => "tidemill_interval",
+            DataType::Interval(_) => "tidemill_interval",
+            _ => "tidemill_cast",
         }
     }
 
@@ -105,12 +112,16 @@ impl Reading {
                 let read = out.finish().with_data_type(tagged);
                 Ok(cast(&read, &self.to)?)
             }
-            _ => {
+            DataType::Interval(_) => {
                 let mut out = IntervalMonthDayNanoBuilder::with_capacity(texts.len());
                 for row in 0..texts.len() {
                     out.append_option(self.one(texts, row, "interval", interval::read)?);
                 }
                 Ok(Arc::new(out.finish()))
+            }
+            other => {
+                let strict = CastOptions { safe: false, ..CastOptions::default() };
+                Ok(cast_with_options(texts, other, &strict)?)
             }
         }
     }

@@ -4,11 +4,13 @@
 //! A line is `sql  ==>  result`: rows apart by `; `, values by ` | `. An expression stands for
 //! `select expression`. `sql  ==>  ! words` must be refused with these words in the message.
 
+use std::sync::LazyLock;
+
 use arrow::array::Array;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use tidemill_core::{Engine, Error, SqlDialect};
-use tidemill_engine::translate;
+use tidemill_engine::{adapt, translate};
 
 use crate::support::Setup;
 
@@ -93,6 +95,60 @@ async fn each_construct_gives_what_its_system_gives() {
         wrong.extend(mine);
     }
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Zeros at the end of a fraction: how many a number has follows from its type, which may be another.
+fn without_zeros(shown: &str) -> String {
+    static ZEROS: LazyLock<regex::Regex> =
+        LazyLock::new(|| regex::Regex::new(r"(\d)(?:\.0+|(\.\d*?[1-9])0+)\b").unwrap());
+    ZEROS.replace_all(shown, "$1$2").replace('\n', "\\n")
+}
+
+/// `tests/dialects/duckdb-projects.txt` holds what models of projects for DuckDB write, with what
+/// DuckDB gives (`expect.py` asks it). `sql  =/=  result` is not given here, which is known.
+#[tokio::test]
+async fn projects_for_duckdb_get_what_duckdb_gives() {
+    let setup = Setup::new();
+    let (mut wrong, mut count, mut missing) = (Vec::new(), 0, 0);
+    let table = include_str!("../dialects/duckdb-projects.txt");
+    for (number, line) in table.lines().enumerate() {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let given_there = line.split_once("  ==>  ");
+        let (sql, expected) = given_there
+            .or_else(|| line.split_once("  =/=  "))
+            .unwrap_or_else(|| panic!("duckdb-projects:{}: {line}", number + 1));
+        let start = sql.split([' ', '(']).next().unwrap_or_default().to_lowercase();
+        let query = match start.as_str() {
+            "select" | "with" | "from" | "values" | "pivot" | "unpivot" | "summarize"
+            | "describe" => sql.to_owned(),
+            _ => format!("select {sql}"),
+        };
+        let adapted = adapt(&query, SqlDialect::DuckDb);
+        let given = rows(&setup, &adapted).await;
+        let shown = given.map_or_else(|error| format!("! {error}"), |given| without_zeros(&given));
+        // Rows of no stated order.
+        let in_order = |rows: &str| match sql.contains("order by") {
+            true => rows.to_owned(),
+            false => {
+                let mut rows: Vec<&str> = rows.split("; ").collect();
+                rows.sort_unstable();
+                rows.join("; ")
+            }
+        };
+        let right = in_order(&shown) == in_order(&without_zeros(expected));
+        count += 1;
+        missing += usize::from(given_there.is_none());
+        if right != given_there.is_some() {
+            wrong.push(format!(
+                "duckdb-projects:{}: {sql}\n   wanted {expected}\n   given  {shown}\n   as     {adapted}",
+                number + 1
+            ));
+        }
+    }
+    println!("{} of {count} as in DuckDB", count - missing);
+    assert!(wrong.is_empty(), "{} wrong of {count}\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]

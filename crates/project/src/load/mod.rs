@@ -9,6 +9,7 @@ pub(crate) mod describe;
 mod draft;
 mod exports;
 mod exposures;
+mod external;
 pub(crate) mod files;
 mod graph;
 mod nodes;

@@ -356,13 +356,14 @@ impl Builder<'_> {
         let unrendered_config = self.unrendered(key, &draft.package, &draft.fqn, said);
         let (mut config, problems) = config::typed(draft.kind, &merged);
         let what = format!("{} `{}`", draft.kind, draft.name);
+        let mut external = None;
         self.config_problems(&what, &problems, &merged, &draft.position);
         if draft.kind == ResourceType::Model
             && let Materialization::Other(name) = &config.materialized
             && config.enabled
         {
             if name == "external" && !self.has_materialization(name) {
-                self.external(&what, &merged, &draft);
+                external = self.external(&what, &merged, &draft);
                 config.materialized = Materialization::Table;
             } else {
                 self.unknown_materialization(&what, name, &merged, &draft);
@@ -378,6 +379,9 @@ impl Builder<'_> {
             None => format!("{}.{}.{}", draft.kind, draft.package.name, draft.name),
         };
         let unique_id = UniqueId::new(unique_id);
+        if let Some(to) = external {
+            self.manifest.external_files.insert(unique_id.clone(), to);
+        }
         let test = (draft.kind == ResourceType::Test).then(|| {
             let (spec, problems) = crate::data_test::spec(TestKind::Singular, &config);
             (spec, problems)
@@ -526,24 +530,6 @@ impl Builder<'_> {
             let full = format!("materialization_{name}_{adapter}");
             self.world.macros.all().any(|(_, found)| **found.name() == *full)
         })
-    }
-
-    /// dbt-duckdb's `external`: a file and a view of it.
-    fn external(&mut self, what: &str, merged: &Layer, draft: &Draft) {
-        let place = merged.positions.get("materialized").unwrap_or(&draft.position);
-        let diagnostic = Diagnostic::warning(
-            "external-model",
-            format!("{what} is `external`: it is built as a table of the lake, without its file"),
-        )
-        .at(place.clone())
-        .hint("write the file with `tidemill sql 'select * from …' --format parquet -o FILE`");
-        let known = self
-            .diagnostics
-            .iter()
-            .any(|other| other.position == diagnostic.position && other.code == diagnostic.code);
-        if !known {
-            self.diagnostics.push(diagnostic);
-        }
     }
 
     fn unknown_materialization(&mut self, what: &str, name: &str, merged: &Layer, draft: &Draft) {

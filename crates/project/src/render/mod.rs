@@ -113,6 +113,15 @@ impl Project {
         self.render_in(&context, Source::new(name, hook.sql.as_str()), &described(node))
     }
 
+    /// One statement of a hook or an operation in the SQL that runs here, where the project was made
+    /// for another system.
+    pub fn adapted(&self, statement: &str, state: &RenderState) -> String {
+        match self.world().presumed_dialect() {
+            Some(dialect) => state.warehouse.adapt(statement, dialect),
+            None => statement.to_owned(),
+        }
+    }
+
     /// Renders a statement of `on-run-start` or `on-run-end`.
     pub fn render_run_hook(
         &self,
@@ -128,7 +137,10 @@ impl Project {
     /// else work as in a model of the root project.
     pub fn render_inline(&self, sql: &str, state: &RenderState) -> Result<Rendered, Diagnostics> {
         let package = &self.manifest().settings.name;
-        self.render_loose(sql, package, "the query", state)
+        let mut rendered = self.render_loose(sql, package, "the query", state)?;
+        let adapted = self.adapted(&rendered.sql, state);
+        rendered.translated = (adapted != rendered.sql).then_some(adapted);
+        Ok(rendered)
     }
 
     /// Renders a text as if it stood in a node: the rows of a unit test.

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use serde_json::Value;
 use tidemill_core::{Error, ErrorKind, Result};
 
-use crate::files::header::{column_names, written_names};
+use crate::files::header::names_in;
 use crate::files::settings::NameStyle;
 use crate::files::types::Types;
 
@@ -22,10 +22,7 @@ pub(super) fn columns(schema: &str) -> Result<Vec<(String, DataType)>> {
 /// The columns as a read has them, by the rule of names.
 pub(super) fn types_of(columns: &[(String, DataType)], style: NameStyle) -> Types {
     let headers: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
-    let names = match style {
-        NameStyle::SnakeCase => column_names(&headers),
-        NameStyle::AsWritten => written_names(&headers),
-    };
+    let names = names_in(style, &headers);
     let mut types = Types::default();
     for (name, (written, data_type)) in names.iter().zip(columns) {
         let shape = types.entry(name);

@@ -6,7 +6,7 @@ use tidemill_core::{Error, ErrorKind, Result};
 
 use super::settings::{CellErrors, CellRange, cell_name};
 use crate::files::column::NullTokens;
-use crate::files::header::{column_names, written_names};
+use crate::files::header::names_in;
 use crate::files::json_line::{Lines, write_key, write_text};
 use crate::files::settings::NameStyle;
 use crate::files::value::EXACT_DOUBLE;
@@ -226,10 +226,7 @@ impl<'a> Rows<'a> {
                 Value::Error(text) => text.clone(),
             };
         }
-        let names = match self.options.table.names {
-            NameStyle::SnakeCase => column_names(&headers),
-            NameStyle::AsWritten => written_names(&headers),
-        };
+        let names = names_in(self.options.table.names, &headers);
         self.columns = names.into_iter().zip(headers).collect();
     }
 

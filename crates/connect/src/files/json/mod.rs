@@ -49,7 +49,7 @@ impl NameCache {
         if !self.known.contains_key(key) {
             let text = String::from_utf8_lossy(key);
             let name = match self.style {
-                NameStyle::AsWritten if !text.is_empty() => text.into_owned(),
+                NameStyle::AsWritten | NameStyle::DuckDb if !text.is_empty() => text.into_owned(),
                 _ => super::header::snake_case(&text, 0),
             };
             self.known.insert(key.to_vec(), name);

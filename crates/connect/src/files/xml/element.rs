@@ -47,7 +47,7 @@ impl<'a> Style<'a> {
     fn shape<'t>(&self, types: Option<&'t Types>, key: &str) -> Option<&'t Shape> {
         let types = types?;
         match self.names {
-            NameStyle::AsWritten if !key.is_empty() => types.get(key),
+            NameStyle::AsWritten | NameStyle::DuckDb if !key.is_empty() => types.get(key),
             _ => types.get(&snake_case(key, 0)),
         }
     }

@@ -1,0 +1,12 @@
+create schema csv;
+create table csv.album as select * from 'csvs/album.csv';
+create table csv.artist as select * from 'csvs/artist.csv';
+create table csv.customer as select * from 'csvs/customer.csv';
+create table csv.employee as select * from 'csvs/employee.csv';
+create table csv.genre as select * from 'csvs/genre.csv';
+create table csv.invoice_line as select * from 'csvs/invoice_line.csv';
+create table csv.invoice as select * from 'csvs/invoice.csv';
+create table csv.media_type as select * from 'csvs/media_type.csv';
+create table csv.playlist_track as select * from 'csvs/playlist_track.csv';
+create table csv.playlist as select * from 'csvs/playlist.csv';
+create table csv.track as select * from 'csvs/track.csv';
