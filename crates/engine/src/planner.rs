@@ -111,7 +111,7 @@ impl<'a> Planner<'a> {
 
     /// Plans one query. The plan reads and does nothing else.
     pub(crate) async fn plan(&mut self, sql: &str) -> Result<LogicalPlan> {
-        let schemas = [self.context.default_schema.clone()];
+        let schemas = search_path([self.context.default_schema.as_str()]);
         let plan = self.plan_text(sql, &schemas).await?;
         refuse_writes(&plan)?;
         Ok(plan)
@@ -236,7 +236,7 @@ impl<'a> Planner<'a> {
             .with("view", name));
         }
         self.within.push(name.clone());
-        let schemas = [name.schema().to_owned(), self.context.default_schema.clone()];
+        let schemas = search_path([name.schema(), self.context.default_schema.as_str()]);
         let plan = self.plan_text(sql, &schemas).await;
         self.within.pop();
         // Line and column are those of the view's text: say whose they are.
@@ -324,6 +324,12 @@ impl<'a> Planner<'a> {
         let published = self.context.snapshot.relations.keys();
         published.chain(self.context.overlay.0.keys()).map(ToString::to_string).collect()
     }
+}
+
+/// The schemas in which a bare name is looked for: these, and at last PostgreSQL's `public`, where tables
+/// of others usually stand.
+fn search_path<'s>(schemas: impl IntoIterator<Item = &'s str>) -> Vec<String> {
+    schemas.into_iter().chain(["public"]).map(str::to_owned).collect()
 }
 
 enum Found {

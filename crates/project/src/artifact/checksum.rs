@@ -47,10 +47,8 @@ pub(super) fn of_unit_test(model: &str, written: &Value) -> String {
     );
     let inputs = part("given").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let given = list(inputs, |one| fixture("UnitTestInputFixture", one));
-    let expect = part("expect").map_or_else(
-        || "None".to_owned(),
-        |value| fixture("UnitTestOutputFixture", value),
-    );
+    let expect = part("expect")
+        .map_or_else(|| "None".to_owned(), |value| fixture("UnitTestOutputFixture", value));
     let mut text = format!("{model}-{versions}-{given}-{expect}-{overrides}");
     for input in inputs.iter().filter(|input| input["fixture"].is_string()) {
         let _ = write!(text, "-{}", python(&input["rows"], false));
@@ -87,7 +85,9 @@ fn fixture(name: &str, value: &Value) -> String {
         None => String::new(),
     };
     let (rows, file) = (python(&value["rows"], true), python(&value["fixture"], true));
-    format!("{name}({input}rows={rows}, format=<UnitTestFormat.{member}: '{format}'>, fixture={file})")
+    format!(
+        "{name}({input}rows={rows}, format=<UnitTestFormat.{member}: '{format}'>, fixture={file})"
+    )
 }
 
 /// An object of Python with its fields, and what they are when they are not said.
