@@ -83,6 +83,7 @@ mod syntax;
 mod tables;
 mod types;
 mod using;
+mod whole_rows;
 mod windows;
 mod wording;
 

@@ -43,6 +43,7 @@ use crate::rewrite::rewrite;
 use crate::spelling::respell;
 use crate::syntax::{simple_name, text};
 use crate::types::Types;
+use crate::whole_rows::use_row;
 
 /// How deeply views may read views.
 const VIEW_DEPTH: usize = 64;
@@ -368,7 +369,8 @@ fn settled_plan(
     for _ in 0..LATERAL_NAMES {
         let Err(error) = &result else { break };
         let used = respell(statement, error)
-            || Missing::of(error).is_some_and(|name| use_result(statement, &name));
+            || Missing::of(error).is_some_and(|name| use_result(statement, &name))
+            || use_row(statement, error);
         if !used {
             break;
         }

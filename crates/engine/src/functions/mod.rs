@@ -26,6 +26,7 @@ mod postgres;
 mod reading;
 mod rendering;
 mod simple;
+mod span_text;
 mod spans;
 mod text;
 mod trunc;
