@@ -85,6 +85,7 @@ mod tables;
 mod types;
 mod unlisted;
 mod using;
+mod whole_rows;
 mod windows;
 mod wording;
 

@@ -7,8 +7,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, OrderByExpr, Query,
-    Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArguments, GroupByExpr, OrderByExpr, OrderByOptions, Query, Select, SelectItem,
+    SetExpr, Statement, VisitMut, VisitorMut,
 };
 
 use crate::syntax::{
@@ -58,10 +59,27 @@ fn order_of(expr: &Expr) -> Option<(&Function, &[OrderByExpr])> {
     })
 }
 
+/// PostgreSQL finds different values by sorting them, and so they come out.
+fn sort_distinct(expr: &mut Expr) {
+    let Expr::Function(function) = expr else { return };
+    let collects = matches!(simple_name(function).as_deref(), Some("array_agg" | "string_agg"));
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+    if !collects || !distinct || function.over.is_some() || !list.clauses.is_empty() {
+        return;
+    }
+    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(value))) = list.args.first() {
+        let options = OrderByOptions { asc: None, nulls_first: Some(false) };
+        let key = OrderByExpr { expr: value.clone(), options, with_fill: None };
+        list.clauses.push(FunctionArgumentClause::OrderBy(vec![key]));
+    }
+}
+
 fn settle(select: &mut Select) {
     if matches!(&select.group_by, GroupByExpr::All(_)) && select.projection.is_empty() {
         return;
     }
+    each(select, &mut sort_distinct);
     let mut orders: Vec<String> = Vec::new();
     each(select, &mut |expr| {
         if let Some((_, order)) = order_of(expr) {

@@ -49,6 +49,7 @@ use crate::spelling::respell;
 use crate::syntax::{simple_name, text};
 use crate::types::Types;
 use crate::unlisted::{self, Answer, Question};
+use crate::whole_rows::use_row;
 
 /// How deeply views may read views.
 const VIEW_DEPTH: usize = 64;
@@ -123,7 +124,7 @@ impl<'a> Planner<'a> {
 
     /// Plans one query. The plan reads and does nothing else.
     pub(crate) async fn plan(&mut self, sql: &str) -> Result<LogicalPlan> {
-        let schemas = [self.context.default_schema.clone()];
+        let schemas = search_path([self.context.default_schema.as_str()]);
         let plan = self.plan_text(sql, &schemas).await?;
         refuse_writes(&plan)?;
         Ok(plan)
@@ -309,7 +310,7 @@ impl<'a> Planner<'a> {
             .with("view", name));
         }
         self.within.push(name.clone());
-        let schemas = [name.schema().to_owned(), self.context.default_schema.clone()];
+        let schemas = search_path([name.schema(), self.context.default_schema.as_str()]);
         let plan = self.plan_text(sql, &schemas).await;
         self.within.pop();
         // Line and column are those of the view's text: say whose they are.
@@ -403,6 +404,12 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// The schemas in which a bare name is looked for: these, and at last PostgreSQL's `public`, where tables
+/// of others usually stand.
+fn search_path<'s>(schemas: impl IntoIterator<Item = &'s str>) -> Vec<String> {
+    schemas.into_iter().chain(["public"]).map(str::to_owned).collect()
+}
+
 enum Found {
     Published(Arc<tidemill_core::PublishedRelation>),
     Staged(Arc<tidemill_core::Staged>),
@@ -439,7 +446,8 @@ fn settled_plan(
     for _ in 0..LATERAL_NAMES {
         let Err(error) = &result else { break };
         let used = respell(statement, error)
-            || Missing::of(error).is_some_and(|name| use_result(statement, &name));
+            || Missing::of(error).is_some_and(|name| use_result(statement, &name))
+            || use_row(statement, error);
         if !used {
             break;
         }

@@ -42,14 +42,14 @@ pub(crate) fn respell(statement: &mut Statement, error: &DataFusionError) -> boo
 }
 
 /// A column that was not found, and those that are there.
-struct Missing<'a> {
-    field: &'a Column,
-    valid: &'a [Column],
-    place: Option<Location>,
+pub(crate) struct Missing<'a> {
+    pub(crate) field: &'a Column,
+    pub(crate) valid: &'a [Column],
+    pub(crate) place: Option<Location>,
 }
 
 impl<'a> Missing<'a> {
-    fn of(error: &'a DataFusionError) -> Option<Self> {
+    pub(crate) fn of(error: &'a DataFusionError) -> Option<Self> {
         let mut error = error;
         let mut place = None;
         loop {
@@ -106,7 +106,7 @@ impl<'a> Missing<'a> {
     }
 }
 
-fn stands_at(expr: &Expr, place: Location) -> bool {
+pub(crate) fn stands_at(expr: &Expr, place: Location) -> bool {
     match expr {
         Expr::Identifier(ident) => ident.span.start == place,
         Expr::CompoundIdentifier(parts) => parts.iter().any(|part| part.span.start == place),

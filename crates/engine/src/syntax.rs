@@ -7,8 +7,8 @@ use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query,
-    Select, SelectFlavor, SelectItem, SetExpr, TableWithJoins, Value, ValueWithSpan, VisitMut,
-    VisitorMut,
+    Select, SelectFlavor, SelectItem, SetExpr, Statement, TableWithJoins, Value, ValueWithSpan,
+    VisitMut, VisitorMut, visit_expressions_mut,
 };
 
 /// Changes the parts of an expression, innermost first, and leaves those of inner queries alone.
@@ -75,6 +75,26 @@ pub(crate) fn number(value: u64) -> Expr {
 
 pub(crate) fn text(value: &str) -> Expr {
     Expr::Value(Value::SingleQuotedString(value.to_owned()).with_empty_span())
+}
+
+/// Before a tree becomes text: the parser's library writes `''` and `\'` within a text as they are,
+/// as if they had been escaped already, so every quote is put down twice.
+pub(crate) fn keep_quotes(statement: &mut Statement) {
+    let double = |value: &mut Value| {
+        if let Value::SingleQuotedString(text) = value
+            && text.contains('\'')
+        {
+            *text = text.replace('\'', "''");
+        }
+    };
+    let _ = visit_expressions_mut(statement, |expr| {
+        match expr {
+            Expr::Value(value) => double(&mut value.value),
+            Expr::TypedString(typed) => double(&mut typed.value.value),
+            _ => {}
+        }
+        ControlFlow::<()>::Continue(())
+    });
 }
 
 pub(crate) fn nested(expr: Expr) -> Expr {

@@ -8,6 +8,7 @@
 //! | `float float8 double float64` | double (PostgreSQL: `float` is `double precision`) |
 //! | `timestamp datetime timestamp_ntz` | microseconds without a zone |
 //! | `timestamptz timestamp_tz timestamp_ltz` | microseconds in the session's zone |
+//! | `money` | `decimal(19,2)`: its text has no sign of a currency |
 //! | `numeric decimal` | `decimal(38,10)` (PostgreSQL's has no fixed scale) |
 
 use std::sync::Arc;
@@ -98,6 +99,7 @@ impl Types {
             "float64" => DataType::Float64,
             "float32" => DataType::Float32,
             "number" => DataType::Decimal128(number(0).unwrap_or(38), number(1).unwrap_or(0) as i8),
+            "money" => DataType::Decimal128(19, 2),
             "bignumeric" => DataType::Decimal128(38, 10),
             "timestamp_ntz" | "timestampntz" | "datetime" | "datetime2" | "smalldatetime" => {
                 self.timestamp(false)

@@ -17,3 +17,11 @@ impl Default for Budget {
         Self { steps: 8_000_000, recursion: 400, output_bytes: 256 << 20 }
     }
 }
+
+impl Budget {
+    /// What runs while models are built may take its time: packages write the whole project's
+    /// metadata into tables, row by row.
+    pub fn of_runs() -> Self {
+        Self { steps: 500_000_000, ..Self::default() }
+    }
+}

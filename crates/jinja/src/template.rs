@@ -135,6 +135,12 @@ impl Options {
     pub fn for_package(package: impl Into<Arc<str>>) -> Self {
         Self { package: package.into(), budget: Budget::default() }
     }
+
+    /// The same with the limits of what runs while models are built.
+    #[must_use]
+    pub fn of_runs(self) -> Self {
+        Self { budget: Budget::of_runs(), ..self }
+    }
 }
 
 impl Template {

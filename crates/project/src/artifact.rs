@@ -1,5 +1,6 @@
 //! dbt's `manifest.json` (schema v12), and the same shapes for templates.
 
+mod checksum;
 mod node;
 
 use std::borrow::Cow;
@@ -220,8 +221,6 @@ fn unit_tests_json(manifest: &Manifest, created_at: f64) -> Value {
 fn unit_test_json(manifest: &Manifest, node: &Node, spec: &UnitTestSpec) -> Value {
     let part = |key: &str| spec.written.get(key).cloned().unwrap_or_default();
     let model = manifest.nodes.get(&spec.model).map_or("", |model| model.name.as_str());
-    // All that decides what the test says.
-    let parts = ["given", "expect", "overrides", "versions"].map(part);
     json!({
                 "model": model,
                 "given": part("given"),
@@ -239,7 +238,7 @@ fn unit_test_json(manifest: &Manifest, node: &Node, spec: &UnitTestSpec) -> Valu
                 "config": {
                     "tags": node.tags, "meta": node.meta, "enabled": true, "static_analysis": null,
                 },
-                "checksum": hash(&format!("{model} {}", Value::Array(parts.to_vec()))),
+                "checksum": checksum::of_unit_test(model, &spec.written),
                 "schema": node.schema,
                 "versions": part("versions"),
                 "version": node.version,
@@ -382,8 +381,11 @@ fn source_config(source: &SourceTable) -> Value {
     Value::Object(config)
 }
 
-/// Every field of a freshness, as dbt fills them in.
+/// Every field of a freshness, as dbt fills them in where it is not said to be none.
 pub(crate) fn freshness_json(freshness: Option<&Value>) -> Value {
+    if freshness.is_some_and(Value::is_null) {
+        return Value::Null;
+    }
     let after = |key: &str| match freshness.and_then(|freshness| freshness.get(key)) {
         Some(Value::Object(map)) => json!({"count": map.get("count"), "period": map.get("period")}),
         _ => json!({"count": null, "period": null}),

@@ -15,7 +15,7 @@ use tidemill_plan::{CheckRecord, InputVersion, Inputs, Record, WorkCheck, WorkNo
 use crate::executor::{Shared, check_name, in_place, is_table};
 use crate::model::{Built, input_versions};
 use crate::unit::{Phase, Product, Unit};
-use crate::{CheckOutcome, RenderRequest};
+use crate::{CheckOutcome, RenderRequest, StatementSession};
 
 /// What the checks of a node came to.
 #[derive(Debug, Default)]
@@ -34,6 +34,15 @@ struct Prepared<'a> {
     check: Result<Box<dyn Check>>,
     measures: Vec<Measure>,
     definition: String,
+    /// What its template has executed: tables of its own that it reads.
+    session: Arc<StatementSession>,
+}
+
+impl Prepared<'_> {
+    /// What it is measured over, where its template has made something.
+    fn own_context(&self) -> Option<QueryContext> {
+        self.session.wrote().then(|| self.session.context())
+    }
 }
 
 impl Shared {
@@ -153,6 +162,7 @@ impl Shared {
                 continue;
             };
             records.insert(prepared.work.id.clone(), record.clone());
+            prepared.session.close().await;
             let verdict = Verdict {
                 check: prepared.work.id.clone(),
                 status: record.status,
@@ -170,13 +180,18 @@ impl Shared {
         if open.is_empty() {
             return Ok((outcomes, records));
         }
-        let mut by_relation: BTreeMap<RelationName, Vec<Prepared<'_>>> = BTreeMap::new();
+        let mut by_relation: BTreeMap<(RelationName, Option<CheckId>), Vec<Prepared<'_>>> =
+            BTreeMap::new();
         for prepared in open {
             let measured = prepared.work.relation.clone().unwrap_or_else(|| relation.clone());
-            by_relation.entry(measured).or_default().push(prepared);
+            // A check with tables of its own is not measured together with others.
+            let own = prepared.session.wrote().then(|| prepared.work.id.clone());
+            by_relation.entry((measured, own)).or_default().push(prepared);
         }
         let mut measured = Vec::new();
-        for (relation, open) in by_relation {
+        for ((relation, _), open) in by_relation {
+            let own = open.first().and_then(Prepared::own_context);
+            let context = own.as_ref().unwrap_or(context);
             let started = Instant::now();
             let measures: Vec<Measure> =
                 open.iter().flat_map(|prepared| prepared.measures.iter().cloned()).collect();
@@ -193,6 +208,8 @@ impl Shared {
             }
         }
         for (prepared, taken, elapsed) in measured {
+            let own = prepared.own_context();
+            let context = own.as_ref().unwrap_or(context);
             let verdict = match (&prepared.check, taken) {
                 (Ok(check), Ok(measurements)) => check.judge(&measurements),
                 (Err(error), _) => broken(&prepared.work.id, error),
@@ -233,6 +250,7 @@ impl Shared {
                     },
                 );
             }
+            prepared.session.close().await;
             self.tell(node, &verdict, false, sample, elapsed);
             outcomes.push(CheckOutcome { verdict, reused: false, skipped: false, elapsed });
         }
@@ -240,23 +258,24 @@ impl Shared {
     }
 
     fn prepare<'a>(&self, checks: &[&'a WorkCheck], context: &QueryContext) -> Vec<Prepared<'a>> {
-        let request = RenderRequest {
-            statements: None,
-            incremental: false,
-            full_refresh: self.options.full_refresh,
-            context: context.clone(),
-            batch: None,
-        };
         checks
             .iter()
             .map(|work| {
+                let session = Arc::new(self.session_over(context.clone()));
+                let request = RenderRequest {
+                    statements: Some(session.clone()),
+                    incremental: false,
+                    full_refresh: self.options.full_refresh,
+                    context: context.clone(),
+                    batch: None,
+                };
                 let check = in_place(|| self.doers.renderer.check(&work.id, &request));
                 let measures = check.as_ref().map(|check| check.measures()).unwrap_or_default();
                 let definition = match &check {
                     Ok(check) => hash_text(&format!("{measures:?}\n{}", check.failing_rows())),
                     Err(_) => String::new(),
                 };
-                Prepared { work, check, measures, definition }
+                Prepared { work, check, measures, definition, session }
             })
             .collect()
     }

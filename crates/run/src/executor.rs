@@ -356,7 +356,11 @@ impl Shared {
 
     /// A session for the statements around one node: what it publishes, the run sees.
     fn session(&self, unit: &Unit) -> StatementSession {
-        let context = self.context(self.snapshot(), unit.overlay());
+        self.session_over(self.context(self.snapshot(), unit.overlay()))
+    }
+
+    /// A session over what a query sees: what it publishes, the run sees.
+    pub(crate) fn session_over(&self, context: QueryContext) -> StatementSession {
         let publisher = self.publisher.clone();
         StatementSession::new(self.doers.engine.clone(), self.doers.store.clone(), context)
             .listening(Arc::new(move |snapshot| publisher.remember(snapshot)))

@@ -241,3 +241,17 @@ fn the_name_of_a_source_goes_before_a_column_of_that_name() {
     .ok();
     assert_eq!(shop.rows("select id, s from t order by id"), ["1,a", "2,b", "3,c"]);
 }
+
+#[test]
+fn quotes_within_texts_stay_what_they_are() {
+    let sandbox = after(&[
+        "create table t (id int, name text)",
+        r"insert into t values (1, 'a '''' b''c'), (2, 'd\''e')",
+        "create table u as select id, name || '''''' as name from t",
+        "create view v as select 'x''''y' as name",
+        "update t set name = 'z''''' where name = 'a '''' b''c'",
+    ]);
+    assert_eq!(sandbox.rows("select name from t order by id"), ["z''", r"d\'e"]);
+    assert_eq!(sandbox.rows("select name from u order by id"), ["a '' b'c''", r"d\'e''"]);
+    assert_eq!(sandbox.value("select name from v"), "x''y");
+}

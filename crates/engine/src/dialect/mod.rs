@@ -179,7 +179,9 @@ fn adapted_write(sql: &str, dialect: SqlDialect) -> Result<String> {
 
 /// The changed tree as text on the lines of the given words.
 fn again(statement: &Statement, tokens: &[TokenWithSpan], dialect: SqlDialect) -> Result<String> {
-    let text = statement.to_string();
+    let mut kept = statement.clone();
+    crate::syntax::keep_quotes(&mut kept);
+    let text = kept.to_string();
     let laid_out = layout::like(tokens, &text)?;
     // A tree that cannot be read again was not understood.
     crate::parse::parse_query(&laid_out).map_err(|error| {

@@ -9,7 +9,7 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimeUnit,
+    DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, IntervalUnit, TimeUnit,
     TimestampMicrosecondType,
 };
 use chrono::{
@@ -299,6 +299,9 @@ fn to_char_takes(types: &[DataType]) -> Result<Vec<DataType>> {
             if types.len() == 1 { DataType::Utf8View } else { MICROS }
         }
         other if types.len() == 1 => other.clone(),
+        DataType::Interval(_) | DataType::Duration(_) => {
+            DataType::Interval(IntervalUnit::MonthDayNano)
+        }
         other => {
             return usage(format!(
                 "`to_char` formats dates, timestamps and numbers, not {}",
@@ -317,6 +320,9 @@ fn to_char(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
         DataType::Timestamp(_, zone) => {
             let zone = zone.as_deref().map(zone_of).transpose()?;
             format_times(args[0].as_primitive(), patterns, zone)
+        }
+        DataType::Interval(_) => {
+            super::span_text::format_intervals(args[0].as_primitive(), patterns)
         }
         _ => format_numbers(&args[0], patterns),
     }

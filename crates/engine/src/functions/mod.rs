@@ -29,6 +29,7 @@ mod reading;
 mod rendering;
 mod simple;
 mod slices;
+mod span_text;
 mod spans;
 mod text;
 mod transform;

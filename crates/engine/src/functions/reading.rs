@@ -207,10 +207,26 @@ struct Found {
     before_christ: bool,
 }
 
+/// `infinity`: behind (and with a minus before) every moment of the calendar. There is no such value in
+/// a table, so it is the last one that other readers have, too.
+fn end_of_time(text: &str) -> Option<NaiveDateTime> {
+    match text.to_ascii_lowercase().as_str() {
+        "infinity" | "+infinity" => {
+            let day = NaiveDate::from_ymd_opt(9999, 12, 31)?;
+            day.and_hms_micro_opt(23, 59, 59, 999_999)
+        }
+        "-infinity" => NaiveDate::from_ymd_opt(1, 1, 1)?.and_hms_opt(0, 0, 0),
+        _ => None,
+    }
+}
+
 fn any(text: &str) -> Option<Moment> {
     let epoch = NaiveDate::from_ymd_opt(1970, 1, 1)?.and_time(NaiveTime::MIN);
     if text.eq_ignore_ascii_case("epoch") {
         return Some((epoch, None));
+    }
+    if let Some(end) = end_of_time(text) {
+        return Some((end, None));
     }
     let mut found = Found::default();
     for word in text.split([' ', ',', '\t']).filter(|word| !word.is_empty()) {
@@ -445,6 +461,8 @@ mod tests {
             ("2024-01-01 12:00:00+02", "2024-01-01 12:00:00"),
             ("Mon Jan 01 2024 10:00:00", "2024-01-01 10:00:00"),
             ("epoch", "1970-01-01 00:00:00"),
+            ("infinity", "9999-12-31 23:59:59.999999"),
+            ("-Infinity", "0001-01-01 00:00:00"),
             ("2024-01-01 12:00 AM", "2024-01-01 00:00:00"),
         ] {
             let read = timestamp(text).map(|(time, _)| time.to_string());

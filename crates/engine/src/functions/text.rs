@@ -39,7 +39,13 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             |args, _| json(args, false),
         ),
         Simple::function("json_path", json_path_takes, gives_text, json_path),
-        Simple::aliased("to_json", &["to_jsonb"], to_json_takes, gives_text, to_json),
+        Simple::aliased(
+            "to_json",
+            &["to_jsonb", "row_to_json"],
+            to_json_takes,
+            gives_text,
+            to_json,
+        ),
     ]
 }
 

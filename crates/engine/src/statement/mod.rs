@@ -21,6 +21,7 @@ use tidemill_core::{
 use crate::dialect::layout::like_text;
 use crate::engine::EmbeddedEngine;
 use crate::parse::{parse_alter_view, parse_one, refuse_writes_inside};
+use crate::syntax::keep_quotes;
 use target::{Existing, Names};
 
 /// Decides what a text asks for.
@@ -62,7 +63,19 @@ async fn decided(engine: &EmbeddedEngine, sql: &str, context: &QueryContext) -> 
     if let Some(tag) = upkeep(sql) {
         return Ok(Statement::Nothing { tag });
     }
-    let parsed = with_expressions(parse_one(sql)?)?;
+    let mut parsed = with_expressions(parse_one(sql)?)?;
+    if matches!(
+        parsed,
+        ast::Statement::Insert(_)
+            | ast::Statement::Update(_)
+            | ast::Statement::Delete(_)
+            | ast::Statement::Merge(_)
+            | ast::Statement::CreateTable(_)
+            | ast::Statement::CreateView(_)
+    ) {
+        // Their queries are written down again.
+        keep_quotes(&mut parsed);
+    }
     let tag = tag_of(&parsed);
     let nothing = || Ok(Statement::Nothing { tag: tag.clone() });
     match parsed {

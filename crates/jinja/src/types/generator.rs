@@ -37,6 +37,18 @@ impl Object for Generator {
         Some(std::mem::take(&mut *items).into())
     }
 
+    /// As in Python, what is looked at is used up, and no more: up to the item that is found.
+    fn contains(&self, needle: &Value) -> Option<bool> {
+        loop {
+            let item = self.items.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            match item {
+                Some(item) if item == *needle => return Some(true),
+                Some(_) => {}
+                None => return Some(false),
+            }
+        }
+    }
+
     fn is_iterable(&self) -> bool {
         true
     }

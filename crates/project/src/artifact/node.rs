@@ -6,7 +6,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 use tidemill_core::UniqueId;
 
-use super::{constraint, of_semantics, relation_name, version_json, with_time};
+use super::{checksum, constraint, of_semantics, relation_name, version_json, with_time};
 use crate::manifest::{
     Column, GenericTest, MacroNode, Node, RefCall, ResourceType, SourceCall, TestKind, TestTarget,
 };
@@ -78,7 +78,7 @@ struct DependsOn<'a> {
 struct Contract {
     enforced: bool,
     alias_types: bool,
-    checksum: Option<&'static str>,
+    checksum: Option<String>,
 }
 
 struct List<'a, T>(&'a [T]);
@@ -180,7 +180,7 @@ impl Serialize for NodeView<'_> {
             "contract": Contract {
                 enforced: node.config.contract_enforced,
                 alias_types: true,
-                checksum: None,
+                checksum: checksum::of_contract(node),
             },
         }
         match &node.test {

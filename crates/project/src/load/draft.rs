@@ -32,6 +32,8 @@ pub(super) struct Draft {
     pub(super) refs: Vec<(RefCall, Option<SourcePosition>)>,
     pub(super) sources: Vec<(SourceCall, Option<SourcePosition>)>,
     pub(super) config: Layer,
+    /// The same before levels are merged, under the names that `config()` has.
+    pub(super) said: Map<String, Json>,
     pub(super) macros: NotedMacros,
     pub(super) simple: bool,
     pub(super) template: Option<Template>,
@@ -49,8 +51,9 @@ impl Draft {
             Json::String(_) => value.clone(),
             other => tidemill_jinja::Value::from(other).to_string().into(),
         };
+        let said = if self.said.is_empty() { &self.config.values } else { &self.said };
         let mut all: Map<String, Json> =
-            self.config.values.iter().map(|(key, value)| (key.clone(), text(value))).collect();
+            said.iter().map(|(key, value)| (key.clone(), text(value))).collect();
         let template = self.template.as_ref();
         let Some(template) =
             template.filter(|_| !self.simple && self.kind != ResourceType::Snapshot)
@@ -61,12 +64,19 @@ impl Draft {
         for call in calls.calls.iter().filter(|call| &*call.function == "config") {
             for arg in call.args.iter().filter(|arg| arg.value.is_none()) {
                 if let Some(name) = &arg.name {
-                    let key = crate::config::canonical_key(name).to_owned();
-                    all.insert(key, arg.span.text().trim().into());
+                    all.insert(name.to_string(), arg.span.text().trim().into());
                 }
             }
         }
         all
+    }
+
+    /// Takes what one `config()` call says.
+    fn configure(&mut self, layer: &Layer) {
+        self.config.apply(layer);
+        for (key, value) in &layer.values {
+            self.said.insert(key.replace('-', "_"), value.clone());
+        }
     }
 }
 
@@ -107,6 +117,7 @@ pub(super) fn drafts(
         refs: Vec::new(),
         sources: Vec::new(),
         config: Layer::default(),
+        said: Map::new(),
         macros: NotedMacros::default(),
         simple: false,
         template: file.template.clone(),
@@ -186,6 +197,7 @@ fn note_calls(
     draft.refs.clear();
     draft.sources.clear();
     draft.config = Layer::default();
+    draft.said.clear();
     let target = &world.target;
     let unique_id = UniqueId::new(format!("{}.{}.{}", draft.kind, draft.package.name, draft.name));
     let model = json!({
@@ -240,7 +252,7 @@ fn note_calls(
             });
             layer.set(&key, value, place);
         }
-        draft.config.apply(&layer);
+        draft.configure(&layer);
     }
     draft.macros = record.macros;
 }
@@ -282,7 +294,7 @@ fn read_off(draft: &mut Draft, calls: &StaticCalls) -> bool {
             }
             "config" => {
                 let Some(layer) = static_config(call) else { return false };
-                draft.config.apply(&layer);
+                draft.configure(&layer);
             }
             _ => {}
         }

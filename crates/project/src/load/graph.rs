@@ -133,23 +133,7 @@ impl Resolver<'_> {
             }
         };
         let mut complete = true;
-        for (call, place) in refs.iter().zip(padded(&self.places.refs)) {
-            match self.index.reference(call, self.package) {
-                Resolved::Found(id) => add(id),
-                Resolved::Disabled(_) if self.is_test => complete = false,
-                missing => {
-                    complete = false;
-                    let (message, hint) =
-                        describe_missing_ref(self.manifest, self.index, call, &missing);
-                    let label = match missing {
-                        Resolved::Missing => "no model, seed or snapshot has this name",
-                        Resolved::Disabled(_) => "it is disabled",
-                        _ => "several packages have one",
-                    };
-                    diagnostics.push(self.report("unknown-ref", &message, label, place, hint));
-                }
-            }
-        }
+        // In dbt's order.
         for (call, place) in sources.iter().zip(padded(&self.places.sources)) {
             match self.index.source(call, self.package) {
                 Resolved::Found(id) => add(id),
@@ -165,6 +149,23 @@ impl Resolver<'_> {
                         _ => "several packages have one",
                     };
                     diagnostics.push(self.report("unknown-source", &message, label, place, hint));
+                }
+            }
+        }
+        for (call, place) in refs.iter().zip(padded(&self.places.refs)) {
+            match self.index.reference(call, self.package) {
+                Resolved::Found(id) => add(id),
+                Resolved::Disabled(_) if self.is_test => complete = false,
+                missing => {
+                    complete = false;
+                    let (message, hint) =
+                        describe_missing_ref(self.manifest, self.index, call, &missing);
+                    let label = match missing {
+                        Resolved::Missing => "no model, seed or snapshot has this name",
+                        Resolved::Disabled(_) => "it is disabled",
+                        _ => "several packages have one",
+                    };
+                    diagnostics.push(self.report("unknown-ref", &message, label, place, hint));
                 }
             }
         }

@@ -139,6 +139,7 @@ impl Builder<'_> {
                     refs: refs.into_iter().map(|call| (call, place())).collect(),
                     sources: sources.into_iter().map(|call| (call, place())).collect(),
                     config: Layer::default(),
+                    said: Map::new(),
                     macros: NotedMacros::default(),
                     simple: false,
                     template: None,

@@ -143,11 +143,13 @@ impl Builder<'_> {
         };
         let known =
             self.world.macros.test(declared.namespace.as_deref(), &declared.name, &package.name);
-        let Some((_, defined_by_project)) = known else {
+        let is_known = known.is_some();
+        if !is_known {
+            // As in dbt, the test is there and fails when it runs.
             self.unknown_test(&declared, &package.name);
-            return;
-        };
-        let well_known = declared.namespace.is_some() || !defined_by_project;
+        }
+        let defined_by_project = known.is_some_and(|(_, by_project)| by_project);
+        let well_known = is_known && (declared.namespace.is_some() || !defined_by_project);
         let mut fqn = vec![package.name.clone()];
         fqn.extend(folders(&said.relative).map(str::to_owned));
         fqn.push(declared.full_name.clone());
@@ -228,7 +230,7 @@ impl Builder<'_> {
                 .find(|id| self.manifest.macros.contains_key(id))
         } else {
             let owner = declared.namespace.as_deref().unwrap_or(INTERNAL);
-            Some(format!("macro.{owner}.test_{}", declared.name))
+            is_known.then(|| format!("macro.{owner}.test_{}", declared.name))
         };
         // As in dbt, which does not render the two that need nothing.
         let is_plain =
@@ -294,7 +296,8 @@ impl Builder<'_> {
             Some(namespace) => format!("{namespace}.{}", declared.name),
             None => declared.name.clone(),
         };
-        let diagnostic = Diagnostic::error("unknown-test", format!("there is no test `{name}`"))
+        let message = format!("there is no test `{name}`: it fails when it is run");
+        let diagnostic = Diagnostic::warning("unknown-test", message)
             .at(declared.position.clone())
             .label("no macro of the project defines it");
         let names = self.world.macros.test_names(package);

@@ -828,7 +828,7 @@ impl IngestDef {
 /// a limit, or all of it, away.
 pub(crate) fn merge_freshness(lower: Option<Value>, upper: Option<Value>) -> Option<Value> {
     match (lower, upper) {
-        (_, Some(Value::Null)) => None,
+        (_, Some(Value::Null)) => Some(Value::Null),
         (Some(Value::Object(mut lower)), Some(Value::Object(upper))) => {
             for (key, value) in upper {
                 match (lower.get_mut(&key), value) {

@@ -83,7 +83,8 @@ pub(super) fn lookup(context: &Arc<Context>, name: &str) -> Option<Value> {
         "toyaml" => Value::function("toyaml", |args, _| to_yaml(args)),
         "render" => Value::function("render", |args, state| {
             let [text] = args.bind("render", ["string"], 1)?;
-            let text = text_argument("render", text.as_ref())?;
+            // As in dbt, whatever it is: a relation is rendered as its text.
+            let text = text.map(|text| text.to_string()).unwrap_or_default();
             Ok(Value::from(Template::from_text("render", &text)?.render_in(state)?))
         }),
         "write" => function(context, "write", |context, args, _| {

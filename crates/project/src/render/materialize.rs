@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use tidemill_core::{Diagnostic, Diagnostics, RelationName, UniqueId};
-use tidemill_jinja::{Args, State, Value};
+use tidemill_jinja::{Args, Budget, State, Value};
 
 use super::context::{Context, ContextHost};
 use super::relation::{ColumnObject, Relation};
@@ -202,7 +202,7 @@ impl Project {
         context.locals = locals(node, sql);
         let context = Arc::new(context);
         let host = ContextHost { context: context.clone() };
-        let mut running = State::new(&host, found.package().clone(), Default::default());
+        let mut running = State::new(&host, found.package().clone(), Budget::of_runs());
         let value = found
             .call(&Args::new(arguments, []), &mut running)
             .map_err(|error| errors::diagnostics(&error, &described(node)))?;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 use tidemill_core::{Diagnostic, Diagnostics, RelationName, UniqueId};
-use tidemill_jinja::{Args, Options, Source, State, Template, Value};
+use tidemill_jinja::{Args, Budget, Options, Source, State, Template, Value};
 
 pub use materialize::Materialized;
 pub use reads::{QueryRead, Reads};
@@ -212,7 +212,7 @@ impl Project {
             .collect());
         };
         let host = ContextHost { context: context.clone() };
-        let mut running = State::new(&host, found.package().clone(), Default::default());
+        let mut running = State::new(&host, found.package().clone(), Budget::of_runs());
         let args = Args::new(
             [],
             arguments.iter().map(|(key, value)| (Arc::from(key.as_str()), Value::from(value))),
@@ -359,7 +359,7 @@ impl Project {
         written: Option<Written>,
     ) -> Result<Rendered, Diagnostics> {
         let host = ContextHost { context: context.clone() };
-        let options = Options::for_package(context.subject.package.clone());
+        let options = Options::for_package(context.subject.package.clone()).of_runs();
         let text = template
             .and_then(|template| template.render(&host, &options))
             .map_err(|error| errors::diagnostics(&error, what))?;
@@ -456,7 +456,11 @@ pub(crate) fn call_test(
     for (name, value) in &generic.arguments {
         arguments.push((Arc::from(name.as_str()), test_value(value, &host, package)?));
     }
-    let mut running = State::new(&host, package.as_str(), Default::default());
+    let budget = match context.phase {
+        Phase::Parse => Budget::default(),
+        Phase::Run(_) => Budget::of_runs(),
+    };
+    let mut running = State::new(&host, package.as_str(), budget);
     Ok(found.call(&Args::new([], arguments), &mut running)?.to_string())
 }
 
@@ -524,7 +528,8 @@ impl Inlining<'_> {
             .project
             .parsed(node)
             .and_then(|template| {
-                template.render(&host, &Options::for_package(node.package_name.as_str()))
+                let options = Options::for_package(node.package_name.as_str()).of_runs();
+                template.render(&host, &options)
             })
             .map_err(|error| errors::diagnostics(&error, &described(node)))?;
         let record = context.take_record();

@@ -12,6 +12,7 @@ enum Kind {
     Result,
     Node,
     Config,
+    Timing,
 }
 
 /// `results`: each with its fields, its node among them.
@@ -30,6 +31,10 @@ impl Fields {
         let value = self.0.as_dict()?.get_str(name);
         Some(match (self.1, name) {
             (Kind::Result, "node") => fields(value?, Kind::Node),
+            (Kind::Result, "timing") => {
+                let parts = value?.items().unwrap_or_default().into_iter();
+                Value::list(parts.map(|part| fields(part, Kind::Timing)))
+            }
             (Kind::Node, "config") => fields(value?, Kind::Config),
             (Kind::Config, _) => value.unwrap_or(Value::None),
             _ => value?,

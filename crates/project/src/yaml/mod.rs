@@ -3,6 +3,7 @@
 //! Scalars have PyYAML's types (`yes` is true, `1e5` is text, `0777` is octal), anchors and merge
 //! keys are expanded within a budget, and keys that occur twice are reported: the last one counts.
 
+mod indent;
 mod parse;
 pub(crate) mod render;
 mod scalar;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use tidemill_core::{Diagnostic, Diagnostics};
 
+use super::indent::Indent;
 use super::scalar::{float, integer, resolve};
 use super::{Entry, Kind, Yaml};
 use crate::file::SourceFile;
@@ -28,15 +29,24 @@ pub struct Parsed {
 
 /// Reads a file. A file that is not YAML gives one error and null.
 pub fn parse(file: &SourceFile) -> Parsed {
-    let mut builder = Builder::new(file);
-    let root = match builder.document() {
-        Ok(root) => root,
-        Err(diagnostic) => {
-            builder.diagnostics.push(*diagnostic);
-            Yaml::null(0)
+    let mut indent = Indent::default();
+    loop {
+        let text = match indent.is_empty() {
+            true => Cow::Borrowed(&*file.text),
+            false => Cow::Owned(indent.text(&file.text)),
+        };
+        let mut builder = Builder::new(file, &text, &indent);
+        let diagnostic = match builder.document() {
+            Ok(root) => return Parsed { root, diagnostics: builder.diagnostics },
+            Err(diagnostic) => diagnostic,
+        };
+        let (refused, mut diagnostics) = (builder.refused, builder.diagnostics);
+        let again = refused.is_some_and(|(info, at)| indent.deepen(&file.text, &info, at));
+        if !again {
+            diagnostics.push(*diagnostic);
+            return Parsed { root: Yaml::null(0), diagnostics };
         }
-    };
-    Parsed { root, diagnostics: builder.diagnostics }
+    }
 }
 
 type Built<T> = Result<T, Box<Diagnostic>>;
@@ -44,6 +54,11 @@ type Built<T> = Result<T, Box<Diagnostic>>;
 struct Builder<'a> {
     file: &'a SourceFile,
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
+    /// The text that is parsed, and how it stands to the file's.
+    text: &'a str,
+    indent: &'a Indent,
+    /// What the parser has refused, and where in the file.
+    refused: Option<(String, usize)>,
     /// Byte offset of each character, when the text is not plain ASCII.
     bytes: Option<Vec<u32>>,
     /// Anchored values with their number of nodes.
@@ -54,8 +69,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(file: &'a SourceFile) -> Self {
-        let text: &'a str = &file.text;
+    fn new(file: &'a SourceFile, text: &'a str, indent: &'a Indent) -> Self {
         let bytes = (!text.is_ascii()).then(|| {
             let mut offsets: Vec<u32> = text.char_indices().map(|(at, _)| at as u32).collect();
             offsets.push(text.len() as u32);
@@ -64,6 +78,9 @@ impl<'a> Builder<'a> {
         Builder {
             file,
             parser: Parser::new_from_str(text),
+            text,
+            indent,
+            refused: None,
             bytes,
             anchors: HashMap::new(),
             nodes: 0,
@@ -73,10 +90,11 @@ impl<'a> Builder<'a> {
     }
 
     fn byte(&self, index: usize) -> usize {
-        match &self.bytes {
+        let at = match &self.bytes {
             Some(offsets) => offsets[index.min(offsets.len() - 1)] as usize,
-            None => index.min(self.file.text.len()),
-        }
+            None => index.min(self.text.len()),
+        };
+        self.indent.origin(at)
     }
 
     fn range(&self, span: Span) -> (usize, usize) {
@@ -87,7 +105,11 @@ impl<'a> Builder<'a> {
     fn next(&mut self) -> Built<(Event<'a>, Span)> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),
-            Some(Err(error)) => Err(Box::new(self.syntax_error(&error))),
+            Some(Err(error)) => {
+                let at = self.byte(error.marker().index());
+                self.refused = Some((error.info().to_owned(), at));
+                Err(Box::new(self.syntax_error(&error)))
+            }
             None => Ok((Event::StreamEnd, Span::default())),
         }
     }
@@ -390,6 +412,23 @@ mod tests {
         assert_eq!(&text[name.start..name.end], "\"größe\"");
         let tags = parsed.root.get("models").unwrap().items()[0].get("tags").unwrap();
         assert_eq!(&text[tags.start..tags.end], "[a, b]");
+    }
+
+    #[test]
+    fn brackets_and_quoted_texts_may_stand_to_the_left() {
+        let text = "a:\n  b:\n    values: [\n 'x', {p: 1,\nq: 2},\n  y\n    ]\n    d: \"one\n  two\n\n three\"\n    e: é\nf: 1\n";
+        let parsed = read(text);
+        assert!(parsed.diagnostics.is_empty(), "{}", parsed.diagnostics);
+        assert_eq!(
+            parsed.root.to_json(),
+            json!({"a": {"b": {"values": ["x", {"p": 1, "q": 2}, "y"], "d": "one two\nthree", "e": "é"}}, "f": 1})
+        );
+        let b = parsed.root.get("a").unwrap().get("b").unwrap();
+        let (values, e) = (b.get("values").unwrap(), b.get("e").unwrap());
+        assert!(text[values.start..values.end].starts_with("[\n 'x'"));
+        assert!(text[values.start..values.end].ends_with("    ]"));
+        assert_eq!(&text[e.start..e.end], "é");
+        assert!(read("a: [\n b\n").diagnostics.to_string().contains("models/schema.yml:"));
     }
 
     #[test]

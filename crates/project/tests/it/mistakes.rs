@@ -205,7 +205,7 @@ fn tests_that_nobody_defines_are_errors() {
     ])
     .said();
     for expected in [
-        "error[unknown-test]: there is no test `not_nul`\n  --> models/a.yml:5:22",
+        "warning[unknown-test]: there is no test `not_nul`: it fails when it is run\n  --> models/a.yml:5:22",
         "did you mean `not_null`?",
         "did you mean `dbt_utils.accepted_range`?",
         "a severity is `error` or `warn`, not `fatal`",
