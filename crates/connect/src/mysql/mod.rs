@@ -188,10 +188,13 @@ type Described = (
     Option<u32>,
 );
 
+/// A table with its columns, and those of its key by their places.
+type Listed = (TableDescription, Vec<Field>, Vec<(u32, String)>);
+
 async fn tables(connection: &mut Conn) -> Result<Vec<TableDescription>> {
     let rows: Vec<Described> =
         connection.query(TABLES).await.map_err(|error| failure(error, TABLES))?;
-    let mut tables: Vec<(TableDescription, Vec<Field>, Vec<(u32, String)>)> = Vec::new();
+    let mut tables: Vec<Listed> = Vec::new();
     for (schema, table, own, count, column, kind, whole, digits, scale, place) in rows {
         let name = match own {
             Some(true) => table,

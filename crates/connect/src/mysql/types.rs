@@ -238,8 +238,7 @@ impl Builder {
             // Days that there are not (`0000-00-00`, `2024-02-00`) are NULL.
             (Builder::Date(values), Value::Date(year, month, day, ..)) => {
                 values.append_option(
-                    date(year, month, day)
-                        .map(|date| arrow::datatypes::Date32Type::from_naive_date(date)),
+                    date(year, month, day).map(arrow::datatypes::Date32Type::from_naive_date),
                 );
             }
             (Builder::Timestamp(values), value @ Value::Date(..)) => {

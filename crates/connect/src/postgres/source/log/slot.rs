@@ -265,7 +265,7 @@ pub(super) async fn begin(postgres: &Postgres, of: &Followed) -> Result<(String,
     let connected = postgres.connection().await?;
     let table = format!("tidemill_{}_", plain(&format!("{}_{}", of.schema, of.name), 30));
     // What was held for a read that was not published.
-    held().retain(|held, _| !held.strip_prefix(&table).is_some_and(|rest| rest.len() == 8));
+    held().retain(|held, _| held.strip_prefix(&table).is_none_or(|rest| rest.len() != 8));
     let name = format!("{table}{:08x}", fastrand::u32(..));
     let sql =
         "select lsn::text from pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput', true)";
