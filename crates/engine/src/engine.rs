@@ -515,7 +515,7 @@ fn template(
     settings.optimizer.hash_join_single_partition_threshold_rows = 4 << 20;
     let mut analyzers: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(Moments)];
     analyzers.extend(Analyzer::new().rules);
-    analyzers.push(Arc::new(Meaning));
+    analyzers.push(Arc::new(Meaning { late: options.for_duckdb }));
     let mut rules = PhysicalOptimizer::new().rules;
     rules.insert(0, Arc::new(SortMergeJoins));
     rules.push(Arc::new(CountWindows));

@@ -27,7 +27,10 @@ use crate::protect::guarded;
 
 /// Runs after the types of all operands agree.
 #[derive(Debug)]
-pub(crate) struct Meaning;
+pub(crate) struct Meaning {
+    /// A text that is no number fails where it is computed, not the query that it stands in (DuckDB).
+    pub(crate) late: bool,
+}
 
 impl AnalyzerRule for Meaning {
     fn name(&self) -> &str {
@@ -36,7 +39,8 @@ impl AnalyzerRule for Meaning {
 
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
         let zone: Arc<str> = config.execution.time_zone.as_deref().unwrap_or("UTC").into();
-        let done = plan.transform_up_with_subqueries(|node| rewrite_node(node, &zone))?;
+        let done =
+            plan.transform_up_with_subqueries(|node| rewrite_node(node, &zone, self.late))?;
         let mut has_union = false;
         if done.transformed {
             done.data.apply_with_subqueries(|node| {
@@ -97,9 +101,13 @@ pub(crate) fn rewrite_expressions(
     })
 }
 
-fn rewrite_node(node: LogicalPlan, zone: &Arc<str>) -> Result<Transformed<LogicalPlan>> {
+fn rewrite_node(
+    node: LogicalPlan,
+    zone: &Arc<str>,
+    late: bool,
+) -> Result<Transformed<LogicalPlan>> {
     let schema = seen_by(&node)?;
-    let rewriter = Rewriter { schema: &schema, zone };
+    let rewriter = Rewriter { schema: &schema, zone, late };
     let done = rewrite_expressions(node, |expr| rewriter.rewrite(expr))?;
     let Transformed { data, transformed, tnr } = done;
     let done = match data {
@@ -122,6 +130,8 @@ struct Rewriter<'a> {
     schema: &'a DFSchema,
     /// The session's.
     zone: &'a Arc<str>,
+    /// See [`Meaning`].
+    late: bool,
 }
 
 impl Rewriter<'_> {
@@ -273,6 +283,7 @@ impl Rewriter<'_> {
             // The optimizer would refuse the whole query for it.
             (from, to)
                 if !lenient
+                    && self.late
                     && is_text(from)
                     && (to.is_numeric() || *to == DataType::Boolean)
                     && matches!(&value, Expr::Literal(text, _) if text.cast_to(to).is_err()) =>

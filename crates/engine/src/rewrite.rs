@@ -731,7 +731,10 @@ mod tests {
                 "select listagg(x, ',') within group (order by y)",
                 "SELECT string_agg(x, ',' ORDER BY y)",
             ),
-            ("select listagg(distinct x)", "SELECT string_agg(DISTINCT x, '')"),
+            (
+                "select listagg(distinct x)",
+                "SELECT string_agg(DISTINCT x, '' ORDER BY x NULLS LAST)",
+            ),
             ("select count_if(a > 1)", "SELECT count(CASE WHEN a > 1 THEN 1 END)"),
             ("select x::varchar(3)", "SELECT left(x::VARCHAR, 3)"),
             ("select mod(a + 1, 2)", "SELECT ((a + 1) % (2))"),

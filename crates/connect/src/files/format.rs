@@ -478,7 +478,11 @@ fn sample_csv(
     let skip = vec![false; names.len()];
     let mut types = Types::default();
     for (name, original) in names.iter().zip(originals) {
-        types.entry(name).original = (original != *name).then_some(original);
+        let shape = types.entry(name);
+        shape.original = (original != *name).then_some(original);
+        if settings.written.all_text {
+            shape.seen.add(Seen::TEXT);
+        }
     }
     let mut look = |data: &[u8]| {
         if settings.written.all_text {
