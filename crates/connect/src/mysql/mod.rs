@@ -19,7 +19,10 @@ use tidemill_core::{
     Cancellation, ConnectContext, Connector, ReadScope, Result, Source, TableDescription,
 };
 
-use crate::tables::{CursorValue, Database, DatabaseSource, Select, Session, TableSettings};
+use crate::tables::{
+    CursorValue, Database, DatabaseSource, Select, Session, TableSettings, largest_by_order,
+    text_of,
+};
 pub use config::{MySqlConfig, SslMode};
 use error::failure;
 use session::MySqlSession;
@@ -124,22 +127,13 @@ impl Database for Place {
     }
 
     fn largest(&self, column: &str, select: &Select, before: Option<&CursorValue>) -> String {
-        let there = format!("{column} is not null");
         let before: Vec<&CursorValue> = before.into_iter().collect();
-        let query = select.with(&self.as_cursor(column, &before), &[there]);
-        format!("{query} order by {column} desc limit 1")
+        largest_by_order(select, column, &self.as_cursor(column, &before))
     }
 
     fn as_cursor(&self, column: &str, values: &[&CursorValue]) -> String {
-        // Texts that differ can be equal by the collation: `a` and `A`.
-        let equal = values.iter().map(|value| {
-            let literal = self.literal(value);
-            format!("when {column} = {literal} then {literal} ")
-        });
-        match equal.collect::<String>() {
-            none if none.is_empty() => format!("cast({column} as char)"),
-            equal => format!("case {equal}else cast({column} as char) end"),
-        }
+        let literals = values.iter().map(|value| self.literal(value));
+        text_of(column, literals, |value| format!("cast({value} as char)"))
     }
 
     fn patience(&self) -> &'static [Duration] {

@@ -64,6 +64,29 @@ impl Select {
     }
 }
 
+/// The query that gives the largest value of a column by the database's order, as this text.
+pub(crate) fn largest_by_order(select: &Select, column: &str, text: &str) -> String {
+    // There is an order for more types than there is a `max` for, and an index helps.
+    let query = select.with(text, &[format!("{column} is not null")]);
+    format!("{query} order by {column} desc limit 1")
+}
+
+/// The column as text; one that equals one of the literals for the database is that one's text, as texts
+/// that differ can be equal to it: `1.0` and `1.00`, or what a collation says.
+pub(crate) fn text_of(
+    column: &str,
+    literals: impl Iterator<Item = String>,
+    as_text: impl Fn(&str) -> String,
+) -> String {
+    let equal = literals
+        .map(|literal| format!("when {column} = {literal} then {} ", as_text(&literal)))
+        .collect::<String>();
+    match equal.is_empty() {
+        true => as_text(column),
+        false => format!("case {equal}else {} end", as_text(column)),
+    }
+}
+
 /// A part of what a query gives.
 pub(crate) enum Part {
     /// Rows, with the columns that were described, and of a log those of [`tidemill_core::changes`]. Values that have no place in their column are

@@ -158,6 +158,15 @@ fn lost_changes_are_said_and_read_again_where_that_is_declared() {
     shop.sandbox.run(&["ingest", "--full-refresh"]).ok();
     shop.is_followed();
     assert_eq!(shop.slots().len(), 1);
+    // Another table of this name, with or without its publication.
+    shop.sql(&format!("drop table t; {TABLE} {}", rows(1, 5)));
+    shop.sandbox.run(&["ingest"]).fails_with(1).says("was dropped and made again");
+    shop.sandbox.run(&["ingest", "--full-refresh"]).ok();
+    shop.sql("update t set part = 77 where id = 1");
+    shop.ingests().says("1 row");
+    shop.is_followed();
+    shop.sql("alter publication tidemill_public_t drop table t; delete from t where id = 1");
+    shop.sandbox.run(&["ingest"]).fails_with(1).says("does not have the table any more");
 }
 
 #[test]

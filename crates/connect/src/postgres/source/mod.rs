@@ -28,6 +28,7 @@ use super::pool::Postgres;
 use super::sink::PostgresSink;
 use crate::tables::{
     CursorValue, Database, DatabaseSource, LogRequest, Select, Session, TableSettings,
+    largest_by_order, text_of,
 };
 pub(super) use columns::name_parts;
 use session::PostgresSession;
@@ -138,23 +139,13 @@ impl Database for Place {
     }
 
     fn largest(&self, column: &str, select: &Select, before: Option<&CursorValue>) -> String {
-        // There is an order for more types than there is a `max` for, and an index helps.
-        let there = format!("{column} is not null");
         let before: Vec<&CursorValue> = before.into_iter().collect();
-        let query = select.with(&self.as_cursor(column, &before), &[there]);
-        format!("{query} order by {column} desc limit 1")
+        largest_by_order(select, column, &self.as_cursor(column, &before))
     }
 
     fn as_cursor(&self, column: &str, values: &[&CursorValue]) -> String {
-        // Texts that differ can be equal to the database: `1.0` and `1.00`, or what a collation says.
-        let equal = values.iter().map(|value| {
-            let literal = self.literal(value);
-            format!("when {column} = {literal} then {literal}::text ")
-        });
-        match equal.collect::<String>() {
-            none if none.is_empty() => format!("{column}::text"),
-            equal => format!("case {equal}else {column}::text end"),
-        }
+        let literals = values.iter().map(|value| self.literal(value));
+        text_of(column, literals, |value| format!("{value}::text"))
     }
 
     fn patience(&self) -> &'static [Duration] {

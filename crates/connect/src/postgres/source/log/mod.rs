@@ -178,6 +178,7 @@ impl LogSession {
         let gone = self.before.take().into_iter().chain(self.superseded.take());
         self.position = Some(LogPosition {
             system: slot::system(client).await,
+            table: of.number.clone(),
             slot: name.clone(),
             publication,
             lsn,
@@ -320,7 +321,7 @@ impl Session for LogSession {
         }
         match &self.before {
             None => self.begin(&connected, &table, &of, select).await?,
-            Some(before) => match slot::state(client, before).await? {
+            Some(before) => match slot::state(client, before, &of).await? {
                 State::Whole => slot::move_on(client, &before.slot, before.lsn).await?,
                 State::NeverMade => {
                     self.again = true;

@@ -24,6 +24,9 @@ use crate::postgres::session::Connected;
 pub(super) struct LogPosition {
     /// Of which server: a copy of it has the same number, another one has not.
     pub(super) system: Option<String>,
+    /// The table's number: one that was dropped and made again has another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) table: Option<String>,
     pub(super) slot: String,
     pub(super) publication: String,
     /// Everything that was committed before it is applied.
@@ -87,6 +90,8 @@ fn helped(error: Error) -> Error {
 
 /// The table: what the log calls it, and whether its changes can be followed.
 pub(super) struct Followed {
+    /// Its number in the catalog.
+    pub(super) number: Option<String>,
     pub(super) schema: String,
     pub(super) name: String,
     /// Columns that the database computes, which the log leaves out.
@@ -132,7 +137,7 @@ pub(super) async fn followed(client: &Client, table: &str, key: &[String]) -> Re
          (select string_agg(a.attname::text, e'\\x1f') from pg_catalog.pg_index i \
             join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = any(i.indkey) \
             where i.indrelid = c.oid and case c.relreplident when 'i' then i.indisreplident else i.indisprimary end), \
-         c.relpersistence::text \
+         c.relpersistence::text, c.oid::text \
          from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
          where c.oid = pg_catalog.to_regclass($1)";
     let Some(row) = ask(client, sql, &[table]).await?.into_iter().next() else {
@@ -172,6 +177,7 @@ pub(super) async fn followed(client: &Client, table: &str, key: &[String]) -> Re
         );
     }
     Ok(Followed {
+        number: value(7),
         schema: value(0).unwrap_or_default(),
         name: value(1).unwrap_or_default(),
         generated: list(4),
@@ -214,6 +220,13 @@ pub(super) async fn publication(
         };
     };
     let is = |at: usize, text: &str| row.get(at).and_then(Option::as_deref) == Some(text);
+    if is(2, "0") && wanted.is_none() {
+        // The table was made again, and ours has the one of before at most.
+        let add = format!("alter publication {} add table only {table}", catalog::quoted(&name));
+        let added = client.batch_execute(&add).await;
+        added.map_err(|failed| error::of_statement(failed, &add, 0)).map_err(helped)?;
+        return Ok(name);
+    }
     let wrong = if is(2, "0") {
         format!("does not have the table {table}")
     } else if !is(0, "true") {
@@ -329,7 +342,11 @@ pub(super) enum State {
 ///
 /// # Errors
 /// Kind `Unavailable` when somebody else reads it now.
-pub(super) async fn state(client: &Client, position: &LogPosition) -> Result<State> {
+pub(super) async fn state(client: &Client, position: &LogPosition, of: &Followed) -> Result<State> {
+    if position.table.is_some() && position.table != of.number {
+        let reason = "the table was dropped and made again".to_owned();
+        return Ok(State::Lost(reason));
+    }
     if let (Some(then), Some(now)) = (&position.system, system(client).await)
         && *then != now
     {
@@ -361,6 +378,14 @@ pub(super) async fn state(client: &Client, position: &LogPosition) -> Result<Sta
         return Ok(State::Lost(format!(
             "the server has removed the log that the replication slot `{slot}` needs \
              (`max_slot_wal_keep_size`)"
+        )));
+    }
+    let sql = "select 1::text from pg_catalog.pg_publication_tables \
+               where pubname = $1 and schemaname = $2 and tablename = $3";
+    if one(client, sql, &[&position.publication, &of.schema, &of.name]).await?.is_none() {
+        return Ok(State::Lost(format!(
+            "the publication `{}` does not have the table any more",
+            position.publication
         )));
     }
     let confirmed: Lsn = value(1).unwrap_or("0/0").parse()?;
