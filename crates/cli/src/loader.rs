@@ -160,12 +160,7 @@ impl ProjectLoader {
                 .filter(|_| !request.full)
                 .and_then(|published| published.position.clone()),
             superseded: None,
-            scope: match target.settings.mode {
-                LoadMode::Full => ReadScope::Whole,
-                LoadMode::Merge => ReadScope::Changed,
-                LoadMode::Append => ReadScope::New,
-                LoadMode::Cdc => ReadScope::Log,
-            },
+            scope: target.settings.mode.scope(),
             until: Until::CaughtUp,
             parallelism: 1,
             cancel: request.context.cancel.child(),
@@ -180,7 +175,7 @@ impl ProjectLoader {
                         .map(|column| tidemill_core::display_value(column, 0));
                     return Ok(Some(file.into_iter().collect()));
                 }
-                Change::Rejected(_) => return Ok(Some(Vec::new())),
+                Change::Rejected(_) | Change::Truncated => return Ok(Some(Vec::new())),
                 _ => {}
             }
         }

@@ -68,8 +68,8 @@ impl Keys {
         Ok(Keys { columns, cursor })
     }
 
-    /// The rows that may be written, in their order, and those whose key has a NULL, with the first
-    /// such column of each. A row that is older than one before it with its key is left out.
+    /// The rows that may be written, in their order, and those whose key has a NULL, with the reason of
+    /// each. A row that is older than one before it with its key is left out.
     pub(crate) fn check(
         &mut self,
         batch: &RecordBatch,
@@ -83,7 +83,8 @@ impl Keys {
             }
             for row in (0..column.len()).filter(|row| column.is_null(*row)) {
                 if std::mem::replace(&mut keep[row], false) {
-                    bad.push((row, batch.schema_ref().field(*at).name().clone()));
+                    let name = batch.schema_ref().field(*at).name();
+                    bad.push((row, format!("NULL in the key column `{name}`")));
                 }
             }
         }
@@ -215,7 +216,7 @@ mod tests {
         let (kept, bad) = keys.check(&batch).unwrap();
         let ids: Vec<i64> = kept.column(0).as_primitive::<Int64Type>().values().to_vec();
         assert_eq!(ids, [1, 2, 1, 2]);
-        assert_eq!(bad, [(1, "id".to_owned())]);
+        assert_eq!(bad, [(1, "NULL in the key column `id`".to_owned())]);
         assert!(Keys::new(&schema, &["nope".into()], None).is_err());
     }
 }

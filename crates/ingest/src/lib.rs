@@ -1,6 +1,7 @@
 //! The load: from a source to staged data.
 //!
-//! **Takes** a [`Source`](tidemill_core::Source), the settings of a table and the store. **Gives**
+//! **Takes** a [`Source`](tidemill_core::Source), the settings of a table and the store (which, where a log of
+//! changes leaves values out, is asked for published rows by their key). **Gives**
 //! staged tables (the rows, and those that could not be read in `<table>__rejected`) and the
 //! position that they stand for. **Promises** that nothing is visible until the caller publishes
 //! staged data and position in one entry, and that after an error nothing is left to publish:

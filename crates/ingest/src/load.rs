@@ -8,8 +8,8 @@ use futures::StreamExt;
 use serde_json::Value;
 use tidemill_core::{
     BatchStream, Cancellation, Change, Duplicates, Error, ErrorKind, Notice, NullKeys, Observer,
-    Position, ReadRequest, ReadScope, RelationName, Result, RunId, Snapshot, Source, StageRequest,
-    Staged, TableStore, Until, WriteMode,
+    Position, ReadRequest, RelationName, Result, RunId, Snapshot, Source, StageRequest, Staged,
+    TableStore, Until, WriteMode,
 };
 
 use crate::contract::{Conform, conform};
@@ -169,12 +169,7 @@ impl<'a> LoadLoop<'a> {
             known: self.table.clone(),
             position,
             superseded,
-            scope: match spec.settings.mode {
-                LoadMode::Full => ReadScope::Whole,
-                LoadMode::Merge => ReadScope::Changed,
-                LoadMode::Append => ReadScope::New,
-                LoadMode::Cdc => ReadScope::Log,
-            },
+            scope: spec.settings.mode.scope(),
             until: Until::CaughtUp,
             parallelism: spec.parallelism,
             cancel: spec.cancel.clone(),
@@ -228,9 +223,8 @@ impl<'a> LoadLoop<'a> {
                 Ok(())
             }
             Change::Truncated => {
-                if let Some(stage) = self.rows_stage.take() {
-                    stage.abandon(self.store).await;
-                }
+                self.give_up().await;
+                self.tally = Tally::default();
                 self.rows = 0;
                 self.truncates = true;
                 Ok(())
@@ -296,18 +290,24 @@ impl<'a> LoadLoop<'a> {
         };
         let (rows, control) = log::split(batch)?;
         let mut rows = columns.apply(&rows)?;
+        let mut lost = Vec::new();
         if let Some(control) = &control {
-            rows = fill(self.spec, self.store, rows, control, &columns).await?;
+            (rows, lost) = fill(self.spec, self.store, rows, control, &columns).await?;
         }
         let mut batch = match self.follows_log() {
             true => log::with_gone(&rows, control.as_ref())?,
             false => rows,
         };
+        if !lost.is_empty() {
+            let shown = log::split(&batch)?.0;
+            self.take_rejected(&rejects::of_rows(&shown, &lost)?).await?;
+            batch = log::without(&batch, &lost)?;
+        }
         if let Some(keys) = &mut self.keys {
             let (kept, bad) = keys.check(&batch)?;
             if !bad.is_empty() {
                 let shown = log::split(&batch)?.0;
-                let rejected = rejects::null_keys(&shown, &bad)?;
+                let rejected = rejects::of_rows(&shown, &bad)?;
                 self.take_rejected(&rejected).await?;
             }
             batch = kept;
@@ -381,7 +381,7 @@ impl<'a> LoadLoop<'a> {
 
     /// The stage of the rejected rows, begun when there is something for it.
     fn rejects_stage(&mut self) -> &mut Staging<'a> {
-        let mode = if self.replaces_all() {
+        let mode = if self.replaces_all() || self.truncates {
             WriteMode::Replace
         } else if let Some((_, values)) = &self.replaces {
             // Those of the files that are read again come again, or are mended.
@@ -505,20 +505,21 @@ impl<'a> LoadLoop<'a> {
     }
 }
 
-/// The rows with the values that the log leaves out, taken from the table as it is.
+/// The rows with the values that the log leaves out, taken from the table as it is, and which of them
+/// cannot have these, as the table does not have the row.
 async fn fill(
     spec: &LoadSpec,
     store: &dyn TableStore,
     rows: RecordBatch,
     control: &Control,
     columns: &Conform,
-) -> Result<RecordBatch> {
-    let Some(kept) = control.kept(columns)? else { return Ok(rows) };
+) -> Result<(RecordBatch, Vec<(usize, String)>)> {
+    let Some(kept) = control.kept(columns)? else { return Ok((rows, Vec::new())) };
     let keys = kept.keys(&spec.settings.primary_key, &rows)?;
     let names = kept.names(&rows);
     let found = store.rows_of_keys(&spec.relation, &spec.base, &keys, &names).await;
     let (found, places) = found.map_err(|error| error.with("table", &spec.relation))?;
-    kept.fill(rows, &found, &places).map_err(|error| error.with("table", &spec.relation))
+    kept.fill(rows, &found, &places)
 }
 
 /// Whether what is read is the whole table. A log of changes begins with that.

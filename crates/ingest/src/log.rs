@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, UInt32Array};
-use arrow::compute::{interleave, take_record_batch};
+use arrow::compute::{filter_record_batch, interleave, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use tidemill_core::{Error, ErrorKind, Result, ResultExt, changes};
 
@@ -118,13 +118,14 @@ impl Kept {
         columns
     }
 
-    /// The rows with the values of those that were found.
+    /// The rows with the values of those that were found, and those whose row was not found.
     pub(crate) fn fill(
         &self,
         rows: RecordBatch,
         found: &RecordBatch,
         places: &[Option<usize>],
-    ) -> Result<RecordBatch> {
+    ) -> Result<(RecordBatch, Vec<(usize, String)>)> {
+        let mut lost = Vec::new();
         let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
         for at in self.columns() {
             let mut from: Vec<(usize, usize)> = (0..rows.num_rows()).map(|row| (0, row)).collect();
@@ -133,16 +134,13 @@ impl Kept {
                     continue;
                 }
                 let name = rows.schema().field(at).name().clone();
-                let place = places.get(number).copied().flatten().ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Data,
-                        format!(
-                            "a change leaves `{name}` as it was, and the table does not have the row; \
-                             load it again with --full-refresh"
-                        ),
-                    )
-                })?;
-                from[*row as usize] = (1, place);
+                match places.get(number).copied().flatten() {
+                    Some(place) => from[*row as usize] = (1, place),
+                    None => lost.push((
+                        *row as usize,
+                        format!("`{name}` stays as it was, and the table does not have the row"),
+                    )),
+                }
             }
             let name = rows.schema().field(at).name().clone();
             let Some(old) = found.column_by_name(&name) else { continue };
@@ -151,7 +149,18 @@ impl Kept {
             columns[at] = interleave(&[columns[at].as_ref(), old.as_ref()], &from)
                 .or_error(ErrorKind::Internal, "values cannot be put together")?;
         }
-        RecordBatch::try_new(rows.schema(), columns)
-            .or_error(ErrorKind::Internal, "rows of a log cannot be put together")
+        lost.sort();
+        lost.dedup_by_key(|(row, _)| *row);
+        let rows = RecordBatch::try_new(rows.schema(), columns)
+            .or_error(ErrorKind::Internal, "rows of a log cannot be put together")?;
+        Ok((rows, lost))
     }
+}
+
+/// The batch without these rows.
+pub(crate) fn without(batch: &RecordBatch, rows: &[(usize, String)]) -> Result<RecordBatch> {
+    let mut keep = vec![true; batch.num_rows()];
+    rows.iter().for_each(|(row, _)| keep[*row] = false);
+    filter_record_batch(batch, &BooleanArray::from(keep))
+        .or_error(ErrorKind::Internal, "cannot leave rows out")
 }

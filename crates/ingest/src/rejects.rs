@@ -99,8 +99,8 @@ impl Tally {
     }
 }
 
-/// Rows whose key has a NULL, as rejected rows.
-pub(crate) fn null_keys(batch: &RecordBatch, bad: &[(usize, String)]) -> Result<RecordBatch> {
+/// Rows by their number, with the reason of each, as rejected rows.
+pub(crate) fn of_rows(batch: &RecordBatch, bad: &[(usize, String)]) -> Result<RecordBatch> {
     let options = FormatOptions::default().with_null("");
     // Times in UTC are shown without a database of zones.
     let columns = batch
@@ -142,9 +142,7 @@ pub(crate) fn null_keys(batch: &RecordBatch, bad: &[(usize, String)]) -> Result<
         Arc::new(Int64Array::from_iter(
             bad.iter().map(|(row, _)| lines.map(|lines| lines.value(*row))),
         )),
-        Arc::new(StringArray::from_iter_values(
-            bad.iter().map(|(_, column)| format!("NULL in the key column `{column}`")),
-        )),
+        Arc::new(StringArray::from_iter_values(bad.iter().map(|(_, reason)| reason))),
         Arc::new(StringArray::from_iter_values(raw)),
     ];
     let fields = self::schema().fields()[..4].to_vec();

@@ -19,6 +19,18 @@ pub enum LoadMode {
     Cdc,
 }
 
+impl LoadMode {
+    /// What of the source is read.
+    pub fn scope(self) -> ReadScope {
+        match self {
+            LoadMode::Append => ReadScope::New,
+            LoadMode::Full => ReadScope::Whole,
+            LoadMode::Merge => ReadScope::Changed,
+            LoadMode::Cdc => ReadScope::Log,
+        }
+    }
+}
+
 /// What happens when the columns of the source are not those of the table. (dlt's name and words.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]

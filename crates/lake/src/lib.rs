@@ -2,7 +2,7 @@
 //!
 //! **Takes** rows as Arrow batches and says how they meet what is there. **Gives** tables that
 //! readers see whole: as a snapshot of the whole lake, now or as of an earlier entry, time or run,
-//! and as DataFusion table providers. **Promises**: nothing is visible before it is published, a
+//! as DataFusion table providers, and row by row by a key. **Promises**: nothing is visible before it is published, a
 //! publish is visible as a whole or not at all, whatever happens to the process and to the machine;
 //! what was acknowledged survives a power cut; other engines read every table as plain Delta Lake.
 //! On failure nothing published changes, and what was staged is deleted by the caller's `discard` or

@@ -11,6 +11,7 @@
 //! assert!(store.rows(&tidemill_core::RelationName::new("shop", "orders")).is_none());
 //! ```
 
+mod client;
 mod mariadb;
 mod memory_store;
 mod postgres;

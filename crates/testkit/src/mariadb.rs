@@ -6,12 +6,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::client::fed;
+
 /// A server of its own. Names are quoted as in standard SQL there, and texts have no escapes.
 pub struct MariaDbServer {
     port: u16,
     /// It ends when this process does: then its standard input is closed.
     _guard: Child,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl MariaDbServer {
@@ -23,11 +25,11 @@ impl MariaDbServer {
     }
 
     fn start() -> Option<MariaDbServer> {
-        let there = |program: &str| {
-            let found = Command::new(program).arg("--version").stdout(Stdio::null()).status();
-            found.is_ok_and(|status| status.success())
+        let there = |program: &&str| {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
         };
-        if !there("mariadbd") || !there("mariadb") {
+        if !["mariadbd", "mariadb-install-db", "mariadb"].iter().all(there) {
             let missing = "no MariaDB was found (mariadbd, mariadb-install-db, mariadb): install \
                            mariadb-server";
             assert!(std::env::var_os("CI").is_none(), "{missing}");
@@ -52,10 +54,12 @@ impl MariaDbServer {
             .current_dir("/")
             .spawn()
             .unwrap();
-        let server = MariaDbServer { port, _guard: guard, _data: data };
+        let server = MariaDbServer { port, _guard: guard, data };
         let began = Instant::now();
         while !server.run("", "select 1").1 {
-            assert!(began.elapsed() < Duration::from_secs(90), "MariaDB did not start");
+            let waited = began.elapsed() < Duration::from_secs(90);
+            let log = || std::fs::read_to_string(server.data.path().join("log"));
+            assert!(waited, "MariaDB did not start: {}", log().unwrap_or_default());
         }
         Some(server)
     }
@@ -74,21 +78,12 @@ impl MariaDbServer {
     }
 
     fn run(&self, database: &str, sql: &str) -> (String, bool) {
-        let mut child = Command::new("mariadb")
+        let mut client = Command::new("mariadb");
+        client
             .args(["--no-defaults", "-h", "127.0.0.1", "-u", "root", "-N", "-B"])
             .args(["--default-character-set=utf8mb4", "-P", &self.port.to_string()])
-            .args(Some(database).filter(|database| !database.is_empty()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        if let Some(mut input) = child.stdin.take() {
-            let _ = input.write_all(sql.as_bytes());
-        }
-        let output = child.wait_with_output().unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (String::from_utf8_lossy(&text).trim_end().to_owned(), output.status.success())
+            .args(Some(database).filter(|database| !database.is_empty()));
+        fed(&mut client, sql)
     }
 
     /// The lines that statements give, columns separated by tabs.

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::client::fed;
+
 /// A server of its own.
 pub struct PostgresServer {
     port: u16,
@@ -144,22 +146,12 @@ impl PostgresServer {
     /// # Panics
     /// When psql cannot be run.
     pub fn psql(&self, database: &str, sql: &str) -> (String, bool) {
-        let mut child = Command::new(self.binaries.join("psql"))
+        let mut client = Command::new(self.binaries.join("psql"));
+        client
             .args(["-h", "127.0.0.1", "-U", "postgres", "-d", database])
             .args(["-p", &self.port.to_string()])
-            .args(["-X", "-q", "-A", "-t", "-F", ",", "-v", "ON_ERROR_STOP=1", "-f", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // Statements may be longer than an argument; psql ends when it has read them.
-        if let Some(mut input) = child.stdin.take() {
-            let _ = input.write_all(sql.as_bytes());
-        }
-        let output = child.wait_with_output().unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (String::from_utf8_lossy(&text).trim_end().to_owned(), output.status.success())
+            .args(["-X", "-q", "-A", "-t", "-F", ",", "-v", "ON_ERROR_STOP=1", "-f", "-"]);
+        fed(&mut client, sql)
     }
 
     /// The lines that a statement gives.

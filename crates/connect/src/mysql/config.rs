@@ -91,7 +91,13 @@ impl MySqlConfig {
         let options = options.or_error(ErrorKind::Internal, "a secret was not fetched")??;
         let failed = |error| failure(error, "").with("database", self.place());
         let encrypted = match (self.ssl_mode, &self.socket) {
-            (SslMode::Disabled, _) | (_, Some(_)) => None,
+            (SslMode::Disabled, _) | (SslMode::Preferred, Some(_)) => None,
+            (_, Some(_)) => {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "`ssl_mode` has no meaning with a `socket`, which is not encrypted",
+                ));
+            }
             _ => Some(self.tls(&options.1)?),
         };
         let time = Duration::from_secs(self.connect_timeout);

@@ -17,7 +17,7 @@ pub(super) fn failure(failed: Failure, sql: &str) -> Error {
                     ErrorKind::Unavailable
                 }
                 // Ended by somebody, or by a limit of time.
-                1317 | 1969 | 3024 => ErrorKind::Cancelled,
+                1317 | 1969 | 3024 => ErrorKind::Resources,
                 _ => ErrorKind::Query,
             };
             let message = match error.code {

@@ -20,21 +20,12 @@ use tidemill_core::{
 };
 
 use crate::tables::{
-    CursorValue, Database, DatabaseSource, Select, Session, TableSettings, largest_by_order,
-    text_of,
+    CursorValue, Database, DatabaseSource, RESTART, Select, Session, TableSettings,
+    largest_by_order, text_of,
 };
 pub use config::{MySqlConfig, SslMode};
 use error::failure;
 use session::MySqlSession;
-
-/// How long is waited for a server that was lost.
-const PATIENCE: [Duration; 5] = [
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(8),
-    Duration::from_secs(15),
-];
 
 /// The connector for MySQL and MariaDB; its kind is `mysql`.
 #[derive(Debug)]
@@ -137,7 +128,7 @@ impl Database for Place {
     }
 
     fn patience(&self) -> &'static [Duration] {
-        &PATIENCE
+        &RESTART
     }
 
     async fn ping(&self) -> Result<()> {

@@ -1,5 +1,9 @@
 //! One state of a database: a transaction that reads.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
@@ -7,12 +11,10 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, Statement};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tidemill_core::{Cancellation, Error, ErrorKind, Result, ResultExt};
 
 use super::error::failure;
-use super::types::{Builder, of_column};
+use super::types::{Builder, is_bits, of_column};
 use super::{Place, quoted};
 use crate::tables::{Column, Misfit, Order, Part, Select, Session};
 
@@ -83,7 +85,9 @@ impl Session for MySqlSession {
                     _ => Order::Value,
                 };
                 let name = column.name_str().into_owned();
-                Column { name, data_type, order, expression: None }
+                let expression =
+                    is_bits(column).then(|| format!("cast({} as unsigned)", quoted(&name)));
+                Column { name, data_type, order, expression }
             })
             .collect();
         self.connection.close(prepared).await.map_err(|error| failure(error, ""))?;
@@ -129,17 +133,17 @@ impl Session for MySqlSession {
             Batch::new(Arc::new(Schema::new(fields)), batch_rows.unwrap_or(BATCH_ROWS))?;
         let (cancel, runs) = (self.cancel.clone(), self.runs.clone());
         runs.store(true, Ordering::Relaxed);
-        let mut rows = self
-            .connection
-            .exec_stream::<Row, _, _>(sql.as_str(), ())
-            .await
-            .map_err(|error| failure(error, &sql))?;
+        let cancelled = || Error::new(ErrorKind::Cancelled, "cancelled");
+        let rows = tokio::select! {
+            rows = self.connection.exec_stream::<Row, _, _>(sql.as_str(), ()) => rows,
+            () = cancel.cancelled() => return Err(cancelled()),
+        };
+        let mut rows = rows.map_err(|error| failure(error, &sql))?.fuse();
+        let mut ended = Box::pin(async move { cancel.cancelled().await });
         Ok(Box::pin(futures::stream::poll_fn(move |context| {
-            use std::task::Poll;
             loop {
-                if cancel.is_cancelled() {
-                    let error = Error::new(ErrorKind::Cancelled, "cancelled");
-                    return Poll::Ready(Some(Err(error)));
+                if ended.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Some(Err(cancelled())));
                 }
                 if batch.is_full() {
                     return Poll::Ready(batch.finish().transpose());

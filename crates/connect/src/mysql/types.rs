@@ -13,6 +13,11 @@ use mysql_async::Value;
 use mysql_async::consts::{ColumnFlags, ColumnType};
 use tidemill_core::{Error, ErrorKind, Result};
 
+/// Whether the values of a column are bits, which come as bytes unless they are cast.
+pub(super) fn is_bits(column: &mysql_async::Column) -> bool {
+    column.column_type() == ColumnType::MYSQL_TYPE_BIT && column.column_length() > 1
+}
+
 /// The number of the character set of what is no text.
 const BINARY: u16 = 63;
 
@@ -31,8 +36,8 @@ pub(super) fn of_column(column: &mysql_async::Column) -> DataType {
         T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => {
             // What the sign and the point take is in the length.
             let scale = u32::from(column.decimals());
-            let digits = column.column_length() - u32::from(!unsigned) - u32::from(scale > 0);
-            of_decimal(digits, scale)
+            let digits = column.column_length().saturating_sub(u32::from(!unsigned));
+            of_decimal(digits.saturating_sub(u32::from(scale > 0)), scale)
         }
         T::MYSQL_TYPE_DATE | T::MYSQL_TYPE_NEWDATE => DataType::Date32,
         T::MYSQL_TYPE_DATETIME | T::MYSQL_TYPE_DATETIME2 => {
@@ -199,10 +204,6 @@ impl Builder {
                     integer(&value).and_then(|n| n.try_into().ok()).ok_or_else(shown)?,
                 );
             }
-            (Builder::Int64(values), Value::Bytes(bytes)) => {
-                let bits = bytes.iter().fold(0_i64, |bits, byte| bits << 8 | i64::from(*byte));
-                values.append_value(bits);
-            }
             (Builder::Int64(values), value) => {
                 values.append_value(
                     integer(&value).and_then(|n| n.try_into().ok()).ok_or_else(shown)?,
@@ -213,13 +214,7 @@ impl Builder {
             (Builder::Float64(values), Value::Float(value)) => values.append_value(value.into()),
             (Builder::Decimal(values, scale), Value::Bytes(bytes)) => {
                 let text = std::str::from_utf8(&bytes).ok();
-                let unscaled = match text.filter(|text| is_number(text)) {
-                    Some(text) => unscaled(text, *scale),
-                    // Bits.
-                    None => {
-                        Some(bytes.iter().fold(0_i128, |bits, byte| bits << 8 | i128::from(*byte)))
-                    }
-                };
+                let unscaled = text.and_then(|text| unscaled(text, *scale));
                 values.append_value(unscaled.ok_or_else(shown)?);
             }
             (Builder::Decimal(values, scale), value) => {
@@ -273,11 +268,6 @@ fn integer(value: &Value) -> Option<i128> {
         Value::Bytes(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
         _ => None,
     }
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
 }
 
 /// A decimal text times ten to the power of `scale`.

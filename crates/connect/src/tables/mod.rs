@@ -24,6 +24,15 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 use tidemill_core::{Cancellation, Error, ErrorKind, Notice, Result, TableDescription};
 
+/// How long is waited for a server that was lost, each time: half a minute in all, time for a restart.
+pub(crate) const RESTART: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(15),
+];
+
 /// A column of a query, as the database names it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Column {
@@ -172,6 +181,12 @@ pub(crate) trait Database: Send + Sync + 'static {
     /// Begins a read of the log of changes, or of the whole table, when there is no position yet.
     async fn log_session(&self, _request: LogRequest<'_>) -> Result<Box<dyn Session>> {
         Err(Error::new(ErrorKind::Unsupported, "this database has no log of changes"))
+    }
+
+    /// What stays in the database of a log that was followed up to this position and is not any more, as
+    /// the end of a sentence about the table.
+    fn left_of_log(&self, _position: &Value) -> Option<String> {
+        None
     }
 
     /// Everything up to this position in the log is published.

@@ -351,6 +351,13 @@ impl Read {
         for notice in notices {
             sink.send(Change::Notice(notice)).await?;
         }
+        if request.scope != ReadScope::Log {
+            let before = [&request.position, &request.superseded].into_iter().flatten();
+            let log = before.filter_map(|before| TablePosition::parse(Some(before)).ok()?.log);
+            for left in log.filter_map(|log| database.left_of_log(&log)) {
+                self.notice("left-slot", left).await?;
+            }
+        }
         let mut parts = session.rows(&select, &columns, plan.settings.batch_rows).await?;
         let (mut row, mut without_cursor) = (1, 0u64);
         let mut truncated = false;

@@ -100,6 +100,8 @@ const TYPES: &[(&str, &str, &str, &str)] = &[
     ("blob", "x''", "Binary", ""),
     ("bit(1)", "b'1'", "Boolean", "true"),
     ("bit(9)", "b'100000001'", "Int64", "257"),
+    // Bytes that would be digits as text.
+    ("bit(64)", "0x3132333435363738", "Decimal128(20, 0)", "3544952156018063160"),
 ];
 
 #[test]

@@ -103,6 +103,10 @@ fn a_table_is_followed_through_every_kind_of_change() {
     shop.is_followed();
     assert_eq!(shop.slots().len(), 1);
     assert_ne!(shop.slots(), before);
+    // Loaded otherwise from now on: what stays on the server is said.
+    shop.loads("mode: full");
+    shop.ingests().says("is not followed any more").says(&shop.slots()[0]);
+    shop.ingests().does_not_say("followed");
 }
 
 #[test]
@@ -121,6 +125,15 @@ fn columns_that_come_go_and_grow_are_followed() {
     shop.sql("update t set extra = 6 where id = 1; alter table t drop extra; update t set part = 2 where id = 2");
     shop.ingests();
     shop.is_followed();
+    shop.sql("alter table t add other int; update t set other = 1 where id = 3");
+    shop.ingests();
+    shop.sql("alter table t rename other to another; update t set another = 2 where id = 4");
+    shop.sandbox.run(&["ingest"]).fails_with(1).says("`other` is called `another` now");
+    shop.sandbox.run(&["ingest", "--full-refresh"]).ok();
+    assert_eq!(
+        shop.sandbox.rows("select id, another from raw.t where another is not null order by id"),
+        ["3,1", "4,2"]
+    );
     shop.sql(
         "alter table t alter part type bigint; insert into t (id, part) values (51, 3000000000)",
     );
@@ -167,6 +180,29 @@ fn lost_changes_are_said_and_read_again_where_that_is_declared() {
     shop.is_followed();
     shop.sql("alter publication tidemill_public_t drop table t; delete from t where id = 1");
     shop.sandbox.run(&["ingest"]).fails_with(1).says("does not have the table any more");
+}
+
+#[test]
+fn rows_that_have_no_place_are_rejected_once() {
+    let Some(server) = PostgresServer::shared() else { return };
+    let shop = Shop::follows(server, &format!("{TABLE} {}", rows(1, 5)));
+    shop.loads("mode: cdc, primary_key: id, max_rejects: 10");
+    shop.ingests();
+    shop.sql("insert into t select 9, 1, 'x', 'NaN', notes from t where id = 1");
+    shop.ingests().says("1 row could not be read");
+    // A change of it leaves its long text out, which the table does not have.
+    shop.sql("update t set amount = 1 where id = 9; update t set part = 2 where id = 1");
+    shop.ingests().says("1 row could not be read");
+    assert_eq!(shop.sandbox.rows("select id, part from raw.t where id in (1, 9)"), ["1,2"]);
+    let reasons = shop.sandbox.rows("select reason from raw.t__rejected order by reason");
+    assert!(reasons.iter().any(|reason| reason.contains("stays as it was")), "{reasons:?}");
+    assert_eq!(reasons.len(), 2);
+    // What is rejected of a table that begins anew takes the place of what was.
+    shop.sql("truncate t; insert into t values (1, 1, 'x', 'NaN', null), (2, 1, 'y', 1, null)");
+    shop.ingests();
+    assert_eq!(shop.sandbox.rows("select id from raw.t"), ["2"]);
+    assert_eq!(shop.sandbox.value("select count(*) from raw.t__rejected"), "1");
+    shop.ingests().does_not_say("could not be read");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Source: "Delta Transaction Log Protocol", delta-io/delta.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -295,6 +295,11 @@ impl Place {
                 added.files.extend(action.add.filter(|add| add.data_change));
             }
         }
+        // One that was added again counts once, as it was last.
+        let mut seen = HashSet::new();
+        added.files.reverse();
+        added.files.retain(|file| seen.insert(file.path.clone()));
+        added.files.reverse();
         Ok(added)
     }
 
@@ -309,7 +314,10 @@ impl Place {
             .with("file", path)
         })?)?;
         let meta = self.store.head(&location).await.map_err(|error| {
-            tidemill_objects::explain(error, "a file of the table cannot be read", path)
+            tidemill_objects::explain(error, "a file of the table cannot be read", path).with(
+                "help",
+                "if it was removed since the last load, --full-refresh reads the table as it is",
+            )
         })?;
         Ok(Object {
             store: Arc::clone(&self.store),

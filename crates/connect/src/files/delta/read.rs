@@ -125,7 +125,10 @@ pub(crate) fn run(
     let mut sample = |entry: &FileEntry, settings: &Resolved| {
         let style: NameStyle = settings.written.names;
         let (parquet, _) = ParquetFile::open(entry, style)?;
-        let constants = partitions.remove(&entry.name).unwrap_or_default();
+        let constants = partitions.remove(&entry.name).ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "a file of the table is read twice")
+                .with("file", &entry.name)
+        })?;
         Ok((Format::Delta(DeltaFile { parquet, constants }), types.clone()))
     };
     let mut load =

@@ -138,7 +138,7 @@ impl<'a> Rows<'a> {
             }
             self.row = row;
         }
-        if let Some(value) = self.value(value, row, column) {
+        if let Some(value) = self.value(value) {
             self.cells.push((column - table.range.first_column, value));
         }
         Ok(true)
@@ -258,7 +258,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The value as JSON; none for NULL.
-    fn value(&mut self, value: &DataRef<'_>, row: u32, column: u32) -> Option<Value> {
+    fn value(&mut self, value: &DataRef<'_>) -> Option<Value> {
         let mut out = Vec::new();
         match value {
             DataRef::Empty => return None,
@@ -282,7 +282,6 @@ impl<'a> Rows<'a> {
                 }
             }
         }
-        let _ = (row, column);
         Some(Value::Json(out))
     }
 

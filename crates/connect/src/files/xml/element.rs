@@ -129,7 +129,7 @@ impl Builder {
         }
         self.open.push(element);
         if self.open.len() > DEEPEST {
-            self.problem = Some("nested deeper than 120 levels".to_owned());
+            self.problem = Some(format!("nested deeper than {DEEPEST} levels"));
         }
     }
 

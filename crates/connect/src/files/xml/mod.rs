@@ -225,7 +225,10 @@ impl<'a> Rows<'a> {
                         if self.open.len() > element::DEEPEST {
                             return Err(Error::new(
                                 ErrorKind::Data,
-                                "the document is nested deeper than 128 levels",
+                                format!(
+                                    "the document is nested deeper than {} levels",
+                                    element::DEEPEST
+                                ),
                             )
                             .with("file", &self.entry.name));
                         }

@@ -2,7 +2,7 @@
 //!
 //! A large table is read in pieces of pages beside each other, by connections that share one exported
 //! snapshot, so that a load sees one state however many read it. Nothing is written to the database,
-//! and nothing stays there.
+//! and nothing stays there; but a table whose changes are followed (`log`) has a publication and a replication slot.
 
 mod columns;
 mod discover;
@@ -27,21 +27,12 @@ use tidemill_core::{
 use super::pool::Postgres;
 use super::sink::PostgresSink;
 use crate::tables::{
-    CursorValue, Database, DatabaseSource, LogRequest, Select, Session, TableSettings,
+    CursorValue, Database, DatabaseSource, LogRequest, RESTART, Select, Session, TableSettings,
     largest_by_order, text_of,
 };
 pub(super) use columns::name_parts;
 use session::PostgresSession;
 pub use settings::PostgresSettings;
-
-/// How long is waited for a database that was lost: half a minute in all, time for a restart.
-const PATIENCE: [Duration; 5] = [
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(8),
-    Duration::from_secs(15),
-];
 
 /// The connector for PostgreSQL; its kind is `postgres`.
 #[derive(Debug)]
@@ -149,7 +140,7 @@ impl Database for Place {
     }
 
     fn patience(&self) -> &'static [Duration] {
-        &PATIENCE
+        &RESTART
     }
 
     async fn ping(&self) -> Result<()> {
@@ -173,6 +164,10 @@ impl Database for Place {
         let postgres = self.open().await?;
         let connections = self.settings.connections;
         Ok(Box::new(log::LogSession::new(postgres, &request, connections)?))
+    }
+
+    fn left_of_log(&self, position: &Value) -> Option<String> {
+        log::left(position)
     }
 
     async fn acknowledge(&self, position: &Value) -> Result<()> {

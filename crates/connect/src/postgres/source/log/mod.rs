@@ -9,6 +9,7 @@ mod message;
 mod rows;
 mod slot;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -76,6 +77,15 @@ pub(super) fn take_settings(written: &Value) -> Result<(LogSettings, Value)> {
     Ok((settings, Value::Object(rest)))
 }
 
+/// What is left in the database when a table is not followed any more.
+pub(super) fn left(position: &Value) -> Option<String> {
+    let slot = parse(position).ok()?.slot;
+    Some(format!(
+        "is not followed any more, and its replication slot still holds the log of the server: `select \
+         pg_drop_replication_slot('{slot}')` removes it"
+    ))
+}
+
 /// Tells the server how far changes are published.
 pub(super) async fn acknowledge(postgres: &Postgres, position: &Value) -> Result<()> {
     slot::keep(postgres, &parse(position)?).await
@@ -102,6 +112,8 @@ pub(super) struct LogSession {
     connected: Option<Connected>,
     described: Vec<Described>,
     target: Option<Target>,
+    /// The table's columns by their numbers.
+    columns: BTreeMap<String, String>,
     /// Changes were lost, and the table is read again.
     again: bool,
     notices: Vec<Notice>,
@@ -137,6 +149,7 @@ impl LogSession {
             connected: None,
             described: Vec::new(),
             target: None,
+            columns: BTreeMap::new(),
             again: false,
             notices: Vec::new(),
             position: None,
@@ -179,12 +192,13 @@ impl LogSession {
         self.position = Some(LogPosition {
             system: slot::system(client).await,
             table: of.number.clone(),
+            columns: of.columns.clone(),
             slot: name.clone(),
             publication,
             lsn,
             snapshot: None,
             until: None,
-            drops: gone.map(|position| position.slot).collect(),
+            drops: gone.flat_map(|gone| gone.drops.into_iter().chain([gone.slot])).collect(),
         });
         let postgres = Postgres::new(self.postgres.config().clone())?;
         let mut first =
@@ -262,6 +276,7 @@ impl LogSession {
                 let seen = before.until.is_some_and(|seen| seen > lsn);
                 LogPosition {
                     lsn,
+                    columns: std::mem::take(&mut self.columns),
                     snapshot: before.snapshot.filter(|_| seen),
                     until: before.until.filter(|_| seen),
                     drops: Vec::new(),
@@ -277,21 +292,17 @@ impl LogSession {
     }
 }
 
-#[async_trait]
-impl Session for LogSession {
-    async fn columns(&mut self, select: &Select) -> Result<Vec<Column>> {
+impl LogSession {
+    /// Looks at the table and the slot; makes the slot, where there is none yet. (That waits for
+    /// transactions that are under way.)
+    async fn open(&mut self, select: &Select) -> Result<Vec<Column>> {
         let Some(table) = select.table.clone().filter(|_| select.conditions.is_empty()) else {
             return Err(Error::new(
                 ErrorKind::Config,
                 "`mode: cdc` follows a whole `table`, without `query` and `where`",
             ));
         };
-        let connected = tokio::select! {
-            connected = self.postgres.connection() => connected?,
-            () = self.cancel.cancelled() => {
-                return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
-            }
-        };
+        let connected = self.postgres.connection().await?;
         let settings = session_settings();
         let client = &connected.client;
         client.batch_execute(&settings).await.map_err(|e| error::of_statement(e, &settings, 0))?;
@@ -350,6 +361,7 @@ impl Session for LogSession {
         self.described.retain(|column| !of.generated.contains(&column.name));
         self.target =
             Some(Target { schema: of.schema, name: of.name, columns: Vec::new(), key: Vec::new() });
+        self.columns = of.columns;
         self.connected = Some(connected);
         let column = |column: &Described| Column {
             name: column.name.clone(),
@@ -358,6 +370,17 @@ impl Session for LogSession {
             expression: None,
         };
         Ok(self.described.iter().map(column).collect())
+    }
+}
+
+#[async_trait]
+impl Session for LogSession {
+    async fn columns(&mut self, select: &Select) -> Result<Vec<Column>> {
+        let cancel = self.cancel.clone();
+        tokio::select! {
+            columns = self.open(select) => columns,
+            () = cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "cancelled")),
+        }
     }
 
     fn gives(&self, column: &Column, declared: &arrow::datatypes::DataType) -> bool {

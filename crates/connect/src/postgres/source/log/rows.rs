@@ -33,8 +33,9 @@ pub(super) struct Spool {
     pub(super) end: Lsn,
     /// How many changes of rows.
     pub(super) changes: u64,
-    /// Keys of rows of which values are left out.
-    pub(super) unchanged: HashSet<u128>,
+    /// Rows of which values are left out, by their key, and the last change (by its number, from 1 on) that
+    /// asks for them: only until then they are kept.
+    pub(super) unchanged: HashMap<u128, u64>,
 }
 
 /// Which transactions are new.
@@ -198,7 +199,7 @@ impl<'a> Spooling<'a> {
             file: tempfile::spooled_tempfile(memory),
             end: Lsn::default(),
             changes: 0,
-            unchanged: HashSet::new(),
+            unchanged: HashMap::new(),
         };
         Spooling { target, new, layouts: Layouts::default(), wanted: false, spool }
     }
@@ -223,9 +224,11 @@ impl<'a> Spooling<'a> {
                 if let Some(values) = &values
                     && values.contains(&Field::Unchanged)
                 {
-                    self.spool.unchanged.insert(target.key(values));
+                    let number = self.spool.changes + 1;
+                    self.spool.unchanged.insert(target.key(values), number);
                     let before = old.and_then(|old| layouts.values(relation, old.fields()));
-                    self.spool.unchanged.extend(before.map(|before| target.key(&before)));
+                    let before = before.map(|before| (target.key(&before), number));
+                    self.spool.unchanged.extend(before);
                 }
                 values.is_some()
             }
@@ -279,7 +282,9 @@ struct Row {
 pub(super) struct Batches<'a> {
     target: &'a Target,
     reader: BufReader<SpooledTempFile>,
-    unchanged: HashSet<u128>,
+    unchanged: HashMap<u128, u64>,
+    /// The number of the change that is looked at.
+    at: u64,
     layouts: Layouts,
     rows: HashMap<u128, Row>,
     build: Build<'a>,
@@ -295,6 +300,7 @@ impl<'a> Batches<'a> {
             target,
             reader: BufReader::with_capacity(1 << 18, spool.file),
             unchanged: spool.unchanged,
+            at: 0,
             layouts: Layouts::default(),
             rows: HashMap::new(),
             build: Build::new(target),
@@ -336,7 +342,11 @@ impl<'a> Batches<'a> {
     }
 
     fn take(&mut self, message: &[u8]) -> Result<()> {
-        match parse(message)? {
+        let parsed = parse(message)?;
+        if !matches!(parsed, Message::Relation(_)) {
+            self.at += 1;
+        }
+        match parsed {
             Message::Relation(relation) => self.layouts.note(self.target, &relation),
             Message::Insert { relation, new } => {
                 if let Some(values) = self.layouts.values(relation, &new) {
@@ -384,7 +394,9 @@ impl<'a> Batches<'a> {
             self.build.remove(before, 0)?;
         }
         let known = self.rows.remove(&old_key);
-        if !self.unchanged.contains(&key) {
+        // What is asked for no more is not kept.
+        let asked = self.unchanged.get(&key).is_some_and(|last| *last > self.at);
+        if !asked && !values.contains(&Field::Unchanged) {
             return self.build.add(values, None, bytes);
         }
         let owned = |field: &Field<'_>| match field {
@@ -418,7 +430,9 @@ impl<'a> Batches<'a> {
             })
             .collect();
         self.build.add(&filled, Some(&row.before), bytes)?;
-        self.rows.insert(key, row);
+        if asked {
+            self.rows.insert(key, row);
+        }
         Ok(())
     }
 }

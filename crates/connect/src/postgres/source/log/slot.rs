@@ -5,7 +5,7 @@
 //! a **temporary** one, which goes with its connection, and only when what it read is published
 //! the lasting one is made, as a copy.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ pub(super) struct LogPosition {
     /// The table's number: one that was dropped and made again has another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) table: Option<String>,
+    /// Its columns by their numbers, which a column keeps when its name changes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) columns: BTreeMap<String, String>,
     pub(super) slot: String,
     pub(super) publication: String,
     /// Everything that was committed before it is applied.
@@ -42,11 +45,13 @@ pub(super) struct LogPosition {
     pub(super) drops: Vec<String>,
 }
 
-/// Connections that hold the temporary slot of a first read until it is published, by the name of the
-/// slot that it will be.
-static HELD: LazyLock<Mutex<HashMap<String, Connected>>> = LazyLock::new(Mutex::default);
+/// The slots that will be, by their name, with the connection that holds the temporary one until the
+/// first read is published, and the database that it is in.
+type Held = HashMap<String, (String, Connected)>;
 
-fn held() -> std::sync::MutexGuard<'static, HashMap<String, Connected>> {
+static HELD: LazyLock<Mutex<Held>> = LazyLock::new(Mutex::default);
+
+fn held() -> std::sync::MutexGuard<'static, Held> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -92,6 +97,8 @@ fn helped(error: Error) -> Error {
 pub(super) struct Followed {
     /// Its number in the catalog.
     pub(super) number: Option<String>,
+    /// Its columns by their numbers.
+    pub(super) columns: BTreeMap<String, String>,
     pub(super) schema: String,
     pub(super) name: String,
     /// Columns that the database computes, which the log leaves out.
@@ -137,7 +144,9 @@ pub(super) async fn followed(client: &Client, table: &str, key: &[String]) -> Re
          (select string_agg(a.attname::text, e'\\x1f') from pg_catalog.pg_index i \
             join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = any(i.indkey) \
             where i.indrelid = c.oid and case c.relreplident when 'i' then i.indisreplident else i.indisprimary end), \
-         c.relpersistence::text, c.oid::text \
+         c.relpersistence::text, c.oid::text, \
+         (select string_agg(a.attnum || '=' || a.attname, e'\\x1f') from pg_catalog.pg_attribute a \
+            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) \
          from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
          where c.oid = pg_catalog.to_regclass($1)";
     let Some(row) = ask(client, sql, &[table]).await?.into_iter().next() else {
@@ -178,6 +187,11 @@ pub(super) async fn followed(client: &Client, table: &str, key: &[String]) -> Re
     }
     Ok(Followed {
         number: value(7),
+        columns: list(8)
+            .iter()
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(number, name)| (number.to_owned(), name.to_owned()))
+            .collect(),
         schema: value(0).unwrap_or_default(),
         name: value(1).unwrap_or_default(),
         generated: list(4),
@@ -276,15 +290,22 @@ pub(super) async fn system(client: &Client) -> Option<String> {
 /// has all changes. It is held until [`keep`].
 pub(super) async fn begin(postgres: &Postgres, of: &Followed) -> Result<(String, Lsn)> {
     let connected = postgres.connection().await?;
+    // It waits for the whole read, without a transaction.
+    let patient = "select set_config('idle_session_timeout', '0', false) \
+                   where current_setting('server_version_num')::int >= 140000";
+    one(&connected.client, patient, &[]).await?;
     let table = format!("tidemill_{}_", plain(&format!("{}_{}", of.schema, of.name), 30));
-    // What was held for a read that was not published.
-    held().retain(|held, _| held.strip_prefix(&table).is_none_or(|rest| rest.len() != 8));
+    // What was held for a read of the table that was not published.
+    let place = postgres.config().place();
+    held().retain(|name, (at, _)| {
+        *at != place || name.strip_prefix(&table).is_none_or(|rest| rest.len() != 8)
+    });
     let name = format!("{table}{:08x}", fastrand::u32(..));
     let sql =
         "select lsn::text from pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput', true)";
     let lsn =
         one(&connected.client, sql, &[&temporary(&name)]).await?.unwrap_or_default().parse()?;
-    held().insert(name.clone(), connected);
+    held().insert(name.clone(), (place, connected));
     Ok((name, lsn))
 }
 
@@ -301,13 +322,26 @@ pub(super) fn give_up(name: &str) {
 pub(super) async fn keep(postgres: &Postgres, position: &LogPosition) -> Result<()> {
     let first = held().remove(&position.slot);
     let connected = match first {
-        Some(first) => {
+        Some((_, first)) => {
             let sql = "select slot_name::text from pg_catalog.pg_copy_logical_replication_slot($1, $2, false)";
             one(&first.client, sql, &[&temporary(&position.slot), &position.slot]).await?;
             first
         }
         None => {
             let connected = postgres.connection().await?;
+            let sql =
+                "select slot_name::text from pg_catalog.pg_replication_slots where slot_name = $1";
+            let there = one(&connected.client, sql, &[&position.slot]).await?.is_some();
+            if position.snapshot.is_some() && !there {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    format!(
+                        "the replication slot `{}` was not made, as the connection that held its place \
+                         ended; the next load reads the table again",
+                        position.slot
+                    ),
+                ));
+            }
             move_on(&connected.client, &position.slot, position.lsn).await?;
             connected
         }
@@ -346,6 +380,15 @@ pub(super) async fn state(client: &Client, position: &LogPosition, of: &Followed
     if position.table.is_some() && position.table != of.number {
         let reason = "the table was dropped and made again".to_owned();
         return Ok(State::Lost(reason));
+    }
+    let renamed = position.columns.iter().find_map(|(number, before)| {
+        let now = of.columns.get(number).filter(|now| *now != before)?;
+        Some((before, now))
+    });
+    if let Some((before, now)) = renamed {
+        return Ok(State::Lost(format!(
+            "the column `{before}` is called `{now}` now, which the log does not say of the rows of before"
+        )));
     }
     if let (Some(then), Some(now)) = (&position.system, system(client).await)
         && *then != now
