@@ -384,8 +384,15 @@ impl ProjectRenderer {
             .with("configuration", &relevant.to_string())
             .with("semantics", &SEMANTICS.to_string())
             .with("timezone", &self.project.manifest().settings.timezone);
-        if let Some(dialect) = config.dialect {
+        let manifest = self.project.manifest();
+        // One that is presumed means something else by the same text, too.
+        let presumed = manifest.target.is_for_duckdb().then_some(SqlDialect::DuckDb);
+        if let Some(dialect) = config.dialect.or(presumed) {
             fingerprint = fingerprint.with("dialect", dialect.as_str());
+        }
+        // Where its file goes, and how it is written.
+        if let Some(to) = manifest.external_files.get(&node.unique_id) {
+            fingerprint = fingerprint.with("file", &Value::Object(to.clone()).to_string());
         }
         if !of_merge.is_empty() {
             fingerprint = fingerprint.with("merge", &Value::Object(of_merge).to_string());

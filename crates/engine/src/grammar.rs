@@ -32,7 +32,11 @@ pub(crate) fn place_of(token: &Token) -> Option<u8> {
         | Token::Question
         | Token::QuestionAnd
         | Token::QuestionPipe
-        | Token::Overlap => Some(OTHER),
+        | Token::Overlap
+        | Token::Ampersand
+        | Token::Pipe
+        | Token::ShiftLeft
+        | Token::ShiftRight => Some(OTHER),
         Token::Caret => Some(POWER),
         _ => None,
     }

@@ -76,7 +76,7 @@ fn row(query: &Query, outer: &[(String, Row)], depth: usize) -> Option<Row> {
         if counts_rows(expr) {
             return None;
         }
-        columns.push((name, put_in(expr, &reads)?));
+        columns.push((name, put_in(expr, &reads, !known.is_empty())?));
     }
     Some(columns)
 }
@@ -122,8 +122,9 @@ fn renamed(mut row: Row, alias: &TableAlias) -> Option<Row> {
 }
 
 /// The expression with the values of the columns that it names. Others are those of an outer query.
-fn put_in(expr: &Expr, reads: &[(String, Row)]) -> Option<Expr> {
-    if reads.is_empty() {
+/// `named`: there are such that a query within the expression may name.
+fn put_in(expr: &Expr, reads: &[(String, Row)], named: bool) -> Option<Expr> {
+    if reads.is_empty() && !named {
         return Some(expr.clone());
     }
     // Names in queries of its own may mean other columns.

@@ -20,7 +20,8 @@ pub struct EngineOptions {
     /// Names that are accepted as the first part of `database.schema.name`.
     pub databases: Vec<String>,
     /// What leaves a query is as in DuckDB: of two columns `a` the second is `a_1`, and a column of
-    /// nothing but NULL is an integer. Otherwise the first is an error, and the second a text.
+    /// nothing but NULL is an integer; columns of views are named so; a text that is no number fails where it is
+    /// computed. Otherwise the first is an error, the second a text, and the last fails its query.
     pub for_duckdb: bool,
 }
 

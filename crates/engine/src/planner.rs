@@ -416,7 +416,6 @@ enum Found {
     View(String),
 }
 
-/// The types that a series is made of: nanoseconds, and an interval where one is written as text.
 /// `current_database()` and `current_catalog()` are the lake's name.
 fn name_database(statement: &mut Statement, database: &str) {
     use datafusion::sql::sqlparser::ast::Expr;
@@ -456,6 +455,7 @@ fn settled_plan(
     result
 }
 
+/// The types that a series is made of: nanoseconds, and an interval where one is written as text.
 fn as_series(arg: Expr) -> Expr {
     let Expr::Literal(value, metadata) = arg else { return arg };
     let value = match value {

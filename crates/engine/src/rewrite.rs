@@ -30,7 +30,7 @@ use crate::single::settle_single_values;
 use crate::subqueries::{settle_subqueries, value_of};
 use crate::syntax::{
     LAMBDA, argument, array_of, at_zone, binary, call, case, case_of_null, cast, cast_as, divide,
-    equals, is_text, nested, number, object_name, plain_arguments, simple_name, text,
+    equals, is_text, nested, number, object_name, plain_arguments, signed_power, simple_name, text,
 };
 use crate::using::merge_columns;
 use crate::windows::settle_windows;
@@ -71,6 +71,13 @@ impl VisitorMut for Rewriter {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         tell_casts_apart(select);
         unnest_series(select);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if let Some(power) = signed_power(expr) {
+            *expr = power;
+        }
         ControlFlow::Continue(())
     }
 

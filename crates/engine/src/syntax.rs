@@ -7,8 +7,8 @@ use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query,
-    Select, SelectFlavor, SelectItem, SetExpr, Statement, TableWithJoins, Value, ValueWithSpan,
-    VisitMut, VisitorMut, visit_expressions_mut,
+    Select, SelectFlavor, SelectItem, SetExpr, Statement, TableWithJoins, UnaryOperator, Value,
+    ValueWithSpan, VisitMut, VisitorMut, visit_expressions_mut,
 };
 
 /// Changes the parts of an expression, innermost first, and leaves those of inner queries alone.
@@ -239,4 +239,15 @@ pub(crate) fn interval_of(value: Expr) -> Expr {
 /// `array[…]`.
 pub(crate) fn array_of(elem: Vec<Expr>) -> Expr {
     Expr::Array(datafusion::sql::sqlparser::ast::Array { elem, named: true })
+}
+
+/// `-2 ^ 2` is `(-2) ^ 2`; nothing where it is another expression.
+pub(crate) fn signed_power(expr: &Expr) -> Option<Expr> {
+    let Expr::UnaryOp { op: sign @ UnaryOperator::Minus, expr: power } = expr else { return None };
+    let Expr::BinaryOp { left, op: op @ BinaryOperator::BitwiseXor, right } = power.as_ref() else {
+        return None;
+    };
+    let base = Expr::UnaryOp { op: *sign, expr: left.clone() };
+    let base = signed_power(&base).unwrap_or(base);
+    Some(Expr::BinaryOp { left: Box::new(nested(base)), op: op.clone(), right: right.clone() })
 }

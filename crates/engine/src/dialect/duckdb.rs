@@ -1,12 +1,12 @@
 //! What DuckDB's functions and casts take that PostgreSQL's do not.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, LambdaFunction, ObjectName, OneOrManyWithParens, SelectItem,
-    Subscript, UnaryOperator, Value, WildcardAdditionalOptions,
+    AccessExpr, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    LambdaFunction, ObjectName, OneOrManyWithParens, SelectItem, Subscript, UnaryOperator, Value,
+    WildcardAdditionalOptions,
 };
 
-use crate::syntax::{call, nested, number, simple_name, text};
+use crate::syntax::{call, number, simple_name, text};
 
 /// Functions of texts take values of every type there.
 pub(super) fn texts(function: &mut Function) {
@@ -76,17 +76,6 @@ pub(super) fn cast(value: &mut Expr, to: &DataType, to_whole: bool) {
     } else if to_text && !matches!(value, Expr::Value(_)) {
         *value = call("tidemill_plain", vec![value.clone()]);
     }
-}
-
-/// `-2 ^ 2` is `(-2) ^ 2`; nothing where it is another expression.
-pub(super) fn signed_power(expr: &Expr) -> Option<Expr> {
-    let Expr::UnaryOp { op: sign @ UnaryOperator::Minus, expr: power } = expr else { return None };
-    let Expr::BinaryOp { left, op: op @ BinaryOperator::BitwiseXor, right } = power.as_ref() else {
-        return None;
-    };
-    let base = Expr::UnaryOp { op: *sign, expr: left.clone() };
-    let base = signed_power(&base).unwrap_or(base);
-    Some(Expr::BinaryOp { left: Box::new(nested(base)), op: op.clone(), right: right.clone() })
 }
 
 /// `x[:2]` is `x[1:2]`, and `x[2:]` is `x[2:-1]`; nothing where no slice lacks a bound.

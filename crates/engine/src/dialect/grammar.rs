@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Wor
 use tidemill_core::{Error, ErrorKind, Result, SqlDialect};
 
 use crate::error::syntax;
-use crate::grammar::{OTHER, place_of};
+use crate::grammar::place_of;
 use crate::parse::{NESTING, limit_chains, refuse_writes_inside};
 
 /// Databricks' grammar with what `sqlparser`'s leaves out of its strings: a backslash escapes there.
@@ -98,13 +98,7 @@ impl Dialect for DuckDb {
         TypeId::of::<DuckDbDialect>()
     }
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
-        // PostgreSQL's order; bits are operators without a place of their own.
-        match parser.peek_token_ref().token {
-            Token::Ampersand | Token::Pipe | Token::ShiftLeft | Token::ShiftRight => {
-                Some(Ok(OTHER))
-            }
-            ref token => place_of(token).map(Ok),
-        }
+        place_of(&parser.peek_token_ref().token).map(Ok)
     }
     fn supports_window_function_null_treatment_arg(&self) -> bool {
         true

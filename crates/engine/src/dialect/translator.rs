@@ -17,7 +17,9 @@ use tidemill_core::{Error, Result, SqlDialect};
 use super::rules::{Rules, closed, rules, template};
 use super::{duckdb, refused, relations, types};
 use crate::names::folded;
-use crate::syntax::{call, cast, interval_of, nested, number, plain_arguments, simple_name, text};
+use crate::syntax::{
+    call, cast, interval_of, nested, number, plain_arguments, signed_power, simple_name, text,
+};
 
 /// Changes a whole statement in place.
 pub(super) fn translate(statement: &mut Statement, dialect: SqlDialect) -> Result<()> {
@@ -83,7 +85,7 @@ impl VisitorMut for Translator {
             *expr = called;
         }
         if self.dialect == SqlDialect::DuckDb
-            && let Some(power) = duckdb::signed_power(expr)
+            && let Some(power) = signed_power(expr)
         {
             *expr = power;
         }

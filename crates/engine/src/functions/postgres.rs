@@ -155,7 +155,11 @@ fn formatted(pattern: &str, values: &[Option<&str>]) -> Result<String> {
     Ok(out)
 }
 
-/// There is no infinite date here, but there are infinite numbers.
+/// 9999-12-31 and 0001-01-01, in days since 1970.
+const LAST_DAY: i32 = 2_932_896;
+const FIRST_DAY: i32 = -719_162;
+
+/// What `infinity` is read as is not finite: the last moment of the year 9999, and the first of the year 1.
 fn finite(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
     let [values] = args else { return usage("`isfinite` takes one argument") };
     let found: BooleanArray =
@@ -165,10 +169,12 @@ fn finite(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
 
 fn is_finite(values: &ArrayRef, row: usize) -> bool {
     if let Some(days) = values.as_any().downcast_ref::<Date32Array>() {
-        return !matches!(days.value(row), i32::MAX | i32::MIN);
+        return !matches!(days.value(row), LAST_DAY | FIRST_DAY);
     }
     if let Some(moments) = values.as_any().downcast_ref::<TimestampMicrosecondArray>() {
-        return !matches!(moments.value(row), i64::MAX | i64::MIN);
+        const DAY: i64 = 86_400_000_000;
+        let last = (i64::from(LAST_DAY) + 1) * DAY - 1;
+        return moments.value(row) != last && moments.value(row) != i64::from(FIRST_DAY) * DAY;
     }
     match values.data_type() {
         DataType::Float64 => {

@@ -19,7 +19,7 @@ const DEEPEST: usize = 64;
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
-    let names = ["from_json", "json_transform", "json_transform_strict", "from_json_strict"];
+    let names = ["from_json", "json_transform"];
     vec![Simple::aliased(
         names[0],
         &names[1..],

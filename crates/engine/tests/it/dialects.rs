@@ -10,7 +10,7 @@ use arrow::array::Array;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use tidemill_core::{Engine, Error, SqlDialect};
-use tidemill_engine::{adapt, translate};
+use tidemill_engine::{EngineOptions, adapt, translate};
 
 use crate::support::Setup;
 
@@ -108,7 +108,11 @@ fn without_zeros(shown: &str) -> String {
 /// DuckDB gives (`expect.py` asks it). `sql  =/=  result` is not given here, which is known.
 #[tokio::test]
 async fn projects_for_duckdb_get_what_duckdb_gives() {
-    let setup = Setup::new();
+    let setup = Setup::with(EngineOptions {
+        threads: Some(2),
+        for_duckdb: true,
+        ..EngineOptions::default()
+    });
     let (mut wrong, mut count, mut missing) = (Vec::new(), 0, 0);
     let table = include_str!("../dialects/duckdb-projects.txt");
     for (number, line) in table.lines().enumerate() {
