@@ -11,10 +11,11 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 use tidemill_connect::Kind;
 use tidemill_core::{
-    Change, ConnectContext, Diagnostic, Diagnostics, Error, ErrorKind, Event, Position,
-    ReadRequest, ReadScope, Result, Sink, Source, TableStore, UniqueId, Until,
+    Cancellation, Change, ConnectContext, Diagnostic, Diagnostics, Error, ErrorKind, Event,
+    Position, ReadRequest, ReadScope, RelationName, Result, RunId, Sink, Snapshot, Source,
+    TableStore, UniqueId, Until,
 };
-use tidemill_ingest::{LoadMode, LoadSettings, LoadSpec};
+use tidemill_ingest::{LoadMode, LoadSettings, LoadSpec, changes};
 use tidemill_plan::Fingerprint;
 use tidemill_project::{Connection, Ingest, Manifest, Node, Project};
 use tidemill_run::{LoadRequest, Loaded, Loader};
@@ -28,6 +29,8 @@ pub(crate) struct ProjectLoader {
     project: Arc<Project>,
     store: Arc<dyn TableStore>,
     root: PathBuf,
+    /// Whether loads read the log of tables whose changes are kept; somebody else does, where not.
+    keeps_log: bool,
 }
 
 /// One table to load, resolved.
@@ -44,7 +47,12 @@ struct Target {
 impl ProjectLoader {
     /// For the session's project and lake.
     pub(crate) fn new(session: &Session, store: Arc<dyn TableStore>) -> Self {
-        ProjectLoader { project: session.project.clone(), store, root: session.root.clone() }
+        ProjectLoader {
+            project: session.project.clone(),
+            store,
+            root: session.root.clone(),
+            keeps_log: !session.follows,
+        }
     }
 
     fn source(&self, id: &UniqueId) -> Result<Arc<dyn Source>> {
@@ -93,6 +101,73 @@ impl ProjectLoader {
                 .map(|column| (column.name.clone(), column.description.clone()))
                 .collect(),
         })
+    }
+
+    /// The settings of a load.
+    pub(crate) fn settings(&self, id: &UniqueId) -> Result<LoadSettings> {
+        Ok(self.target(id)?.settings)
+    }
+
+    /// The table that is loaded.
+    pub(crate) fn relation(&self, id: &UniqueId) -> Result<RelationName> {
+        Ok(self.target(id)?.relation)
+    }
+
+    /// The source of a table, and how it goes on from a published state.
+    pub(crate) fn log_of(
+        &self,
+        id: &UniqueId,
+        base: Snapshot,
+        run: RunId,
+        cancel: &Cancellation,
+    ) -> Result<(Arc<dyn Source>, LoadSpec)> {
+        let target = self.target(id)?;
+        let spec = LoadSpec {
+            relation: target.relation,
+            name: target.name,
+            settings: target.settings,
+            source_settings: target.source_settings,
+            declared: target.declared,
+            base,
+            full_refresh: false,
+            comments: target.comments,
+            observers: None,
+            progress: None,
+            run,
+            parallelism: std::thread::available_parallelism().map_or(1, usize::from),
+            cancel: cancel.clone(),
+        };
+        Ok((self.source(id)?, spec))
+    }
+
+    /// Whether the table goes on by a table of its changes.
+    fn keeps_changes(&self, spec: &LoadSpec) -> bool {
+        spec.settings.changes && !spec.full_refresh && changes::is_begun(&spec.base, &spec.relation)
+    }
+
+    /// Keeps what is new in the log, which is published at once, and stages the table with it.
+    async fn load_changes(
+        &self,
+        id: &UniqueId,
+        source: &dyn Source,
+        mut spec: LoadSpec,
+        parts: &mut Vec<String>,
+    ) -> Result<tidemill_ingest::Loaded> {
+        let (mut notices, mut rejected) = (Vec::new(), 0);
+        if self.keeps_log {
+            let appended = changes::append(source, &spec, Some(id), &*self.store).await?;
+            if let Some(position) = &appended.position {
+                source.acknowledge(position).await?;
+            }
+            (spec.base, notices, rejected) =
+                (appended.snapshot, appended.notices, appended.rejected);
+        }
+        let mut loaded = changes::apply(&spec, &*self.store).await?;
+        if loaded.rows > 0 {
+            parts.push(crate::output::plural(loaded.rows, "change", "changes"));
+        }
+        notices.append(&mut loaded.notices);
+        Ok(tidemill_ingest::Loaded { notices, rejected: rejected + loaded.rejected, ..loaded })
     }
 
     /// What a load would do, as far as it is known from its first rows. Nothing is written.
@@ -145,6 +220,9 @@ impl ProjectLoader {
         let whole = target.settings.mode == LoadMode::Full;
         let begins =
             published.filter(|_| !request.full).is_none_or(|table| table.position.is_none());
+        if !begins && changes::is_behind(&request.context.snapshot, &target.relation) {
+            return Ok(Some(Vec::new()));
+        }
         if target.settings.mode == LoadMode::Cdc && begins {
             // Whatever there is is new, and to read it would leave something in the database.
             return Ok(Some(Vec::new()));
@@ -156,10 +234,11 @@ impl ProjectLoader {
             primary_key: target.settings.primary_key.clone(),
             declared: target.declared,
             known: published.filter(|_| !whole).map(|published| published.schema.clone()),
-            position: published
-                .filter(|_| !request.full)
-                .and_then(|published| published.position.clone()),
+            position: published.filter(|_| !request.full).and_then(|published| {
+                changes::source_position(&request.context.snapshot, &published.name)
+            }),
             superseded: None,
+            every_change: false,
             scope: target.settings.mode.scope(),
             until: Until::CaughtUp,
             parallelism: 1,
@@ -396,28 +475,19 @@ fn declared(
 #[async_trait]
 impl Loader for ProjectLoader {
     async fn load(&self, id: &UniqueId, request: &LoadRequest) -> Result<Loaded> {
-        let target = self.target(id)?;
-        let source = self.source(id)?;
+        let context = &request.context;
+        let (source, mut spec) =
+            self.log_of(id, context.snapshot.clone(), context.run.clone(), &context.cancel)?;
         let (events, node) = (request.events.clone(), id.clone());
-        let spec = LoadSpec {
-            relation: target.relation,
-            name: target.name,
-            settings: target.settings,
-            source_settings: target.source_settings,
-            declared: target.declared,
-            base: request.context.snapshot.clone(),
-            full_refresh: request.full,
-            comments: target.comments,
-            observers: None,
-            progress: Some(Arc::new(move |rows| {
-                events.emit(Event::NodeProgress { node: node.clone(), rows });
-            })),
-            run: request.context.run.clone(),
-            parallelism: std::thread::available_parallelism().map_or(1, usize::from),
-            cancel: request.context.cancel.clone(),
-        };
-        let loaded = tidemill_ingest::load(&*source, &spec, &*self.store).await?;
+        spec.full_refresh = request.full;
+        spec.progress = Some(Arc::new(move |rows| {
+            events.emit(Event::NodeProgress { node: node.clone(), rows });
+        }));
         let mut parts = Vec::new();
+        let loaded = match self.keeps_changes(&spec) {
+            true => self.load_changes(id, &*source, spec.clone(), &mut parts).await?,
+            false => tidemill_ingest::load(&*source, &spec, &*self.store).await?,
+        };
         if let Some(merged) = loaded.merged {
             let rows = |rows| crate::output::plural(rows, "row", "rows");
             parts.push(format!("{} inserted, {} updated", rows(merged.inserted), merged.updated));
@@ -441,6 +511,10 @@ impl Loader for ProjectLoader {
     }
 
     async fn acknowledge(&self, id: &UniqueId, position: &Position) -> Result<()> {
+        if changes::is_applied(position) {
+            // It is ours, and the source heard of the log when its changes were kept.
+            return Ok(());
+        }
         self.source(id)?.acknowledge(position).await
     }
 

@@ -145,6 +145,9 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
                     .map(|_| 1)
             }
         },
+        Command::Ingest(args) if args.follow => {
+            runtime.block_on(commands::follow::run(open()?, &args.build, args.every))
+        }
         command => {
             let session = open()?;
             let code = runtime.block_on(dispatch(&session, command));

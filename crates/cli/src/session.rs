@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) cancel: Cancellation,
     /// Which warnings are errors.
     pub(crate) rules: Arc<WarningRules>,
+    /// Logs of tables whose changes are kept are read by tasks of their own (`ingest --follow`).
+    pub(crate) follows: bool,
 }
 
 /// The lake and the engine over it.
@@ -135,6 +137,7 @@ impl Session {
             started: chrono::Utc::now(),
             cancel,
             rules: Arc::new(rules),
+            follows: false,
         };
         Ok((session, warnings))
     }

@@ -57,6 +57,7 @@ async fn parse(location: &str, threads: usize) -> tidemill_core::Result<()> {
             known: None,
             position: None,
             superseded: None,
+            every_change: false,
             scope: ReadScope::New,
             until: Until::CaughtUp,
             parallelism: threads,

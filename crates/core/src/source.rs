@@ -128,6 +128,9 @@ pub struct ReadRequest {
     pub superseded: Option<Position>,
     /// Which part of it.
     pub scope: ReadScope,
+    /// Of a log of changes each change is wanted, with what it is ([`crate::changes::KIND`]), and not
+    /// only what leads to the rows as they are at its end.
+    pub every_change: bool,
     /// When to end.
     pub until: Until,
     /// How many threads the read may use.

@@ -122,6 +122,19 @@ pub mod changes {
     /// was (list of int32). That row is found by the key of before ([`key`]).
     pub const KEPT: &str = "__tidemill_kept";
 
+    /// What happened to the row (int8): [`INSERT`], [`UPDATE`] or [`DELETE`]. There where every change is
+    /// asked for.
+    pub const KIND: &str = "__tidemill_kind";
+    /// When the transaction was committed (timestamp in microseconds, UTC), where the log says so.
+    pub const AT: &str = "__tidemill_at";
+
+    /// The row was added.
+    pub const INSERT: i8 = 0;
+    /// The row has other values.
+    pub const UPDATE: i8 = 1;
+    /// The row went.
+    pub const DELETE: i8 = 2;
+
     /// The value that the key's column with this number, counted from 0, had before the change.
     pub fn key(number: usize) -> String {
         format!("__tidemill_was_{number}")
@@ -335,6 +348,10 @@ pub struct Maintenance {
     pub keep_versions: u64,
     /// Whether small files are joined.
     pub compact: bool,
+    /// Those of these relations only; none: of all.
+    pub only: Vec<RelationName>,
+    /// But not those of these.
+    pub except: Vec<RelationName>,
     /// Whether files that nothing names are deleted.
     pub vacuum: bool,
     /// Stop beginning new work after this time.
@@ -349,6 +366,8 @@ impl Default for Maintenance {
             keep_for: Duration::from_secs(7 * 24 * 3600),
             keep_versions: 10,
             compact: true,
+            only: Vec::new(),
+            except: Vec::new(),
             vacuum: true,
             budget: Duration::from_secs(30),
             dry_run: false,
@@ -430,6 +449,25 @@ pub trait TableStore: Send + Sync {
         Err(crate::Error::new(
             crate::ErrorKind::Unsupported,
             format!("rows of `{relation}` cannot be found by their key here"),
+        ))
+    }
+
+    /// The rows of a published table whose value in a column of type int64 is larger than this one, in any
+    /// order. Files that cannot have such rows are not read.
+    ///
+    /// # Errors
+    /// Kind `Unsupported` where the store cannot read rows so; `NotFound` for what is no table.
+    async fn rows_after(
+        &self,
+        relation: &RelationName,
+        base: &Snapshot,
+        column: &str,
+        after: i64,
+    ) -> Result<BatchStream> {
+        let _ = (base, column, after);
+        Err(crate::Error::new(
+            crate::ErrorKind::Unsupported,
+            format!("rows of `{relation}` cannot be read by a number here"),
         ))
     }
 

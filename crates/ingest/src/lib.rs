@@ -5,7 +5,7 @@
 //! staged tables (the rows, and those that could not be read in `<table>__rejected`) and the
 //! position that they stand for. **Promises** that nothing is visible until the caller publishes
 //! staged data and position in one entry, and that after an error nothing is left to publish:
-//! the next load starts from the position that is published.
+//! the next load starts from the position that is published. ([`changes::append`] publishes itself.)
 //!
 //! ```
 //! use tidemill_core::ReadScope;
@@ -18,6 +18,7 @@
 //! # Ok::<(), tidemill_core::Error>(())
 //! ```
 
+pub mod changes;
 mod contract;
 mod keys;
 mod load;

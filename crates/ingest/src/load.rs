@@ -12,6 +12,7 @@ use tidemill_core::{
     TableStore, Until, WriteMode,
 };
 
+use crate::changes;
 use crate::contract::{Conform, conform};
 use crate::keys::Keys;
 use crate::log::{self, Control};
@@ -142,40 +143,6 @@ impl<'a> LoadLoop<'a> {
         }
     }
 
-    fn request(&self) -> ReadRequest {
-        let spec = self.spec;
-        let mut declared = spec.declared.clone();
-        if spec.settings.schema_contract != SchemaContract::Evolve {
-            // The table's types hold: what does not fit them is the row's fault.
-            let fields = self.table.iter().flat_map(|table| table.fields());
-            for field in fields {
-                if !declared.iter().any(|known| known.name() == field.name()) {
-                    declared.push(field.as_ref().clone());
-                }
-            }
-        }
-        let position =
-            spec.base.get(&spec.relation).and_then(|published| published.position.clone());
-        let (position, superseded) = match spec.full_refresh {
-            true => (None, position),
-            false => (position, None),
-        };
-        ReadRequest {
-            settings: spec.source_settings.clone(),
-            name: spec.name.clone(),
-            cursor: spec.settings.cursor.clone(),
-            primary_key: spec.settings.primary_key.clone(),
-            declared,
-            known: self.table.clone(),
-            position,
-            superseded,
-            scope: spec.settings.mode.scope(),
-            until: Until::CaughtUp,
-            parallelism: spec.parallelism,
-            cancel: spec.cancel.clone(),
-        }
-    }
-
     async fn run(&mut self, source: &dyn Source) -> Result<Loaded> {
         if self.spec.settings.mode == LoadMode::Cdc && !source.has_log() {
             return Err(Error::new(
@@ -184,7 +151,8 @@ impl<'a> LoadLoop<'a> {
                  not have; use `merge` with a `cursor`, or `full`",
             ));
         }
-        let mut changes = source.read(self.request()).await?;
+        changes::check(self.spec)?;
+        let mut changes = source.read(request(self.spec, self.table.clone())).await?;
         loop {
             let change = tokio::select! {
                 biased;
@@ -447,7 +415,17 @@ impl<'a> LoadLoop<'a> {
                 self.rejects_stage();
             }
         }
-        for stage in [self.rows_stage.take(), self.rejects_stage.take()].into_iter().flatten() {
+        let mut stages: Vec<_> =
+            [self.rows_stage.take(), self.rejects_stage.take()].into_iter().flatten().collect();
+        if self.replaces_all()
+            && !stages.is_empty()
+            && let Some((relation, mark)) = changes::mark_of_refresh(&spec.base, &spec.relation)?
+        {
+            let mut stage = self.begin(relation, WriteMode::Append, mark.schema(), Vec::new());
+            stage.send(Ok(mark)).await?;
+            stages.push(stage);
+        }
+        for stage in stages {
             let staged = stage.finish().await?;
             self.done.push(staged);
         }
@@ -522,8 +500,41 @@ async fn fill(
     kept.fill(rows, &found, &places)
 }
 
+/// What is asked of the source, for a table that has these columns by now.
+pub(crate) fn request(spec: &LoadSpec, table: Option<SchemaRef>) -> ReadRequest {
+    let mut declared = spec.declared.clone();
+    if spec.settings.schema_contract != SchemaContract::Evolve {
+        // The table's types hold: what does not fit them is the row's fault.
+        for field in table.iter().flat_map(|table| table.fields()) {
+            if !declared.iter().any(|known| known.name() == field.name()) {
+                declared.push(field.as_ref().clone());
+            }
+        }
+    }
+    let position = changes::source_position(&spec.base, &spec.relation);
+    let (position, superseded) = match spec.full_refresh {
+        true => (None, position),
+        false => (position, None),
+    };
+    ReadRequest {
+        settings: spec.source_settings.clone(),
+        name: spec.name.clone(),
+        cursor: spec.settings.cursor.clone(),
+        primary_key: spec.settings.primary_key.clone(),
+        declared,
+        known: table,
+        position,
+        superseded,
+        scope: spec.settings.mode.scope(),
+        every_change: false,
+        until: Until::CaughtUp,
+        parallelism: spec.parallelism,
+        cancel: spec.cancel.clone(),
+    }
+}
+
 /// Whether what is read is the whole table. A log of changes begins with that.
-fn replaces_all(spec: &LoadSpec) -> bool {
+pub(crate) fn replaces_all(spec: &LoadSpec) -> bool {
     spec.full_refresh
         || match spec.settings.mode {
             LoadMode::Full => true,
@@ -535,7 +546,7 @@ fn replaces_all(spec: &LoadSpec) -> bool {
 }
 
 /// Lets a stage work; ends only when it fails.
-async fn failed(stage: &mut Option<Staging<'_>>) -> Error {
+pub(crate) async fn failed(stage: &mut Option<Staging<'_>>) -> Error {
     match stage {
         Some(stage) => stage.failed().await,
         None => std::future::pending().await,

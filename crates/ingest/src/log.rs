@@ -44,6 +44,16 @@ pub(crate) fn with_gone(rows: &RecordBatch, control: Option<&Control>) -> Result
 }
 
 impl Control {
+    /// What is said in one of these columns.
+    pub(crate) fn column(&self, name: &str) -> Option<&ArrayRef> {
+        self.0.column_by_name(name)
+    }
+
+    /// What is said of the other rows.
+    pub(crate) fn without(&self, rows: &[(usize, String)]) -> Result<Control> {
+        without(&self.0, rows).map(Control)
+    }
+
     /// The values that are left out, if any are.
     pub(crate) fn kept(&self, columns: &Conform) -> Result<Option<Kept>> {
         let Some(list) = self.0.column_by_name(changes::KEPT) else { return Ok(None) };

@@ -1,5 +1,7 @@
 //! The settings of a load: what stands under `ingest:` and is not the source's.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tidemill_core::{Error, ErrorKind, ReadScope, Result};
@@ -83,6 +85,10 @@ pub struct LoadSettings {
     pub schema_contract: SchemaContract,
     /// How many rows may be rejected. Default: none.
     pub max_rejects: MaxRejects,
+    /// Every change is kept in a table of changes ([`crate::changes`]), for [`LoadMode::Cdc`].
+    pub changes: bool,
+    /// How far the table may be behind while it is followed. Default: a minute.
+    pub lag: Option<Duration>,
 }
 
 impl LoadSettings {
@@ -126,6 +132,20 @@ impl LoadSettings {
                     format!("`max_rejects` must be a number such as `10` or `0.5%`, not `{limit}`"),
                 )
             })?;
+        }
+        settings.changes = take(&mut rest, "changes", "`true` or `false`")?.unwrap_or_default();
+        if settings.changes && settings.mode != LoadMode::Cdc {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "`changes` keeps the changes of a log, and goes with `mode: cdc`",
+            ));
+        }
+        if let Some(lag) = take::<String>(&mut rest, "lag", "a time such as `1 minute`")? {
+            let parsed = humantime::parse_duration(&lag).map_err(|error| {
+                let message = format!("`lag` must be a time such as `30s` or `1 minute`: {error}");
+                Error::new(ErrorKind::Config, message)
+            })?;
+            settings.lag = Some(parsed);
         }
         let keyed = match settings.mode {
             LoadMode::Merge => Some("merge"),

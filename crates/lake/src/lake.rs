@@ -13,7 +13,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use tidemill_core::{
-    At, Error, ErrorKind, Maintenance, MaintenanceReport, PublishChange, Published,
+    At, BatchStream, Error, ErrorKind, Maintenance, MaintenanceReport, PublishChange, Published,
     PublishedRelation, RelationKind, RelationName, Result, ResultExt, RunId, SchemaChange,
     Snapshot, StageRequest, Staged, TableStore,
 };
@@ -486,6 +486,16 @@ impl TableStore for Lake {
         only: Option<&BTreeSet<String>>,
     ) -> Result<Option<Staged>> {
         stage::by_file(&self.inner, relation, base, only).await
+    }
+
+    async fn rows_after(
+        &self,
+        relation: &RelationName,
+        base: &Snapshot,
+        column: &str,
+        after: i64,
+    ) -> Result<BatchStream> {
+        stage::rows_after(&self.inner, relation, base, column, after).await
     }
 
     async fn rows_of_keys(

@@ -47,7 +47,11 @@ pub(crate) async fn maintain(inner: &Arc<Inner>, rule: &Maintenance) -> Result<M
     let mut report = MaintenanceReport::default();
     let state = if rule.dry_run { inner.latest().await? } else { recover(inner).await? };
     if rule.compact {
-        for relation in state.snapshot.relations.keys() {
+        let wanted = |relation: &&RelationName| {
+            (rule.only.is_empty() || rule.only.contains(relation))
+                && !rule.except.contains(relation)
+        };
+        for relation in state.snapshot.relations.keys().filter(wanted) {
             if started.elapsed() >= rule.budget {
                 report
                     .warnings

@@ -465,7 +465,13 @@ pub(crate) fn sample(
 
 /// Compaction and vacuum by the default rule. What goes wrong is told and spoils nothing.
 async fn maintain(session: &Session, stores: &Stores) {
-    let rule = Maintenance { budget: MAINTENANCE_BUDGET, ..Maintenance::default() };
+    // Those that are added to meanwhile are joined by whoever adds to them.
+    let except = match session.follows {
+        true => session.manifest().sources.values().map(|source| source.relation()).collect(),
+        false => Vec::new(),
+    };
+    let except = except.iter().map(tidemill_ingest::changes::changes_relation).collect();
+    let rule = Maintenance { budget: MAINTENANCE_BUDGET, except, ..Maintenance::default() };
     match stores.lake.maintain(&rule).await {
         Ok(report) => {
             for warning in report.warnings {

@@ -399,6 +399,7 @@ async fn preview(
         known: None,
         position: None,
         superseded: None,
+        every_change: false,
         scope: ReadScope::Whole,
         until: Until::CaughtUp,
         parallelism: 1,

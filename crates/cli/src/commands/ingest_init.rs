@@ -18,6 +18,12 @@ pub(crate) struct Ingest {
     /// Say what would be read, and from where on; write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Load again and again, each table as often as its `lag` says, until Ctrl-C
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) follow: bool,
+    /// With --follow: how often logs of tables with `changes: true` are read
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::units::duration)]
+    pub(crate) every: std::time::Duration,
     #[command(flatten)]
     pub(crate) build: Build,
 }

@@ -10,6 +10,7 @@ pub(crate) mod deps;
 pub(crate) mod docs;
 pub(crate) mod doctor;
 pub(crate) mod export;
+pub(crate) mod follow;
 pub(crate) mod freshness;
 pub(crate) mod ingest_init;
 pub(crate) mod ingest_plan;

@@ -132,6 +132,7 @@ impl Seed {
             known: None,
             position: None,
             superseded: None,
+            every_change: false,
             scope: ReadScope::Whole,
             until: Until::CaughtUp,
             parallelism: std::thread::available_parallelism().map_or(1, usize::from),

@@ -102,11 +102,13 @@ impl Sandbox {
         outcome(self.command(arguments).envs(variables.iter().copied()))
     }
 
-    /// Runs a command that dies at a failpoint; whether it came there.
+    /// Runs a command that dies at a failpoint, or when it passes it for the n-th time (`step@n`); whether it
+    /// came there.
     pub(crate) fn dies_at(&self, step: &str, arguments: &[&str]) -> bool {
+        let (step, nth) = step.split_once('@').unwrap_or((step, "1"));
         let status = self
             .command(arguments)
-            .env("TIDEMILL_FAILPOINT", format!("{step}=abort"))
+            .env("TIDEMILL_FAILPOINT", format!("{step}=abort@{nth}"))
             .stderr(Stdio::null())
             .stdout(Stdio::null())
             .status()

@@ -216,6 +216,7 @@ impl Plan {
             settings: Value::Object(settings),
             position: (!whole && before.is_object()).then_some(Position(before)),
             superseded: None,
+            every_change: false,
             scope: if whole { ReadScope::Whole } else { ReadScope::New },
             ..self.request.clone()
         }

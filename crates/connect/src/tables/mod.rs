@@ -126,6 +126,8 @@ pub(crate) struct LogRequest<'a> {
     pub(crate) position: Option<&'a Value>,
     /// Where one ended that is given up by this one.
     pub(crate) superseded: Option<&'a Value>,
+    /// Each change is wanted, with what it is.
+    pub(crate) every_change: bool,
     pub(crate) cancel: &'a Cancellation,
     pub(crate) streams: usize,
 }

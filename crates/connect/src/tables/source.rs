@@ -308,6 +308,7 @@ impl Read {
                         key: &request.primary_key,
                         position: plan.position.log.as_ref(),
                         superseded: superseded.as_ref(),
+                        every_change: request.every_change,
                         cancel: &request.cancel,
                         streams: request.parallelism,
                     })

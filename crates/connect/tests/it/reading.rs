@@ -220,6 +220,7 @@ impl Request {
             known: self.known,
             position: self.position,
             superseded: None,
+            every_change: false,
             scope: self.scope,
             until: Until::CaughtUp,
             parallelism: self.parallelism,

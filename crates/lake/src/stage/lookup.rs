@@ -1,17 +1,92 @@
-//! Rows of a table by their key.
+//! Rows of a table by their key, or by a number that grows.
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::filter_record_batch;
+use arrow::compute::kernels::cmp::gt;
 use arrow::datatypes::Schema;
+use datafusion::common::ScalarValue;
 use futures::StreamExt;
-use tidemill_core::{Error, ErrorKind, NullKeys, RelationName, Result, ResultExt, Snapshot};
+use tidemill_core::{
+    BatchStream, Error, ErrorKind, NullKeys, RelationName, Result, ResultExt, Snapshot,
+};
+use tokio::sync::mpsc;
 
 use super::columns::{Evolution, conform};
 use super::keys::{KeyCollector, Repeated};
 use super::rewrite::{Matches, open_file};
 use super::{Base, Plan};
+use crate::delta::{LiveFile, TableState};
 use crate::lake::Inner;
+
+/// Batches that are read ahead.
+const AHEAD: usize = 2;
+
+/// See [`tidemill_core::TableStore::rows_after`].
+pub(crate) async fn rows_after(
+    inner: &Arc<Inner>,
+    relation: &RelationName,
+    base: &Snapshot,
+    column: &str,
+    after: i64,
+) -> Result<BatchStream> {
+    let base = Base::of(inner, relation, base).await?;
+    let Some(table) = base.table.clone() else {
+        return Err(
+            Error::new(ErrorKind::NotFound, "there is no such table").with("table", relation)
+        );
+    };
+    let larger = |file: &LiveFile| {
+        let statistics = file.statistics(&table.schema);
+        let max = statistics.columns.get(column).and_then(|bounds| bounds.max.clone());
+        !matches!(max, Some(ScalarValue::Int64(Some(max))) if max <= after)
+    };
+    let files: Vec<Arc<LiveFile>> =
+        table.files.values().filter(|file| larger(file)).cloned().collect();
+    let schema = table.schema.clone();
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let (inner, column) = (inner.clone(), column.to_owned());
+    tokio::spawn(async move {
+        for file in files {
+            if let Err(error) = send_after(&inner, &table, &file, &column, after, &sender).await {
+                let _ = sender.send(Err(error)).await;
+                return;
+            }
+        }
+    });
+    let batches = futures::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|batch| (batch, receiver))
+    });
+    Ok(BatchStream::new(schema, batches))
+}
+
+/// Sends the rows of a file; ends when nobody wants them any more.
+async fn send_after(
+    inner: &Arc<Inner>,
+    table: &TableState,
+    file: &LiveFile,
+    column: &str,
+    after: i64,
+    sender: &mpsc::Sender<Result<RecordBatch>>,
+) -> Result<()> {
+    let names: Vec<String> = table.schema.fields().iter().map(|f| f.name().clone()).collect();
+    let mut stream = open_file(inner, table, file, &names).await?;
+    while let Some(batch) = stream.batches.next().await {
+        let batch = batch?;
+        let numbers = batch.column_by_name(column).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "a column is not in the table").with("column", column)
+        })?;
+        let wanted: BooleanArray = gt(numbers, &Int64Array::new_scalar(after))
+            .or_error(ErrorKind::Internal, "a column of numbers has another type")?;
+        let batch = filter_record_batch(&batch, &wanted)
+            .or_error(ErrorKind::Internal, "rows cannot be left out")?;
+        if batch.num_rows() > 0 && sender.send(Ok(batch)).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
 
 /// See [`tidemill_core::TableStore::rows_of_keys`].
 pub(crate) async fn rows_of_keys(

@@ -9,11 +9,11 @@ use super::loads::Shop;
 use crate::sandbox::Outcome;
 
 /// Texts of `notes` are long and do not compress, so that they are stored apart.
-const TABLE: &str = "create table t (id bigint primary key, part int, text text, amount numeric(9,2), notes text); \
+pub(super) const TABLE: &str = "create table t (id bigint primary key, part int, text text, amount numeric(9,2), notes text); \
      alter table t alter notes set storage external;";
 
 /// Rows from one number to the other.
-fn rows(from: i32, to: i32) -> String {
+pub(super) fn rows(from: i32, to: i32) -> String {
     format!(
         "insert into t select n, n % 7, 'text ' || n, n / 100.0, \
          (select string_agg(md5(n::text || k::text), '') from generate_series(1, 80) k) \
@@ -21,28 +21,59 @@ fn rows(from: i32, to: i32) -> String {
     )
 }
 
+/// Changes of every kind, one group after the other.
+pub(super) fn changes() -> Vec<String> {
+    vec![
+        "insert into t values (1001, null, 'a\tb', -1.5, null)".to_owned(),
+        // The long texts are not in the log.
+        "update t set part = 100 where id % 3 = 0".to_owned(),
+        "update t set text = 'again' where id = 3; update t set notes = 'short' where id = 3; \
+         update t set part = 3 where id = 3".to_owned(),
+        // New and changed at once, and the same in one transaction.
+        format!("{} update t set part = 4 where id >= 300", rows(300, 310)),
+        format!("begin; {} update t set amount = 0 where id >= 400; commit", rows(400, 405)),
+        // Another key, with the text of before: once, twice, and one that is new.
+        "update t set id = 2000 where id = 10".to_owned(),
+        "update t set id = id + 5000 where id in (20, 21); update t set id = id + 5000, part = 1 where id > 5000".to_owned(),
+        format!(
+            "{} update t set id = 7000 where id = 500; update t set part = 9 where id = 7000",
+            rows(500, 500)
+        ),
+        "delete from t where id % 5 = 0".to_owned(),
+        "delete from t where id = 7; insert into t values (7, 1, 'new', 1, 'new'); update t set part = 2 where id = 7".to_owned(),
+        "begin; delete from t; rollback; begin; update t set part = 0 where id = 8; commit".to_owned(),
+        "insert into t values (9001, 1, 'x', 1, 'x'); delete from t where id = 9001".to_owned(),
+        // Keys that change places.
+        "update t set id = -1 where id = 1; update t set id = 1 where id = 2; update t set id = 2 where id = -1".to_owned(),
+        "begin; update t set part = 50 where id = 8; savepoint s; delete from t; rollback to s; commit".to_owned(),
+        format!("truncate t; {}", rows(1, 20)),
+        format!("{} truncate t", rows(21, 40)),
+        rows(1, 3),
+    ]
+}
+
 impl Shop<'_> {
-    fn follows<'s>(server: &'s PostgresServer, sql: &str) -> Shop<'s> {
+    pub(super) fn follows<'s>(server: &'s PostgresServer, sql: &str) -> Shop<'s> {
         let shop = Shop::new(server, sql);
         shop.loads("mode: cdc, primary_key: id");
         shop
     }
 
     #[track_caller]
-    fn ingests(&self) -> Outcome {
+    pub(super) fn ingests(&self) -> Outcome {
         self.sandbox.run(&["ingest"]).ok()
     }
 
     /// Every row and value of the source is in the target, and nothing else.
     #[track_caller]
-    fn is_followed(&self) {
+    pub(super) fn is_followed(&self) {
         let query = "select id, part, text, amount, md5(notes) from {} order by 1";
         let source = self.sql(&query.replace("{}", "t"));
         let target = self.sandbox.rows(&query.replace("{}", "raw.t"));
         assert_eq!(source, target);
     }
 
-    fn slots(&self) -> Vec<String> {
+    pub(super) fn slots(&self) -> Vec<String> {
         self.sql("select slot_name from pg_replication_slots where database = current_database()")
     }
 }
@@ -58,38 +89,8 @@ fn a_table_is_followed_through_every_kind_of_change() {
     shop.is_followed();
     assert_eq!(shop.slots().len(), 1);
     shop.ingests().does_not_say("v1");
-    for change in [
-        "insert into t values (1001, null, 'a\tb', -1.5, null)",
-        // The long texts are not in the log.
-        "update t set part = 100 where id % 3 = 0",
-        "update t set text = 'again' where id = 3; update t set notes = 'short' where id = 3; \
-         update t set part = 3 where id = 3",
-        // New and changed at once, and the same in one transaction.
-        &format!("{} update t set part = 4 where id >= 300", rows(300, 310)),
-        &format!("begin; {} update t set amount = 0 where id >= 400; commit", rows(400, 405)),
-        // Another key, with the text of before: once, twice, and one that is new.
-        "update t set id = 2000 where id = 10",
-        "update t set id = id + 5000 where id in (20, 21); update t set id = id + 5000, part = 1 where id > 5000",
-        &format!(
-            "{} update t set id = 7000 where id = 500; update t set part = 9 where id = 7000",
-            rows(500, 500)
-        ),
-        "delete from t where id % 5 = 0",
-        "delete from t where id = 7; insert into t values (7, 1, 'new', 1, 'new'); update t set part = 2 where id = 7",
-        "begin; delete from t; rollback; begin; update t set part = 0 where id = 8; commit",
-        "insert into t values (9001, 1, 'x', 1, 'x'); delete from t where id = 9001",
-        // Keys that change places.
-        "update t set id = -1 where id = 1; update t set id = 1 where id = 2; update t set id = 2 where id = -1",
-        "savepoint",
-        &format!("truncate t; {}", rows(1, 20)),
-        &format!("{} truncate t", rows(21, 40)),
-        &rows(1, 3),
-    ] {
-        if change == "savepoint" {
-            shop.sql("begin; update t set part = 50 where id = 8; savepoint s; delete from t; rollback to s; commit");
-        } else {
-            shop.sql(change);
-        }
+    for change in changes() {
+        shop.sql(&change);
         shop.ingests();
         shop.is_followed();
     }

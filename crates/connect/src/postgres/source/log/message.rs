@@ -7,6 +7,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use tidemill_core::{Error, ErrorKind, Result};
 
+/// The first moment of the year 2000, in microseconds since 1970.
+const MICROS_OF_2000: i64 = 946_684_800_000_000;
+
 /// A place in the write-ahead log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -88,9 +91,10 @@ pub(super) struct Relation {
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Message<'a> {
-    /// A transaction, by the place of its commit and its number.
+    /// A transaction, by the place of its commit, its time in microseconds since 1970, and its number.
     Begin {
         commit: Lsn,
+        at: i64,
         transaction: u32,
     },
     /// Its end, and the place behind it.
@@ -191,8 +195,9 @@ impl<'a> Reader<'a> {
         Some(match self.byte()? {
             b'B' => {
                 let commit = self.lsn()?;
-                self.take(8)?;
-                Message::Begin { commit, transaction: self.word()? }
+                let since_2000 = i64::from_be_bytes(self.take(8)?.try_into().ok()?);
+                let at = since_2000.saturating_add(MICROS_OF_2000);
+                Message::Begin { commit, at, transaction: self.word()? }
             }
             b'C' => {
                 self.take(1 + 8)?;

@@ -104,6 +104,7 @@ pub(super) struct LogSession {
     connections: usize,
     settings: LogSettings,
     key: Vec<String>,
+    every_change: bool,
     /// Where the last read ended.
     before: Option<LogPosition>,
     superseded: Option<LogPosition>,
@@ -143,6 +144,7 @@ impl LogSession {
             connections,
             settings,
             key: request.key.to_vec(),
+            every_change: request.every_change,
             before: request.position.map(parse).transpose()?,
             superseded: request.superseded.and_then(|position| parse(position).ok()),
             first: None,
@@ -359,8 +361,13 @@ impl LogSession {
         }
         self.described = described;
         self.described.retain(|column| !of.generated.contains(&column.name));
-        self.target =
-            Some(Target { schema: of.schema, name: of.name, columns: Vec::new(), key: Vec::new() });
+        self.target = Some(Target {
+            schema: of.schema,
+            name: of.name,
+            columns: Vec::new(),
+            key: Vec::new(),
+            every_change: self.every_change,
+        });
         self.columns = of.columns;
         self.connected = Some(connected);
         let column = |column: &Described| Column {

@@ -5,7 +5,8 @@ use std::io::{BufReader, Read};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Int32Builder, ListBuilder, RecordBatch, RecordBatchOptions,
+    ArrayRef, BooleanBuilder, Int8Array, Int32Builder, ListBuilder, RecordBatch,
+    RecordBatchOptions, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field as Column, Schema};
 use tempfile::SpooledTempFile;
@@ -95,6 +96,8 @@ pub(super) struct Target {
     pub(super) columns: Vec<Wanted>,
     /// Which of these are the key.
     pub(super) key: Vec<usize>,
+    /// Each change is given, with what it is and when it was committed.
+    pub(super) every_change: bool,
 }
 
 /// A column that is wanted.
@@ -207,9 +210,9 @@ impl<'a> Spooling<'a> {
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<()> {
         let (target, layouts) = (self.target, &mut self.layouts);
         let keep = match parse(bytes)? {
-            Message::Begin { commit, transaction } => {
+            Message::Begin { commit, transaction, .. } => {
                 self.wanted = self.new.is_new(commit, transaction);
-                false
+                self.wanted && target.every_change
             }
             Message::Commit { end } => {
                 self.spool.end = self.spool.end.max(end);
@@ -243,7 +246,7 @@ impl<'a> Spooling<'a> {
         if !keep {
             return Ok(());
         }
-        if bytes.first() != Some(&b'R') {
+        if !matches!(bytes.first(), Some(b'R' | b'B')) {
             self.spool.changes += 1;
         }
         let length = u32::try_from(bytes.len())
@@ -313,7 +316,11 @@ impl<'a> Batches<'a> {
     /// The next part; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Part>> {
         loop {
-            if std::mem::take(&mut self.truncated) {
+            if self.truncated {
+                if let Some(before) = self.build.finish()? {
+                    return Ok(Some(before));
+                }
+                self.truncated = false;
                 return Ok(Some(Part::Truncated));
             }
             if self.ended || self.build.is_full() {
@@ -343,18 +350,20 @@ impl<'a> Batches<'a> {
 
     fn take(&mut self, message: &[u8]) -> Result<()> {
         let parsed = parse(message)?;
-        if !matches!(parsed, Message::Relation(_)) {
+        if !matches!(parsed, Message::Relation(_) | Message::Begin { .. }) {
             self.at += 1;
         }
         match parsed {
             Message::Relation(relation) => self.layouts.note(self.target, &relation),
             Message::Insert { relation, new } => {
                 if let Some(values) = self.layouts.values(relation, &new) {
+                    self.build.kind = changes::INSERT;
                     self.put(None, &values, None, message.len())?;
                 }
             }
             Message::Update { relation, old, new } => {
                 if let Some(values) = self.layouts.values(relation, &new) {
+                    self.build.kind = changes::UPDATE;
                     let before =
                         old.as_ref().and_then(|old| self.layouts.values(relation, old.fields()));
                     let whole = before.as_deref().filter(|_| matches!(old, Some(Old::Row(_))));
@@ -369,10 +378,13 @@ impl<'a> Batches<'a> {
             }
             Message::Truncate { .. } => {
                 self.rows.clear();
-                self.build.clear();
+                if !self.target.every_change {
+                    self.build.clear();
+                }
                 self.truncated = true;
             }
-            Message::Begin { .. } | Message::Commit { .. } | Message::Other => {}
+            Message::Begin { at, .. } => self.build.committed = at,
+            Message::Commit { .. } | Message::Other => {}
         }
         Ok(())
     }
@@ -392,6 +404,8 @@ impl<'a> Batches<'a> {
             && let Some(before) = before
         {
             self.build.remove(before, 0)?;
+            // A row with another key is another row.
+            self.build.kind = changes::INSERT;
         }
         let known = self.rows.remove(&old_key);
         // What is asked for no more is not kept.
@@ -445,6 +459,11 @@ struct Build<'a> {
     kept: ListBuilder<Int32Builder>,
     before: Vec<Decoder>,
     has_kept: bool,
+    /// What the rows that are added are, and what they and those that go were committed at.
+    kind: i8,
+    committed: i64,
+    kinds: Vec<i8>,
+    times: Vec<i64>,
     misfits: Vec<Misfit>,
     rows: usize,
     bytes: usize,
@@ -460,6 +479,10 @@ impl<'a> Build<'a> {
             kept: ListBuilder::new(Int32Builder::new()),
             before: target.key.iter().map(|at| decoder(&target.columns[*at])).collect(),
             has_kept: false,
+            kind: changes::UPDATE,
+            committed: 0,
+            kinds: Vec::new(),
+            times: Vec::new(),
             misfits: Vec::new(),
             rows: 0,
             bytes: 0,
@@ -527,6 +550,7 @@ impl<'a> Build<'a> {
             }
         }
         self.gone.append_value(false);
+        self.note(self.kind);
         self.rows += 1;
         self.bytes += bytes;
         Ok(())
@@ -546,9 +570,17 @@ impl<'a> Build<'a> {
             decoder.refuse();
         }
         self.gone.append_value(true);
+        self.note(changes::DELETE);
         self.rows += 1;
         self.bytes += bytes;
         Ok(())
+    }
+
+    fn note(&mut self, kind: i8) {
+        if self.target.every_change {
+            self.kinds.push(kind);
+            self.times.push(self.committed);
+        }
     }
 
     fn finish(&mut self) -> Result<Option<Part>> {
@@ -563,6 +595,15 @@ impl<'a> Build<'a> {
         }
         fields.push(Column::new(changes::GONE, DataType::Boolean, false));
         columns.push(Arc::new(self.gone.finish()));
+        if self.target.every_change {
+            let kinds: ArrayRef = Arc::new(Int8Array::from(std::mem::take(&mut self.kinds)));
+            let times = TimestampMicrosecondArray::from(std::mem::take(&mut self.times));
+            let times: ArrayRef = Arc::new(times.with_timezone("UTC"));
+            fields.push(Column::new(changes::KIND, kinds.data_type().clone(), false));
+            columns.push(kinds);
+            fields.push(Column::new(changes::AT, times.data_type().clone(), false));
+            columns.push(times);
+        }
         let kept = self.kept.finish();
         let before: Vec<ArrayRef> = self.before.iter_mut().map(Decoder::finish).collect();
         if std::mem::take(&mut self.has_kept) {

@@ -1,0 +1,592 @@
+//! Adds what is new in a log of changes to the table of changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, new_null_array,
+};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Int8Type, Schema, SchemaRef, TimeUnit};
+use arrow::row::{OwnedRow, RowConverter, SortField};
+use futures::StreamExt;
+use serde_json::json;
+use tidemill_core::{
+    BatchStream, Change, Error, ErrorKind, Notice, Position, PublishChange, PublishMeta,
+    RelationKind, RelationName, Result, ResultExt, Snapshot, Source, StageRequest, Staged,
+    TableStore, UniqueId, WriteMode, changes as control,
+};
+
+use super::{
+    DELETE, KIND, Log, NUMBER, SNAPSHOT, State, TRUNCATE, changes_relation, column, fresh,
+    fresh_relation, mark, with_own, without_own,
+};
+use crate::contract::{Conform, conform};
+use crate::keys::Keys;
+use crate::load::{LoadSpec, request};
+use crate::log::{self, Control, Kept};
+use crate::rejects::{self, Tally, rejected_relation};
+use crate::staging::Staging;
+
+/// What was added to a table of changes.
+#[derive(Debug)]
+pub struct Appended {
+    /// The state after it.
+    pub snapshot: Snapshot,
+    /// Changes that are new.
+    pub changes: u64,
+    /// Changes that could not be read.
+    pub rejected: u64,
+    /// How far the log is read by now.
+    pub position: Option<Position>,
+    /// What the user should know.
+    pub notices: Vec<Notice>,
+}
+
+/// Reads what is new in the log of a table that was read as a whole, and **publishes** it as rows of its
+/// table of changes, with the position. The table itself stays as it is.
+///
+/// The source is not told; [`Source::acknowledge`] with [`Appended::position`] does that.
+///
+/// # Errors
+/// Of the source and the store; kind `Data` when more changes are rejected than `max_rejects` allows.
+/// After an error nothing is published, unless it is of kind `Unknown`.
+pub async fn append(
+    source: &dyn Source,
+    spec: &LoadSpec,
+    node: Option<&UniqueId>,
+    store: &dyn TableStore,
+) -> Result<Appended> {
+    let state = State::of(&spec.base, &spec.relation)?;
+    let mut append = Append::new(spec, store, state)?;
+    let staged = match append.run(source).await {
+        Ok(staged) => staged,
+        Err(error) => {
+            append.give_up().await;
+            return Err(error);
+        }
+    };
+    append.publish(staged, node).await
+}
+
+/// One read of the log.
+struct Append<'a> {
+    spec: &'a LoadSpec,
+    store: &'a dyn TableStore,
+    changes: RelationName,
+    /// The table of changes as it is published.
+    there: Option<SchemaRef>,
+    /// Where it stands, and will.
+    log: Log,
+    /// The number of the last change that is applied to the table.
+    applied: i64,
+    begins: bool,
+    /// The number of the last change of this read.
+    last: i64,
+    emptied: i64,
+    columns: Option<Arc<Conform>>,
+    keys: Option<Keys>,
+    stage: Option<Staging<'a>>,
+    rejects: Option<Staging<'a>>,
+    tally: Tally,
+    rows: u64,
+    notices: Vec<Notice>,
+    position: Option<Position>,
+}
+
+impl<'a> Append<'a> {
+    fn new(spec: &'a LoadSpec, store: &'a dyn TableStore, state: State) -> Result<Self> {
+        let changes = changes_relation(&spec.relation);
+        let there = spec.base.get(&changes).map(|found| Arc::clone(&found.schema));
+        let (log, applied, begins) = match state {
+            State::Absent => {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    "changes are read of a table that was not read yet",
+                ));
+            }
+            State::Begins { since, last } => {
+                // One number may be taken by the row that a full refresh leaves.
+                let begins = last + 2;
+                let log = Log { log: since.clone(), since, begins, last: begins, emptied: begins };
+                (log, begins, true)
+            }
+            State::Follows { log, applied } => (log, applied, false),
+        };
+        Ok(Append {
+            spec,
+            store,
+            changes,
+            there,
+            applied,
+            begins,
+            last: log.last,
+            emptied: log.emptied,
+            log,
+            columns: None,
+            keys: None,
+            stage: None,
+            rejects: None,
+            tally: Tally::default(),
+            rows: 0,
+            notices: Vec::new(),
+            position: None,
+        })
+    }
+
+    /// The columns that the changes have by now: those of the table, as long as there are none.
+    fn known(&self) -> Option<SchemaRef> {
+        let table = self.spec.base.get(&self.spec.relation).map(|table| table.schema.clone());
+        self.there.as_ref().map(without_own).or(table)
+    }
+
+    async fn run(&mut self, source: &dyn Source) -> Result<Vec<Arc<Staged>>> {
+        let mut request = request(self.spec, self.known());
+        request.position = Some(self.log.log.clone());
+        request.superseded = None;
+        request.every_change = true;
+        let mut changes = source.read(request).await?;
+        loop {
+            let change = tokio::select! {
+                biased;
+                () = self.spec.cancel.cancelled() => {
+                    return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+                }
+                change = changes.next() => change,
+                error = crate::load::failed(&mut self.stage) => return Err(error),
+                error = crate::load::failed(&mut self.rejects) => return Err(error),
+            };
+            match change {
+                Some(change) => self.take(change?).await?,
+                None => break,
+            }
+        }
+        self.finish().await
+    }
+
+    async fn take(&mut self, change: Change) -> Result<()> {
+        match change {
+            Change::Schema(schema) => self.set_columns(&schema),
+            Change::Restart(schema) => {
+                self.give_up().await;
+                self.tally = Tally::default();
+                self.rows = 0;
+                self.notices.clear();
+                (self.last, self.emptied) = (self.log.last, self.log.emptied);
+                self.set_columns(&schema)
+            }
+            Change::Truncated => {
+                self.last += 1;
+                self.emptied = self.last;
+                let number = self.last;
+                self.mark(number, TRUNCATE).await
+            }
+            Change::Rows(batch) => self.take_rows(&batch).await,
+            Change::Rejected(batch) => self.take_rejected(&batch).await,
+            Change::Position(position) => {
+                self.position = Some(position);
+                Ok(())
+            }
+            Change::Notice(notice) => {
+                self.notices.push(notice);
+                Ok(())
+            }
+            Change::Replaces { .. } => {
+                Err(Error::new(ErrorKind::Internal, "a log of changes does not replace files"))
+            }
+        }
+    }
+
+    fn set_columns(&mut self, schema: &SchemaRef) -> Result<()> {
+        let schema = match schema.fields().is_empty() {
+            false => schema.clone(),
+            true => match self.known() {
+                Some(known) => known,
+                None => return Ok(()),
+            },
+        };
+        let columns = conform(&schema, self.known().as_ref(), self.spec.settings.schema_contract)
+            .map_err(|error| error.with("table", &self.spec.relation))?;
+        self.keys = Some(Keys::new(&columns.schema, &self.spec.settings.primary_key, None)?);
+        self.columns = Some(Arc::new(columns));
+        Ok(())
+    }
+
+    async fn take_rows(&mut self, batch: &RecordBatch) -> Result<()> {
+        let Some(columns) = self.columns.clone() else {
+            return Err(Error::new(ErrorKind::Internal, "changes came before their columns"));
+        };
+        let (rows, control) = log::split(batch)?;
+        let mut rows = columns.apply(&rows)?;
+        if let Some(kept) = control.as_ref().map(|control| control.kept(&columns)).transpose()? {
+            let mut lost = Vec::new();
+            if let Some(kept) = kept {
+                (rows, lost) = self.fill(rows, &kept).await?;
+            }
+            if !lost.is_empty() {
+                self.take_rejected(&rejects::of_rows(&rows, &lost)?).await?;
+                let said = control.as_ref().map(|said| said.without(&lost)).transpose()?;
+                rows = log::without(&rows, &lost)?;
+                return self.add(rows, said.as_ref()).await;
+            }
+        }
+        self.add(rows, control.as_ref()).await
+    }
+
+    /// Adds rows with what is said of them.
+    async fn add(&mut self, rows: RecordBatch, said: Option<&Control>) -> Result<()> {
+        let failed = "changes cannot be put together";
+        let count = rows.num_rows();
+        let gone = said.and_then(|said| said.column(control::GONE).cloned());
+        let kinds = said.and_then(|said| said.column(control::KIND).cloned());
+        let kinds: StringArray = match (&kinds, &gone) {
+            (Some(kinds), _) => {
+                let kinds = kinds
+                    .as_primitive_opt::<Int8Type>()
+                    .ok_or_else(|| Error::new(ErrorKind::Internal, "a log says no kinds"))?;
+                kinds.iter().map(|kind| Some(kind_of(kind))).collect()
+            }
+            // Nothing is said of rows of a table that is read again as a whole.
+            (None, None) => (0..count).map(|_| Some("insert")).collect(),
+            (None, Some(gone)) => {
+                let gone: &BooleanArray = gone.as_boolean();
+                gone.iter()
+                    .map(|gone| Some(if gone == Some(true) { DELETE } else { "update" }))
+                    .collect()
+            }
+        };
+        let times = match said.and_then(|said| said.column(control::AT).cloned()) {
+            Some(times) => times,
+            None => new_null_array(
+                &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                count,
+            ),
+        };
+        let schema = with_own(&rows.schema())?;
+        let numbers = Int64Array::from_iter_values((0..count as i64).map(|at| self.last + 1 + at));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(numbers), Arc::new(kinds), times];
+        columns.extend(rows.columns().iter().cloned());
+        let batch = RecordBatch::try_new(schema, columns).or_error(ErrorKind::Internal, failed)?;
+        // A change without a key is none.
+        let keyless = match &mut self.keys {
+            Some(keys) => keys.check(&rows)?.1,
+            None => Vec::new(),
+        };
+        let batch = match keyless.is_empty() {
+            true => batch,
+            false => {
+                self.take_rejected(&rejects::of_rows(&rows, &keyless)?).await?;
+                log::without(&batch, &keyless)?
+            }
+        };
+        self.last += count as i64;
+        self.rows += batch.num_rows() as u64;
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.stage().await?.send(Ok(batch)).await?;
+        if let Some(progress) = &self.spec.progress {
+            progress(self.rows);
+        }
+        Ok(())
+    }
+
+    async fn take_rejected(&mut self, batch: &RecordBatch) -> Result<()> {
+        let batch = self.tally.note(batch, &self.spec.run)?;
+        let limit = self.spec.settings.max_rejects;
+        self.tally.check(limit, self.rows, false, &self.spec.relation)?;
+        if self.rejects.is_none() {
+            let relation = rejected_relation(&self.spec.relation);
+            self.rejects = Some(self.begin(relation, rejects::schema()));
+        }
+        match &mut self.rejects {
+            Some(stage) => stage.send(Ok(batch)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The stage of the changes, begun when there is something for it.
+    async fn stage(&mut self) -> Result<&mut Staging<'a>> {
+        if self.stage.is_none() {
+            let own = match &self.columns {
+                Some(columns) => columns.schema.clone(),
+                None => self.known().unwrap_or_else(|| Arc::new(Schema::empty())),
+            };
+            let schema = with_own(&own)?;
+            let mut stage = self.begin(self.changes.clone(), schema.clone());
+            if self.begins {
+                stage.send(Ok(mark(&schema, self.log.begins, SNAPSHOT)?)).await?;
+            }
+            self.stage = Some(stage);
+        }
+        self.stage.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "a stage is missing"))
+    }
+
+    async fn mark(&mut self, number: i64, kind: &str) -> Result<()> {
+        let own = self.columns.as_ref().map(|columns| columns.schema.clone()).or(self.known());
+        let schema = with_own(&own.unwrap_or_else(|| Arc::new(Schema::empty())))?;
+        let mark = mark(&schema, number, kind)?;
+        self.rows += 1;
+        self.stage().await?.send(Ok(mark)).await
+    }
+
+    fn begin(&self, relation: RelationName, schema: SchemaRef) -> Staging<'a> {
+        let spec = self.spec;
+        let comments = match relation == self.changes {
+            true => spec.comments.clone(),
+            false => Vec::new(),
+        };
+        Staging::begin(self.store, move |receiver| {
+            let batches = futures::stream::unfold(receiver, |mut receiver| async move {
+                receiver.recv().await.map(|batch| (batch, receiver))
+            });
+            StageRequest {
+                relation,
+                mode: WriteMode::Append,
+                partition_by: None,
+                rows: BatchStream::new(schema, batches),
+                base: spec.base.clone(),
+                comments,
+                observers: Vec::new(),
+                run: spec.run.clone(),
+            }
+        })
+    }
+
+    async fn give_up(&mut self) {
+        for stage in [self.stage.take(), self.rejects.take()].into_iter().flatten() {
+            stage.abandon(self.store).await;
+        }
+    }
+
+    async fn finish(&mut self) -> Result<Vec<Arc<Staged>>> {
+        self.tally.check(self.spec.settings.max_rejects, self.rows, true, &self.spec.relation)?;
+        if self.position.is_none() {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "the source ended without saying how far its log was read",
+            ));
+        }
+        if self.begins || self.rejects.is_some() {
+            self.stage().await?;
+        }
+        let mut staged = Vec::new();
+        for stage in [self.stage.take(), self.rejects.take()].into_iter().flatten() {
+            match stage.finish().await {
+                Ok(done) => staged.push(Arc::new(done)),
+                Err(error) => {
+                    discard(self.store, &staged).await;
+                    return Err(error);
+                }
+            }
+        }
+        if let Some(columns) = &self.columns {
+            self.notices.extend(columns.notices.iter().cloned());
+        }
+        Ok(staged)
+    }
+
+    async fn publish(
+        mut self,
+        staged: Vec<Arc<Staged>>,
+        node: Option<&UniqueId>,
+    ) -> Result<Appended> {
+        let log = Log {
+            log: self.position.clone().unwrap_or_else(|| self.log.log.clone()),
+            last: self.last,
+            emptied: self.emptied,
+            ..self.log.clone()
+        };
+        let meta =
+            |position| PublishMeta { unique_id: node.cloned(), position, ..PublishMeta::default() };
+        let mut publishes = Vec::new();
+        if staged.is_empty() && log != self.log {
+            let meta = meta(Some(Position(json!(log))));
+            publishes.push(PublishChange::Record { relation: self.changes.clone(), meta });
+        }
+        for staged in &staged {
+            let position = (staged.relation == self.changes).then(|| Position(json!(log)));
+            publishes.push(PublishChange::Table(staged.clone(), meta(position)));
+        }
+        publishes.extend(self.view(&staged, meta(None)));
+        let mut snapshot = self.spec.base.clone();
+        if !publishes.is_empty() {
+            match self.store.publish(publishes, &self.spec.run).await {
+                Ok(published) => snapshot = published.snapshot,
+                Err(error) => {
+                    if error.kind() != ErrorKind::Unknown {
+                        discard(self.store, &staged).await;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Appended {
+            snapshot,
+            changes: self.rows,
+            rejected: self.tally.rejected,
+            position: Some(log.log),
+            notices: std::mem::take(&mut self.notices),
+        })
+    }
+
+    /// The view, unless it is there as it should be.
+    fn view(&self, staged: &[Arc<Staged>], meta: PublishMeta) -> Option<PublishChange> {
+        let table = self.spec.base.get(&self.spec.relation)?;
+        let found = staged.iter().find(|staged| staged.relation == self.changes);
+        let known = found.map(|staged| staged.schema.clone()).or_else(|| self.there.clone())?;
+        let key = &self.spec.settings.primary_key;
+        let sql = fresh::sql(&self.spec.relation, &table.schema, &known, key, self.applied);
+        let relation = fresh_relation(&self.spec.relation);
+        let there = self.spec.base.get(&relation);
+        let same = there.is_some_and(
+            |there| matches!(&there.kind, RelationKind::View { sql: before } if *before == sql),
+        );
+        (!same).then(|| PublishChange::View {
+            relation,
+            sql,
+            schema: fresh::columns(&table.schema, &known),
+            meta,
+        })
+    }
+
+    /// The rows with the values that the log leaves out: from the newest change of the row that is not
+    /// applied yet, else from the table.
+    async fn fill(
+        &mut self,
+        rows: RecordBatch,
+        kept: &Kept,
+    ) -> Result<(RecordBatch, Vec<(usize, String)>)> {
+        let keys = kept.keys(&self.spec.settings.primary_key, &rows)?;
+        let names = kept.names(&rows);
+        let schema = rows.schema();
+        let mut places = vec![None; keys.num_rows()];
+        let mut parts = Vec::new();
+        let mut count = 0;
+        let emptied = self.log.emptied > self.applied;
+        if self.there.is_some() && self.log.last > self.applied {
+            let newest = self.newest(&keys).await?;
+            for (place, newest) in places.iter_mut().zip(newest) {
+                let Some((_, row)) = newest else { continue };
+                // Nothing is there of a row that was deleted.
+                *place = Some(row.map(|row| {
+                    parts.push(row);
+                    count += 1;
+                    count - 1
+                }));
+            }
+        }
+        let mut found = concat_as(&schema, &names, &parts)?;
+        if !emptied && places.iter().any(Option::is_none) {
+            let table = self.spec.base.get(&self.spec.relation);
+            let known = |name: &String| {
+                table.is_some_and(|table| table.schema.field_with_name(name).is_ok())
+            };
+            let names: Vec<String> = names.iter().filter(|name| known(name)).cloned().collect();
+            let (of_table, at) = self
+                .store
+                .rows_of_keys(&self.spec.relation, &self.spec.base, &keys, &names)
+                .await
+                .map_err(|error| error.with("table", &self.spec.relation))?;
+            for (place, at) in places.iter_mut().zip(at) {
+                if place.is_none() {
+                    *place = Some(at.map(|at| at + count));
+                }
+            }
+            parts.push(of_table);
+            found = concat_as(&schema, &kept.names(&rows), &parts)?;
+        }
+        let places: Vec<Option<usize>> = places.into_iter().map(Option::flatten).collect();
+        kept.fill(rows, &found, &places)
+    }
+
+    /// Of each key the newest change that is not applied yet: its number, and the row, unless it was
+    /// deleted.
+    async fn newest(
+        &mut self,
+        keys: &RecordBatch,
+    ) -> Result<Vec<Option<(i64, Option<RecordBatch>)>>> {
+        let failed = "keys cannot be compared";
+        let key = keys.schema();
+        let fields = key.fields().iter().map(|field| SortField::new(field.data_type().clone()));
+        let converter =
+            RowConverter::new(fields.collect()).or_error(ErrorKind::Unsupported, failed)?;
+        let wanted =
+            converter.convert_columns(keys.columns()).or_error(ErrorKind::Internal, failed)?;
+        let wanted: Vec<OwnedRow> = wanted.iter().map(|row| row.owned()).collect();
+        let mut newest: HashMap<OwnedRow, Option<(i64, Option<RecordBatch>)>> =
+            wanted.iter().map(|row| (row.clone(), None)).collect();
+        let after = self.applied.max(self.log.emptied);
+        let mut rows = self.store.rows_after(&self.changes, &self.spec.base, NUMBER, after).await?;
+        while let Some(batch) = rows.batches.next().await {
+            let batch = batch?;
+            let numbers: &Int64Array = column(&batch, NUMBER)?;
+            let kinds: &StringArray = column(&batch, KIND)?;
+            let columns = key
+                .fields()
+                .iter()
+                .map(|field| {
+                    let column = batch.column_by_name(field.name()).ok_or_else(|| {
+                        Error::new(ErrorKind::Data, "a table of changes has no key")
+                    })?;
+                    arrow::compute::cast(column, field.data_type())
+                        .or_error(ErrorKind::Internal, failed)
+                })
+                .collect::<Result<Vec<_>>>()?;
+            let found =
+                converter.convert_columns(&columns).or_error(ErrorKind::Internal, failed)?;
+            for (at, row) in found.iter().enumerate() {
+                let Some(known) = newest.get_mut(&row.owned()) else { continue };
+                let number = numbers.value(at);
+                if known.as_ref().is_none_or(|(before, _)| *before < number) {
+                    let there = kinds.value(at) != DELETE;
+                    *known = Some((number, there.then(|| batch.slice(at, 1))));
+                }
+            }
+        }
+        Ok(wanted.iter().map(|row| newest.get(row).cloned().flatten()).collect())
+    }
+}
+
+/// These columns of the batches, with the types of a schema; NULL where one does not have them.
+fn concat_as(schema: &SchemaRef, names: &[String], parts: &[RecordBatch]) -> Result<RecordBatch> {
+    let failed = "rows cannot be joined";
+    let fields: Vec<_> = names
+        .iter()
+        .filter_map(|name| schema.field_with_name(name).ok())
+        .map(|field| field.clone().with_nullable(true))
+        .collect();
+    let schema = Arc::new(Schema::new(fields));
+    let parts = parts
+        .iter()
+        .map(|part| {
+            let columns = schema
+                .fields()
+                .iter()
+                .map(|field| match part.column_by_name(field.name()) {
+                    Some(column) => arrow::compute::cast(column, field.data_type())
+                        .or_error(ErrorKind::Data, "a value cannot be read as its column's type"),
+                    None => Ok(new_null_array(field.data_type(), part.num_rows())),
+                })
+                .collect::<Result<Vec<_>>>()?;
+            RecordBatch::try_new(schema.clone(), columns).or_error(ErrorKind::Internal, failed)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    concat_batches(&schema, &parts).or_error(ErrorKind::Internal, failed)
+}
+
+async fn discard(store: &dyn TableStore, staged: &[Arc<Staged>]) {
+    for staged in staged {
+        if let Err(error) = store.discard(staged).await {
+            tracing::warn!(%error, "a stage could not be discarded");
+        }
+    }
+}
+
+fn kind_of(kind: Option<i8>) -> &'static str {
+    match kind {
+        Some(control::INSERT) => "insert",
+        Some(control::DELETE) => DELETE,
+        _ => "update",
+    }
+}
