@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::client::fed;
 
-/// A server of its own. Names are quoted as in standard SQL there, and texts have no escapes.
+/// A server of its own, which keeps a log of changes of rows. Names are quoted as in standard SQL there, and
+/// texts have no escapes.
 pub struct MariaDbServer {
     port: u16,
     /// It ends when this process does: then its standard input is closed.
@@ -21,10 +22,11 @@ impl MariaDbServer {
     /// start, which in CI is a failure.
     pub fn shared() -> Option<&'static MariaDbServer> {
         static SERVER: OnceLock<Option<MariaDbServer>> = OnceLock::new();
-        SERVER.get_or_init(MariaDbServer::start).as_ref()
+        SERVER.get_or_init(|| MariaDbServer::own("")).as_ref()
     }
 
-    fn start() -> Option<MariaDbServer> {
+    /// One for a test alone, with further options.
+    pub fn own(options: &str) -> Option<MariaDbServer> {
         let there = |program: &&str| {
             let path = std::env::var_os("PATH").unwrap_or_default();
             std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
@@ -47,6 +49,7 @@ impl MariaDbServer {
                  mariadbd --no-defaults --user=$user --datadir={folder}/data --bind-address=127.0.0.1 \
                  --port={port} --socket={folder}/socket --pid-file={folder}/pid --sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES \
                  --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=64M --character-set-server=utf8mb4 \
+                 --log-bin=binlog --binlog-format=ROW --binlog-row-image=FULL --server-id=1 {options} \
                  >>{folder}/log 2>&1 & server=$!; cat >/dev/null; kill $server; wait $server; rm -rf {folder}/data"
             ))
             .stdin(Stdio::piped())

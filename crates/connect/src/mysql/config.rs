@@ -138,6 +138,8 @@ impl MySqlConfig {
             .prefer_socket(false)
             .socket(socket)
             .tcp_keepalive(Some(Duration::from_secs(30)))
+            // An event of the log may be as large as the server lets it be.
+            .max_allowed_packet(Some(1 << 30))
             .stmt_cache_size(0);
         let mut authorities = Vec::new();
         if matches!(self.ssl_mode, SslMode::VerifyCa | SslMode::VerifyIdentity) {

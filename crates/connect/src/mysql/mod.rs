@@ -1,7 +1,8 @@
-//! MySQL and MariaDB: tables, views and queries, read in one transaction.
+//! MySQL and MariaDB: tables, views and queries, read in one transaction, and their log of changes.
 
 mod config;
 mod error;
+mod log;
 mod session;
 mod types;
 
@@ -20,7 +21,7 @@ use tidemill_core::{
 };
 
 use crate::tables::{
-    CursorValue, Database, DatabaseSource, RESTART, Select, Session, TableSettings,
+    CursorValue, Database, DatabaseSource, LogRequest, RESTART, Select, Session, TableSettings,
     largest_by_order, text_of,
 };
 pub use config::{MySqlConfig, SslMode};
@@ -44,7 +45,8 @@ impl Connector for MySqlConnector {
     }
 
     fn check_table(settings: &Value) -> Result<()> {
-        TableSettings::parse(settings).map(drop)
+        let (_, settings) = log::take_settings(settings)?;
+        TableSettings::parse(&settings).map(drop)
     }
 }
 
@@ -141,6 +143,18 @@ impl Database for Place {
         let tables = tables(&mut connection).await?;
         let _ = connection.disconnect().await;
         Ok(tables)
+    }
+
+    fn table_settings(&self, written: &Value) -> Result<Value> {
+        log::take_settings(written).map(|(_, rest)| rest)
+    }
+
+    fn has_log(&self) -> bool {
+        true
+    }
+
+    async fn log_session(&self, request: LogRequest<'_>) -> Result<Box<dyn Session>> {
+        Ok(Box::new(log::LogSession::new(self.clone(), &request)?))
     }
 
     async fn session(&self, cancel: &Cancellation, _streams: usize) -> Result<Box<dyn Session>> {

@@ -23,7 +23,7 @@ const BATCH_ROWS: usize = 16_384;
 const BATCH_BYTES: usize = 2 << 20;
 
 pub(super) struct MySqlSession {
-    connection: Conn,
+    pub(super) connection: Conn,
     place: Place,
     cancel: Cancellation,
     columns: Vec<Column>,
@@ -69,28 +69,32 @@ impl MySqlSession {
     }
 }
 
+/// The columns of a query.
+pub(super) async fn described(connection: &mut Conn, sql: &str) -> Result<Vec<Column>> {
+    let prepared: Statement = connection.prep(sql).await.map_err(|error| failure(error, sql))?;
+    let columns = prepared
+        .columns()
+        .iter()
+        .map(|column| {
+            let data_type = of_column(column);
+            let order = match data_type {
+                DataType::Utf8 => Order::Database,
+                _ => Order::Value,
+            };
+            let name = column.name_str().into_owned();
+            let expression =
+                is_bits(column).then(|| format!("cast({} as unsigned)", quoted(&name)));
+            Column { name, data_type, order, expression }
+        })
+        .collect();
+    connection.close(prepared).await.map_err(|error| failure(error, ""))?;
+    Ok(columns)
+}
+
 #[async_trait]
 impl Session for MySqlSession {
     async fn columns(&mut self, select: &Select) -> Result<Vec<Column>> {
-        let sql = select.sql("*");
-        let prepared: Statement =
-            self.connection.prep(sql.as_str()).await.map_err(|error| failure(error, &sql))?;
-        self.columns = prepared
-            .columns()
-            .iter()
-            .map(|column| {
-                let data_type = of_column(column);
-                let order = match data_type {
-                    DataType::Utf8 => Order::Database,
-                    _ => Order::Value,
-                };
-                let name = column.name_str().into_owned();
-                let expression =
-                    is_bits(column).then(|| format!("cast({} as unsigned)", quoted(&name)));
-                Column { name, data_type, order, expression }
-            })
-            .collect();
-        self.connection.close(prepared).await.map_err(|error| failure(error, ""))?;
+        self.columns = described(&mut self.connection, &select.sql("*")).await?;
         Ok(self.columns.clone())
     }
 

@@ -10,17 +10,21 @@ use crate::behaviour::{Fixture, behaviour};
 use crate::reading::{Request, drain};
 
 /// A database of its own.
-struct Database {
+pub(crate) struct Database {
     server: &'static MariaDbServer,
     name: String,
 }
 
 impl Database {
-    fn new(sql: &str) -> Option<Self> {
-        let server = MariaDbServer::shared()?;
-        let database = Database { server, name: server.database() };
+    pub(crate) fn new(sql: &str) -> Option<Self> {
+        let database = Database::of(MariaDbServer::shared()?);
         database.execute(sql);
         Some(database)
+    }
+
+    /// On this server.
+    pub(crate) fn of(server: &'static MariaDbServer) -> Self {
+        Database { server, name: server.database() }
     }
 
     fn source_with(&self, more: Value) -> Arc<dyn Source> {
