@@ -1,9 +1,11 @@
-//! MySQL and MariaDB: tables, views and queries, read in one transaction, and their log of changes.
+//! MySQL and MariaDB: tables, views and queries, read in one transaction, and their log of changes; and as a
+//! sink.
 
 mod config;
 mod error;
 mod log;
 mod session;
+mod sink;
 mod types;
 
 use std::path::PathBuf;
@@ -17,7 +19,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 use tidemill_core::{
-    Cancellation, ConnectContext, Connector, ReadScope, Result, Source, TableDescription,
+    Cancellation, ConnectContext, Connector, ReadScope, Result, Sink, Source, TableDescription,
 };
 
 use crate::tables::{
@@ -42,6 +44,11 @@ impl Connector for MySqlConnector {
     fn connect(config: MySqlConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
         let place = Place { config: Arc::new(config), project: context.project };
         Ok(Arc::new(DatabaseSource::new(place, context.name)))
+    }
+
+    fn sink(config: MySqlConfig, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        let place = Place { config: Arc::new(config), project: context.project };
+        Ok(Arc::new(sink::MySqlSink { place, name: context.name }))
     }
 
     fn check_table(settings: &Value) -> Result<()> {

@@ -1,6 +1,7 @@
-//! Loads from a MariaDB on a real server.
+//! Loads from a MariaDB, and exports to one, on a real server.
 
 mod changes;
+mod exports;
 
 use tidemill_testkit::MariaDbServer;
 
