@@ -52,6 +52,13 @@ pub struct MySqlConfig {
     /// Seconds until a server that does not answer is given up.
     #[serde(default = "timeout")]
     connect_timeout: u64,
+    /// How many connections read a large table; more than one need a lock of it for a moment.
+    #[serde(default = "one")]
+    pub(super) read_connections: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 fn localhost() -> String {

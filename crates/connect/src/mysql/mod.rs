@@ -5,6 +5,7 @@ mod config;
 mod error;
 mod log;
 mod session;
+mod shared;
 mod sink;
 mod types;
 
@@ -73,6 +74,25 @@ impl Place {
 /// The name in backticks.
 fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
+}
+
+/// The parts of a name in backticks.
+fn unquoted(name: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut chars = name.chars().peekable();
+    let mut inside = false;
+    while let Some(c) = chars.next() {
+        match c {
+            '`' if inside && chars.peek() == Some(&'`') => {
+                chars.next();
+                parts.last_mut().into_iter().for_each(|part| part.push('`'));
+            }
+            '`' => inside = !inside,
+            '.' if !inside => parts.push(String::new()),
+            c => parts.last_mut().into_iter().for_each(|part| part.push(c)),
+        }
+    }
+    parts
 }
 
 /// A text as a constant.
@@ -165,7 +185,7 @@ impl Database for Place {
     }
 
     async fn session(&self, cancel: &Cancellation, _streams: usize) -> Result<Box<dyn Session>> {
-        Ok(Box::new(MySqlSession::begin(self.clone(), cancel.clone()).await?))
+        Ok(Box::new(MySqlSession::begin_shared(self.clone(), cancel.clone()).await?))
     }
 }
 
@@ -250,5 +270,6 @@ mod tests {
             assert_eq!(place.literal(&value), expected);
         }
         assert_eq!(quoted("a`b"), "`a``b`");
+        assert_eq!(unquoted("`a.b`.`c``d`"), ["a.b", "c`d"]);
     }
 }

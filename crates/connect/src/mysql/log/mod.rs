@@ -33,9 +33,9 @@ use self::rows::{Batches, Readings, Spool, Spooling, Taken, Wanted};
 use self::server::{LogPosition, Place as LogPlace, Server};
 use self::statement::Target;
 use self::value::{Charset, Reading};
-use super::Place;
 use super::error::failure;
 use super::session::{MySqlSession, described};
+use super::{Place, unquoted};
 use crate::tables::{Column, LogRequest, Part, Select, Session, column_of};
 
 /// Changes up to this size are kept in memory.
@@ -425,25 +425,6 @@ async fn close(stream: BinlogStream) {
     }
 }
 
-/// The parts of a name in backticks.
-fn unquoted(name: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let mut chars = name.chars().peekable();
-    let mut inside = false;
-    while let Some(c) = chars.next() {
-        match c {
-            '`' if inside && chars.peek() == Some(&'`') => {
-                chars.next();
-                parts.last_mut().into_iter().for_each(|part| part.push('`'));
-            }
-            '`' => inside = !inside,
-            '.' if !inside => parts.push(String::new()),
-            c => parts.last_mut().into_iter().for_each(|part| part.push(c)),
-        }
-    }
-    parts
-}
-
 #[async_trait]
 impl Session for LogSession {
     async fn columns(&mut self, select: &Select) -> Result<Vec<Column>> {
@@ -552,6 +533,5 @@ mod tests {
         assert_eq!(settings.on_slot_loss, OnLoss::Snapshot);
         assert_eq!(rest, json!({"table": "a"}));
         assert!(take_settings(&json!({"on_slot_loss": "cry"})).is_err());
-        assert_eq!(unquoted("`a.b`.`c``d`"), ["a.b", "c`d"]);
     }
 }
