@@ -159,8 +159,34 @@ fn columns_that_come_go_and_grow_are_followed_or_said() {
         "create table u like t; insert into u select * from t where id < 5; drop table t; rename table u to t",
         "it was dropped",
     );
+    refuses(
+        "alter table t drop more; update t set part = 2; alter table t add more int",
+        "dropped and made again",
+    );
+    shop.sql("alter table t drop more");
+    shop.ingests();
+    refuses(
+        "alter table t add more int; update t set more = 1 where id = 3",
+        "dropped and made again",
+    );
     shop.sql("drop table t");
-    shop.sandbox.run(&["ingest"]).fails_with(1).says("t");
+    shop.sandbox.run(&["ingest"]).fails_with(1).says("doesn't exist");
+}
+
+#[test]
+fn with_names_in_the_log_columns_are_followed_through_any_number_of_changes() {
+    let Some(server) = MariaDbServer::own("--binlog-row-metadata=FULL") else { return };
+    let shop = Shop::follows(&server, &format!("{TABLE} {}", rows(1, 10)));
+    shop.ingests();
+    shop.sql(
+        "alter table t add one int after id; update t set one = 1 where id = 1; \
+         alter table t add two int first, drop part; update t set two = 2, one = 3 where id < 3; \
+         alter table t modify one bigint after notes; insert into t (id, one, two) values (20, 4, 5)",
+    );
+    shop.ingests();
+    let source = "select concat_ws(',', id, coalesce(one, ''), coalesce(two, ''), coalesce(text, '')) from t order by id";
+    let target = "select id, one, two, text from raw.t order by id";
+    assert_eq!(shop.sql(source), shop.sandbox.rows(target));
 }
 
 #[test]

@@ -95,6 +95,22 @@ impl LogColumn {
         }
     }
 
+    /// The same, as a smaller or larger number of this form.
+    fn as_integer(&self, form: MapColumn) -> Option<LogColumn> {
+        let word = match form.code {
+            1 => "tinyint",
+            2 => "smallint",
+            9 => "mediumint",
+            3 => "int",
+            8 => "bigint",
+            _ => return None,
+        };
+        let sign = if self.is_unsigned() { " unsigned" } else { "" };
+        let numbers = ["tinyint", "smallint", "mediumint", "int", "bigint"];
+        let column = LogColumn { kind: format!("{word}{sign}"), ..self.clone() };
+        numbers.contains(&self.word()).then_some(column)
+    }
+
     /// Whether a column that was this one and is that one now has the values that it had.
     fn stays_in(&self, now: &LogColumn) -> bool {
         const INTEGERS: [&str; 5] = ["tinyint", "smallint", "mediumint", "int", "bigint"];
@@ -147,13 +163,14 @@ impl LogColumn {
     }
 }
 
-/// What became of the columns, when the rows that are there cannot tell.
-pub(super) fn changed(was: &[LogColumn], is: &[LogColumn]) -> Option<String> {
+/// What became of the columns, when the rows that are there cannot tell. Those that were `dropped` have no
+/// other name now.
+pub(super) fn changed(was: &[LogColumn], is: &[LogColumn], dropped: &[String]) -> Option<String> {
     let find =
         |columns: &[LogColumn], name: &str| columns.iter().position(|column| column.name == name);
     let gone: Vec<&str> = was
         .iter()
-        .filter(|column| find(is, &column.name).is_none())
+        .filter(|column| find(is, &column.name).is_none() && !dropped.contains(&column.name))
         .map(|column| column.name.as_str())
         .collect();
     let new: Vec<&str> = is
@@ -225,10 +242,13 @@ impl Known<'_> {
                     columns.iter().find(fits).cloned()
                 };
                 let column = known.and_then(of).or_else(|| of(self.is)).or_else(|| of(self.was));
-                let named = |columns: &[LogColumn]| columns.iter().any(|one| one.name == *name);
-                if column.is_none() && (named(self.is) || named(self.was)) {
-                    return Err(other(name));
-                }
+                let mut named = self.is.iter().chain(self.was).filter(|one| one.name == *name);
+                let column = match (column, named.next()) {
+                    (None, Some(named)) => Some(named.as_integer(*form).ok_or_else(|| {
+                        format!("`{name}` had another type for a while, with rows")
+                    })?),
+                    (column, _) => column,
+                };
                 places.push(Place { form: *form, column });
             }
             return Ok(places);
@@ -288,13 +308,16 @@ mod tests {
             ("datetime(3)", "datetime", false),
             ("int", "varchar(9)", false),
         ] {
-            let changed = changed(&[column("a", was)], &[column("a", is)]);
+            let changed = changed(&[column("a", was)], &[column("a", is)], &[]);
             assert_eq!(changed.is_none(), stays, "{was} {is}: {changed:?}");
         }
-        let (a, b) = (column("a", "int"), column("b", "int"));
-        assert!(changed(std::slice::from_ref(&a), std::slice::from_ref(&b)).is_some());
-        assert_eq!(changed(std::slice::from_ref(&a), &[b.clone(), a.clone()]), None);
-        assert_eq!(changed(&[b, a.clone()], &[a]), None);
+        let (a, b) = ([column("a", "int")], [column("b", "int")]);
+        assert!(changed(&a, &b, &[]).is_some());
+        assert_eq!(changed(&a, &b, &["a".to_owned()]), None);
+        let (both, turned) = ([&a[..], &b[..]].concat(), [&b[..], &a[..]].concat());
+        assert_eq!(changed(&a, &turned, &[]), None);
+        assert_eq!(changed(&both, &turned, &[]), None);
+        assert_eq!(changed(&both, &a, &[]), None);
     }
 
     #[test]

@@ -323,7 +323,7 @@ impl LogSession {
         if spool.alterations == 0 && before.columns != of.columns {
             return Err(Failure::lost("its columns changed, and the log does not say when"));
         }
-        if let Some(reason) = changed(&before.columns, &of.columns) {
+        if let Some(reason) = changed(&before.columns, &of.columns, &spool.dropped) {
             return Err(Failure::Lost(reason));
         }
         let mut gone = before.gone.clone();

@@ -79,8 +79,14 @@ struct Names {
 impl Names {
     fn new(database: &str, table: &str) -> Self {
         let in_database = |name: &str| format!("{}.{}", quoted(database), quoted(name));
-        // Names have 64 characters.
-        let stem: String = table.chars().take(40).collect();
+        // Names have 64 characters; two long ones may begin alike.
+        let stem = match table.chars().count() {
+            ..=40 => table.to_owned(),
+            _ => {
+                let start: String = table.chars().take(31).collect();
+                format!("{start}_{:08x}", xxh3_64(table.as_bytes()) >> 32)
+            }
+        };
         Names {
             database: database.to_owned(),
             table: table.to_owned(),
@@ -642,4 +648,18 @@ impl Writer<'_> {
 /// Names in quotes.
 fn list(names: &[String]) -> String {
     names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_tables_beside_fit_and_differ() {
+        let beside = |table: &str| Names::new("d", table).next;
+        assert_eq!(beside("orders"), "`d`.`orders__tidemill_next`");
+        let (one, other) = ("ä".repeat(63) + "1", "ä".repeat(63) + "2");
+        assert_ne!(beside(&one), beside(&other));
+        assert!(beside(&one).chars().count() <= 64 + "`d`.``".len());
+    }
 }
