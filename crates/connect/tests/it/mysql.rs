@@ -216,7 +216,7 @@ fn several_connections_read_one_state_of_a_table() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let Some(database) = Database::new(
         "create table t (id bigint primary key, n bigint, text varchar(9));
-         insert into t select cast(seq as signed) * 7 - 100000, 1000, 'é' from seq_1_to_60000; analyze table t;
+         insert into t select cast(seq as signed) * 7 - 100000, 1000, 'é' from seq_1_to_100000; analyze table t;
          create table small (id int primary key); insert into small values (1), (2)",
     ) else {
         return;
@@ -234,7 +234,7 @@ fn several_connections_read_one_state_of_a_table() {
                     let moves: Vec<String> = (0..50)
                         .map(|step| {
                             let [one, other] = [1, 2].map(|side| {
-                                (round * 7919 + step * 104_729 * side + writer) % 60_000 * 7
+                                (round * 7919 + step * 104_729 * side + writer) % 100_000 * 7
                                     - 99_993
                             });
                             format!(
@@ -259,11 +259,11 @@ fn several_connections_read_one_state_of_a_table() {
         done.store(true, Ordering::Relaxed);
         sums
     });
-    assert_eq!(sums, [(60_000, 60_000_000); 5]);
+    assert_eq!(sums, [(100_000, 100_000_000); 5]);
     for (settings, rows) in [
         (json!({"table": "small"}), 2),
-        (json!({"query": "select * from t"}), 60_000),
-        (json!({"table": "t", "where": "id > 0"}), 45_715),
+        (json!({"query": "select * from t"}), 100_000),
+        (json!({"table": "t", "where": "id > 0"}), 85_715),
     ] {
         let request = Request::of(settings, ReadScope::Whole);
         assert_eq!(drain(several.as_ref(), request).unwrap().row_count(), rows);
@@ -277,5 +277,5 @@ fn several_connections_read_one_state_of_a_table() {
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.report().contains("grant lock tables"), "{}", error.report());
     database.execute(&format!("grant lock tables on {}.* to {user}", database.name));
-    assert_eq!(drain(source.as_ref(), request()).unwrap().row_count(), 60_000);
+    assert_eq!(drain(source.as_ref(), request()).unwrap().row_count(), 100_000);
 }

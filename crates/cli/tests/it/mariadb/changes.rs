@@ -330,10 +330,24 @@ fn a_load_of_changes_killed_at_any_step_is_made_whole_by_the_next() {
 fn changes_made_during_reads_and_by_long_transactions_come_once() {
     let Some(server) = MariaDbServer::shared() else { return };
     let shop = Shop::follows(server, &format!("{TABLE} {}", rows(1, 400)));
+    written_beside(&shop);
+}
+
+#[test]
+fn changes_made_while_several_connections_read_the_table_come_once() {
+    let Some(server) = MariaDbServer::shared() else { return };
+    let many = "insert into t select seq, 1, 'x', 1, null from seq_1_to_90000; analyze table t;";
+    let shop = Shop::follows(server, &format!("{TABLE} {many}"));
+    shop.connects("root\n    read_connections: 3");
+    written_beside(&shop);
+}
+
+/// Loads while others write.
+fn written_beside(shop: &Shop<'_>) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for writer in 0..3 {
-            let (shop, done) = (&shop, &done);
+            let done = &done;
             scope.spawn(move || {
                 let mut round = 0;
                 while !done.load(Ordering::Relaxed) {

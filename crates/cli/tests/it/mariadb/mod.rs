@@ -22,7 +22,7 @@ impl<'a> Shop<'a> {
         shop
     }
 
-    /// Connects as this user.
+    /// Connects as this user, or with further settings.
     pub(super) fn connects(&self, user: &str) {
         self.sandbox.write(
             "connections.yml",

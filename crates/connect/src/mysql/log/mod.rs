@@ -241,8 +241,8 @@ impl LogSession {
             true => None,
             false => Some(server.now(connection).await?),
         };
-        let mut first = MySqlSession::begin(self.place.clone(), self.cancel.clone()).await?;
-        // From here on its columns stay as they are until the rows are read.
+        let mut first = MySqlSession::begin_shared(self.place.clone(), self.cancel.clone()).await?;
+        // The columns are those of this place; with several connections the rows may be later ones.
         let lock = select.with("1", &["false".to_owned()]);
         first.connection.query_drop(&lock).await.map_err(|error| failure(error, &lock))?;
         let of_now = server.table(connection, name, key).await?;
