@@ -60,6 +60,13 @@ async fn one<T: FromRow + Send + 'static>(connection: &mut Conn, sql: &str) -> R
     Ok(ask(connection, sql).await?.into_iter().next())
 }
 
+/// The value of a variable, or of a status; not every server has each.
+async fn variable(connection: &mut Conn, kind: &str, name: &str) -> Result<Option<String>> {
+    let found: Option<(String, String)> =
+        one(connection, &format!("show global {kind} like '{name}'")).await?;
+    Ok(found.map(|(_, value)| value))
+}
+
 pub(super) fn helped(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Denied => error.with(
@@ -111,19 +118,29 @@ impl Server {
                 "`set global binlog_row_image = FULL`, also in the server's settings",
             );
         }
+        let logs = variable(connection, "variables", "log\\__%\\_updates").await?;
+        let leaves_out = || {
+            refused(
+                "the server's log leaves out what it takes from another server (`log_slave_updates` is off)",
+                "set `log_slave_updates` (`log_replica_updates`) there, or connect to the primary",
+            )
+        };
         if maria {
-            let sql = "select @@log_slave_updates, @@gtid_slave_pos";
-            let replica: Option<(i64, String)> = one(connection, sql).await?;
-            if replica.is_some_and(|(logs, position)| logs == 0 && !position.is_empty()) {
-                return refused(
-                    "the server is a replica, and its log leaves out what it takes from its primary",
-                    "set `log_slave_updates` there, or connect to the primary",
-                );
+            let position: Option<String> = one(connection, "select @@gtid_slave_pos").await?;
+            let replica = position.is_some_and(|position| !position.is_empty())
+                || variable(connection, "status", "slave\\_running").await?.as_deref()
+                    == Some("ON")
+                || variable(connection, "variables", "wsrep\\_on").await?.as_deref() == Some("ON");
+            if replica && logs.as_deref() != Some("ON") {
+                return leaves_out();
             }
         } else {
             let sql = "select @@global.gtid_mode, @@global.binlog_row_value_options";
             let settings: Option<(String, String)> = one(connection, sql).await?;
             let (mode, options) = settings.unwrap_or_default();
+            if logs.as_deref() == Some("OFF") {
+                return leaves_out();
+            }
             if mode != "ON" {
                 return refused(
                     format!(
