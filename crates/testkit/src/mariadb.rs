@@ -41,16 +41,17 @@ impl MariaDbServer {
         let data = tempfile::Builder::new().prefix("tidemill-maria-").tempdir_in("/tmp").unwrap();
         let folder = data.path().display();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // A server that starts takes temporary files of others for its own of before, and removes them.
         let guard = Command::new("sh")
             .arg("-c")
             .arg(format!(
-                "user=$(id -un); mariadb-install-db --no-defaults --user=$user --datadir={folder}/data \
+                "user=$(id -un); mkdir {folder}/tmp; export TMPDIR={folder}/tmp; mariadb-install-db --no-defaults --user=$user --datadir={folder}/data \
                  --auth-root-authentication-method=normal --skip-test-db >{folder}/log 2>&1; \
                  mariadbd --no-defaults --user=$user --datadir={folder}/data --bind-address=127.0.0.1 \
                  --port={port} --socket={folder}/socket --pid-file={folder}/pid --sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES \
                  --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=64M --character-set-server=utf8mb4 \
                  --log-bin=binlog --binlog-format=ROW --binlog-row-image=FULL --server-id=1 {options} \
-                 >>{folder}/log 2>&1 & server=$!; cat >/dev/null; kill $server; wait $server; rm -rf {folder}/data"
+                 >>{folder}/log 2>&1 & server=$!; cat >/dev/null; kill $server; wait $server; rm -rf {folder}/data {folder}/tmp"
             ))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -399,12 +399,19 @@ impl LogSession {
             }
             if spooling.is_between() {
                 payload = false;
-                if (file.len(), &file, offset) >= (until.file.len(), &until.file, until.offset) {
+                if until.is_reached(&file, offset) {
                     break;
                 }
             }
         }
         close(stream).await;
+        // Places of large files are cut in events, and MySQL leaves out what is known by its number.
+        let certain = server.maria && until.offset < u64::from(u32::MAX);
+        if certain && !until.is_reached(&file, offset) {
+            let message =
+                format!("the server's log ended before `{}`, {}", until.file, until.offset);
+            return Err(Error::new(ErrorKind::Unavailable, message).into());
+        }
         Ok(spooling.finish()?)
     }
 }

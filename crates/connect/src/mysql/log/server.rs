@@ -36,6 +36,20 @@ pub(super) struct Place {
     pub(super) offset: u64,
 }
 
+impl Place {
+    /// Whether the place in the file is this one or behind it. Files of another name cannot be compared.
+    pub(super) fn is_reached(&self, file: &str, offset: u64) -> bool {
+        let place = |file: &str, offset: u64| {
+            let (name, number) = file.rsplit_once('.')?;
+            Some((name.to_owned(), number.parse::<u64>().ok()?, offset))
+        };
+        match (place(file, offset), place(&self.file, self.offset)) {
+            (Some(at), Some(wanted)) => at.0 == wanted.0 && at >= wanted,
+            _ => false,
+        }
+    }
+}
+
 /// A server.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
@@ -463,5 +477,25 @@ fn without_remarks(kind: &str) -> String {
     match kind.split_once(" /*") {
         Some((kind, _)) => kind.trim_end().to_owned(),
         None => kind.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_of_files_are_compared_by_their_numbers() {
+        let until = Place { gtid: String::new(), file: "binlog.1000000".to_owned(), offset: 500 };
+        for (file, offset, reached) in [
+            ("binlog.999999", 900, false),
+            ("binlog.1000000", 499, false),
+            ("binlog.1000000", 500, true),
+            ("binlog.1000001", 4, true),
+            ("mysql-binlog.1000001", 4, false),
+            ("", 900, false),
+        ] {
+            assert_eq!(until.is_reached(file, offset), reached, "{file} {offset}");
+        }
     }
 }
