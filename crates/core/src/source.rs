@@ -180,7 +180,7 @@ pub struct Notice {
     /// A stable name in kebab case: `empty-file`, `vanished-file`, `changed-file`,
     /// `waiting-file`, `touched-file`, `duplicate-content`, `new-column`, `missing-column`,
     /// `dropped-column`, `widened-column`, `kept-type`, `read-again`, `converted-column`,
-    /// `rejected-rows`, `no-table`, `left-out-column`, `new-slot`, `left-slot`, `cell-errors`.
+    /// `rejected-rows`, `no-table`, `left-out-column`, `new-slot`, `left-slot`, `followed-log`, `read-alone`, `cell-errors`.
     pub code: String,
     /// The sentence.
     pub message: String,

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::client::fed;
 
-/// A server of its own. Names are quoted as in standard SQL there, and texts have no escapes.
+/// A server of its own, which keeps a log of changes of rows. Names are quoted as in standard SQL there, and
+/// texts have no escapes.
 pub struct MariaDbServer {
     port: u16,
     /// It ends when this process does: then its standard input is closed.
@@ -21,10 +22,11 @@ impl MariaDbServer {
     /// start, which in CI is a failure.
     pub fn shared() -> Option<&'static MariaDbServer> {
         static SERVER: OnceLock<Option<MariaDbServer>> = OnceLock::new();
-        SERVER.get_or_init(MariaDbServer::start).as_ref()
+        SERVER.get_or_init(|| MariaDbServer::own("")).as_ref()
     }
 
-    fn start() -> Option<MariaDbServer> {
+    /// One for a test alone, with further options.
+    pub fn own(options: &str) -> Option<MariaDbServer> {
         let there = |program: &&str| {
             let path = std::env::var_os("PATH").unwrap_or_default();
             std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
@@ -39,15 +41,17 @@ impl MariaDbServer {
         let data = tempfile::Builder::new().prefix("tidemill-maria-").tempdir_in("/tmp").unwrap();
         let folder = data.path().display();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // A server that starts takes temporary files of others for its own of before, and removes them.
         let guard = Command::new("sh")
             .arg("-c")
             .arg(format!(
-                "user=$(id -un); mariadb-install-db --no-defaults --user=$user --datadir={folder}/data \
+                "user=$(id -un); mkdir {folder}/tmp; export TMPDIR={folder}/tmp; mariadb-install-db --no-defaults --user=$user --datadir={folder}/data \
                  --auth-root-authentication-method=normal --skip-test-db >{folder}/log 2>&1; \
                  mariadbd --no-defaults --user=$user --datadir={folder}/data --bind-address=127.0.0.1 \
                  --port={port} --socket={folder}/socket --pid-file={folder}/pid --sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES \
                  --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=64M --character-set-server=utf8mb4 \
-                 >>{folder}/log 2>&1 & server=$!; cat >/dev/null; kill $server; wait $server; rm -rf {folder}/data"
+                 --log-bin=binlog --binlog-format=ROW --binlog-row-image=FULL --server-id=1 {options} \
+                 >>{folder}/log 2>&1 & server=$!; cat >/dev/null; kill $server; wait $server; rm -rf {folder}/data {folder}/tmp"
             ))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -22,6 +22,7 @@ mod freshness;
 mod hooks;
 mod incremental;
 mod loads;
+mod mariadb;
 mod materialized_views;
 mod microbatch;
 mod mistakes;

@@ -52,6 +52,13 @@ pub struct MySqlConfig {
     /// Seconds until a server that does not answer is given up.
     #[serde(default = "timeout")]
     connect_timeout: u64,
+    /// How many connections read a large table; more than one need a lock of it for a moment.
+    #[serde(default = "one")]
+    pub(super) read_connections: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 fn localhost() -> String {
@@ -138,6 +145,8 @@ impl MySqlConfig {
             .prefer_socket(false)
             .socket(socket)
             .tcp_keepalive(Some(Duration::from_secs(30)))
+            // An event of the log may be as large as the server lets it be.
+            .max_allowed_packet(Some(1 << 30))
             .stmt_cache_size(0);
         let mut authorities = Vec::new();
         if matches!(self.ssl_mode, SslMode::VerifyCa | SslMode::VerifyIdentity) {

@@ -12,8 +12,8 @@ pub(super) fn failure(failed: Failure, sql: &str) -> Error {
                 1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1698 => ErrorKind::Denied,
                 // No such database or table.
                 1049 | 1146 => ErrorKind::NotFound,
-                // Too many connections, shutting down, locked, lost.
-                1040 | 1053 | 1077 | 1079 | 1205 | 1213 | 1927 | 2006 | 2013 => {
+                // Too many connections, shutting down, locked, altered since the transaction began, lost.
+                1040 | 1053 | 1077 | 1079 | 1205 | 1213 | 1412 | 1927 | 2006 | 2013 => {
                     ErrorKind::Unavailable
                 }
                 // Ended by somebody, or by a limit of time.

@@ -1,8 +1,12 @@
-//! MySQL and MariaDB: tables, views and queries, read in one transaction.
+//! MySQL and MariaDB: tables, views and queries, read in one transaction, and their log of changes; and as a
+//! sink.
 
 mod config;
 mod error;
+mod log;
 mod session;
+mod shared;
+mod sink;
 mod types;
 
 use std::path::PathBuf;
@@ -16,11 +20,11 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 use tidemill_core::{
-    Cancellation, ConnectContext, Connector, ReadScope, Result, Source, TableDescription,
+    Cancellation, ConnectContext, Connector, ReadScope, Result, Sink, Source, TableDescription,
 };
 
 use crate::tables::{
-    CursorValue, Database, DatabaseSource, RESTART, Select, Session, TableSettings,
+    CursorValue, Database, DatabaseSource, LogRequest, RESTART, Select, Session, TableSettings,
     largest_by_order, text_of,
 };
 pub use config::{MySqlConfig, SslMode};
@@ -43,8 +47,14 @@ impl Connector for MySqlConnector {
         Ok(Arc::new(DatabaseSource::new(place, context.name)))
     }
 
+    fn sink(config: MySqlConfig, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        let place = Place { config: Arc::new(config), project: context.project };
+        Ok(Arc::new(sink::MySqlSink { place, name: context.name }))
+    }
+
     fn check_table(settings: &Value) -> Result<()> {
-        TableSettings::parse(settings).map(drop)
+        let (_, settings) = log::take_settings(settings)?;
+        TableSettings::parse(&settings).map(drop)
     }
 }
 
@@ -64,6 +74,25 @@ impl Place {
 /// The name in backticks.
 fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
+}
+
+/// The parts of a name in backticks.
+fn unquoted(name: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut chars = name.chars().peekable();
+    let mut inside = false;
+    while let Some(c) = chars.next() {
+        match c {
+            '`' if inside && chars.peek() == Some(&'`') => {
+                chars.next();
+                parts.last_mut().into_iter().for_each(|part| part.push('`'));
+            }
+            '`' => inside = !inside,
+            '.' if !inside => parts.push(String::new()),
+            c => parts.last_mut().into_iter().for_each(|part| part.push(c)),
+        }
+    }
+    parts
 }
 
 /// A text as a constant.
@@ -143,8 +172,20 @@ impl Database for Place {
         Ok(tables)
     }
 
+    fn table_settings(&self, written: &Value) -> Result<Value> {
+        log::take_settings(written).map(|(_, rest)| rest)
+    }
+
+    fn has_log(&self) -> bool {
+        true
+    }
+
+    async fn log_session(&self, request: LogRequest<'_>) -> Result<Box<dyn Session>> {
+        Ok(Box::new(log::LogSession::new(self.clone(), &request)?))
+    }
+
     async fn session(&self, cancel: &Cancellation, _streams: usize) -> Result<Box<dyn Session>> {
-        Ok(Box::new(MySqlSession::begin(self.clone(), cancel.clone()).await?))
+        Ok(Box::new(MySqlSession::begin_shared(self.clone(), cancel.clone()).await?))
     }
 }
 
@@ -229,5 +270,6 @@ mod tests {
             assert_eq!(place.literal(&value), expected);
         }
         assert_eq!(quoted("a`b"), "`a``b`");
+        assert_eq!(unquoted("`a.b`.`c``d`"), ["a.b", "c`d"]);
     }
 }

@@ -11,9 +11,10 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, Statement};
-use tidemill_core::{Cancellation, Error, ErrorKind, Result, ResultExt};
+use tidemill_core::{Cancellation, Error, ErrorKind, Notice, Result, ResultExt};
 
 use super::error::failure;
+use super::shared::{self, Readers, Shared};
 use super::types::{Builder, is_bits, of_column};
 use super::{Place, quoted};
 use crate::tables::{Column, Misfit, Order, Part, Select, Session};
@@ -23,12 +24,16 @@ const BATCH_ROWS: usize = 16_384;
 const BATCH_BYTES: usize = 2 << 20;
 
 pub(super) struct MySqlSession {
-    connection: Conn,
+    pub(super) connection: Conn,
     place: Place,
     cancel: Cancellation,
     columns: Vec<Column>,
     /// Rows of a query are still to come.
     runs: Arc<AtomicBool>,
+    /// Whether other connections may read parts of the table.
+    shares: bool,
+    readers: Option<Readers>,
+    notices: Vec<Notice>,
 }
 
 impl Drop for MySqlSession {
@@ -49,80 +54,98 @@ impl Drop for MySqlSession {
     }
 }
 
-impl MySqlSession {
-    pub(super) async fn begin(place: Place, cancel: Cancellation) -> Result<Self> {
-        let connect = async {
-            let mut connection = place.connect().await?;
-            for sql in [
-                "set transaction isolation level repeatable read",
-                "start transaction with consistent snapshot, read only",
-            ] {
-                connection.query_drop(sql).await.map_err(|error| failure(error, sql))?;
-            }
-            Ok(connection)
-        };
-        let connection = tokio::select! {
-            connection = connect => connection?,
-            () = cancel.cancelled() => return Err(Error::new(ErrorKind::Cancelled, "cancelled")),
-        };
-        Ok(MySqlSession { connection, place, cancel, columns: Vec::new(), runs: Arc::default() })
+/// Begins a transaction that sees one state, and changes nothing.
+pub(super) async fn start(connection: &mut Conn) -> Result<()> {
+    for sql in [
+        "set transaction isolation level repeatable read",
+        "start transaction with consistent snapshot, read only",
+    ] {
+        connection.query_drop(sql).await.map_err(|error| failure(error, sql))?;
     }
+    Ok(())
 }
 
-#[async_trait]
-impl Session for MySqlSession {
-    async fn columns(&mut self, select: &Select) -> Result<Vec<Column>> {
-        let sql = select.sql("*");
-        let prepared: Statement =
-            self.connection.prep(sql.as_str()).await.map_err(|error| failure(error, &sql))?;
-        self.columns = prepared
-            .columns()
+impl MySqlSession {
+    /// A session whose transaction has not begun.
+    pub(super) async fn connect(place: Place, cancel: Cancellation) -> Result<Self> {
+        let connection = tokio::select! {
+            connection = place.connect() => connection?,
+            () = cancel.cancelled() => return Err(Error::new(ErrorKind::Cancelled, "cancelled")),
+        };
+        Ok(MySqlSession {
+            connection,
+            place,
+            cancel,
+            columns: Vec::new(),
+            runs: Arc::default(),
+            shares: false,
+            readers: None,
+            notices: Vec::new(),
+        })
+    }
+
+    pub(super) async fn start(&mut self) -> Result<()> {
+        start(&mut self.connection).await
+    }
+
+    pub(super) async fn begin(place: Place, cancel: Cancellation) -> Result<Self> {
+        let mut session = MySqlSession::connect(place, cancel).await?;
+        session.start().await?;
+        Ok(session)
+    }
+
+    /// The same, and a table may be read by further connections, where the settings say so.
+    pub(super) async fn begin_shared(place: Place, cancel: Cancellation) -> Result<Self> {
+        let mut session = MySqlSession::begin(place, cancel).await?;
+        session.shares = session.place.config.read_connections > 1;
+        Ok(session)
+    }
+
+    /// Lets further connections read the table, if it is one and read as a whole.
+    async fn share(&mut self, select: &Select) -> Result<()> {
+        let whole = select.table.as_ref().filter(|_| select.conditions.is_empty());
+        let Some(table) = whole.filter(|_| self.shares) else { return Ok(()) };
+        let count = self.place.config.read_connections;
+        let shared =
+            shared::begin(&self.place, &self.cancel, &mut self.connection, table, count).await?;
+        match shared {
+            Shared::Readers(readers) => self.readers = Some(readers),
+            Shared::Alone => {}
+            Shared::Refused(message) => {
+                let (code, object) = ("read-alone".to_owned(), Some(table.clone()));
+                self.notices.push(Notice { code, message, object });
+            }
+        }
+        Ok(())
+    }
+
+    /// The columns with what stands in the list of the query for each.
+    fn listed(&self, columns: &[Column]) -> Vec<Column> {
+        let expression = |column: &Column| {
+            let known = self.columns.iter().find(|known| known.name == column.name);
+            let as_text = known.is_some_and(|known| known.data_type != column.data_type);
+            match &column.expression {
+                None if as_text => Some(format!("cast({} as char)", quoted(&column.name))),
+                expression => expression.clone(),
+            }
+        };
+        columns
             .iter()
-            .map(|column| {
-                let data_type = of_column(column);
-                let order = match data_type {
-                    DataType::Utf8 => Order::Database,
-                    _ => Order::Value,
-                };
-                let name = column.name_str().into_owned();
-                let expression =
-                    is_bits(column).then(|| format!("cast({} as unsigned)", quoted(&name)));
-                Column { name, data_type, order, expression }
-            })
-            .collect();
-        self.connection.close(prepared).await.map_err(|error| failure(error, ""))?;
-        Ok(self.columns.clone())
+            .map(|column| Column { expression: expression(column), ..column.clone() })
+            .collect()
     }
 
-    fn gives(&self, column: &Column, declared: &DataType) -> bool {
-        // Everything but bytes has a text.
-        *declared == DataType::Utf8 && column.data_type != DataType::Binary
-    }
-
-    async fn value(&mut self, sql: &str) -> Result<Option<String>> {
-        let found: Option<Option<String>> =
-            self.connection.query_first(sql).await.map_err(|error| failure(error, sql))?;
-        Ok(found.flatten())
-    }
-
-    async fn rows<'a>(
+    /// The rows through this connection.
+    pub(super) async fn rows_alone<'a>(
         &'a mut self,
         select: &Select,
         columns: &[Column],
         batch_rows: Option<usize>,
     ) -> Result<BoxStream<'a, Result<Part>>> {
+        let columns = self.listed(columns);
         let list: Vec<String> = columns
             .iter()
-            .map(|column| {
-                let name = quoted(&column.name);
-                let known = self.columns.iter().find(|known| known.name == column.name);
-                let as_text = known.is_some_and(|known| known.data_type != column.data_type);
-                match &column.expression {
-                    Some(expression) => expression.clone(),
-                    None if as_text => format!("cast({name} as char)"),
-                    None => name,
-                }
-            })
+            .map(|column| column.expression.clone().unwrap_or_else(|| quoted(&column.name)))
             .collect();
         let sql = select.sql(&list.join(", "));
         let fields: Vec<Field> = columns
@@ -165,6 +188,67 @@ impl Session for MySqlSession {
                 }
             }
         })))
+    }
+}
+
+/// The columns of a query.
+pub(super) async fn described(connection: &mut Conn, sql: &str) -> Result<Vec<Column>> {
+    let prepared: Statement = connection.prep(sql).await.map_err(|error| failure(error, sql))?;
+    let columns = prepared
+        .columns()
+        .iter()
+        .map(|column| {
+            let data_type = of_column(column);
+            let order = match data_type {
+                DataType::Utf8 => Order::Database,
+                _ => Order::Value,
+            };
+            let name = column.name_str().into_owned();
+            let expression =
+                is_bits(column).then(|| format!("cast({} as unsigned)", quoted(&name)));
+            Column { name, data_type, order, expression }
+        })
+        .collect();
+    connection.close(prepared).await.map_err(|error| failure(error, ""))?;
+    Ok(columns)
+}
+
+#[async_trait]
+impl Session for MySqlSession {
+    async fn columns(&mut self, select: &Select) -> Result<Vec<Column>> {
+        self.columns = described(&mut self.connection, &select.sql("*")).await?;
+        self.share(select).await?;
+        Ok(self.columns.clone())
+    }
+
+    fn gives(&self, column: &Column, declared: &DataType) -> bool {
+        // Everything but bytes has a text.
+        *declared == DataType::Utf8 && column.data_type != DataType::Binary
+    }
+
+    async fn value(&mut self, sql: &str) -> Result<Option<String>> {
+        let found: Option<Option<String>> =
+            self.connection.query_first(sql).await.map_err(|error| failure(error, sql))?;
+        Ok(found.flatten())
+    }
+
+    fn notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    async fn rows<'a>(
+        &'a mut self,
+        select: &Select,
+        columns: &[Column],
+        batch_rows: Option<usize>,
+    ) -> Result<BoxStream<'a, Result<Part>>> {
+        match self.readers.take() {
+            None => self.rows_alone(select, columns, batch_rows).await,
+            Some(readers) => {
+                let columns = self.listed(columns);
+                Ok(readers.rows(select, &columns, batch_rows))
+            }
+        }
     }
 }
 

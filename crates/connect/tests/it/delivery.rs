@@ -10,7 +10,7 @@ use tidemill_core::{
     BatchStream, Cancellation, ConnectContext, Delivered, Delivery, DeliveryMode, Error, ErrorKind,
     RelationName, Result, RunId, Sink,
 };
-use tidemill_testkit::PostgresServer;
+use tidemill_testkit::{MariaDbServer, PostgresServer};
 
 /// A system for a test.
 trait Target {
@@ -290,6 +290,54 @@ mod postgres {
             let sql =
                 "select id || ',' || coalesce(name::text, '∅') || ',' || amount from t order by 1";
             self.server.sql(&self.name, sql)
+        }
+    }
+
+    impl Tables for Database {
+        fn execute(&self, sql: &str) {
+            self.server.sql(&self.name, sql);
+        }
+    }
+
+    deliveries!(tables Database::new());
+}
+
+mod mysql {
+    use super::*;
+
+    struct Database {
+        server: &'static MariaDbServer,
+        name: String,
+    }
+
+    impl Database {
+        fn new() -> Option<Self> {
+            let server = MariaDbServer::shared()?;
+            Some(Database { server, name: server.database() })
+        }
+    }
+
+    impl Target for Database {
+        fn sink(&self) -> Arc<dyn Sink> {
+            let settings = json!({
+                "port": self.server.port(), "user": "root", "database": self.name,
+            });
+            let context = ConnectContext { name: "crm".to_owned(), ..ConnectContext::default() };
+            let kind = tidemill_connect::kind("mysql").unwrap();
+            kind.sink(settings.as_object().cloned().unwrap(), context).unwrap()
+        }
+
+        fn to(&self, _: &DeliveryMode) -> Value {
+            json!({"table": "t"})
+        }
+
+        fn rows(&self) -> Vec<String> {
+            // The client of MariaDB shows tabs and backslashes by two characters.
+            let sql = "select concat(id, ',', coalesce(name, '∅'), ',', amount) from t order by id, amount";
+            let rows = self.server.sql(&self.name, sql);
+            let shown =
+                |row: &String| row.replace("\\\\", "\0").replace("\\t", "\t").replace('\0', "\\");
+            rows.iter().map(shown).collect()
         }
     }
 

@@ -12,6 +12,7 @@ mod excel;
 mod fixed;
 mod json;
 mod mysql;
+mod mysql_log;
 mod parquet;
 mod postgres;
 mod property;

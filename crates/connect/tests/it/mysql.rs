@@ -10,17 +10,21 @@ use crate::behaviour::{Fixture, behaviour};
 use crate::reading::{Request, drain};
 
 /// A database of its own.
-struct Database {
+pub(crate) struct Database {
     server: &'static MariaDbServer,
     name: String,
 }
 
 impl Database {
-    fn new(sql: &str) -> Option<Self> {
-        let server = MariaDbServer::shared()?;
-        let database = Database { server, name: server.database() };
+    pub(crate) fn new(sql: &str) -> Option<Self> {
+        let database = Database::of(MariaDbServer::shared()?);
         database.execute(sql);
         Some(database)
+    }
+
+    /// On this server.
+    pub(crate) fn of(server: &'static MariaDbServer) -> Self {
+        Database { server, name: server.database() }
     }
 
     fn source_with(&self, more: Value) -> Arc<dyn Source> {
@@ -205,4 +209,73 @@ fn a_read_that_is_given_up_ends_on_the_server() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     });
+}
+
+#[test]
+fn several_connections_read_one_state_of_a_table() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let Some(database) = Database::new(
+        "create table t (id bigint primary key, n bigint, text varchar(9));
+         insert into t select cast(seq as signed) * 7 - 100000, 1000, 'é' from seq_1_to_100000; analyze table t;
+         create table small (id int primary key); insert into small values (1), (2)",
+    ) else {
+        return;
+    };
+    let several = database.source_with(json!({"read_connections": 4}));
+    let done = AtomicBool::new(false);
+    // What goes from one row to another is in both or in neither.
+    let sums: Vec<(usize, i64)> = std::thread::scope(|scope| {
+        for writer in 0..2 {
+            let (database, done) = (&database, &done);
+            scope.spawn(move || {
+                let mut round = 0;
+                while !done.load(Ordering::Relaxed) {
+                    round += 1;
+                    let moves: Vec<String> = (0..50)
+                        .map(|step| {
+                            let [one, other] = [1, 2].map(|side| {
+                                (round * 7919 + step * 104_729 * side + writer) % 100_000 * 7
+                                    - 99_993
+                            });
+                            format!(
+                                "begin; update t set n = n - 5 where id = {one}; \
+                                 update t set n = n + 5 where id = {other}; commit;"
+                            )
+                        })
+                        .collect();
+                    database.execute(&moves.join(" "));
+                }
+            });
+        }
+        let reads = (0..5).map(|_| {
+            let request = Request::of(json!({"table": "t"}), ReadScope::Whole);
+            let read = drain(several.as_ref(), request).unwrap();
+            assert_eq!(read.notices, []);
+            let rows = read.columns(&["id", "n"]);
+            let ids: std::collections::HashSet<&String> = rows.iter().map(|row| &row[0]).collect();
+            (ids.len(), rows.iter().map(|row| row[1].parse::<i64>().unwrap()).sum())
+        });
+        let sums = reads.collect();
+        done.store(true, Ordering::Relaxed);
+        sums
+    });
+    assert_eq!(sums, [(100_000, 100_000_000); 5]);
+    for (settings, rows) in [
+        (json!({"table": "small"}), 2),
+        (json!({"query": "select * from t"}), 100_000),
+        (json!({"table": "t", "where": "id > 0"}), 85_715),
+    ] {
+        let request = Request::of(settings, ReadScope::Whole);
+        assert_eq!(drain(several.as_ref(), request).unwrap().row_count(), rows);
+    }
+    // What the user needs for it is said.
+    let user = format!("r_{}", database.name);
+    database.execute(&format!("create user {user}; grant select on {}.* to {user}", database.name));
+    let source = database.source_with(json!({"read_connections": 4, "user": user}));
+    let request = || Request::of(json!({"table": "t"}), ReadScope::Whole);
+    let error = drain(source.as_ref(), request()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(error.report().contains("grant lock tables"), "{}", error.report());
+    database.execute(&format!("grant lock tables on {}.* to {user}", database.name));
+    assert_eq!(drain(source.as_ref(), request()).unwrap().row_count(), 100_000);
 }

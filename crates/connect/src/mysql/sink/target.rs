@@ -1,0 +1,165 @@
+//! The table that is there.
+
+use arrow::datatypes::Schema;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use tidemill_core::{DeliveryMode, Error, ErrorKind, Result};
+
+use super::Names;
+use super::columns::{self, Column};
+use crate::mysql::error::failure;
+use crate::mysql::{constant, quoted};
+
+/// A table that rows are delivered to.
+pub(super) struct Target {
+    columns: Vec<Column>,
+    /// The columns of each unique index, sorted.
+    unique: Vec<Vec<String>>,
+    /// Why another table cannot take its place without something being lost.
+    pub(super) kept_by: Option<&'static str>,
+    engine: String,
+}
+
+impl Target {
+    pub(super) async fn find(connection: &mut Conn, names: &Names) -> Result<Option<Target>> {
+        let (database, table) = (constant(&names.database), constant(&names.table));
+        let of = format!("table_schema = {database} and table_name = {table}");
+        let sql = format!("select table_type, engine from information_schema.tables where {of}");
+        let found: Option<(String, Option<String>)> =
+            connection.query_first(&sql).await.map_err(|error| failure(error, &sql))?;
+        let Some((kind, engine)) = found else { return Ok(None) };
+        if !matches!(kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED") {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("{} is not a table, and only tables are written to", names.target),
+            ));
+        }
+        let sql = format!(
+            "select column_name, column_type, lower(data_type), numeric_scale, datetime_precision, collation_name, \
+             coalesce(generation_expression, '') <> '' or extra like '%INVISIBLE%' and extra like '%GENERATED%' \
+             from information_schema.columns where {of} order by ordinal_position"
+        );
+        type Row = (String, String, String, Option<u8>, Option<u8>, Option<String>, bool);
+        let rows: Vec<Row> = connection.query(&sql).await.map_err(|error| failure(error, &sql))?;
+        let columns = rows
+            .into_iter()
+            .map(|(name, kind, word, scale, fraction, collation, generated)| Column {
+                name,
+                kind,
+                word,
+                scale,
+                fraction: fraction.unwrap_or(0),
+                collation,
+                generated,
+            })
+            .collect();
+        let sql = format!(
+            "select group_concat(column_name order by column_name separator '\\n') from information_schema.statistics \
+             where {of} and non_unique = 0 group by index_name having count(sub_part) = 0 and count(column_name) = count(*)"
+        );
+        let unique: Vec<Option<String>> =
+            connection.query(&sql).await.map_err(|error| failure(error, &sql))?;
+        let unique =
+            unique.into_iter().flatten().map(|columns| sorted(columns.split('\n'))).collect();
+        let sql = format!(
+            "select exists (select 1 from information_schema.triggers where event_object_schema = {database} \
+             and event_object_table = {table}), exists (select 1 from information_schema.key_column_usage \
+             where referenced_table_name is not null and (table_schema = {database} and table_name = {table} or \
+             referenced_table_schema = {database} and referenced_table_name = {table}))"
+        );
+        let kept: Option<(bool, bool)> =
+            connection.query_first(&sql).await.map_err(|error| failure(error, &sql))?;
+        let kept_by = match kept {
+            _ if kind == "SYSTEM VERSIONED" => Some("its history"),
+            Some((true, _)) => Some("triggers"),
+            Some((_, true)) => Some("foreign keys"),
+            _ => None,
+        };
+        Ok(Some(Target { columns, unique, kept_by, engine: engine.unwrap_or_default() }))
+    }
+
+    /// The column of this name; names have no case in MySQL.
+    pub(super) fn column(&self, name: &str) -> Option<&Column> {
+        let same = |column: &&Column| column.name.to_lowercase() == name.to_lowercase();
+        self.columns.iter().find(same)
+    }
+
+    /// Whether what is written to it can be taken back.
+    ///
+    /// # Errors
+    /// Kind `Unsupported` when it has no transactions.
+    pub(super) fn check_engine(&self, names: &Names) -> Result<()> {
+        if self.engine.eq_ignore_ascii_case("innodb") {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} is a table of {}, which has no transactions", names.target, self.engine),
+        )
+        .with("help", format!("alter table {} engine = InnoDB", names.target)))
+    }
+
+    /// Whether the rows have a place in it.
+    pub(super) fn check(&self, schema: &Schema, mode: &DeliveryMode, names: &Names) -> Result<()> {
+        let (mut wrong, mut missing) = (Vec::new(), Vec::new());
+        for field in schema.fields() {
+            let name = field.name();
+            let Some(column) = self.column(name) else {
+                missing.push(format!("{name} {}", columns::word(field)));
+                continue;
+            };
+            if column.generated {
+                wrong.push(format!("`{name}` is made by the database itself there"));
+            } else if !columns::fits(field.data_type(), column) {
+                let there = match column.word.as_str() {
+                    "int" => "integer".to_owned(),
+                    _ => column.kind.clone(),
+                };
+                wrong.push(format!(
+                    "`{name}` is {} in the model and {there} there",
+                    columns::word(field)
+                ));
+            }
+        }
+        if !missing.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!("{} has no column for: {}", names.target, missing.join(", ")),
+            )
+            .with(
+                "help",
+                format!("alter table {} add column …; or leave it out of the model", names.target),
+            ));
+        }
+        if !wrong.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!("{} takes other values: {}", names.target, wrong.join("; ")),
+            )
+            .with("help", "cast them in the model, or change the columns there"));
+        }
+        let key = mode.key();
+        if !key.is_empty() && !self.unique.contains(&sorted(key.iter().map(String::as_str))) {
+            let list: Vec<String> = key.iter().map(|name| quoted(name)).collect();
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "{} has no unique index of ({}), which tells rows apart",
+                    names.target,
+                    key.join(", ")
+                ),
+            )
+            .with(
+                "help",
+                format!("alter table {} add unique index ({})", names.target, list.join(", ")),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn sorted<'a>(columns: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut columns: Vec<String> = columns.map(str::to_lowercase).collect();
+    columns.sort();
+    columns
+}
