@@ -220,14 +220,8 @@ impl ProjectRenderer {
             .render_run_hook(hook, &state)
             .map_err(|error| self.failed("a hook of the run", &state, error))?;
         self.tell("a hook of the run", &rendered);
-        self.wait(statements.run(&self.statements(&rendered.sql, &state)))
-    }
-
-    /// The statements of a text in the SQL that runs here.
-    pub(crate) fn statements(&self, sql: &str, state: &RenderState) -> String {
-        let adapted = |statement: &str| self.project.adapted(statement, state);
-        let all: Vec<String> = split_statements(sql).into_iter().map(adapted).collect();
-        all.join(";\n")
+        let sql = self.project.adapted(&rendered.sql, &state)?;
+        self.wait(statements.run(&sql))
     }
 
     /// Calls a macro, whose statements are performed. What it gives is not run.
@@ -560,7 +554,8 @@ impl Renderer for ProjectRenderer {
                 .map_err(|error| self.failed(node.unique_id.as_str(), &state, error))
                 .and_then(|rendered| {
                     self.tell(node.unique_id.as_str(), &rendered);
-                    self.wait(statements.run(&self.statements(&rendered.sql, &state)))
+                    let sql = self.project.adapted(&rendered.sql, &state)?;
+                    self.wait(statements.run(&sql))
                 });
             rendered.map_err(|error| {
                 let first = hook.sql.trim().lines().next().unwrap_or_default();
@@ -817,8 +812,14 @@ impl Warehouse for LakeForTemplates {
         tidemill_engine::translate(sql, dialect)
     }
 
-    fn adapt(&self, sql: &str, dialect: SqlDialect) -> String {
-        tidemill_engine::adapt(sql, dialect)
+    fn adapt(&self, sql: &str, dialect: SqlDialect) -> Result<String> {
+        match split_statements(sql).as_slice() {
+            [] | [_] => tidemill_engine::adapt(sql, dialect),
+            several => {
+                let adapted = several.iter().map(|one| tidemill_engine::adapt(one, dialect));
+                Ok(adapted.collect::<Result<Vec<String>>>()?.join(";\n"))
+            }
+        }
     }
 
     fn execute(&self, sql: &str) -> Result<Executed> {

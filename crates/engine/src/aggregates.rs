@@ -121,6 +121,29 @@ pub(crate) fn json_built(name: &str, function: &Function) -> Option<Expr> {
     Some(call(name, all))
 }
 
+/// The value as `jsonb`.
+pub(crate) fn jsonb(value: Expr) -> Expr {
+    call(crate::functions::JSONB, vec![value])
+}
+
+/// Whether it can be seen that an expression gives `jsonb`.
+pub(crate) fn is_jsonb(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_jsonb(inner),
+        Expr::BinaryOp { left, op: BinaryOperator::Arrow | BinaryOperator::HashArrow, .. } => {
+            is_jsonb(left)
+        }
+        Expr::Function(function) => {
+            let name = simple_name(function).unwrap_or_default();
+            name.starts_with(crate::functions::JSONB)
+                || name == "jsonb_strip_nulls"
+                || name == "coalesce"
+                    && plain_arguments(function).is_some_and(|all| all.iter().any(is_jsonb))
+        }
+        _ => false,
+    }
+}
+
 /// Whether an expression gives JSON and not just text.
 fn is_json(expr: &Expr) -> bool {
     match expr {
@@ -129,9 +152,14 @@ fn is_json(expr: &Expr) -> bool {
         Expr::BinaryOp { op: BinaryOperator::Arrow | BinaryOperator::HashArrow, .. } => true,
         Expr::Function(function) => simple_name(function).is_some_and(|name| {
             name.starts_with("tidemill_json_")
+                || name.starts_with(crate::functions::JSONB)
                 || matches!(
                     name.as_str(),
-                    "to_json" | "to_jsonb" | "row_to_json" | "json_get" | "json_extract_path"
+                    "to_json"
+                        | "row_to_json"
+                        | "json_get"
+                        | "json_extract_path"
+                        | "jsonb_strip_nulls"
                 )
         }),
         _ => false,

@@ -6,14 +6,14 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Fetch, Function, FunctionArguments, GroupByExpr, GroupByWithModifier, JoinOperator,
-    LimitClause, Query, Select, SetExpr, SetOperator, SetQuantifier, Statement,
-    TableAliasColumnDef, TableFactor, Top, TopQuantity, Value, VisitMut, VisitorMut,
-    WildcardAdditionalOptions,
+    LimitClause, Query, Select, SetExpr, Statement, TableAliasColumnDef, TableFactor, Top,
+    TopQuantity, Value, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::ast::{SelectItem, SelectModifiers};
 use tidemill_core::{Error, ErrorKind, Result};
 
 use crate::rewrite::balance;
+use crate::set_operations::count_copies;
 
 /// Looks through a whole statement.
 pub(crate) fn settle_clauses(statement: &mut Statement) -> Result<()> {
@@ -72,7 +72,7 @@ fn settle_query(query: &mut Query) -> Result<()> {
     if query.format_clause.is_some() {
         return Err(refused("format", ""));
     }
-    settle_set_operations(&mut query.body)?;
+    settle_set_operations(&mut query.body);
     if let Some(fetch) = query.fetch.take() {
         settle_fetch(fetch, query)?;
     }
@@ -90,21 +90,14 @@ fn settle_query(query: &mut Query) -> Result<()> {
 }
 
 /// Walks down the left side, which may be long.
-fn settle_set_operations(body: &mut SetExpr) -> Result<()> {
+fn settle_set_operations(body: &mut SetExpr) {
     let mut node = body;
-    while let SetExpr::SetOperation { left, op, set_quantifier, right } = node {
-        if matches!(op, SetOperator::Except | SetOperator::Intersect | SetOperator::Minus)
-            && *set_quantifier == SetQuantifier::All
-        {
-            return Err(refused(
-                &format!("{op} ALL").to_lowercase(),
-                "leave out `all`, or number equal rows with `row_number()` first",
-            ));
-        }
-        settle_set_operations(right)?;
+    loop {
+        count_copies(node);
+        let SetExpr::SetOperation { left, right, .. } = node else { return };
+        settle_set_operations(right);
         node = left;
     }
-    Ok(())
 }
 
 /// `fetch first 5 rows only` is `limit 5`.
@@ -245,6 +238,11 @@ fn settle_grouping(group_by: &mut GroupByExpr) -> Result<()> {
         GroupByExpr::Expressions(columns, modifiers) => (columns, modifiers),
     };
     match modifiers.as_slice() {
+        // One group, which there must be an aggregate of.
+        [] if matches!(columns.as_slice(), [Expr::Tuple(nothing)] if nothing.is_empty()) => {
+            columns.clear();
+            Ok(())
+        }
         [] => Ok(()),
         [modifier @ (GroupByWithModifier::Rollup | GroupByWithModifier::Cube)] => {
             let sets = std::mem::take(columns).into_iter().map(|column| vec![column]).collect();

@@ -5,10 +5,13 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Ident, ObjectName, ObjectNamePart, Query, Statement, TableAlias, TableFactor, Visit, VisitMut,
-    Visitor, VisitorMut,
+    Cte, Ident, ObjectName, ObjectNamePart, Query, Statement, TableAlias, TableFactor, Visit,
+    VisitMut, Visitor, VisitorMut, With,
 };
+
+use crate::names::folded;
 
 /// Makes hidden names unique.
 pub(crate) fn separate_names(statement: &mut Statement) {
@@ -19,13 +22,6 @@ pub(crate) fn separate_names(statement: &mut Statement) {
         return;
     }
     let _ = VisitMut::visit(statement, &mut Separate { counts: counted.0, depth: 0, made: 0 });
-}
-
-fn folded(ident: &Ident) -> String {
-    match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
-    }
 }
 
 /// How often each name is given.
@@ -113,6 +109,21 @@ impl VisitorMut for Rename {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Adds a relation that `with` names to those that are named above.
+pub(crate) fn name_above(
+    known: &mut Option<With>,
+    with: &AttachedToken,
+    recursive: bool,
+    table: &Cte,
+) {
+    let known = known.get_or_insert_with(|| With {
+        with_token: with.clone(),
+        recursive,
+        cte_tables: Vec::new(),
+    });
+    known.cte_tables.push(table.clone());
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 use serde_json::{Map, Value as Json, json};
 use tidemill_core::{Error, ErrorKind, QueryContext, Result, Staged};
 
+use crate::hive::FileNames;
 use crate::names::folded;
 
 /// What a query says about files.
@@ -38,8 +39,18 @@ pub trait FileTables: Send + Sync {
     async fn open(&self, request: &FileRequest, context: &QueryContext) -> Result<Arc<Staged>>;
 }
 
+/// Files that were taken out of a statement.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// The name that stands in their place.
+    pub(crate) key: String,
+    pub(crate) request: FileRequest,
+    /// Where their folders may give columns.
+    pub(crate) names: Option<FileNames>,
+}
+
 /// Takes the files out of a statement: each becomes a name, which is given with its request.
-pub(crate) fn take_files(statement: &mut Statement) -> Result<Vec<(String, FileRequest)>> {
+pub(crate) fn take_files(statement: &mut Statement) -> Result<Vec<Taken>> {
     let mut files = Files::default();
     match VisitMut::visit(statement, &mut files) {
         ControlFlow::Continue(()) => Ok(files.found),
@@ -49,7 +60,7 @@ pub(crate) fn take_files(statement: &mut Statement) -> Result<Vec<(String, FileR
 
 #[derive(Default)]
 struct Files {
-    found: Vec<(String, FileRequest)>,
+    found: Vec<Taken>,
 }
 
 impl VisitorMut for Files {
@@ -67,7 +78,7 @@ impl Files {
     fn take(&mut self, factor: &mut TableFactor) -> Result<()> {
         let TableFactor::Table { name, args, alias, .. } = factor else { return Ok(()) };
         let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else { return Ok(()) };
-        let (request, called) = match args {
+        let (mut request, called) = match args {
             Some(arguments) => {
                 let word = folded(ident);
                 let Some(format) = reader(&word) else { return Ok(()) };
@@ -94,6 +105,7 @@ impl Files {
             .with("location", place)
             .with("hint", "bring them beside the project, or load them as a source"));
         }
+        let names = names_of(&mut request.settings);
         let key = format!("tidemill file {}", self.found.len());
         *args = None;
         *name = ObjectName::from(vec![Ident::with_quote('"', &key)]);
@@ -103,10 +115,32 @@ impl Files {
             columns: Vec::new(),
             at: None,
         });
-        self.found.push((key, request));
+        self.found.push(Taken { key, request, names });
         Ok(())
     }
 }
+
+/// The column of the files' names, where the query may want their folders: it says so, or it does not say
+/// that it does not, and there are folders that are patterns or have values.
+fn names_of(settings: &mut Map<String, Json>) -> Option<FileNames> {
+    let wanted = settings.remove(HIVE);
+    let typed = settings.remove(HIVE_TYPES) != Some(Json::Bool(false));
+    let wanted = wanted.and_then(|wanted| wanted.as_bool()).unwrap_or_else(|| {
+        let Some(Json::Array(places)) = settings.get("location") else { return false };
+        places.iter().filter_map(Json::as_str).any(FileNames::may_count)
+    });
+    if !wanted {
+        return None;
+    }
+    let names = FileNames::new(settings.get(FILE_COLUMN).and_then(Json::as_str), typed);
+    settings.insert(FILE_COLUMN.to_owned(), names.column.clone().into());
+    Some(names)
+}
+
+/// The setting for a column with the file's name.
+const FILE_COLUMN: &str = "source_file_column";
+const HIVE: &str = "hive_partitioning";
+const HIVE_TYPES: &str = "hive_types_autocast";
 
 /// The format that a function reads.
 fn reader(word: &str) -> Option<&'static str> {
@@ -141,7 +175,7 @@ fn usual(format: &str) -> Map<String, Json> {
     }
     settings.insert("mode".to_owned(), "full".into());
     settings.insert("names".to_owned(), "duckdb".into());
-    settings.insert("source_file_column".to_owned(), false.into());
+    settings.insert(FILE_COLUMN.to_owned(), false.into());
     settings.insert("source_row_column".to_owned(), false.into());
     if format == "csv" {
         settings.insert("null_values".to_owned(), json!([""]));
@@ -230,7 +264,7 @@ fn option(
                 None if flag()? => "filename".into(),
                 None => false.into(),
             };
-            settings.insert("source_file_column".to_owned(), column);
+            settings.insert(FILE_COLUMN.to_owned(), column);
             return Ok(());
         }
         "columns" | "types" | "dtypes" | "column_types" => {
@@ -257,6 +291,10 @@ fn option(
             };
             return Ok(());
         }
+        HIVE | HIVE_TYPES => {
+            settings.insert(name.to_owned(), flag()?.into());
+            return Ok(());
+        }
         "normalize_names" => {
             if flag()? {
                 settings.insert("names".to_owned(), "snake_case".into());
@@ -270,8 +308,6 @@ fn option(
         | "parallel"
         | "maximum_object_size"
         | "records"
-        | "hive_partitioning"
-        | "hive_types_autocast"
         | "binary_as_string"
         | "maximum_depth"
         | "max_line_size"
@@ -347,7 +383,7 @@ mod tests {
     use super::*;
     use crate::parse::parse_query;
 
-    fn taken(sql: &str) -> (String, Vec<(String, FileRequest)>) {
+    fn taken(sql: &str) -> (String, Vec<Taken>) {
         let mut statement = parse_query(sql).unwrap();
         let files = take_files(&mut statement).unwrap();
         (statement.to_string(), files)
@@ -364,11 +400,22 @@ mod tests {
         assert!(sql.contains("\"tidemill file 0\" AS \"read_csv\""), "{sql}");
         assert!(sql.contains("\"tidemill file 1\" p"), "{sql}");
         assert!(sql.contains("\"tidemill file 2\" AS \"c\""), "{sql}");
-        let first = &files[0].1;
+        let first = &files[0].request;
         assert_eq!(first.settings["delimiter"], ";");
         assert_eq!(first.settings["location"], json!(["a/b.csv"]));
         assert_eq!(first.columns, [("x".to_owned(), "integer".to_owned())]);
-        assert_eq!(files[1].1.settings["location"], json!(["1.parquet", "2.parquet"]));
+        assert_eq!(files[1].request.settings["location"], json!(["1.parquet", "2.parquet"]));
+    }
+
+    #[test]
+    fn folders_are_asked_for() {
+        let names = |sql: &str| taken(sql).1.remove(0).names;
+        assert_eq!(names("select * from 'a/b.csv'"), None);
+        assert_eq!(names("select * from read_csv('a/*/b.csv', hive_partitioning=false)"), None);
+        let hidden = names("select * from 'a/*/b.csv'").unwrap();
+        assert!(hidden.hidden && hidden.typed);
+        let shown = names("select * from read_csv('a/y=1/b.csv', filename=true)").unwrap();
+        assert_eq!((shown.column.as_str(), shown.hidden), ("filename", false));
     }
 
     #[test]

@@ -6,9 +6,13 @@
 
 use std::any::TypeId;
 
-use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator};
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
+
+use crate::syntax::{binary, nested};
 
 /// The place of operators that have none of their own: below `+`, above everything that compares.
 pub(crate) const OTHER: u8 = 25;
@@ -52,6 +56,33 @@ impl Grammar {
     }
 }
 
+impl Grammar {
+    /// Between the two in either order.
+    fn symmetric(
+        &self,
+        parser: &mut Parser,
+        value: &Expr,
+        negated: bool,
+    ) -> Result<Expr, ParserError> {
+        let place = self.prec_value(Precedence::Between);
+        let one = parser.parse_subexpr(place)?;
+        parser.expect_keyword_is(Keyword::AND)?;
+        let other = parser.parse_subexpr(place)?;
+        let between = |low: &Expr, high: &Expr| Expr::Between {
+            expr: Box::new(value.clone()),
+            negated: false,
+            low: Box::new(low.clone()),
+            high: Box::new(high.clone()),
+        };
+        let either =
+            nested(binary(between(&one, &other), BinaryOperator::Or, between(&other, &one)));
+        Ok(match negated {
+            true => nested(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(either) }),
+            false => either,
+        })
+    }
+}
+
 /// Says what the generic dialect says.
 macro_rules! generic {
     ($($name:ident,)*) => {
@@ -79,6 +110,26 @@ impl Dialect for Grammar {
 
     fn is_identifier_part(&self, letter: char) -> bool {
         self.0.is_identifier_part(letter)
+    }
+
+    /// `x between symmetric a and b`.
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        value: &Expr,
+        _: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        let says = |place: usize, word: &str| {
+            matches!(&parser.peek_nth_token_ref(place).token, Token::Word(found)
+                if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))
+        };
+        let negated = says(0, "not");
+        let first = usize::from(negated);
+        if !says(first, "between") || !says(first + 1, "symmetric") {
+            return None;
+        }
+        (0..first + 2).for_each(|_| parser.advance_token());
+        Some(self.symmetric(parser, value, negated))
     }
 
     generic! {

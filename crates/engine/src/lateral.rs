@@ -1,5 +1,5 @@
 //! `lateral` without a relation of its own: `cross join lateral (select a.x + 1 as y)`,
-//! `cross join unnest(a.list)`, `lateral (values (a.x), (a.y))`.
+//! `cross join unnest(a.list)`, `lateral (values (a.x), (a.y))`, `lateral (select a.x union all select a.y)`.
 //!
 //! Such a query computes its rows from one row of the left side. The optimizer knows laterals only
 //! as joins with a relation, so here the steps of the query are put on top of the left side: each
@@ -12,8 +12,8 @@ use datafusion::common::{
     Column, DFSchema, DataFusionError, NullHandling, RecursionUnnestOption, Result, UnnestOptions,
 };
 use datafusion::logical_expr::{
-    Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, Unnest, Values, cast, lit,
-    when,
+    Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, Union, Unnest, Values, cast,
+    lit, when,
 };
 
 /// Replaces all such joins of a plan.
@@ -59,7 +59,8 @@ fn inlined(join: &Join, names: &mut usize) -> Result<Option<LogicalPlan>> {
         JoinType::Left if trivial => true,
         _ => return Ok(None),
     };
-    let mut extension = Extension { left: join.left.as_ref(), outer, unnested: false, names };
+    let mut extension =
+        Extension { left: join.left.as_ref(), outer, unnested: false, branch: None, names };
     let Some((mut plan, columns)) = extension.extend(query)? else { return Ok(None) };
     let right = join.right.schema();
     if columns.len() != right.fields().len() {
@@ -105,6 +106,8 @@ struct Extension<'a> {
     /// Rows of the left side stay when the query has none for them.
     outer: bool,
     unnested: bool,
+    /// Which rows of the left side are those of this branch of a union.
+    branch: Option<Expr>,
     names: &'a mut usize,
 }
 
@@ -120,16 +123,22 @@ impl Extension<'_> {
             LogicalPlan::Projection(projection) => self.project(projection),
             LogicalPlan::Filter(filter) if !self.outer => {
                 let Some((plan, columns)) = self.extend(&filter.input)? else { return Ok(None) };
-                let Some(condition) =
+                let Some(mut condition) =
                     self.rewritten(&filter.predicate, filter.input.schema(), &columns)?
                 else {
                     return Ok(None);
                 };
+                // The rows of other branches stay.
+                if let Some(branch) = &self.branch {
+                    condition = branch.clone().is_not_true().or(condition);
+                }
                 let plan = LogicalPlanBuilder::from(plan).filter(condition)?.build()?;
                 Ok(Some((plan, columns)))
             }
-            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
-            LogicalPlan::Values(values) => self.values(values),
+            // It would give rows to other branches.
+            LogicalPlan::Unnest(unnest) if self.branch.is_none() => self.unnest(unnest),
+            LogicalPlan::Values(values) if self.branch.is_none() => self.values(values),
+            LogicalPlan::Union(union) if self.branch.is_none() => self.union(union),
             _ => Ok(None),
         }
     }
@@ -192,22 +201,81 @@ impl Extension<'_> {
 
     /// One row for each of the list: its number, and then what it holds.
     fn values(&mut self, step: &Values) -> Result<Extended> {
-        let numbers = (0_i64..).zip(&step.values).map(|(number, _)| vec![lit(number)]).collect();
+        let (plan, number) = self.numbered(step.values.len())?;
+        let mut rows = Vec::with_capacity(step.values.len());
+        for row in &step.values {
+            let mut values = Vec::with_capacity(row.len());
+            for value in row {
+                let Some(value) = self.rewritten(value, &DFSchema::empty(), &[])? else {
+                    return Ok(None);
+                };
+                values.push(value);
+            }
+            rows.push(values);
+        }
+        self.chosen(plan, &number, &rows, &step.schema)
+    }
+
+    /// One row for each branch of `union all`, in the same way. A branch is made of one row, and may
+    /// leave it out.
+    fn union(&mut self, step: &Union) -> Result<Extended> {
+        let mut inputs = Vec::new();
+        branches(step, &mut inputs);
+        let (mut plan, number) = self.numbered(inputs.len())?;
+        let mut rows = Vec::with_capacity(inputs.len());
+        for (branch, input) in (0_i64..).zip(inputs) {
+            // A list of one row is that row.
+            if let LogicalPlan::Values(values) = input
+                && let [row] = values.values.as_slice()
+            {
+                let row = row.iter().map(|value| self.rewritten(value, &DFSchema::empty(), &[]));
+                let Some(row) = row.collect::<Result<Option<Vec<Expr>>>>()? else {
+                    return Ok(None);
+                };
+                rows.push(row);
+                continue;
+            }
+            let own = number.clone().eq(lit(branch));
+            let mut extension = Extension {
+                left: &plan,
+                outer: self.outer,
+                unnested: false,
+                branch: Some(own),
+                names: &mut *self.names,
+            };
+            let Some((extended, columns)) = extension.extend(input)? else { return Ok(None) };
+            plan = extended;
+            rows.push(columns.into_iter().map(Expr::Column).collect());
+        }
+        self.chosen(plan, &number, &rows, &step.schema)
+    }
+
+    /// The left side with each of its rows as often as this, and the column that numbers them.
+    fn numbered(&mut self, count: usize) -> Result<(LogicalPlan, Expr)> {
+        let numbers = (0_i64..).take(count).map(|number| vec![lit(number)]).collect();
         let number = self.name();
         let rows = LogicalPlanBuilder::values(numbers)?
             .project(vec![Expr::Column(Column::from_name("column1")).alias(&number)])?
             .build()?;
         let plan = LogicalPlanBuilder::from(self.left.clone()).cross_join(rows)?.build()?;
-        let number = Expr::Column(Column::from_name(number));
+        Ok((plan, Expr::Column(Column::from_name(number))))
+    }
+
+    /// Of these rows of values that which has the number.
+    fn chosen(
+        &mut self,
+        plan: LogicalPlan,
+        number: &Expr,
+        rows: &[Vec<Expr>],
+        schema: &DFSchema,
+    ) -> Result<Extended> {
         let mut exprs = all_of(self.left.schema());
         let mut given = Vec::new();
-        for (index, field) in step.schema.fields().iter().enumerate() {
+        for (index, field) in schema.fields().iter().enumerate() {
             let mut cases: Option<Expr> = None;
-            for (row, values) in step.values.iter().enumerate().rev() {
-                let Some(value) = self.rewritten(&values[index], &DFSchema::empty(), &[])? else {
-                    return Ok(None);
-                };
-                let value = cast(value, field.data_type().clone());
+            for (row, values) in rows.iter().enumerate().rev() {
+                let Some(value) = values.get(index) else { return Ok(None) };
+                let value = cast(value.clone(), field.data_type().clone());
                 cases = Some(match cases {
                     None => value,
                     Some(rest) => {
@@ -269,6 +337,16 @@ impl Extension<'_> {
     }
 }
 
+/// The branches of a union and of the unions in it.
+fn branches<'p>(union: &'p Union, all: &mut Vec<&'p LogicalPlan>) {
+    for input in &union.inputs {
+        match input.as_ref() {
+            LogicalPlan::Union(inner) => branches(inner, all),
+            other => all.push(other),
+        }
+    }
+}
+
 /// Whether the expression is NULL when the columns are.
 fn passes_nulls(expr: &Expr, columns: &[Column]) -> bool {
     match expr {
@@ -285,8 +363,12 @@ fn passes_nulls(expr: &Expr, columns: &[Column]) -> bool {
 }
 
 /// Functions that are NULL where their first argument is.
-const STRICT: [&str; 8] = [
+const STRICT: [&str; 12] = [
+    crate::functions::WHOLE,
     "get_field",
+    "tidemill_json_part",
+    "tidemill_jsonb",
+    "tidemill_walked_text",
     "json_get",
     "json_extract_path_text",
     "json_extract_path",

@@ -76,10 +76,30 @@ pub(crate) fn parse_one(sql: &str) -> Result<Statement> {
     Ok(statement)
 }
 
-fn parser(sql: &str) -> Result<Parser<'static>> {
-    let tokens = Tokenizer::new(&DIALECT, sql)
+/// The word that a text begins with, behind comments and parentheses, in small letters.
+pub(crate) fn first_word(sql: &str) -> String {
+    let mut rest = sql;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+        rest = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
+            (Some(comment), _) => comment.split_once('\n').map_or("", |(_, after)| after),
+            (_, Some(comment)) => comment.split_once("*/").map_or("", |(_, after)| after),
+            _ => break,
+        };
+    }
+    let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
+    word.to_ascii_lowercase()
+}
+
+/// The words of a text, with their places.
+pub(crate) fn words(sql: &str) -> Result<Vec<TokenWithSpan>> {
+    Tokenizer::new(&DIALECT, sql)
         .tokenize_with_location()
-        .map_err(|e| syntax(&e.to_string()))?;
+        .map_err(|error| syntax(&error.to_string()))
+}
+
+fn parser(sql: &str) -> Result<Parser<'static>> {
+    let tokens = words(sql)?;
     limit_chains(&tokens)?;
     refuse_glued(&tokens)?;
     let tokens = without_materialized(tokens);
@@ -100,7 +120,7 @@ fn known_elsewhere(sql: &str, error: &Error) -> Option<Error> {
         (&["summarize"], "`summarize`", "write the aggregates of the columns"),
         (&["describe"], "`describe` within a query", "read `information_schema.columns`"),
     ];
-    let tokens = Tokenizer::new(&DIALECT, sql).tokenize_with_location().ok()?;
+    let tokens = words(sql).ok()?;
     let words: Vec<(String, &TokenWithSpan)> = tokens
         .iter()
         .filter_map(|token| match &token.token {
@@ -327,6 +347,14 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Denied, "{sql}");
             assert!(error.message().contains(verb), "{sql}: {}", error.message());
         }
+    }
+
+    #[test]
+    fn comments_stand_before_the_first_word() {
+        for sql in ["vacuum t", "-- a\n /* b */ (VACUUM)", "/**/--\nvacuum;"] {
+            assert_eq!(first_word(sql), "vacuum", "{sql}");
+        }
+        assert_eq!(first_word("-- only this"), "");
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::array::AsArray;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::TableProvider;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, ScalarValue, TableReference};
+use datafusion::common::{Column, DataFusionError, ScalarValue, TableReference};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
@@ -39,7 +39,7 @@ use crate::aliases::{Missing, use_result};
 use crate::catalog::{INFORMATION_SCHEMA, information_table};
 use crate::columns;
 use crate::error::{again, from_datafusion, nearest};
-use crate::files::{FileRequest, take_files};
+use crate::files::{FileRequest, Taken, take_files};
 use crate::functions::read_interval;
 use crate::lateral::settle_laterals;
 use crate::parse::parse_query;
@@ -144,10 +144,15 @@ impl<'a> Planner<'a> {
             rewrite(&mut statement)?;
             name_database(&mut statement, self.databases.first().map_or("lake", String::as_str));
             let mut files = HashMap::new();
-            for (name, request) in take_files(&mut statement)? {
+            for Taken { key, request, names } in take_files(&mut statement)? {
                 let table = self.tables.open(Table::Files(&request, self.context)).await?;
+                let source = provider_as_source(table);
+                if let Some(names) = names {
+                    let paths = self.texts_of(source.clone(), &names.column).await?;
+                    names.put(&mut statement, &key, &paths, &source.schema());
+                }
                 self.files.insert(request.text);
-                files.insert(name, provider_as_source(table));
+                files.insert(key, source);
             }
             let planned = PlannedStatement::Statement(Box::new(statement.clone()));
             let fail = |error| from_datafusion(error, None);
@@ -207,8 +212,27 @@ impl<'a> Planner<'a> {
         ))
     }
 
-    /// The rows of a small query: a value, as a literal, and its text, by which they are sorted.
-    async fn values(&self, plan: LogicalPlan) -> Result<Vec<(ast::Expr, String)>> {
+    /// The different texts of a column.
+    async fn texts_of(&self, source: Arc<dyn TableSource>, column: &str) -> Result<Vec<String>> {
+        let fail = |error| from_datafusion(error, None);
+        let column = Expr::Column(Column::from_name(column));
+        let plan = LogicalPlanBuilder::scan("files", source, None)
+            .and_then(|plan| plan.project(vec![column]))
+            .and_then(LogicalPlanBuilder::distinct)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(fail)?;
+        let mut texts = Vec::new();
+        for batch in self.run(plan).await? {
+            let found = arrow::compute::cast(batch.column(0), &DataType::Utf8)
+                .map_err(|error| fail(error.into()))?;
+            texts.extend(found.as_string::<i32>().iter().flatten().map(str::to_owned));
+        }
+        texts.sort();
+        Ok(texts)
+    }
+
+    /// All rows of a small query.
+    async fn run(&self, plan: LogicalPlan) -> Result<Vec<RecordBatch>> {
         let fail = |error| from_datafusion(error, None);
         refuse_writes(&plan)?;
         let state = self.state;
@@ -218,7 +242,13 @@ impl<'a> Planner<'a> {
             .and_then(|plan| state.optimizer().optimize(plan, state, |_, _| {}))
             .map_err(fail)?;
         let plan = state.query_planner().create_physical_plan(&plan, state).await.map_err(fail)?;
-        let batches = collect(plan, state.task_ctx()).await.map_err(fail)?;
+        collect(plan, state.task_ctx()).await.map_err(fail)
+    }
+
+    /// The rows of a small query: a value, as a literal, and its text, by which they are sorted.
+    async fn values(&self, plan: LogicalPlan) -> Result<Vec<(ast::Expr, String)>> {
+        let fail = |error| from_datafusion(error, None);
+        let batches = self.run(plan).await?;
         let mut values = Vec::new();
         for batch in &batches {
             let names = arrow::compute::cast(batch.column(1), &DataType::Utf8)

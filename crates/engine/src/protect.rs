@@ -93,7 +93,9 @@ fn can_fail(expr: &Expr, schema: &DFSchema) -> bool {
                 | "log10"
                 | "sqrt"
                 | "json_get"
-                | "json_extract_path_text" => call.args.iter().any(reads_columns),
+                | "json_extract_path_text"
+                | "tidemill_json_part"
+                | "tidemill_walked_text" => call.args.iter().any(reads_columns),
                 _ => false,
             },
             _ => false,

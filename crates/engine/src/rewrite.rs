@@ -13,7 +13,8 @@ use datafusion::sql::sqlparser::ast::{
 use tidemill_core::{Error, Result};
 
 use crate::aggregates::{
-    at_extreme, count_if, json_built, json_list, json_pairs, rewrite_string_agg, share, shares,
+    at_extreme, count_if, is_jsonb, json_built, json_list, json_pairs, jsonb, rewrite_string_agg,
+    share, shares,
 };
 use crate::clauses::settle_clauses;
 use crate::cte::separate_names;
@@ -21,6 +22,7 @@ use crate::duckdb::settle_matches;
 use crate::literals::{count_from_one, rewrite_interval, rewrite_like, rewrite_number, similar_to};
 use crate::names::Names;
 use crate::orders::settle_orders;
+use crate::periods::overlap;
 use crate::pivot::turn_tables;
 use crate::precedence::settle_precedence;
 use crate::repeated::name_repeated;
@@ -95,6 +97,17 @@ impl VisitorMut for Rewriter {
                 let interval = expr.as_ref().clone();
                 **expr = nested(interval);
                 Ok(None)
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::Overlaps, right } => overlap(left, right),
+            Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right }
+                if is_jsonb(left) || is_jsonb(right) =>
+            {
+                let sides = vec![left.as_ref().clone(), right.as_ref().clone()];
+                Ok(Some(call("tidemill_jsonb_joined", sides)))
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::Minus, right } if is_jsonb(left) => {
+                let sides = vec![left.as_ref().clone(), right.as_ref().clone()];
+                Ok(Some(call("tidemill_jsonb_without", sides)))
             }
             // A power, as in PostgreSQL and DuckDB; an exclusive or is `#`.
             Expr::BinaryOp { left, op: BinaryOperator::BitwiseXor, right } => {
@@ -247,6 +260,10 @@ fn rewrite_cast(kind: &CastKind, value: &Expr, data_type: &DataType) -> Result<O
         | DataType::CharacterVarying(Some(CharacterLength::IntegerLength { length, .. })) => {
             *length
         }
+        DataType::JSONB if *kind != CastKind::TryCast => {
+            let text = cast(value.clone(), DataType::Varchar(None));
+            return Ok(Some(jsonb(text)));
+        }
         DataType::Array(_) => return Ok(array_literal(kind, value, data_type)),
         _ => return Ok(rewrite_whole(kind, value, data_type)),
     };
@@ -270,13 +287,6 @@ fn nulls_among(values: &[Expr], nulls: bool) -> Expr {
         .map(one)
         .reduce(|sum, value| binary(sum, BinaryOperator::Plus, value))
         .unwrap_or_else(|| number(0))
-}
-
-/// A literal with `%s` and the like, and no braces.
-fn is_percent_pattern(pattern: &Expr) -> bool {
-    let Expr::Value(value) = pattern else { return false };
-    let Value::SingleQuotedString(text) = &value.value else { return false };
-    text.contains('%') && !text.contains('{')
 }
 
 fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
@@ -323,7 +333,7 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         "tidemill_series" => "generate_series",
         "timestampadd" | "datetime_add" | "timestamp_add" => "dateadd",
         "timestampdiff" => "datediff",
-        "to_json_string" => "to_json",
+        "to_json_string" | "array_to_json" => "to_json",
         "json_extract_scalar"
         | "json_value"
         | "get_json_object"
@@ -348,10 +358,13 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         "percentile_cont" => return Ok(shares(function)),
         "make_interval" => return Ok(made_interval(function)),
         "struct_pack" => return Ok(crate::duckdb::packed(function)),
-        "json_agg" | "jsonb_agg" => return Ok(json_list(function)),
-        "json_object_agg" | "jsonb_object_agg" => return Ok(json_pairs(function)),
-        "json_build_object" | "jsonb_build_object" | "json_build_array" | "jsonb_build_array" => {
-            return Ok(json_built(name, function));
+        "json_agg" => return Ok(json_list(function)),
+        "jsonb_agg" => return Ok(json_list(function).map(jsonb)),
+        "json_object_agg" => return Ok(json_pairs(function)),
+        "jsonb_object_agg" => return Ok(json_pairs(function).map(jsonb)),
+        "json_build_object" | "json_build_array" => return Ok(json_built(name, function)),
+        "jsonb_build_object" | "jsonb_build_array" => {
+            return Ok(json_built(name, function).map(jsonb));
         }
         "mode" => {
             let mut order = std::mem::take(&mut function.within_group);
@@ -379,13 +392,14 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         }
         ("num_nulls", [_, ..]) => Some(nulls_among(&arguments, true)),
         ("num_nonnulls", [_, ..]) => Some(nulls_among(&arguments, false)),
-        // PostgreSQL's; the one with braces is DuckDB's.
-        ("format", [pattern, values @ ..]) if is_percent_pattern(pattern) => {
+        // PostgreSQL's; the one with braces is DuckDB's, and has another name by here.
+        ("format", [pattern, values @ ..]) => {
             let as_text =
                 |value: &Expr| cast_as(CastKind::Cast, value.clone(), DataType::Varchar(None));
             let all = std::iter::once(pattern.clone()).chain(values.iter().map(as_text));
             Some(call(crate::functions::FORMAT, all.collect()))
         }
+        ("to_jsonb", [value]) => Some(jsonb(call("to_json", vec![value.clone()]))),
         ("zeroifnull", [value]) => Some(call("coalesce", vec![value.clone(), number(0)])),
         ("nullifzero", [value]) => Some(call("nullif", vec![value.clone(), number(0)])),
         // Snowflake: 0 when the divisor is 0, NULL when either is NULL.

@@ -7,11 +7,12 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, Ident, ObjectName, SelectItem, Statement,
-    TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
+    DataType, Expr, Function, FunctionArg, FunctionArgExpr, Ident, ObjectName, SelectItem,
+    Statement, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, UnaryOperator, Value,
+    VisitMut, VisitorMut,
 };
 
-use crate::syntax::{call, is_interval_text, select_from, text};
+use crate::syntax::{call, cast, is_interval_text, select_from, text};
 
 /// Looks through a whole statement.
 pub(crate) fn settle_row_functions(statement: &mut Statement) {
@@ -68,6 +69,12 @@ fn settled(factor: &TableFactor) -> Option<TableFactor> {
         }
         _ => return None,
     };
+    if let Some(alias) = alias
+        && let [document] = args.as_slice()
+        && let Some(derived) = record(&name, document, alias)
+    {
+        return Some(derived);
+    }
     let numbers = name == "generate_series" && args.iter().all(is_number);
     let (lists, columns) = lists_of(&name, args)?;
     if numbers && !ordinality {
@@ -106,6 +113,68 @@ fn settled(factor: &TableFactor) -> Option<TableFactor> {
         lateral: true,
         subquery: Box::new(select_from(items, Vec::new(), None)),
         alias: Some(alias),
+        sample: None,
+    })
+}
+
+/// `json_to_recordset(x) as t(a int, b text)`: a row for each object of an array, with the values under
+/// these keys; `json_to_record(x)` is the row of one object.
+fn record(name: &str, document: &Expr, alias: &TableAlias) -> Option<TableFactor> {
+    let several = match name {
+        "jsonb_to_recordset" | "json_to_recordset" => true,
+        "jsonb_to_record" | "json_to_record" => false,
+        _ => return None,
+    };
+    let row = Ident::with_quote('"', "tidemill record");
+    let object = match several {
+        true => Expr::Identifier(row.clone()),
+        false => document.clone(),
+    };
+    let items = alias.columns.iter().map(|column| {
+        let data_type = column.data_type.clone()?;
+        let key = text(&crate::names::folded(&column.name));
+        let value = match &data_type {
+            DataType::JSON | DataType::JSONB => {
+                call("json_extract_path", vec![object.clone(), key])
+            }
+            _ => call("json_extract_path_text", vec![object.clone(), key]),
+        };
+        let value = match &data_type {
+            DataType::JSON => value,
+            _ => cast(value, data_type),
+        };
+        Some(SelectItem::ExprWithAlias { expr: value, alias: column.name.clone() })
+    });
+    let items: Vec<SelectItem> = items.collect::<Option<_>>()?;
+    if items.is_empty() {
+        return None;
+    }
+    let from = match several {
+        false => Vec::new(),
+        true => {
+            let objects = call("tidemill_json_items", vec![document.clone()]);
+            let item = SelectItem::ExprWithAlias {
+                expr: call("unnest", vec![objects]),
+                alias: row.clone(),
+            };
+            let rows = TableFactor::Derived {
+                lateral: false,
+                subquery: Box::new(select_from(vec![item], Vec::new(), None)),
+                alias: Some(TableAlias {
+                    explicit: true,
+                    name: row,
+                    columns: Vec::new(),
+                    at: None,
+                }),
+                sample: None,
+            };
+            vec![TableWithJoins { relation: rows, joins: Vec::new() }]
+        }
+    };
+    Some(TableFactor::Derived {
+        lateral: true,
+        subquery: Box::new(select_from(items, from, None)),
+        alias: Some(TableAlias { columns: Vec::new(), ..alias.clone() }),
         sample: None,
     })
 }

@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, GroupByExpr, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, TableWithJoins,
-    Value, visit_expressions, visit_expressions_mut,
+    Value, VisitMut, VisitorMut, visit_expressions, visit_expressions_mut,
 };
 
 use crate::names::{folded, relation_name};
 use crate::rows_from::unnested;
-use crate::syntax::{call, text};
+use crate::syntax::{call, simple_name, text};
 
 /// In an expression of `order by`, a name is a column that is read and not one of the result: only a
 /// bare name can be that. The planner looks at the result first.
@@ -116,19 +116,62 @@ pub(crate) fn tell_casts_apart(select: &mut Select) {
     });
 }
 
-/// `select generate_series(1, 3)` gives rows, where the function gives an array.
+/// `select date_trunc('day', generate_series(a, b, c))` gives a row for each day, where the function gives an
+/// array.
 pub(crate) fn unnest_series(select: &mut Select) {
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            let place = match expr {
-                Expr::Cast { expr: inner, .. } => inner.as_mut(),
-                other => other,
-            };
-            if let Expr::Function(function) = &*place
-                && let Some(rows) = unnested(function)
-            {
-                *place = rows;
-            }
+            // Nothing is refused here.
+            let _ = VisitMut::visit(expr, &mut Rows { closed: 0 });
         }
+    }
+}
+
+/// Puts rows in the place of functions that give them, outside of inner queries and of what takes an
+/// array.
+struct Rows {
+    closed: usize,
+}
+
+fn takes_arrays(expr: &Expr) -> bool {
+    const PREFIXES: [&str; 4] = ["array_", "list_", "tidemill_", "unnest"];
+    const NAMES: [&str; 5] = ["arrow_cast", "cardinality", "flatten", "len", "to_json"];
+    match expr {
+        Expr::Function(function) => {
+            let name = simple_name(function).unwrap_or_default();
+            PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name.as_str())
+        }
+        Expr::CompoundFieldAccess { .. } | Expr::AnyOp { .. } | Expr::AllOp { .. } => true,
+        _ => false,
+    }
+}
+
+impl VisitorMut for Rows {
+    type Break = std::convert::Infallible;
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
+        self.closed += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
+        self.closed -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        self.closed += usize::from(takes_arrays(expr));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        self.closed -= usize::from(takes_arrays(expr));
+        if self.closed == 0
+            && let Expr::Function(function) = &*expr
+            && let Some(rows) = unnested(function)
+        {
+            *expr = rows;
+        }
+        ControlFlow::Continue(())
     }
 }

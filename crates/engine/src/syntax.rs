@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query,
-    Select, SelectFlavor, SelectItem, SetExpr, Statement, TableWithJoins, UnaryOperator, Value,
-    ValueWithSpan, VisitMut, VisitorMut, visit_expressions_mut,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator,
+    ObjectName, ObjectNamePart, Query, Select, SelectFlavor, SelectItem, SetExpr, Statement,
+    TableWithJoins, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    visit_expressions_mut,
 };
 
 /// Changes the parts of an expression, innermost first, and leaves those of inner queries alone.
@@ -175,9 +176,14 @@ pub(crate) fn select_from(
         value_table_mode: None,
         flavor: SelectFlavor::Standard,
     };
+    query_of(SetExpr::Select(Box::new(select)))
+}
+
+/// A query that is nothing but this.
+pub(crate) fn query_of(body: SetExpr) -> Query {
     Query {
         with: None,
-        body: Box::new(SetExpr::Select(Box::new(select))),
+        body: Box::new(body),
         order_by: None,
         limit_clause: None,
         fetch: None,
@@ -250,4 +256,43 @@ pub(crate) fn signed_power(expr: &Expr) -> Option<Expr> {
     let base = Expr::UnaryOp { op: *sign, expr: left.clone() };
     let base = signed_power(&base).unwrap_or(base);
     Some(Expr::BinaryOp { left: Box::new(nested(base)), op: op.clone(), right: right.clone() })
+}
+
+/// What a join is made by, where it may have a condition.
+pub(crate) fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
+    match operator {
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint)
+        | JoinOperator::Right(constraint)
+        | JoinOperator::RightOuter(constraint)
+        | JoinOperator::FullOuter(constraint) => Some(constraint),
+        _ => None,
+    }
+}
+
+pub(crate) fn constraint_mut(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+    match operator {
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint)
+        | JoinOperator::Right(constraint)
+        | JoinOperator::RightOuter(constraint)
+        | JoinOperator::FullOuter(constraint) => Some(constraint),
+        _ => None,
+    }
+}
+
+/// The terms of a condition that `and` joins.
+pub(crate) fn conjuncts<'a>(expr: &'a Expr, terms: &mut Vec<&'a Expr>) {
+    match expr {
+        Expr::Nested(inner) => conjuncts(inner, terms),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            conjuncts(left, terms);
+            conjuncts(right, terms);
+        }
+        other => terms.push(other),
+    }
 }

@@ -13,9 +13,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     DataType, Distinct, Expr, ExprWithAlias, Ident, PivotValueSource, Query, SelectItem, SetExpr,
-    Statement, TableFactor, TableWithJoins, With,
+    Statement, TableFactor, TableWithJoins, Visit, Visitor, With,
 };
 
+use crate::cte::name_above;
 use crate::syntax::{cast, select_from, simple_name};
 
 /// What has to be known.
@@ -38,6 +39,9 @@ pub(crate) enum Answer {
 
 /// The first question of a statement.
 pub(crate) fn question(statement: &mut Statement) -> Option<Question> {
+    if !asks(statement) {
+        return None;
+    }
     let mut question = None;
     walk(statement, &mut |asked, _| {
         question = Some(asked);
@@ -73,6 +77,22 @@ pub(crate) fn answer(statement: &mut Statement, answer: Answer) {
     });
 }
 
+/// Whether there is a question at all: the names that a query can read are only collected where one is.
+fn asks(statement: &Statement) -> bool {
+    struct Asks;
+    impl Visitor for Asks {
+        type Break = ();
+
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+            match factor {
+                TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    Visit::visit(statement, &mut Asks).is_break()
+}
+
 type Found<'a> = dyn FnMut(Question, &mut TableFactor) -> ControlFlow<()> + 'a;
 
 fn walk(statement: &mut Statement, found: &mut Found<'_>) {
@@ -87,16 +107,7 @@ fn in_query(query: &mut Query, outer: Option<&With>, found: &mut Found<'_>) -> C
     if let Some(with) = &mut query.with {
         for table in &mut with.cte_tables {
             in_query(&mut table.query, known.as_ref(), found)?;
-            match &mut known {
-                Some(known) => known.cte_tables.push(table.clone()),
-                None => {
-                    known = Some(With {
-                        with_token: with.with_token.clone(),
-                        recursive: with.recursive,
-                        cte_tables: vec![table.clone()],
-                    });
-                }
-            }
+            name_above(&mut known, &with.with_token, with.recursive, table);
         }
     }
     in_body(&mut query.body, known.as_ref(), found)

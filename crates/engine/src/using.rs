@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::ast::{
 use tidemill_core::{Error, ErrorKind, Result};
 
 use crate::names::{folded, relation_name};
-use crate::syntax::{binary, call, change_outside_queries};
+use crate::syntax::{binary, call, change_outside_queries, constraint, constraint_mut};
 
 /// Looks through a whole statement.
 pub(crate) fn merge_columns(statement: &mut Statement) -> Result<()> {
@@ -204,32 +204,6 @@ fn is_chain(joins: &[Join]) -> bool {
         }
     }
     uses.values().any(|uses| *uses > 2)
-}
-
-fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
-    match operator {
-        JoinOperator::Join(constraint)
-        | JoinOperator::Inner(constraint)
-        | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint)
-        | JoinOperator::Right(constraint)
-        | JoinOperator::RightOuter(constraint)
-        | JoinOperator::FullOuter(constraint) => Some(constraint),
-        _ => None,
-    }
-}
-
-fn constraint_mut(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
-    match operator {
-        JoinOperator::Join(constraint)
-        | JoinOperator::Inner(constraint)
-        | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint)
-        | JoinOperator::Right(constraint)
-        | JoinOperator::RightOuter(constraint)
-        | JoinOperator::FullOuter(constraint) => Some(constraint),
-        _ => None,
-    }
 }
 
 impl Shared {

@@ -9,6 +9,7 @@ use tidemill_core::SqlDialect;
 use crate::base::Vars;
 use crate::environment::Environment;
 use crate::macros::Macros;
+use crate::render::Warehouse;
 use crate::settings::ProjectSettings;
 use crate::target::Target;
 
@@ -87,6 +88,18 @@ impl World {
     /// What a node is taken to be written in that does not say it: the lake stands in for a DuckDB.
     pub(crate) fn presumed_dialect(&self) -> Option<SqlDialect> {
         self.target.is_for_duckdb().then_some(SqlDialect::DuckDb)
+    }
+
+    /// Statements of a template in the SQL that runs here.
+    pub(crate) fn adapted(
+        &self,
+        sql: &str,
+        warehouse: &dyn Warehouse,
+    ) -> tidemill_core::Result<String> {
+        match self.presumed_dialect() {
+            Some(dialect) => warehouse.adapt(sql, dialect),
+            None => Ok(sql.to_owned()),
+        }
     }
 
     /// How relations are written.

@@ -148,12 +148,35 @@ impl Shared {
         own_inputs: &Inputs,
     ) -> Result<(Vec<CheckOutcome>, BTreeMap<CheckId, CheckRecord>)> {
         let prepared = self.prepare(checks, context);
+        let sessions: Vec<Arc<StatementSession>> =
+            prepared.iter().map(|prepared| prepared.session.clone()).collect();
+        let judged =
+            self.judge_prepared(relation, node, prepared, context, recorded, own_inputs).await;
+        // What the templates made goes, however it ended.
+        for session in sessions {
+            session.close().await;
+        }
+        judged
+    }
+
+    /// The verdicts of checks whose templates have run.
+    async fn judge_prepared(
+        &self,
+        relation: &RelationName,
+        node: Option<&UniqueId>,
+        prepared: Vec<Prepared<'_>>,
+        context: &QueryContext,
+        recorded: &BTreeMap<CheckId, CheckRecord>,
+        own_inputs: &Inputs,
+    ) -> Result<(Vec<CheckOutcome>, BTreeMap<CheckId, CheckRecord>)> {
         let mut outcomes = Vec::new();
         let mut records = BTreeMap::new();
         let mut open = Vec::new();
         for prepared in prepared {
             let known = recorded.get(&prepared.work.id).filter(|record| {
+                // What a template executed is no part of the definition.
                 prepared.check.is_ok()
+                    && !prepared.session.wrote()
                     && record.still_holds(&prepared.definition, &context.snapshot)
                     && !record.inputs.keys().any(|name| context.overlay.0.contains_key(name))
             });
@@ -162,7 +185,6 @@ impl Shared {
                 continue;
             };
             records.insert(prepared.work.id.clone(), record.clone());
-            prepared.session.close().await;
             let verdict = Verdict {
                 check: prepared.work.id.clone(),
                 status: record.status,
@@ -225,7 +247,7 @@ impl Shared {
                     self.store_failures(&**check, target, node, context).await;
                 }
             }
-            if verdict.status != VerdictStatus::Error {
+            if verdict.status != VerdictStatus::Error && !prepared.session.wrote() {
                 let mut inputs = own_inputs.clone();
                 inputs.extend(
                     self.other_inputs(
@@ -250,7 +272,6 @@ impl Shared {
                     },
                 );
             }
-            prepared.session.close().await;
             self.tell(node, &verdict, false, sample, elapsed);
             outcomes.push(CheckOutcome { verdict, reused: false, skipped: false, elapsed });
         }

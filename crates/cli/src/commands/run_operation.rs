@@ -89,11 +89,11 @@ async fn on_the_lake(
     if let Some(text) = &args.sql {
         let (project, text) = (session.project.clone(), text.clone());
         let state = renderer.state(&request);
-        let rendering = state.clone();
         let rendered =
-            tokio::task::spawn_blocking(move || project.render_inline(&text, &rendering)).await??;
+            tokio::task::spawn_blocking(move || project.render_inline(&text, &state)).await??;
         renderer.tell("the statements", &rendered);
-        let outcome = statements.run(&renderer.statements(&rendered.sql, &state)).await;
+        let sql = rendered.translated.as_deref().unwrap_or(&rendered.sql);
+        let outcome = statements.run(sql).await;
         statements.close().await;
         return Ok(outcome);
     }

@@ -7,10 +7,12 @@
 //!     on t.k = p.k and t.at >= p.at and ("next" is null or t.at < "next")
 //! ```
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, ExcludeSelectItem, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName,
     ObjectNamePart, Select, SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor,
-    TableWithJoins, WildcardAdditionalOptions,
+    TableWithJoins, WildcardAdditionalOptions, visit_expressions,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -20,8 +22,10 @@ use super::refused;
 use super::rules::template;
 use super::spoken::said;
 use super::turned::{keyword, text};
-use crate::names::folded;
-use crate::syntax::{binary, equals, nested, plain_arguments, select_from, simple_name};
+use crate::names::{folded, relation_name};
+use crate::syntax::{
+    binary, conjuncts, constraint, equals, nested, plain_arguments, select_from, simple_name,
+};
 
 /// A condition that says of a join that it is one of these.
 const MARK: &str = "tidemill_asof";
@@ -82,27 +86,60 @@ fn condition_of(tokens: &[TokenWithSpan], place: usize) -> Option<(usize, &'stat
 /// # Errors
 /// One without one comparison, and one that keeps rows of the right side.
 pub(super) fn settle(select: &mut Select) -> Result<()> {
+    let Select { from, projection, .. } = select;
     let mut number = 0;
-    for table in &mut select.from {
-        let mut left = name_of(&table.relation);
-        for join in &mut table.joins {
-            if is_marked(join) {
-                let added = one(join, left.as_ref(), number)?;
-                number += 1;
-                let right = name_of(&join.relation);
-                for item in &mut select.projection {
-                    leave_out(item, right.as_ref(), &added);
-                }
+    from.iter_mut().try_for_each(|table| in_table(table, projection, &mut number))
+}
+
+fn in_table(
+    table: &mut TableWithJoins,
+    projection: &mut [SelectItem],
+    number: &mut usize,
+) -> Result<()> {
+    in_nested(&mut table.relation, projection, number)?;
+    let mut left = relation_name(&table.relation);
+    for join in &mut table.joins {
+        in_nested(&mut join.relation, projection, number)?;
+        if is_marked(join) {
+            let added = one(join, left.as_ref(), *number)?;
+            *number += 1;
+            let right = relation_name(&join.relation);
+            for item in &mut *projection {
+                leave_out(item, right.as_ref(), &added);
             }
-            left = None;
+        } else if let Some(JoinConstraint::On(on)) = constraint(&join.join_operator)
+            && has_mark(on)
+        {
+            return Err(refused(
+                "`asof join` on conditions that `or` joins",
+                "write `on a.key = b.key and a.time >= b.time`",
+            ));
         }
+        left = None;
     }
     Ok(())
 }
 
+fn in_nested(
+    factor: &mut TableFactor,
+    projection: &mut [SelectItem],
+    number: &mut usize,
+) -> Result<()> {
+    match factor {
+        TableFactor::NestedJoin { table_with_joins, .. } => {
+            in_table(table_with_joins, projection, number)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn is_marked(join: &Join) -> bool {
-    match constraint_of(&join.join_operator) {
-        Some(JoinConstraint::On(on)) => is_mark(first_of(on)),
+    match constraint(&join.join_operator) {
+        Some(JoinConstraint::On(on)) => {
+            let mut terms = Vec::new();
+            conjuncts(on, &mut terms);
+            terms.first().is_some_and(|first| is_mark(first))
+        }
         Some(JoinConstraint::Using(columns)) => {
             columns.first().is_some_and(|name| name.to_string() == MARK)
         }
@@ -115,61 +152,23 @@ fn is_mark(expr: &Expr) -> bool {
         if simple_name(function).as_deref() == Some(MARK) && plain_arguments(function).is_some_and(|all| all.is_empty()))
 }
 
-fn first_of(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::BinaryOp { left, op: BinaryOperator::And, .. } => first_of(left),
-        other => other,
-    }
-}
-
-fn constraint_of(operator: &JoinOperator) -> Option<&JoinConstraint> {
-    match operator {
-        JoinOperator::Join(constraint)
-        | JoinOperator::Inner(constraint)
-        | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint)
-        | JoinOperator::Right(constraint)
-        | JoinOperator::RightOuter(constraint)
-        | JoinOperator::FullOuter(constraint) => Some(constraint),
-        _ => None,
-    }
-}
-
-/// The name by which a relation's columns are called.
-fn name_of(factor: &TableFactor) -> Option<Ident> {
-    match factor {
-        TableFactor::Table { alias: Some(alias), .. }
-        | TableFactor::Derived { alias: Some(alias), .. } => Some(alias.name.clone()),
-        TableFactor::Table { name, .. } => match name.0.last()? {
-            ObjectNamePart::Identifier(name) => Some(name.clone()),
-            ObjectNamePart::Function(_) => None,
-        },
-        _ => None,
-    }
-}
-
-fn conjuncts(expr: &Expr, all: &mut Vec<Expr>) {
-    match expr {
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-            conjuncts(left, all);
-            conjuncts(right, all);
-        }
-        Expr::Nested(inner) => conjuncts(inner, all),
-        other if is_mark(other) => {}
-        other => all.push(other.clone()),
-    }
+fn has_mark(expr: &Expr) -> bool {
+    visit_expressions(expr, |part| match is_mark(part) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    })
+    .is_break()
 }
 
 /// Whether an expression names a column of this relation.
 fn reads(expr: &Expr, relation: &Ident) -> bool {
-    use datafusion::sql::sqlparser::ast::visit_expressions;
     visit_expressions(expr, |part| match part {
         Expr::CompoundIdentifier(parts)
             if parts.len() > 1 && folded(&parts[parts.len() - 2]) == folded(relation) =>
         {
-            std::ops::ControlFlow::Break(())
+            ControlFlow::Break(())
         }
-        _ => std::ops::ControlFlow::Continue(()),
+        _ => ControlFlow::Continue(()),
     })
     .is_break()
 }
@@ -212,7 +211,7 @@ fn one(join: &mut Join, left: Option<&Ident>, number: usize) -> Result<Vec<Ident
             ));
         }
     };
-    let relation = name_of(&join.relation).ok_or_else(|| {
+    let relation = relation_name(&join.relation).ok_or_else(|| {
         refused("`asof join` with this relation", "give it a name: `asof join (…) as p`")
     })?;
     let quoted = |name: String| Ident::with_quote('"', name);
@@ -227,10 +226,10 @@ fn one(join: &mut Join, left: Option<&Ident>, number: usize) -> Result<Vec<Ident
         JoinConstraint::On(on) => {
             let mut conditions = Vec::new();
             conjuncts(on, &mut conditions);
-            for condition in conditions {
-                match compared(&condition, &relation) {
+            for condition in conditions.into_iter().filter(|condition| !is_mark(condition)) {
+                match compared(condition, &relation) {
                     Some(compared) => all.push(compared),
-                    None => others.push(condition),
+                    None => others.push(condition.clone()),
                 }
             }
         }

@@ -15,6 +15,9 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
             values.iter().map(|(name, value)| (*name, (*value).clone())).collect();
         template(written, &values, dialect)
     };
+    if let Some(done) = super::called::done(by, args, dialect) {
+        return done;
+    }
     match (by, args) {
         ("substr", [value, from, length @ ..]) => substr(value, from, length.first(), dialect),
         // NULL when one argument is.
@@ -167,12 +170,20 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
             fill(written, &[("a", from), ("b", to), ("i", args.get(2).unwrap_or(&day))])
         }
         ("object", _) if args.len().is_multiple_of(2) => {
-            Ok(call("jsonb_build_object", args.to_vec()))
+            Ok(call("json_build_object", args.to_vec()))
         }
         ("sequence_number", []) => Ok(Expr::Identifier(
             datafusion::sql::sqlparser::ast::Ident::with_quote('"', super::relations::SEQUENCE),
         )),
         // Only seconds since 1970 have a fraction there.
+        ("part", [Expr::Array(units), value]) => {
+            let mut fields = Vec::new();
+            for unit in &units.elem {
+                fields.push(text(literal_of(unit, name)?));
+                fields.push(done(by, &[unit.clone(), value.clone()], dialect, name)?);
+            }
+            Ok(call("named_struct", fields))
+        }
         ("part", [unit, value]) => {
             let word = unit_of(unit, dialect).ok_or_else(|| unknown_unit(unit, name))?;
             let unit = text(word);

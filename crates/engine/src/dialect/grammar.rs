@@ -215,6 +215,11 @@ pub(super) fn parse(sql: &str, dialect: SqlDialect) -> Result<(Statement, Vec<To
     Ok((statement, tokens))
 }
 
+/// The one statement of a text in the engine's own grammar, and its words.
+pub(super) fn parse_own(sql: &str) -> Result<(Statement, Vec<TokenWithSpan>)> {
+    Ok((crate::parse::parse_one(sql)?, crate::parse::words(sql)?))
+}
+
 /// The one statement of a text, and its words.
 pub(super) fn parse_any(sql: &str, dialect: SqlDialect) -> Result<(Statement, Vec<TokenWithSpan>)> {
     let grammar = grammar(dialect, sql);

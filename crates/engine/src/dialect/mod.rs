@@ -14,6 +14,7 @@
 //! (`operator(snowflake./)`), which are settled when the types are known (`operators`).
 
 mod asof;
+mod called;
 mod duckdb;
 mod formats;
 mod functions;
@@ -26,12 +27,16 @@ mod translator;
 mod turned;
 mod types;
 
+pub(crate) use rules::template;
+
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 use tidemill_core::{Error, ErrorKind, Result, SqlDialect};
+
+use crate::parse::first_word;
 
 /// Deep trees need a deep stack; only what is used is real memory.
 const STACK: usize = 128 * 1024 * 1024;
@@ -59,51 +64,35 @@ pub fn translate(sql: &str, dialect: SqlDialect) -> Result<String> {
 ///
 /// What is known to mean something else there than here is put into the engine's SQL; everything else
 /// stays as it is written, functions that nobody knows as well, so that a macro's PostgreSQL beside it
-/// works. A text without such a thing comes back as it is. It never fails: what cannot be read is left
-/// to the engine, which says what is wrong with it.
+/// works. A text without such a thing comes back as it is, and so does one that neither that system's
+/// grammar nor the engine's reads: the engine says what is wrong with it. What was read and cannot be put
+/// into the engine's SQL is an error, with its `line` and `column` where they are known: it would mean
+/// another thing otherwise.
 ///
 /// ```
 /// # use tidemill_core::SqlDialect;
 /// # use tidemill_engine::adapt;
-/// assert_eq!(adapt("select a + 1 from t", SqlDialect::DuckDb), "select a + 1 from t");
-/// let halves = adapt("select a / 2 from t", SqlDialect::DuckDb);
-/// assert_eq!(halves, "SELECT (a OPERATOR(duckdb./) 2) FROM t");
+/// let adapted = |sql| adapt(sql, SqlDialect::DuckDb).unwrap();
+/// assert_eq!(adapted("select a + 1 from t"), "select a + 1 from t");
+/// assert_eq!(adapted("select a / 2 from t"), "SELECT (a OPERATOR(duckdb./) 2) FROM t");
+/// assert!(adapt("from t asof join p on t.k = p.k", SqlDialect::DuckDb).is_err());
 /// ```
-pub fn adapt(sql: &str, dialect: SqlDialect) -> String {
-    let work = match first_word(sql).as_str() {
-        _ if dialect == SqlDialect::Postgres => return sql.to_owned(),
-        "select" | "with" | "from" | "values" | "pivot" | "unpivot" => adapted,
-        "insert" | "update" | "delete" | "merge" | "create" if sql.len() <= LONGEST_WRITE => {
-            adapted_write
+pub fn adapt(sql: &str, dialect: SqlDialect) -> Result<String> {
+    let known = match first_word(sql).as_str() {
+        "select" | "with" | "from" | "values" | "pivot" | "unpivot" | "summarize" | "describe" => {
+            true
         }
-        _ => return sql.to_owned(),
+        "insert" | "update" | "delete" | "merge" | "create" => sql.len() <= LONGEST_WRITE,
+        _ => false,
     };
-    match apart(sql, dialect, work) {
-        Ok(adapted) => adapted,
-        Err(error) => {
-            tracing::debug!(%error, dialect = dialect.as_str(), "left as it is written");
-            sql.to_owned()
-        }
+    match known && dialect != SqlDialect::Postgres {
+        true => apart(sql, dialect, adapted),
+        false => Ok(sql.to_owned()),
     }
 }
 
 /// What writes may hold many rows, and is not looked at when it is longer than this.
 const LONGEST_WRITE: usize = 256 << 10;
-
-/// The word that a text begins with, behind comments.
-fn first_word(sql: &str) -> String {
-    let mut rest = sql;
-    loop {
-        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
-        rest = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
-            (Some(comment), _) => comment.split_once('\n').map_or("", |(_, after)| after),
-            (_, Some(comment)) => comment.split_once("*/").map_or("", |(_, after)| after),
-            _ => break,
-        };
-    }
-    let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
-    word.to_ascii_lowercase()
-}
 
 /// Works on a thread with a deep stack, and not for ever.
 fn apart(
@@ -149,32 +138,35 @@ fn translated(sql: &str, dialect: SqlDialect) -> Result<String> {
 }
 
 fn adapted(sql: &str, dialect: SqlDialect) -> Result<String> {
-    let (mut statement, tokens) = grammar::parse(sql, dialect)
-        .or_else(|error| grammar::parse(sql, SqlDialect::Postgres).map_err(|_| error))?;
+    let (mut statement, tokens) = match grammar::parse_any(sql, dialect) {
+        Ok(read) => read,
+        // What is known there and refused here.
+        Err(error) if error.kind() != ErrorKind::Query => return Err(error),
+        Err(error) => match grammar::parse_own(sql) {
+            Ok(read) => read,
+            Err(_) => {
+                tracing::debug!(%error, dialect = dialect.as_str(), "left as it is written");
+                return Ok(sql.to_owned());
+            }
+        },
+    };
     let before = statement.to_string();
     translator::adapt(&mut statement, dialect)?;
-    if statement.to_string() == before {
-        // What only the other system's grammar reads has to be written in another way, too.
-        return match crate::parse::parse_query(sql) {
-            Ok(_) => Ok(sql.to_owned()),
-            Err(_) => again(&statement, &tokens, dialect),
-        };
-    }
-    again(&statement, &tokens, dialect)
-}
-
-/// A statement that writes: the queries and values in it.
-fn adapted_write(sql: &str, dialect: SqlDialect) -> Result<String> {
-    let (mut statement, _) = grammar::parse_any(sql, dialect)?;
-    let before = statement.to_string();
-    translator::adapt(&mut statement, dialect)?;
-    let text = statement.to_string();
-    if text == before {
+    let changed = statement.to_string() != before;
+    // What only the other system's grammar reads has to be written in another way, too.
+    if !changed && crate::parse::parse_one(sql).is_ok() {
         return Ok(sql.to_owned());
     }
-    // What cannot be read again was not understood.
-    crate::parse::parse_one(&text)?;
-    Ok(text)
+    if matches!(statement, Statement::Query(_)) {
+        return again(&statement, &tokens, dialect);
+    }
+    let text = statement.to_string();
+    match crate::parse::parse_one(&text) {
+        Ok(_) => Ok(text),
+        // A statement that the engine's grammar does not know in any form, it says so itself.
+        Err(_) if !changed => Ok(sql.to_owned()),
+        Err(error) => Err(not_read_again(&error, dialect)),
+    }
 }
 
 /// The changed tree as text on the lines of the given words.
@@ -184,18 +176,19 @@ fn again(statement: &Statement, tokens: &[TokenWithSpan], dialect: SqlDialect) -
     let text = kept.to_string();
     let laid_out = layout::like(tokens, &text)?;
     // A tree that cannot be read again was not understood.
-    crate::parse::parse_query(&laid_out).map_err(|error| {
-        let again = Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "this SQL cannot be translated from {dialect}: {}; write that part in PostgreSQL's \
-                 SQL",
-                error.message()
-            ),
-        );
-        crate::error::with_place_of(again, &error)
-    })?;
+    crate::parse::parse_query(&laid_out).map_err(|error| not_read_again(&error, dialect))?;
     Ok(laid_out)
+}
+
+fn not_read_again(error: &Error, dialect: SqlDialect) -> Error {
+    let again = Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "this SQL cannot be translated from {dialect}: {}; write that part in PostgreSQL's SQL",
+            error.message()
+        ),
+    );
+    crate::error::with_place_of(again, error)
 }
 
 /// A construct that has no translation.

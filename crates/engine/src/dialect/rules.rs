@@ -209,7 +209,7 @@ fn parsed(template: &str) -> Option<Expr> {
 }
 
 /// A template that a function of `functions` writes, with its parameters filled in.
-pub(super) fn template(
+pub(crate) fn template(
     written: &str,
     parameters: &[(&str, Expr)],
     dialect: SqlDialect,

@@ -57,8 +57,7 @@ impl VisitorMut for Translator {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
-        let done = self.query(query);
-        self.flow(done)
+        flow(self.query(query))
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
@@ -69,13 +68,15 @@ impl VisitorMut for Translator {
             });
             self.renamed.extend(tables.filter_map(relations::renamed));
         }
-        let done = self.select(select);
-        self.flow(done)
+        flow(self.select(select))
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
-        let done = relations::settle(factor, self.dialect);
-        self.flow(done)
+        match relations::settle(factor, self.dialect) {
+            // The engine may know it, or says that nobody does.
+            Err(_) if self.loose => ControlFlow::Continue(()),
+            done => flow(done),
+        }
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
@@ -130,14 +131,14 @@ impl VisitorMut for Translator {
     }
 }
 
-impl Translator {
-    fn flow(&self, result: Result<()>) -> ControlFlow<Error> {
-        match result {
-            Err(error) if !self.loose => ControlFlow::Break(error),
-            _ => ControlFlow::Continue(()),
-        }
+fn flow(result: Result<()>) -> ControlFlow<Error> {
+    match result {
+        Err(error) => ControlFlow::Break(error),
+        Ok(()) => ControlFlow::Continue(()),
     }
+}
 
+impl Translator {
     fn query(&self, query: &mut Query) -> Result<()> {
         if !query.pipe_operators.is_empty() {
             return Err(refused("`|>` (pipe syntax)", "write the query with `select … from`"));
@@ -660,6 +661,14 @@ impl Translator {
                 };
                 return Ok(Some(call(name, vec![left.as_ref().clone(), right.as_ref().clone()])));
             }
+            // Without the blanks of the text, which PostgreSQL's keeps.
+            BinaryOperator::Arrow | BinaryOperator::LongArrow if dialect == SqlDialect::DuckDb => {
+                let name = match op {
+                    BinaryOperator::Arrow => "tidemill_json_part",
+                    _ => "tidemill_walked_text",
+                };
+                return Ok(Some(call(name, vec![left.as_ref().clone(), right.as_ref().clone()])));
+            }
             _ => return Ok(None),
         };
         let (left, right) = (closed(left.as_ref().clone()), closed(right.as_ref().clone()));
@@ -710,7 +719,7 @@ fn walked(value: Expr, keys: Vec<Expr>) -> Expr {
     if keys.is_empty() {
         return value;
     }
-    call("json_extract_path_text", std::iter::once(value).chain(keys).collect())
+    call("tidemill_walked_text", std::iter::once(value).chain(keys).collect())
 }
 
 /// `struct(…).a`: the fields of what is no column.

@@ -3,24 +3,20 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, StringViewBuilder};
+use arrow::array::{ArrayRef, Float64Array, Int64Array};
 use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-use super::simple::{Simple, arity, bad_value, text, text_at};
+use super::simple::{Simple, arity, bad_value, each, gives_text, one_text, text, text_at};
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     fn two(types: &[DataType]) -> Result<Vec<DataType>> {
         arity("this function", types, 2, 2)?;
         Ok(vec![DataType::Utf8View; 2])
-    }
-    fn one(types: &[DataType]) -> Result<Vec<DataType>> {
-        arity("this function", types, 1, 1)?;
-        Ok(vec![DataType::Utf8View])
     }
     vec![
         Simple::function(
@@ -59,22 +55,14 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             |_, _| Ok(DataType::Float64),
             |args, _| shares(args, jaccard),
         ),
-        Simple::function(
-            "strip_accents",
-            one,
-            |_, _| Ok(DataType::Utf8View),
-            |args, _| {
-                each(args, |value| {
-                    value.nfd().filter(|letter| !is_combining_mark(*letter)).collect()
-                })
-            },
-        ),
-        Simple::function(
-            "nfc_normalize",
-            one,
-            |_, _| Ok(DataType::Utf8View),
-            |args, _| each(args, |value| value.nfc().collect()),
-        ),
+        Simple::function("strip_accents", one_text, gives_text, |args, _| {
+            each(args, |value| {
+                Ok(value.nfd().filter(|letter| !is_combining_mark(*letter)).collect())
+            })
+        }),
+        Simple::function("nfc_normalize", one_text, gives_text, |args, _| {
+            each(args, |value| Ok(value.nfc().collect()))
+        }),
     ]
 }
 
@@ -101,13 +89,4 @@ fn jaccard(a: &str, b: &str) -> Result<f64> {
     }
     let (a, b): (HashSet<char>, HashSet<char>) = (a.chars().collect(), b.chars().collect());
     Ok(a.intersection(&b).count() as f64 / a.union(&b).count() as f64)
-}
-
-fn each(args: &[ArrayRef], of: fn(&str) -> String) -> Result<ArrayRef> {
-    let values = text(&args[0]);
-    let mut out = StringViewBuilder::with_capacity(args[0].len());
-    for row in 0..args[0].len() {
-        out.append_option(text_at(values, row).map(of));
-    }
-    Ok(Arc::new(out.finish()))
 }

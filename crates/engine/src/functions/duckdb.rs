@@ -16,11 +16,12 @@ use serde_json::Value;
 use sha1::Digest;
 
 use super::json::texts;
-use super::simple::{Call, Simple, arity, bad_value, text, text_at, usage};
+use super::simple::{
+    Call, Simple, arity, bad_value, each, gives_text, one_text, text, text_at, usage,
+};
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
-    let gives_text = |_: &[DataType], _: &[Option<&ScalarValue>]| Ok(DataType::Utf8View);
     let strings = |types: &[DataType]| {
         arity("str_split", types, 2, 2)?;
         Ok(vec![DataType::Utf8View; 2])
@@ -197,23 +198,6 @@ fn any(types: &[DataType]) -> Result<Vec<DataType>> {
     Ok(types.to_vec())
 }
 
-fn one_text(types: &[DataType]) -> Result<Vec<DataType>> {
-    arity("this function", types, 1, 1)?;
-    Ok(vec![DataType::Utf8View])
-}
-
-fn each(args: &[ArrayRef], of: fn(&str) -> Result<String>) -> Result<ArrayRef> {
-    let values = text(&args[0]);
-    let mut out = StringViewBuilder::with_capacity(values.len());
-    for row in 0..values.len() {
-        match text_at(values, row) {
-            Some(value) => out.append_value(of(value)?),
-            None => out.append_null(),
-        }
-    }
-    Ok(Arc::new(out.finish()))
-}
-
 fn json_type(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
     each(args, |value| {
         Ok(match super::json::parsed(value)? {
@@ -251,7 +235,7 @@ fn encoded(value: &str) -> Result<String> {
     Ok(out)
 }
 
-fn decoded(value: &str) -> Result<String> {
+pub(super) fn decoded(value: &str) -> Result<String> {
     let mut out = Vec::with_capacity(value.len());
     let bytes = value.as_bytes();
     let mut at = 0;

@@ -52,6 +52,7 @@ fn gives(types: &[DataType], values: &[Option<&ScalarValue>]) -> Result<DataType
     Ok(match name.as_str() {
         "min" | "max" | "first" | "last" | "any_value" | "mode" => item,
         "sum" if item.is_integer() => DataType::Int64,
+        "sum" if let DataType::Decimal128(_, scale) = item => DataType::Decimal128(38, scale),
         "sum" | "avg" | "mean" | "median" | "product" | "stddev" | "stddev_samp" | "stddev_pop"
         | "variance" | "var_samp" | "var_pop" | "skewness" | "kurtosis" | "kurtosis_pop"
         | "mad" | "entropy" | "sem" => DataType::Float64,
@@ -147,6 +148,14 @@ fn one(items: &ArrayRef, name: &str) -> Result<Option<ScalarValue>> {
             let sum = there().try_fold(0_i64, |sum, place| sum.checked_add(numbers.value(place)));
             let sum = sum.ok_or_else(|| bad_value("bigint out of range: the sum of a list"))?;
             there().next().map(|_| ScalarValue::Int64(Some(sum)))
+        }
+        "sum" if let DataType::Decimal128(_, scale) = items.data_type() => {
+            let numbers = items.as_primitive::<arrow::datatypes::Decimal128Type>();
+            let sum = there().try_fold(0_i128, |sum, place| sum.checked_add(numbers.value(place)));
+            let sum = sum.filter(|sum| sum.unsigned_abs() < 10_u128.pow(38)).ok_or_else(|| {
+                bad_value("numeric out of range: the sum of a list has more than 38 digits")
+            })?;
+            there().next().map(|_| ScalarValue::Decimal128(Some(sum), 38, *scale))
         }
         _ => {
             let numbers = cast(items, &DataType::Float64)?;

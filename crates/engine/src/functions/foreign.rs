@@ -18,11 +18,12 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::json::{parsed, texts};
-use super::simple::{Call, MICROS, Simple, arity, bad_value, text, text_at, usage};
+use super::simple::{
+    Call, MICROS, Simple, arity, bad_value, gives_text, one_text, text, text_at, usage,
+};
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
-    let text_type = |_: &[DataType], _: &[Option<&ScalarValue>]| Ok(DataType::Utf8View);
     let texts_type = |_: &[DataType], _: &[Option<&ScalarValue>]| Ok(texts());
     let one = |types: &[DataType]| {
         arity("this function", types, 1, 1)?;
@@ -37,11 +38,11 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         Simple::function("tidemill_size", one, |_, _| Ok(DataType::Int64), size),
         Simple::function("tidemill_items", one, items_gives, items),
         Simple::function("tidemill_keys", one, texts_type, keys),
-        Simple::function("tidemill_variant", one_text, text_type, |args, _| variant(args, false)),
-        Simple::function("tidemill_try_variant", one_text, text_type, |args, _| {
+        Simple::function("tidemill_variant", one_text, gives_text, |args, _| variant(args, false)),
+        Simple::function("tidemill_try_variant", one_text, gives_text, |args, _| {
             variant(args, true)
         }),
-        Simple::function("tidemill_json_at", two_texts, text_type, json_at),
+        Simple::function("tidemill_json_at", two_texts, gives_text, json_at),
         Simple::function("tidemill_all_matches", two_texts, texts_type, all_matches),
         Simple::function(
             "tidemill_truncated",
@@ -59,11 +60,6 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             months_between,
         ),
     ]
-}
-
-fn one_text(types: &[DataType]) -> Result<Vec<DataType>> {
-    arity("parse_json", types, 1, 1)?;
-    Ok(vec![DataType::Utf8View])
 }
 
 fn as_list_or_text(data_type: &DataType) -> DataType {

@@ -12,22 +12,37 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::ScalarUDF;
 use serde_json::{Map, Value};
 
-use super::simple::{Call, Simple, arity, bad_value, text, text_at, usage};
+use super::document::{Document, Part};
+use super::simple::{
+    Call, Simple, arity, bad_value, each, gives_text, one_text, text, text_at, usage,
+};
+
+/// Gives a JSON text the form of `jsonb`.
+pub(crate) const JSONB: &str = "tidemill_jsonb";
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     vec![
         Simple::function("tidemill_json_items", one_text, gives_texts, |args, _| {
-            lists(args, |value| Some(parts(value)?.map(|value| Some(value.to_string())).collect()))
+            lists(args, |(_, value)| Some(value.raw()))
         }),
         Simple::function("tidemill_json_texts", one_text, gives_texts, |args, _| {
-            lists(args, |value| Some(parts(value)?.map(as_text).collect()))
+            lists(args, |(_, value)| value.text())
         }),
         Simple::function("tidemill_json_keys", one_text, gives_texts, |args, _| {
-            lists(args, |value| match value {
-                Value::Object(map) => Some(map.keys().map(|key| Some(key.clone())).collect()),
-                _ => None,
-            })
+            lists(args, |(key, _)| key)
+        }),
+        Simple::function(JSONB, one_text, gives_text, |args, _| {
+            each(args, |text| Ok(Document::read(text)?.root().normal()))
+        }),
+        Simple::function("jsonb_strip_nulls", one_text, gives_text, |args, _| {
+            each(args, |text| Ok(Document::read(text)?.root().without_nulls()))
+        }),
+        Simple::function("tidemill_jsonb_joined", two_texts, gives_text, |args, _| {
+            of_two(args, |a, b| Document::read(a)?.root().joined(Document::read(b)?.root()))
+        }),
+        Simple::function("tidemill_jsonb_without", two_texts, gives_text, |args, _| {
+            of_two(args, |document, key| Document::read(document)?.root().without(key))
         }),
         Simple::aliased(
             "json_array_length",
@@ -51,21 +66,12 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     ]
 }
 
-fn gives_text(_: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
-    Ok(DataType::Utf8View)
-}
-
 pub(super) fn texts() -> DataType {
     DataType::List(Arc::new(Field::new_list_field(DataType::Utf8View, true)))
 }
 
 fn gives_texts(_: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
     Ok(texts())
-}
-
-fn one_text(types: &[DataType]) -> Result<Vec<DataType>> {
-    arity("this JSON function", types, 1, 1)?;
-    Ok(vec![DataType::Utf8View])
 }
 
 fn two_texts(types: &[DataType]) -> Result<Vec<DataType>> {
@@ -81,24 +87,23 @@ pub(super) fn parsed(document: &str) -> Result<Value> {
     })
 }
 
-fn as_text(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
+fn of_two(args: &[ArrayRef], of: impl Fn(&str, &str) -> Result<String>) -> Result<ArrayRef> {
+    let (left, right) = (text(&args[0]), text(&args[1]));
+    let mut out = StringViewBuilder::with_capacity(left.len());
+    for row in 0..left.len() {
+        match (text_at(left, row), text_at(right, row)) {
+            (Some(a), Some(b)) => out.append_value(of(a, b)?),
+            _ => out.append_null(),
+        }
     }
+    Ok(Arc::new(out.finish()))
 }
+
+/// What a list has of each of these items.
+type Of = for<'d> fn((Option<&'d str>, Part<'d>)) -> Option<&'d str>;
 
 /// The items of an array, or the values of an object.
-fn parts(value: &Value) -> Option<Box<dyn Iterator<Item = &Value> + '_>> {
-    match value {
-        Value::Array(items) => Some(Box::new(items.iter())),
-        Value::Object(map) => Some(Box::new(map.values())),
-        _ => None,
-    }
-}
-
-fn lists(args: &[ArrayRef], of: fn(&Value) -> Option<Vec<Option<String>>>) -> Result<ArrayRef> {
+fn lists(args: &[ArrayRef], of: Of) -> Result<ArrayRef> {
     let documents = text(&args[0]);
     let mut out = ListBuilder::new(StringViewBuilder::new())
         .with_field(Field::new_list_field(DataType::Utf8View, true));
@@ -107,10 +112,10 @@ fn lists(args: &[ArrayRef], of: fn(&Value) -> Option<Vec<Option<String>>>) -> Re
             out.append_null();
             continue;
         };
-        match of(&parsed(document)?) {
+        match Document::read(document)?.root().items() {
             Some(items) => {
                 for item in items {
-                    out.values().append_option(item);
+                    out.values().append_option(of(item));
                 }
                 out.append(true);
             }

@@ -10,7 +10,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 
-use super::simple::{Call, Simple, arity, bad_value, text, text_at, usage};
+use super::simple::{Call, Simple, bad_value, each, gives_text, one_text, text, text_at, usage};
 use crate::types::sql_name;
 
 /// What `format` is called, once its arguments are texts.
@@ -20,7 +20,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     vec![
         Simple::function(FORMAT, texts, gives_text, format),
         Simple::function("quote_literal", one_text, gives_text, |args, _| {
-            Ok(each(&args[0], |value| Some(literal(value))))
+            each(args, |value| Ok(literal(value)))
         }),
         Simple::function("quote_nullable", one_text, gives_text, |args, _| {
             let values = text(&args[0]);
@@ -29,7 +29,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             Ok(Arc::new(quoted.collect::<StringViewArray>()))
         }),
         Simple::function("quote_ident", one_text, gives_text, |args, _| {
-            Ok(each(&args[0], |value| Some(identifier(value))))
+            each(args, |value| Ok(identifier(value)))
         }),
         Simple::function(
             "isfinite",
@@ -46,22 +46,6 @@ fn texts(types: &[DataType]) -> Result<Vec<DataType>> {
         return usage("`format` takes a text and the values that it names");
     }
     Ok(vec![DataType::Utf8View; types.len()])
-}
-
-fn one_text(types: &[DataType]) -> Result<Vec<DataType>> {
-    arity("a function of quotes", types, 1, 1)?;
-    Ok(vec![DataType::Utf8View])
-}
-
-#[allow(clippy::unnecessary_wraps)]
-fn gives_text(_: &[DataType], _: &[Option<&datafusion::common::ScalarValue>]) -> Result<DataType> {
-    Ok(DataType::Utf8View)
-}
-
-fn each(array: &ArrayRef, change: impl Fn(&str) -> Option<String>) -> ArrayRef {
-    let values = text(array);
-    let changed = (0..values.len()).map(|row| text_at(values, row).and_then(&change));
-    Arc::new(changed.collect::<StringViewArray>())
 }
 
 fn literal(value: &str) -> String {

@@ -2,8 +2,9 @@
 //! it does with arrays.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, StringViewBuilder};
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{
@@ -162,4 +163,29 @@ pub(super) fn text(array: &ArrayRef) -> &StringViewArray {
 
 pub(super) fn text_at(array: &StringViewArray, row: usize) -> Option<&str> {
     array.is_valid(row).then(|| array.value(row))
+}
+
+/// For a function of one text.
+pub(super) fn one_text(types: &[DataType]) -> Result<Vec<DataType>> {
+    arity("this function", types, 1, 1)?;
+    Ok(vec![DataType::Utf8View])
+}
+
+/// For a function that gives a text, whatever it takes.
+#[allow(clippy::unnecessary_wraps)]
+pub(super) fn gives_text(_: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
+    Ok(DataType::Utf8View)
+}
+
+/// A text for each text; NULL stays NULL.
+pub(super) fn each(args: &[ArrayRef], of: impl Fn(&str) -> Result<String>) -> Result<ArrayRef> {
+    let values = text(&args[0]);
+    let mut out = StringViewBuilder::with_capacity(values.len());
+    for row in 0..values.len() {
+        match text_at(values, row) {
+            Some(value) => out.append_value(of(value)?),
+            None => out.append_null(),
+        }
+    }
+    Ok(Arc::new(out.finish()))
 }

@@ -6,13 +6,14 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, Int64Builder, StringViewArray, StringViewBuilder,
 };
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::simple::{Call, Simple, arity, bad_value, text, text_at, usage};
+use super::document::Document;
+use super::simple::{Call, Simple, arity, bad_value, gives_text, text, text_at, usage};
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
@@ -21,7 +22,12 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         Simple::function("regexp_extract", regexp_extract_takes, gives_text, regexp_extract),
         Simple::function("hash", hash_takes, |_, _| Ok(DataType::Int64), hash),
         Simple::function("width_bucket", bucket_takes, |_, _| Ok(DataType::Int64), width_bucket),
-        Simple::function("json_get", path_takes, gives_text, |args, _| json(args, false)),
+        Simple::function("json_get", path_takes, gives_text, |args, _| part(args, false)),
+        // Without the blanks of the text that they stand in, as in other systems.
+        Simple::function("tidemill_json_part", path_takes, gives_text, |args, _| json(args, false)),
+        Simple::function("tidemill_walked_text", path_takes, gives_text, |args, _| {
+            json(args, true)
+        }),
         Simple::function("tidemill_similar", similar_takes, gives_text, similar),
         Simple::function("len", len_takes, |_, _| Ok(DataType::Int64), len),
         Simple::aliased(
@@ -29,14 +35,14 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             &["json_get_text"],
             path_takes,
             gives_text,
-            |args, _| json(args, true),
+            |args, _| part(args, true),
         ),
         Simple::aliased(
             "json_extract_path",
             &["json_extract_path_json"],
             path_takes,
             gives_text,
-            |args, _| json(args, false),
+            |args, _| part(args, false),
         ),
         Simple::function("json_path", json_path_takes, gives_text, json_path),
         Simple::aliased(
@@ -47,10 +53,6 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             to_json,
         ),
     ]
-}
-
-fn gives_text(_: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
-    Ok(DataType::Utf8View)
 }
 
 /// A compiled expression is kept while the pattern stays the same.
@@ -244,26 +246,50 @@ fn path_takes(types: &[DataType]) -> Result<Vec<DataType>> {
     Ok(vec![DataType::Utf8View; types.len()])
 }
 
-/// Walks into a JSON text by keys and indexes. Text that is not JSON is an error; `json_value` and
-/// its like give NULL.
+/// Walks into a JSON text by keys and indexes; what is found is as it is written there.
+fn part(args: &[ArrayRef], as_text: bool) -> Result<ArrayRef> {
+    walked(args, |document, keys| {
+        let document =
+            Document::read(document).map_err(|error| instead(&error.strip_backtrace()))?;
+        let found = keys.iter().try_fold(document.root(), |part, key| part.at(key));
+        let found = found.and_then(|found| match as_text {
+            true => found.text(),
+            false => Some(found.raw()),
+        });
+        Ok(found.map(str::to_owned))
+    })
+}
+
+/// The same, in the shortest form.
 fn json(args: &[ArrayRef], as_text: bool) -> Result<ArrayRef> {
+    walked(args, |document, keys| {
+        let value: Value = serde_json::from_str(document).map_err(|error| {
+            let start: String = document.chars().take(60).collect();
+            instead(&format!("invalid input syntax for type json: `{start}` ({error})"))
+        })?;
+        Ok(walk(&value, keys.iter().copied()).and_then(|found| render(found, as_text)))
+    })
+}
+
+/// Text that is not JSON is an error; `json_value` and its like give NULL.
+fn instead(message: &str) -> datafusion::common::DataFusionError {
+    let message = message.trim_start_matches("Execution error: ");
+    bad_value(format!("{message}; `json_value(x, '$.a')` gives NULL instead"))
+}
+
+fn walked(
+    args: &[ArrayRef],
+    find: impl Fn(&str, &[&str]) -> Result<Option<String>>,
+) -> Result<ArrayRef> {
     let columns: Vec<&StringViewArray> = args.iter().map(text).collect();
     let mut out = StringViewBuilder::with_capacity(columns[0].len());
     for row in 0..columns[0].len() {
         let keys: Option<Vec<&str>> =
             columns[1..].iter().map(|column| text_at(column, row)).collect();
-        let (Some(keys), Some(document)) = (keys, text_at(columns[0], row)) else {
-            out.append_null();
-            continue;
-        };
-        let value: Value = serde_json::from_str(document).map_err(|error| {
-            let start: String = document.chars().take(60).collect();
-            bad_value(format!(
-                "invalid input syntax for type json: `{start}` ({error}); `json_value(x, '$.a')` \
-                 gives NULL instead"
-            ))
-        })?;
-        out.append_option(walk(&value, keys.into_iter()).and_then(|found| render(found, as_text)));
+        match (keys, text_at(columns[0], row)) {
+            (Some(keys), Some(document)) => out.append_option(find(document, &keys)?),
+            _ => out.append_null(),
+        }
     }
     Ok(Arc::new(out.finish()))
 }

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Assignment, AssignmentTarget, BinaryOperator, Delete, Expr, FromTable, Insert, ObjectName,
-    ObjectNamePart, Query, SetExpr, TableObject, TableWithJoins, Update, UpdateTableFromKind,
-    visit_expressions,
+    Assignment, AssignmentTarget, Delete, Expr, FromTable, Insert, ObjectName, ObjectNamePart,
+    Query, SetExpr, TableObject, TableWithJoins, Update, UpdateTableFromKind, visit_expressions,
 };
 use tidemill_core::arrow_schema::Field;
 use tidemill_core::{Error, ErrorKind, RelationName, Result, RewriteByFile, Statement};
@@ -16,6 +15,7 @@ use super::target::{Names, Target, assigned, column_of, quoted, quoted_relation}
 use super::unsupported;
 use crate::dialect::layout::like_text;
 use crate::engine::EmbeddedEngine;
+use crate::syntax::conjuncts;
 
 pub(crate) async fn insert(
     engine: &EmbeddedEngine,
@@ -390,16 +390,5 @@ fn bare(expr: &Expr) -> &Expr {
     match expr {
         Expr::Nested(inner) => bare(inner),
         other => other,
-    }
-}
-
-fn conjuncts<'a>(expr: &'a Expr, terms: &mut Vec<&'a Expr>) {
-    match expr {
-        Expr::Nested(inner) => conjuncts(inner, terms),
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-            conjuncts(left, terms);
-            conjuncts(right, terms);
-        }
-        other => terms.push(other),
     }
 }

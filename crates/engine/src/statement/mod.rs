@@ -20,7 +20,7 @@ use tidemill_core::{
 
 use crate::dialect::layout::like_text;
 use crate::engine::EmbeddedEngine;
-use crate::parse::{parse_alter_view, parse_one, refuse_writes_inside};
+use crate::parse::{first_word, parse_alter_view, parse_one, refuse_writes_inside};
 use crate::syntax::keep_quotes;
 use target::{Existing, Names};
 
@@ -133,8 +133,7 @@ async fn decided(engine: &EmbeddedEngine, sql: &str, context: &QueryContext) -> 
 
 /// Upkeep of a database that the lake does by itself, as far as the parser does not know it.
 fn upkeep(sql: &str) -> Option<String> {
-    let mut words = sql.split(|c: char| c.is_whitespace() || c == '(' || c == ';');
-    let first = words.find(|word| !word.is_empty())?.to_ascii_uppercase();
+    let first = first_word(sql).to_ascii_uppercase();
     matches!(first.as_str(), "VACUUM" | "CLUSTER" | "REINDEX").then_some(first)
 }
 

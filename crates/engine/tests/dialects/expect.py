@@ -29,12 +29,13 @@ def shown(value, kind):
     types = pyarrow.types
     if types.is_boolean(kind):
         return "true" if value else "false"
+    # Without zeros at the end: how many there are follows from the type, which may be another.
     if types.is_floating(kind):
-        return plain_float(value)
+        return without_zeros(plain_float(value))
     if types.is_decimal(kind):
-        return f"{value:f}"
+        return without_zeros(f"{value:f}")
     if types.is_timestamp(kind):
-        text = value.strftime("%Y-%m-%dT%H:%M:%S") + (f".{value.microsecond:06d}" if value.microsecond else "")
+        text = value.strftime("%Y-%m-%dT%H:%M:%S") + fraction(value.microsecond)
         return text + ("Z" if kind.tz else "")
     if types.is_interval(kind):
         months, days, nanos = value
@@ -58,6 +59,16 @@ def shown(value, kind):
     if types.is_binary(kind) or types.is_large_binary(kind):
         return value.hex()
     return str(value)
+
+
+def fraction(micros):
+    if micros % 1000 == 0:
+        return f".{micros // 1000:03d}" if micros else ""
+    return f".{micros:06d}"
+
+
+def without_zeros(text):
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def plain_float(value):

@@ -427,11 +427,9 @@ impl Adapter {
     fn describe(&self, sql: &str) -> Result<Value, Error> {
         let Some(run) = self.0.run() else { return Ok(Value::list([])) };
         let sql = &super::relation::with_aliases(sql);
-        let table = match self.0.world.presumed_dialect() {
-            Some(dialect) => run.state.warehouse.query(&run.state.warehouse.adapt(sql, dialect)),
-            None => run.state.warehouse.query(sql),
-        };
-        let table = table.map_err(carried)?;
+        let warehouse = &*run.state.warehouse;
+        let adapted = self.0.world.adapted(sql, warehouse);
+        let table = adapted.and_then(|sql| warehouse.query(&sql)).map_err(carried)?;
         let text = serde_json::to_string(&table.columns).unwrap_or_default();
         self.0.record().reads.queries.push(super::reads::QueryRead {
             sql: sql.to_string(),

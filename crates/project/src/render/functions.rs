@@ -466,11 +466,9 @@ pub(super) fn execute(
     sql: &str,
 ) -> Result<(Executed, Arc<Table>), Error> {
     let sql = &super::relation::with_aliases(sql);
-    let executed = match context.world.presumed_dialect() {
-        Some(dialect) => run.state.warehouse.execute(&run.state.warehouse.adapt(sql, dialect)),
-        None => run.state.warehouse.execute(sql),
-    };
-    let executed = executed.map_err(carried)?;
+    let warehouse = &*run.state.warehouse;
+    let adapted = context.world.adapted(sql, warehouse);
+    let executed = adapted.and_then(|sql| warehouse.execute(&sql)).map_err(carried)?;
     if executed.is_write() {
         context.record().reads.writes = true;
     } else {

@@ -113,13 +113,13 @@ impl Project {
         self.render_in(&context, Source::new(name, hook.sql.as_str()), &described(node))
     }
 
-    /// One statement of a hook or an operation in the SQL that runs here, where the project was made
+    /// The statements of a hook or an operation in the SQL that runs here, where the project was made
     /// for another system.
-    pub fn adapted(&self, statement: &str, state: &RenderState) -> String {
-        match self.world().presumed_dialect() {
-            Some(dialect) => state.warehouse.adapt(statement, dialect),
-            None => statement.to_owned(),
-        }
+    ///
+    /// # Errors
+    /// What cannot be put into that SQL.
+    pub fn adapted(&self, sql: &str, state: &RenderState) -> tidemill_core::Result<String> {
+        self.world().adapted(sql, &*state.warehouse)
     }
 
     /// Renders a statement of `on-run-start` or `on-run-end`.
@@ -138,7 +138,9 @@ impl Project {
     pub fn render_inline(&self, sql: &str, state: &RenderState) -> Result<Rendered, Diagnostics> {
         let package = &self.manifest().settings.name;
         let mut rendered = self.render_loose(sql, package, "the query", state)?;
-        let adapted = self.adapted(&rendered.sql, state);
+        let adapted = self.adapted(&rendered.sql, state).map_err(|error| {
+            Diagnostics::from_iter([Diagnostic::error("dialect", error.report())])
+        })?;
         rendered.translated = (adapted != rendered.sql).then_some(adapted);
         Ok(rendered)
     }

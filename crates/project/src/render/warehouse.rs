@@ -108,11 +108,12 @@ pub trait Warehouse: Send + Sync {
         ))
     }
 
-    /// The query of a project that was made for another system, in the SQL that runs here: what is
-    /// known to mean something else there gets that meaning, and the rest stays.
-    fn adapt(&self, sql: &str, dialect: SqlDialect) -> String {
+    /// The statements of a project that was made for another system, in the SQL that runs here: what
+    /// is known to mean something else there gets that meaning, and the rest stays. An error has the
+    /// `line` and `column` of its statement.
+    fn adapt(&self, sql: &str, dialect: SqlDialect) -> Result<String> {
         let _ = dialect;
-        sql.to_owned()
+        Ok(sql.to_owned())
     }
 
     /// Runs statements that may write, where templates may do so; gives what the last one came to.

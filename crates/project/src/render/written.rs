@@ -30,18 +30,15 @@ impl<'a> Written<'a> {
         sql: &str,
         state: &RenderState,
     ) -> Result<Option<String>, Diagnostics> {
+        let fail = |error| [self.diagnostic(sql, &error)].into_iter().collect();
         if self.presumed {
-            let adapted = state.warehouse.adapt(sql, self.dialect);
+            let adapted = state.warehouse.adapt(sql, self.dialect).map_err(fail)?;
             return Ok((adapted != sql).then_some(adapted));
         }
         if sql.trim().is_empty() {
             return Ok(Some(sql.to_owned()));
         }
-        state
-            .warehouse
-            .translate(sql, self.dialect)
-            .map(Some)
-            .map_err(|error| [self.diagnostic(sql, &error)].into_iter().collect())
+        state.warehouse.translate(sql, self.dialect).map(Some).map_err(fail)
     }
 
     fn diagnostic(&self, sql: &str, error: &Error) -> Diagnostic {
