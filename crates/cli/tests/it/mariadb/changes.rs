@@ -406,3 +406,35 @@ fn a_replica_that_takes_over_is_followed_by_the_numbers_of_transactions() {
     shop.ingests().does_not_say("as a whole");
     shop.is_followed();
 }
+
+#[test]
+fn every_change_is_kept_and_applied() {
+    let Some(server) = MariaDbServer::shared() else { return };
+    let shop = Shop::new(server, &format!("{TABLE} {}", rows(1, 50)));
+    shop.loads("mode: cdc, primary_key: id, changes: true");
+    shop.ingests().says("50 rows");
+    for change in [
+        "update t set part = 100 where id % 3 = 0; delete from t where id = 5",
+        "update t set id = id + 5000 where id in (20, 21); update t set part = 1 where id > 5000",
+        &format!("{} truncate table t; {}", rows(61, 70), rows(1, 9)),
+        "insert into t values (1001, null, 'a', -1.5, null); update t set id = 1002 where id = 1001; delete from t where id = 1002",
+    ] {
+        shop.sql(change);
+        shop.ingests();
+        shop.is_followed();
+        let of = |relation: &str| {
+            shop.sandbox.rows(&format!("select * from raw.{relation} order by id"))
+        };
+        assert_eq!(of("t"), of("t__fresh"));
+    }
+    assert_eq!(
+        shop.sandbox.rows(
+            "select _change, id, text from raw.t__changes order by _change_number desc limit 4"
+        ),
+        ["delete,1002,", "insert,1002,a", "delete,1001,", "insert,1001,a"]
+    );
+    assert_eq!(
+        shop.sandbox.rows("select count(*) from raw.t__changes where _change = 'truncate'"),
+        ["1"]
+    );
+}

@@ -112,6 +112,7 @@ pub(super) struct LogSession {
     cancel: Cancellation,
     settings: LogSettings,
     key: Vec<String>,
+    every_change: bool,
     /// Where the last read ended.
     before: Option<LogPosition>,
     /// What the table is read through the first time.
@@ -137,6 +138,7 @@ impl LogSession {
             cancel: request.cancel.clone(),
             settings,
             key: request.key.to_vec(),
+            every_change: request.every_change,
             before: before.transpose()?,
             first: None,
             columns: Vec::new(),
@@ -512,7 +514,8 @@ impl Session for LogSession {
         let key = column_of(names.iter().map(String::as_str), &self.key);
         let place = |name: &String| names.iter().position(|known| known == name);
         let key = key.iter().filter_map(place).collect();
-        let batches = Batches::new(Wanted { names, types, key }, spool, readings)?;
+        let wanted = Wanted { names, types, key, every_change: self.every_change };
+        let batches = Batches::new(wanted, spool, readings)?;
         Ok(Box::pin(futures::stream::try_unfold(batches, |mut batches| async move {
             Ok(batches.next()?.map(|part| (part, batches)))
         })))

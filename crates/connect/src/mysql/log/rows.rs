@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanBuilder, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, BooleanBuilder, Int8Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
 use mysql_async::Value;
 use tempfile::SpooledTempFile;
@@ -272,6 +272,8 @@ pub(super) struct Wanted {
     pub(super) types: Vec<DataType>,
     /// Which of these are the key.
     pub(super) key: Vec<usize>,
+    /// Each change is given, with what it is.
+    pub(super) every_change: bool,
 }
 
 /// How the rows of one form are read: for each of its columns its form, and the wanted column that it is.
@@ -304,7 +306,11 @@ impl Batches {
     /// The next part; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Part>> {
         loop {
-            if std::mem::take(&mut self.truncated) {
+            if self.truncated {
+                if let Some(before) = self.build.finish()? {
+                    return Ok(Some(before));
+                }
+                self.truncated = false;
                 return Ok(Some(Part::Truncated));
             }
             if self.ended || self.build.is_full() {
@@ -325,7 +331,9 @@ impl Batches {
             done => done.or_error(ErrorKind::Io, failed)?,
         }
         if head[0] == TRUNCATED {
-            self.build.clear()?;
+            if !self.build.wanted.every_change {
+                self.build.clear()?;
+            }
             self.truncated = true;
             return Ok(());
         }
@@ -348,7 +356,9 @@ impl Batches {
             let width = self.build.wanted.names.len();
             let first = image(readings, bitmaps[0], width, &mut reader)?;
             match kind {
-                RowsKind::Insert => self.build.add(first, before - reader.0.len())?,
+                RowsKind::Insert => {
+                    self.build.add(first, changes::INSERT, before - reader.0.len())?;
+                }
                 RowsKind::Delete => self.build.remove(first, before - reader.0.len())?,
                 RowsKind::Update => {
                     let new = image(readings, bitmaps[1], width, &mut reader)?;
@@ -356,7 +366,9 @@ impl Batches {
                     if moves {
                         self.build.remove(first, 0)?;
                     }
-                    self.build.add(new, before - reader.0.len())?;
+                    // A row with another key is another row.
+                    let kind = if moves { changes::INSERT } else { changes::UPDATE };
+                    self.build.add(new, kind, before - reader.0.len())?;
                 }
             }
         }
@@ -392,6 +404,7 @@ struct Build {
     wanted: Wanted,
     builders: Vec<Builder>,
     gone: BooleanBuilder,
+    kinds: Vec<i8>,
     misfits: Vec<Misfit>,
     rows: usize,
     bytes: usize,
@@ -401,7 +414,8 @@ impl Build {
     fn new(wanted: Wanted) -> Result<Self> {
         let builders = wanted.types.iter().map(Builder::new).collect::<Result<_>>()?;
         let gone = BooleanBuilder::new();
-        Ok(Build { wanted, builders, gone, misfits: Vec::new(), rows: 0, bytes: 0 })
+        let (kinds, misfits) = (Vec::new(), Vec::new());
+        Ok(Build { wanted, builders, gone, kinds, misfits, rows: 0, bytes: 0 })
     }
 
     fn is_full(&self) -> bool {
@@ -412,6 +426,7 @@ impl Build {
     fn clear(&mut self) -> Result<()> {
         self.builders = self.wanted.types.iter().map(Builder::new).collect::<Result<_>>()?;
         self.gone = BooleanBuilder::new();
+        self.kinds.clear();
         self.misfits.clear();
         (self.rows, self.bytes) = (0, 0);
         Ok(())
@@ -431,11 +446,11 @@ impl Build {
     }
 
     /// A row with its new values.
-    fn add(&mut self, values: Values, bytes: usize) -> Result<()> {
+    fn add(&mut self, values: Values, kind: i8, bytes: usize) -> Result<()> {
         for (at, value) in values.into_iter().enumerate() {
             self.push(at, value);
         }
-        self.row(false, bytes)
+        self.row(kind, bytes)
     }
 
     /// A row that goes, by its key.
@@ -446,11 +461,12 @@ impl Build {
                 false => self.builders[at].null(),
             }
         }
-        self.row(true, bytes)
+        self.row(changes::DELETE, bytes)
     }
 
-    fn row(&mut self, gone: bool, bytes: usize) -> Result<()> {
-        self.gone.append_value(gone);
+    fn row(&mut self, kind: i8, bytes: usize) -> Result<()> {
+        self.gone.append_value(kind == changes::DELETE);
+        self.kinds.push(kind);
         self.rows += 1;
         self.bytes += bytes;
         Ok(())
@@ -466,6 +482,11 @@ impl Build {
         fields.push(Field::new(changes::GONE, DataType::Boolean, false));
         let mut columns: Vec<ArrayRef> = self.builders.iter_mut().map(Builder::finish).collect();
         columns.push(Arc::new(self.gone.finish()));
+        let kinds: ArrayRef = Arc::new(Int8Array::from(std::mem::take(&mut self.kinds)));
+        if self.wanted.every_change {
+            fields.push(Field::new(changes::KIND, DataType::Int8, false));
+            columns.push(kinds);
+        }
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         (self.rows, self.bytes) = (0, 0);
         let schema = Arc::new(Schema::new(fields));
