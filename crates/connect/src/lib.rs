@@ -21,6 +21,7 @@
 //! # Ok::<(), tidemill_core::Error>(())
 //! ```
 
+mod delivery;
 mod failpoint;
 pub mod files;
 mod json_rows;

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 
 use super::written::{Rows, affinity, declared_type, takes};
 use super::{BUSY, blocking, failure, quote};
+use crate::delivery::{self, Misplaced, no_unique_index};
 use crate::failpoint::failpoint;
 
 /// A file that rows are written to.
@@ -173,15 +174,7 @@ impl SqliteSink {
         let wrong = |error| self.failure(error, "the rows cannot be written");
         let schema = rows.schema.clone();
         let key = delivery.mode.key();
-        if let Some(missing) = key.iter().find(|name| schema.index_of(name).is_err()) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!(
-                    "`primary_key` names `{missing}`, which `{}` does not have",
-                    delivery.relation
-                ),
-            ));
-        }
+        delivery::check_key(delivery, &schema)?;
         let quoted = quote(table);
         match has_table(connection, table).map_err(wrong)?.as_deref() {
             Some("table") => {
@@ -335,36 +328,19 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>
 
 /// Whether the rows have a place in the table.
 fn check(columns: &[Column], schema: &Schema, table: &str) -> Result<()> {
-    let (mut missing, mut wrong) = (Vec::new(), Vec::new());
+    let mut misplaced = Misplaced::default();
     for field in schema.fields() {
         let (name, kind) = (field.name(), declared_type(field.data_type()));
         match columns.iter().find(|column| column.name.eq_ignore_ascii_case(name)) {
-            None => missing.push(format!("{name} {kind}")),
-            Some(column) if column.generated => {
-                wrong.push(format!("`{name}` is made by the database itself there"));
-            }
+            None => misplaced.missing(name, &kind),
+            Some(column) if column.generated => misplaced.generated(name),
             Some(column) if !takes(field.data_type(), affinity(&column.declared)) => {
-                let there = column.declared.to_lowercase();
-                wrong.push(format!("`{name}` is {kind} in the model and {there} there"));
+                misplaced.wrong(name, &kind, &column.declared.to_lowercase());
             }
             Some(_) => {}
         }
     }
-    if !missing.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Data,
-            format!("{table} has no column for: {}", missing.join(", ")),
-        )
-        .with("help", format!("alter table {table} add column …; or leave it out of the model")));
-    }
-    if !wrong.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Data,
-            format!("{table} takes other values: {}", wrong.join("; ")),
-        )
-        .with("help", "cast them in the model, or change the columns there"));
-    }
-    Ok(())
+    misplaced.check(table)
 }
 
 /// Whether a conflict can be found by the key.
@@ -390,12 +366,8 @@ fn check_key(connection: &Connection, table: &str, key: &[String]) -> rusqlite::
     if unique.into_iter().any(|columns| sorted(columns) == wanted) {
         return Ok(Ok(()));
     }
-    let list = key.join(", ");
-    let error = Error::new(
-        ErrorKind::Config,
-        format!("{table} has no unique index of ({list}), which tells rows apart"),
-    );
-    Ok(Err(error.with("help", format!("create unique index {table}_key on {table} ({list})"))))
+    let help = format!("create unique index {table}_key on {table} ({})", key.join(", "));
+    Ok(Err(no_unique_index(table, key, help)))
 }
 
 /// A key that is NULL or comes twice is an error before anything is changed.

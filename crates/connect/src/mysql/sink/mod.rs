@@ -15,9 +15,9 @@ mod target;
 mod write;
 
 use std::future::Future;
-use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Value};
 use serde::Deserialize;
@@ -26,6 +26,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::failure;
 use super::{Place, constant, quoted};
+use crate::delivery::settle;
 use crate::failpoint::failpoint;
 
 /// A MySQL that rows are written to.
@@ -45,10 +46,6 @@ struct To {
 /// What does not fit is an error, and a 0 is one.
 const SETTINGS: &str = "set session sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION,\
      NO_ZERO_DATE,NO_ZERO_IN_DATE', wait_timeout = 86400, group_concat_max_len = 100000";
-
-/// How often, and after which pause at first, a server that is gone is asked what became of a commit.
-const ASKED: u32 = 7;
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// The tables of a delivery.
 #[derive(Debug, Clone)]
@@ -198,31 +195,14 @@ impl MySqlSink {
     /// The answer to a commit did not come: the record tells whether it was done. Its lock is held by the
     /// old connection until that has ended, so that what is read then stays true.
     async fn settle(&self, delivery: &Delivery, id: u32, lost: Error) -> Result<()> {
-        let mut pause = PAUSE;
-        for attempt in 1..=ASKED {
-            self.kill(id).await;
-            match self.has_record(delivery).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {
-                    return Err(Error::new(
-                        ErrorKind::Unavailable,
-                        "the connection to MySQL broke before the commit; nothing was changed",
-                    )
-                    .because(lost));
-                }
-                Err(error) => {
-                    tracing::debug!(attempt, error = %error, "the record of a delivery was not read");
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-        Err(Error::new(
-            ErrorKind::Unknown,
-            "the connection to MySQL broke at the commit, and whether it was done cannot be read",
-        )
-        .with("help", "run it again: what was delivered is recorded there and not delivered twice")
-        .because(lost))
+        let asked = || {
+            let asked = async move {
+                self.kill(id).await;
+                self.has_record(delivery).await
+            };
+            asked.boxed()
+        };
+        settle("MySQL", lost, asked).await
     }
 
     /// Whether the record of this very run is there.

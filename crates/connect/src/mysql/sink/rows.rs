@@ -9,6 +9,7 @@ use super::columns::{definition, exact};
 use super::target::Target;
 use super::write::Statements;
 use super::{End, Writer, of_rows};
+use crate::delivery::check_key;
 use crate::failpoint::failpoint;
 use crate::mysql::error::failure;
 use crate::mysql::quoted;
@@ -26,15 +27,7 @@ impl Writer<'_> {
         let names = self.names.clone();
         let mode = self.delivery.mode.clone();
         let key = mode.key();
-        if let Some(missing) = key.iter().find(|name| schema.index_of(name).is_err()) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!(
-                    "`primary_key` names `{missing}`, which `{}` does not have",
-                    self.delivery.relation
-                ),
-            ));
-        }
+        check_key(self.delivery, &schema)?;
         let target = Target::find(&mut self.connection, &names).await?;
         if let Some(target) = &target {
             target.check(&schema, &mode, &names)?;

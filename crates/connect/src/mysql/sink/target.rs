@@ -7,6 +7,7 @@ use tidemill_core::{DeliveryMode, Error, ErrorKind, Result};
 
 use super::Names;
 use super::columns::{self, Column};
+use crate::delivery::{Misplaced, no_unique_index};
 use crate::mysql::error::failure;
 use crate::mysql::{constant, quoted};
 
@@ -101,58 +102,29 @@ impl Target {
 
     /// Whether the rows have a place in it.
     pub(super) fn check(&self, schema: &Schema, mode: &DeliveryMode, names: &Names) -> Result<()> {
-        let (mut wrong, mut missing) = (Vec::new(), Vec::new());
+        let mut misplaced = Misplaced::default();
         for field in schema.fields() {
             let name = field.name();
-            let Some(column) = self.column(name) else {
-                missing.push(format!("{name} {}", columns::word(field)));
-                continue;
-            };
-            if column.generated {
-                wrong.push(format!("`{name}` is made by the database itself there"));
-            } else if !columns::fits(field.data_type(), column) {
-                let there = match column.word.as_str() {
-                    "int" => "integer".to_owned(),
-                    _ => column.kind.clone(),
-                };
-                wrong.push(format!(
-                    "`{name}` is {} in the model and {there} there",
-                    columns::word(field)
-                ));
+            match self.column(name) {
+                None => misplaced.missing(name, &columns::word(field)),
+                Some(column) if column.generated => misplaced.generated(name),
+                Some(column) if !columns::fits(field.data_type(), column) => {
+                    let there = match column.word.as_str() {
+                        "int" => "integer",
+                        _ => &column.kind,
+                    };
+                    misplaced.wrong(name, &columns::word(field), there);
+                }
+                Some(_) => {}
             }
         }
-        if !missing.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Data,
-                format!("{} has no column for: {}", names.target, missing.join(", ")),
-            )
-            .with(
-                "help",
-                format!("alter table {} add column …; or leave it out of the model", names.target),
-            ));
-        }
-        if !wrong.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Data,
-                format!("{} takes other values: {}", names.target, wrong.join("; ")),
-            )
-            .with("help", "cast them in the model, or change the columns there"));
-        }
+        misplaced.check(&names.target)?;
         let key = mode.key();
         if !key.is_empty() && !self.unique.contains(&sorted(key.iter().map(String::as_str))) {
             let list: Vec<String> = key.iter().map(|name| quoted(name)).collect();
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!(
-                    "{} has no unique index of ({}), which tells rows apart",
-                    names.target,
-                    key.join(", ")
-                ),
-            )
-            .with(
-                "help",
-                format!("alter table {} add unique index ({})", names.target, list.join(", ")),
-            ));
+            let help =
+                format!("alter table {} add unique index ({})", names.target, list.join(", "));
+            return Err(no_unique_index(&names.target, key, help));
         }
         Ok(())
     }

@@ -13,9 +13,9 @@ mod write;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use serde::Deserialize;
 use tidemill_core::{
     BatchStream, Delivered, Delivery, DeliveryMode, Error, ErrorKind, Result, Sink,
@@ -26,6 +26,7 @@ use super::pool::Postgres;
 use super::session::Connected;
 use super::source::Place;
 use super::{catalog, error};
+use crate::delivery::{check_key, settle};
 use crate::failpoint::failpoint;
 use columns::Form;
 use statements::{Names, STAGE, Written};
@@ -49,10 +50,6 @@ struct To {
 /// Texts mean the same whatever the database's settings are.
 const BEGIN: &str = "begin; set local timezone = 'UTC'; set local datestyle = 'ISO, YMD'; \
     set local intervalstyle = 'postgres'; set local idle_in_transaction_session_timeout = 0";
-
-/// How often, and after which pause at first, a server that is gone is asked what became of a commit.
-const ASKED: u32 = 7;
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// The connection of one delivery.
 struct Writer {
@@ -100,30 +97,7 @@ impl PostgresSink {
     /// The answer to a commit did not come: the record tells whether it was done. Its lock is held by
     /// the old session until that has ended, so that what is read then stays true.
     async fn settle(&self, delivery: &Delivery, names: &Names, lost: Error) -> Result<()> {
-        let mut pause = PAUSE;
-        for attempt in 1..=ASKED {
-            match self.has_record(delivery, names).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {
-                    return Err(Error::new(
-                        ErrorKind::Unavailable,
-                        "the connection to PostgreSQL broke before the commit; nothing was changed",
-                    )
-                    .because(lost));
-                }
-                Err(error) => {
-                    tracing::debug!(attempt, error = %error, "the record of a delivery was not read");
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-        Err(Error::new(
-            ErrorKind::Unknown,
-            "the connection to PostgreSQL broke at the commit, and whether it was done cannot be read",
-        )
-        .with("help", "run it again: what was delivered is recorded there and not delivered twice")
-        .because(lost))
+        settle("PostgreSQL", lost, || self.has_record(delivery, names).boxed()).await
     }
 
     /// Whether the record of this very run is there.
@@ -273,15 +247,7 @@ impl Writer {
     async fn write(&self, names: &Names, rows: BatchStream) -> Result<Delivered> {
         let schema = rows.schema.clone();
         let key = self.delivery.mode.key();
-        if let Some(missing) = key.iter().find(|name| schema.index_of(name).is_err()) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!(
-                    "`primary_key` names `{missing}`, which `{}` does not have",
-                    self.delivery.relation
-                ),
-            ));
-        }
+        check_key(&self.delivery, &schema)?;
         let target = Target::find(self.client(), names).await?;
         if let Some(target) = &target {
             target.check(&schema, &self.delivery.mode, names)?;

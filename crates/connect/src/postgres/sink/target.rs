@@ -6,6 +6,7 @@ use tokio_postgres::{Client, Row};
 
 use super::columns::{self, Column};
 use super::statements::Names;
+use crate::delivery::{Misplaced, no_unique_index};
 use crate::postgres::{catalog, error};
 
 /// A table that rows are delivered to.
@@ -106,58 +107,31 @@ impl Target {
 
     /// Whether the rows have a place in it.
     pub(super) fn check(&self, schema: &Schema, mode: &DeliveryMode, names: &Names) -> Result<()> {
-        let mut wrong = Vec::new();
-        let mut missing = Vec::new();
+        let mut misplaced = Misplaced::default();
         for field in schema.fields() {
             let name = field.name();
-            let Some(column) = self.column(name) else {
-                missing.push(format!("{name} {}", columns::word(field)));
-                continue;
-            };
-            if column.generated {
-                wrong.push(format!("`{name}` is made by the database itself there"));
-            } else if !columns::fits(field.data_type(), column) {
-                wrong.push(format!(
-                    "`{name}` is {} in the model and {} there",
-                    columns::word(field),
-                    column.sql
-                ));
+            match self.column(name) {
+                None => misplaced.missing(name, &columns::word(field)),
+                Some(column) if column.generated => misplaced.generated(name),
+                Some(column) if !columns::fits(field.data_type(), column) => {
+                    misplaced.wrong(name, &columns::word(field), &column.sql);
+                }
+                Some(_) => {}
             }
         }
-        if !missing.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Data,
-                format!("{} has no column for: {}", names.target, missing.join(", ")),
-            )
-            .with(
-                "help",
-                format!("alter table {} add column …; or leave it out of the model", names.target),
-            ));
-        }
-        if !wrong.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Data,
-                format!("{} takes other values: {}", names.target, wrong.join("; ")),
-            )
-            .with("help", "cast them in the model, or change the columns there"));
-        }
-        let mut key = mode.key().to_vec();
-        key.sort();
-        if !key.is_empty() && !self.unique.contains(&key) {
-            let list: Vec<String> = mode.key().iter().map(|name| catalog::quoted(name)).collect();
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!(
-                    "{} has no unique index of ({}), which tells rows apart",
-                    names.target,
-                    mode.key().join(", ")
-                ),
-            )
-            .with(
-                "help",
-                format!("create unique index on {} ({})", names.target, list.join(", ")),
-            ));
+        misplaced.check(&names.target)?;
+        let key = mode.key();
+        if !key.is_empty() && !self.unique.contains(&sorted(key)) {
+            let list: Vec<String> = key.iter().map(|name| catalog::quoted(name)).collect();
+            let help = format!("create unique index on {} ({})", names.target, list.join(", "));
+            return Err(no_unique_index(&names.target, key, help));
         }
         Ok(())
     }
+}
+
+fn sorted(key: &[String]) -> Vec<String> {
+    let mut key = key.to_vec();
+    key.sort();
+    key
 }
