@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, SchemaRef};
-use futures::StreamExt;
 use serde_json::Value;
 use tidemill_core::{
-    BatchStream, Cancellation, Change, Duplicates, Error, ErrorKind, Notice, NullKeys, Observer,
-    Position, ReadRequest, RelationName, Result, RunId, Snapshot, Source, StageRequest, Staged,
-    TableStore, Until, WriteMode,
+    Cancellation, Change, Duplicates, Error, ErrorKind, Notice, NullKeys, Observer, Position,
+    ReadRequest, RelationName, Result, RunId, Snapshot, Source, StageRequest, Staged, TableStore,
+    Until, WriteMode,
 };
 
 use crate::changes;
@@ -17,7 +16,7 @@ use crate::contract::{Conform, conform};
 use crate::keys::Keys;
 use crate::log::{self, Control};
 use crate::rejects::{self, Tally, rejected_relation};
-use crate::staging::Staging;
+use crate::staging::{Staging, next_change};
 use crate::{LoadMode, LoadSettings, SchemaContract};
 
 /// Makes the observers of a load, once for each time it begins.
@@ -153,20 +152,11 @@ impl<'a> LoadLoop<'a> {
         }
         changes::check(self.spec)?;
         let mut changes = source.read(request(self.spec, self.table.clone())).await?;
-        loop {
-            let change = tokio::select! {
-                biased;
-                () = self.spec.cancel.cancelled() => {
-                    return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
-                }
-                change = changes.next() => change,
-                error = failed(&mut self.rows_stage) => return Err(error),
-                error = failed(&mut self.rejects_stage) => return Err(error),
-            };
-            match change {
-                Some(change) => self.take(change?).await?,
-                None => break,
-            }
+        let cancel = &self.spec.cancel;
+        while let Some(change) =
+            next_change(&mut changes, cancel, &mut self.rows_stage, &mut self.rejects_stage).await?
+        {
+            self.take(change).await?;
         }
         self.finish().await
     }
@@ -376,20 +366,15 @@ impl<'a> LoadLoop<'a> {
     ) -> Staging<'a> {
         let spec = self.spec;
         let comments = if relation == spec.relation { spec.comments.clone() } else { Vec::new() };
-        Staging::begin(self.store, move |receiver| {
-            let batches = futures::stream::unfold(receiver, |mut receiver| async move {
-                receiver.recv().await.map(|batch| (batch, receiver))
-            });
-            StageRequest {
-                relation,
-                mode,
-                partition_by: None,
-                rows: BatchStream::new(schema, batches),
-                base: spec.base.clone(),
-                comments,
-                observers,
-                run: spec.run.clone(),
-            }
+        Staging::begin(self.store, schema, move |rows| StageRequest {
+            relation,
+            mode,
+            partition_by: None,
+            rows,
+            base: spec.base.clone(),
+            comments,
+            observers,
+            run: spec.run.clone(),
         })
     }
 
@@ -543,12 +528,4 @@ pub(crate) fn replaces_all(spec: &LoadSpec) -> bool {
             }
             LoadMode::Append | LoadMode::Merge => false,
         }
-}
-
-/// Lets a stage work; ends only when it fails.
-pub(crate) async fn failed(stage: &mut Option<Staging<'_>>) -> Error {
-    match stage {
-        Some(stage) => stage.failed().await,
-        None => std::future::pending().await,
-    }
 }

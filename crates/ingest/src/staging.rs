@@ -4,7 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 
 use arrow::array::RecordBatch;
-use tidemill_core::{Error, ErrorKind, Result, StageRequest, Staged, TableStore};
+use arrow::datatypes::SchemaRef;
+use futures::StreamExt;
+use tidemill_core::{
+    BatchStream, Cancellation, Change, ChangeStream, Error, ErrorKind, Result, StageRequest,
+    Staged, TableStore,
+};
 use tokio::sync::mpsc;
 
 /// How many batches wait for the writer.
@@ -18,13 +23,17 @@ pub(crate) struct Staging<'a> {
 }
 
 impl<'a> Staging<'a> {
-    /// Begins a stage; `request` makes it from the receiver's stream.
+    /// Begins a stage of rows with these columns; `request` makes it from their stream.
     pub(crate) fn begin(
         store: &'a dyn TableStore,
-        request: impl FnOnce(mpsc::Receiver<Result<RecordBatch>>) -> StageRequest,
+        schema: SchemaRef,
+        request: impl FnOnce(BatchStream) -> StageRequest,
     ) -> Staging<'a> {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let request = request(receiver);
+        let batches = futures::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|batch| (batch, receiver))
+        });
+        let request = request(BatchStream::new(schema, batches));
         Staging { sender, task: Box::pin(store.stage(request)) }
     }
 
@@ -45,7 +54,7 @@ impl<'a> Staging<'a> {
     }
 
     /// Waits until the stage fails; meanwhile the writer works.
-    pub(crate) async fn failed(&mut self) -> Error {
+    async fn failed(&mut self) -> Error {
         ended((&mut self.task).await)
     }
 
@@ -67,6 +76,33 @@ impl<'a> Staging<'a> {
         {
             tracing::warn!(%error, "a stage that was given up could not be discarded");
         }
+    }
+}
+
+/// The next change of a read, while two stages work.
+///
+/// # Errors
+/// Of the source and of the stages; kind `Cancelled`.
+pub(crate) async fn next_change(
+    changes: &mut ChangeStream,
+    cancel: &Cancellation,
+    one: &mut Option<Staging<'_>>,
+    other: &mut Option<Staging<'_>>,
+) -> Result<Option<Change>> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "cancelled")),
+        change = changes.next() => change.transpose(),
+        error = failed(one) => Err(error),
+        error = failed(other) => Err(error),
+    }
+}
+
+/// Lets a stage work; ends only when it fails.
+async fn failed(stage: &mut Option<Staging<'_>>) -> Error {
+    match stage {
+        Some(stage) => stage.failed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,32 +1,28 @@
 //! Adds what is new in a log of changes to the table of changes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, new_null_array,
 };
-use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Int8Type, Schema, SchemaRef, TimeUnit};
-use arrow::row::{OwnedRow, RowConverter, SortField};
-use futures::StreamExt;
 use serde_json::json;
 use tidemill_core::{
-    BatchStream, Change, Error, ErrorKind, Notice, Position, PublishChange, PublishMeta,
-    RelationKind, RelationName, Result, ResultExt, Snapshot, Source, StageRequest, Staged,
-    TableStore, UniqueId, WriteMode, changes as control,
+    Change, Error, ErrorKind, Notice, Position, PublishChange, PublishMeta, RelationKind,
+    RelationName, Result, ResultExt, Snapshot, Source, StageRequest, Staged, TableStore, UniqueId,
+    WriteMode, changes as control,
 };
 
 use super::{
-    DELETE, KIND, Log, NUMBER, SNAPSHOT, State, TRUNCATE, changes_relation, column, fresh,
-    fresh_relation, mark, with_own, without_own,
+    DELETE, Log, SNAPSHOT, State, TRUNCATE, changes_relation, fresh, fresh_relation, mark,
+    with_own, without_own,
 };
 use crate::contract::{Conform, conform};
 use crate::keys::Keys;
 use crate::load::{LoadSpec, request};
-use crate::log::{self, Control, Kept};
+use crate::log::{self, Control};
 use crate::rejects::{self, Tally, rejected_relation};
-use crate::staging::Staging;
+use crate::staging::{Staging, next_change};
 
 /// What was added to a table of changes.
 #[derive(Debug)]
@@ -70,16 +66,16 @@ pub async fn append(
 }
 
 /// One read of the log.
-struct Append<'a> {
-    spec: &'a LoadSpec,
-    store: &'a dyn TableStore,
-    changes: RelationName,
+pub(super) struct Append<'a> {
+    pub(super) spec: &'a LoadSpec,
+    pub(super) store: &'a dyn TableStore,
+    pub(super) changes: RelationName,
     /// The table of changes as it is published.
-    there: Option<SchemaRef>,
+    pub(super) there: Option<SchemaRef>,
     /// Where it stands, and will.
-    log: Log,
+    pub(super) log: Log,
     /// The number of the last change that is applied to the table.
-    applied: i64,
+    pub(super) applied: i64,
     begins: bool,
     /// The number of the last change of this read.
     last: i64,
@@ -146,20 +142,11 @@ impl<'a> Append<'a> {
         request.superseded = None;
         request.every_change = true;
         let mut changes = source.read(request).await?;
-        loop {
-            let change = tokio::select! {
-                biased;
-                () = self.spec.cancel.cancelled() => {
-                    return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
-                }
-                change = changes.next() => change,
-                error = crate::load::failed(&mut self.stage) => return Err(error),
-                error = crate::load::failed(&mut self.rejects) => return Err(error),
-            };
-            match change {
-                Some(change) => self.take(change?).await?,
-                None => break,
-            }
+        let cancel = &self.spec.cancel;
+        while let Some(change) =
+            next_change(&mut changes, cancel, &mut self.stage, &mut self.rejects).await?
+        {
+            self.take(change).await?;
         }
         self.finish().await
     }
@@ -336,20 +323,15 @@ impl<'a> Append<'a> {
             true => spec.comments.clone(),
             false => Vec::new(),
         };
-        Staging::begin(self.store, move |receiver| {
-            let batches = futures::stream::unfold(receiver, |mut receiver| async move {
-                receiver.recv().await.map(|batch| (batch, receiver))
-            });
-            StageRequest {
-                relation,
-                mode: WriteMode::Append,
-                partition_by: None,
-                rows: BatchStream::new(schema, batches),
-                base: spec.base.clone(),
-                comments,
-                observers: Vec::new(),
-                run: spec.run.clone(),
-            }
+        Staging::begin(self.store, schema, move |rows| StageRequest {
+            relation,
+            mode: WriteMode::Append,
+            partition_by: None,
+            rows,
+            base: spec.base.clone(),
+            comments,
+            observers: Vec::new(),
+            run: spec.run.clone(),
         })
     }
 
@@ -449,130 +431,6 @@ impl<'a> Append<'a> {
             meta,
         })
     }
-
-    /// The rows with the values that the log leaves out: from the newest change of the row that is not
-    /// applied yet, else from the table.
-    async fn fill(
-        &mut self,
-        rows: RecordBatch,
-        kept: &Kept,
-    ) -> Result<(RecordBatch, Vec<(usize, String)>)> {
-        let keys = kept.keys(&self.spec.settings.primary_key, &rows)?;
-        let names = kept.names(&rows);
-        let schema = rows.schema();
-        let mut places = vec![None; keys.num_rows()];
-        let mut parts = Vec::new();
-        let mut count = 0;
-        let emptied = self.log.emptied > self.applied;
-        if self.there.is_some() && self.log.last > self.applied {
-            let newest = self.newest(&keys).await?;
-            for (place, newest) in places.iter_mut().zip(newest) {
-                let Some((_, row)) = newest else { continue };
-                // Nothing is there of a row that was deleted.
-                *place = Some(row.map(|row| {
-                    parts.push(row);
-                    count += 1;
-                    count - 1
-                }));
-            }
-        }
-        let mut found = concat_as(&schema, &names, &parts)?;
-        if !emptied && places.iter().any(Option::is_none) {
-            let table = self.spec.base.get(&self.spec.relation);
-            let known = |name: &String| {
-                table.is_some_and(|table| table.schema.field_with_name(name).is_ok())
-            };
-            let names: Vec<String> = names.iter().filter(|name| known(name)).cloned().collect();
-            let (of_table, at) = self
-                .store
-                .rows_of_keys(&self.spec.relation, &self.spec.base, &keys, &names)
-                .await
-                .map_err(|error| error.with("table", &self.spec.relation))?;
-            for (place, at) in places.iter_mut().zip(at) {
-                if place.is_none() {
-                    *place = Some(at.map(|at| at + count));
-                }
-            }
-            parts.push(of_table);
-            found = concat_as(&schema, &kept.names(&rows), &parts)?;
-        }
-        let places: Vec<Option<usize>> = places.into_iter().map(Option::flatten).collect();
-        kept.fill(rows, &found, &places)
-    }
-
-    /// Of each key the newest change that is not applied yet: its number, and the row, unless it was
-    /// deleted.
-    async fn newest(
-        &mut self,
-        keys: &RecordBatch,
-    ) -> Result<Vec<Option<(i64, Option<RecordBatch>)>>> {
-        let failed = "keys cannot be compared";
-        let key = keys.schema();
-        let fields = key.fields().iter().map(|field| SortField::new(field.data_type().clone()));
-        let converter =
-            RowConverter::new(fields.collect()).or_error(ErrorKind::Unsupported, failed)?;
-        let wanted =
-            converter.convert_columns(keys.columns()).or_error(ErrorKind::Internal, failed)?;
-        let wanted: Vec<OwnedRow> = wanted.iter().map(|row| row.owned()).collect();
-        let mut newest: HashMap<OwnedRow, Option<(i64, Option<RecordBatch>)>> =
-            wanted.iter().map(|row| (row.clone(), None)).collect();
-        let after = self.applied.max(self.log.emptied);
-        let mut rows = self.store.rows_after(&self.changes, &self.spec.base, NUMBER, after).await?;
-        while let Some(batch) = rows.batches.next().await {
-            let batch = batch?;
-            let numbers: &Int64Array = column(&batch, NUMBER)?;
-            let kinds: &StringArray = column(&batch, KIND)?;
-            let columns = key
-                .fields()
-                .iter()
-                .map(|field| {
-                    let column = batch.column_by_name(field.name()).ok_or_else(|| {
-                        Error::new(ErrorKind::Data, "a table of changes has no key")
-                    })?;
-                    arrow::compute::cast(column, field.data_type())
-                        .or_error(ErrorKind::Internal, failed)
-                })
-                .collect::<Result<Vec<_>>>()?;
-            let found =
-                converter.convert_columns(&columns).or_error(ErrorKind::Internal, failed)?;
-            for (at, row) in found.iter().enumerate() {
-                let Some(known) = newest.get_mut(&row.owned()) else { continue };
-                let number = numbers.value(at);
-                if known.as_ref().is_none_or(|(before, _)| *before < number) {
-                    let there = kinds.value(at) != DELETE;
-                    *known = Some((number, there.then(|| batch.slice(at, 1))));
-                }
-            }
-        }
-        Ok(wanted.iter().map(|row| newest.get(row).cloned().flatten()).collect())
-    }
-}
-
-/// These columns of the batches, with the types of a schema; NULL where one does not have them.
-fn concat_as(schema: &SchemaRef, names: &[String], parts: &[RecordBatch]) -> Result<RecordBatch> {
-    let failed = "rows cannot be joined";
-    let fields: Vec<_> = names
-        .iter()
-        .filter_map(|name| schema.field_with_name(name).ok())
-        .map(|field| field.clone().with_nullable(true))
-        .collect();
-    let schema = Arc::new(Schema::new(fields));
-    let parts = parts
-        .iter()
-        .map(|part| {
-            let columns = schema
-                .fields()
-                .iter()
-                .map(|field| match part.column_by_name(field.name()) {
-                    Some(column) => arrow::compute::cast(column, field.data_type())
-                        .or_error(ErrorKind::Data, "a value cannot be read as its column's type"),
-                    None => Ok(new_null_array(field.data_type(), part.num_rows())),
-                })
-                .collect::<Result<Vec<_>>>()?;
-            RecordBatch::try_new(schema.clone(), columns).or_error(ErrorKind::Internal, failed)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    concat_batches(&schema, &parts).or_error(ErrorKind::Internal, failed)
 }
 
 async fn discard(store: &dyn TableStore, staged: &[Arc<Staged>]) {

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use futures::StreamExt;
 use serde_json::json;
 use tidemill_core::{
-    BatchStream, Error, ErrorKind, Position, Result, ResultExt, StageRequest, TableStore, WriteMode,
+    Error, ErrorKind, Position, Result, ResultExt, StageRequest, TableStore, WriteMode,
 };
 
 use super::{DELETE, KIND, NUMBER, State, changes_relation, column, without_own};
@@ -46,20 +46,16 @@ pub async fn apply(spec: &LoadSpec, store: &dyn TableStore) -> Result<Loaded> {
         Some(make) => make(&columns.schema)?,
         None => Vec::new(),
     };
-    let mut stage = Staging::begin(store, |receiver| {
-        let batches = futures::stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|batch| (batch, receiver))
-        });
-        StageRequest {
-            relation: spec.relation.clone(),
-            mode: WriteMode::Changes { key: key.clone(), truncates: log.emptied > applied },
-            partition_by: None,
-            rows: BatchStream::new(log::schema_with_gone(&columns.schema), batches),
-            base: spec.base.clone(),
-            comments: spec.comments.clone(),
-            observers,
-            run: spec.run.clone(),
-        }
+    let schema = log::schema_with_gone(&columns.schema);
+    let mut stage = Staging::begin(store, schema, |rows| StageRequest {
+        relation: spec.relation.clone(),
+        mode: WriteMode::Changes { key: key.clone(), truncates: log.emptied > applied },
+        partition_by: None,
+        rows,
+        base: spec.base.clone(),
+        comments: spec.comments.clone(),
+        observers,
+        run: spec.run.clone(),
     });
     let mut count = 0;
     let mut sent = async || {

@@ -10,6 +10,7 @@
 
 mod append;
 mod apply;
+mod fill;
 mod fresh;
 
 use std::sync::Arc;
