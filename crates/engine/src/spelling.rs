@@ -9,14 +9,13 @@ use std::ops::ControlFlow;
 
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::ast::{
-    Distinct, ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator,
-    ObjectName, ObjectNamePart, Select, SelectItem, Statement, VisitMut, VisitorMut,
-    visit_expressions_mut,
+    Distinct, ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, ObjectName,
+    ObjectNamePart, Select, SelectItem, Statement, VisitMut, VisitorMut, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::tokenizer::Location;
 
 use crate::names::folded;
-use crate::syntax::change_outside_queries;
+use crate::syntax::{any_constraint_mut, change_outside_queries};
 
 /// Puts the name that the error says is missing, and its neighbours, into the spelling that their
 /// columns have. `false` where that would not help.
@@ -154,28 +153,9 @@ fn each(select: &mut Select, change: &mut dyn FnMut(&mut Expr)) {
         columns.iter_mut().for_each(|column| change_outside_queries(column, &mut *change));
     }
     for join in select.from.iter_mut().flat_map(|table| &mut table.joins) {
-        if let Some(JoinConstraint::On(condition)) = constraint(&mut join.join_operator) {
+        if let Some(JoinConstraint::On(condition)) = any_constraint_mut(&mut join.join_operator) {
             change_outside_queries(condition, &mut *change);
         }
-    }
-}
-
-fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
-    match operator {
-        JoinOperator::Join(constraint)
-        | JoinOperator::Inner(constraint)
-        | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint)
-        | JoinOperator::Right(constraint)
-        | JoinOperator::RightOuter(constraint)
-        | JoinOperator::FullOuter(constraint)
-        | JoinOperator::Semi(constraint)
-        | JoinOperator::LeftSemi(constraint)
-        | JoinOperator::RightSemi(constraint)
-        | JoinOperator::Anti(constraint)
-        | JoinOperator::LeftAnti(constraint)
-        | JoinOperator::RightAnti(constraint) => Some(constraint),
-        _ => None,
     }
 }
 
@@ -224,7 +204,8 @@ fn respell_keys(statement: &mut Statement, name: &str, spelled: &str) -> bool {
                 }
             }
             for join in select.from.iter_mut().flat_map(|table| &mut table.joins) {
-                let Some(JoinConstraint::Using(keys)) = constraint(&mut join.join_operator) else {
+                let Some(JoinConstraint::Using(keys)) = any_constraint_mut(&mut join.join_operator)
+                else {
                     continue;
                 };
                 self.change_all(keys.iter_mut());

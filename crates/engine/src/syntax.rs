@@ -258,29 +258,45 @@ pub(crate) fn signed_power(expr: &Expr) -> Option<Expr> {
     Some(Expr::BinaryOp { left: Box::new(nested(base)), op: op.clone(), right: right.clone() })
 }
 
-/// What a join is made by, where it may have a condition.
+/// A join that gives the columns of both sides, with what it is made by.
+macro_rules! joined_by {
+    ($constraint:ident) => {
+        JoinOperator::Join($constraint)
+            | JoinOperator::Inner($constraint)
+            | JoinOperator::Left($constraint)
+            | JoinOperator::LeftOuter($constraint)
+            | JoinOperator::Right($constraint)
+            | JoinOperator::RightOuter($constraint)
+            | JoinOperator::FullOuter($constraint)
+    };
+}
+
+/// What a join of both sides' columns is made by, where it may have a condition.
 pub(crate) fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
     match operator {
-        JoinOperator::Join(constraint)
-        | JoinOperator::Inner(constraint)
-        | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint)
-        | JoinOperator::Right(constraint)
-        | JoinOperator::RightOuter(constraint)
-        | JoinOperator::FullOuter(constraint) => Some(constraint),
+        joined_by!(constraint) => Some(constraint),
         _ => None,
     }
 }
 
+/// The same, to be changed.
 pub(crate) fn constraint_mut(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     match operator {
-        JoinOperator::Join(constraint)
-        | JoinOperator::Inner(constraint)
-        | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint)
-        | JoinOperator::Right(constraint)
-        | JoinOperator::RightOuter(constraint)
-        | JoinOperator::FullOuter(constraint) => Some(constraint),
+        joined_by!(constraint) => Some(constraint),
+        _ => None,
+    }
+}
+
+/// The same of any join, of one side's columns as well.
+pub(crate) fn any_constraint_mut(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+    match operator {
+        joined_by!(constraint)
+        | JoinOperator::Semi(constraint)
+        | JoinOperator::LeftSemi(constraint)
+        | JoinOperator::RightSemi(constraint)
+        | JoinOperator::Anti(constraint)
+        | JoinOperator::LeftAnti(constraint)
+        | JoinOperator::RightAnti(constraint) => Some(constraint),
         _ => None,
     }
 }

@@ -125,13 +125,8 @@ impl<'d> Part<'d> {
                     .map(|(key, value)| (key, value.without_nulls())),
             ),
             Kind::List(_) => {
-                let items: Vec<String> = self
-                    .items()
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(|(_, item)| item.without_nulls())
-                    .collect();
-                format!("[{}]", items.join(", "))
+                let items = self.items().unwrap_or_default().into_iter();
+                written_list(items.map(|(_, item)| item.without_nulls()))
             }
             _ => self.normal(),
         }
@@ -162,8 +157,7 @@ impl<'d> Part<'d> {
             ));
         }
         if is_list(self) || is_list(other) || !is_object(self) && !is_object(other) {
-            let all: Vec<String> = items(self).into_iter().chain(items(other)).collect();
-            return Ok(format!("[{}]", all.join(", ")));
+            return Ok(written_list(items(self).into_iter().chain(items(other))));
         }
         Err(bad_value("an object and a scalar of `jsonb` cannot be joined with `||`"))
     }
@@ -178,14 +172,11 @@ impl<'d> Part<'d> {
                     .map(|(known, value)| (known, value.normal())),
             )),
             Kind::List(_) => {
-                let items: Vec<String> = self
-                    .items()
-                    .unwrap_or_default()
-                    .into_iter()
-                    .filter(|(_, item)| !matches!(&item.node.kind, Kind::Text(text) if text == key))
-                    .map(|(_, item)| item.normal())
-                    .collect();
-                Ok(format!("[{}]", items.join(", ")))
+                let items = self.items().unwrap_or_default().into_iter();
+                let is_it =
+                    |item: &Part<'_>| matches!(&item.node.kind, Kind::Text(text) if text == key);
+                let others = items.filter(|(_, item)| !is_it(item));
+                Ok(written_list(others.map(|(_, item)| item.normal())))
             }
             _ => Err(bad_value("nothing can be taken from a scalar of `jsonb`")),
         }
@@ -202,6 +193,10 @@ fn last_ones(part: Part<'_>) -> Vec<(&str, Part<'_>)> {
     all.into_iter().map(|((_, key), value)| (key, value)).collect()
 }
 
+fn written_list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
 fn written_object<'a>(pairs: impl Iterator<Item = (&'a str, String)>) -> String {
     let pairs: Vec<String> =
         pairs.map(|(key, value)| format!("{}: {value}", quoted(key))).collect();
@@ -210,37 +205,14 @@ fn written_object<'a>(pairs: impl Iterator<Item = (&'a str, String)>) -> String 
 
 /// A text in quotes, as JSON has it.
 fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    write_quoted(text, &mut out);
-    out
-}
-
-fn write_quoted(text: &str, out: &mut String) {
-    out.push('"');
-    for letter in text.chars() {
-        match letter {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            control if control < ' ' => {
-                // Writing to a text cannot fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(control));
-            }
-            letter => out.push(letter),
-        }
-    }
-    out.push('"');
+    serde_json::Value::from(text).to_string()
 }
 
 fn write_normal(text: &str, kind: &Kind, raw: &str, out: &mut String) {
     match kind {
         Kind::Null => out.push_str("null"),
         Kind::Plain => write_plain(raw, out),
-        Kind::Text(value) => write_quoted(value, out),
+        Kind::Text(value) => out.push_str(&quoted(value)),
         Kind::List(items) => {
             out.push('[');
             for (place, item) in items.iter().enumerate() {
@@ -257,7 +229,7 @@ fn write_normal(text: &str, kind: &Kind, raw: &str, out: &mut String) {
             out.push('{');
             for (place, ((_, key), value)) in last.into_iter().enumerate() {
                 out.push_str(if place > 0 { ", " } else { "" });
-                write_quoted(key, out);
+                out.push_str(&quoted(key));
                 out.push_str(": ");
                 write_normal(text, &value.kind, &text[value.start..value.end], out);
             }
