@@ -10,6 +10,7 @@ mod connections;
 mod contracts;
 mod crashes;
 mod cross_database;
+mod databases;
 mod dbt_commands;
 mod dialects;
 mod docs;

@@ -1,12 +1,11 @@
 //! The log of changes of a MariaDB, followed into a lake: the table of the source, row by row,
 //! whatever happens to either side.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use tidemill_testkit::MariaDbServer;
 
 use super::Shop;
-use crate::sandbox::Outcome;
+use crate::databases::{Followed, is_whole_after_kills};
+use crate::sandbox::Sandbox;
 
 const TABLE: &str = "create table t (id bigint primary key, part int, text varchar(200), amount decimal(9,2), notes text);";
 
@@ -25,16 +24,20 @@ fn rows(from: i32, to: i32) -> String {
 impl Shop<'_> {
     fn follows<'s>(server: &'s MariaDbServer, sql: &str) -> Shop<'s> {
         let shop = Shop::new(server, sql);
-        shop.loads("mode: cdc, primary_key: id");
+        shop.sandbox.loads("mode: cdc, primary_key: id");
         shop
     }
+}
 
-    #[track_caller]
-    fn ingests(&self) -> Outcome {
-        self.sandbox.run(&["ingest"]).ok()
+impl Followed for Shop<'_> {
+    fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
     }
 
-    /// Every row and value of the source is in the target, and nothing else.
+    fn sql(&self, sql: &str) -> Vec<String> {
+        Shop::sql(self, sql)
+    }
+
     #[track_caller]
     fn is_followed(&self) {
         let source = self.sql(
@@ -96,7 +99,7 @@ fn a_table_is_followed_through_every_kind_of_change() {
     shop.sql("delete from t where id < 10");
     shop.ingests();
     shop.is_followed();
-    shop.loads("mode: full");
+    shop.sandbox.loads("mode: full");
     shop.ingests();
     shop.is_followed();
 }
@@ -215,13 +218,13 @@ fn lost_changes_are_said_and_read_again_where_that_is_declared() {
         .says("has removed the file")
         .says("on_slot_loss: snapshot");
     assert_eq!(shop.sandbox.value("select count(*) from raw.t"), "20");
-    shop.loads("mode: cdc, primary_key: id, on_slot_loss: snapshot");
+    shop.sandbox.loads("mode: cdc, primary_key: id, on_slot_loss: snapshot");
     shop.ingests().says("is read again as a whole");
     shop.is_followed();
     shop.sql("delete from t where id = 2; update t set part = 5 where id = 3");
     shop.ingests().does_not_say("as a whole");
     shop.is_followed();
-    shop.loads("mode: cdc, primary_key: id");
+    shop.sandbox.loads("mode: cdc, primary_key: id");
     // The log begun anew.
     shop.sql("reset master; delete from t where id = 4; update t set part = 6; insert into t values (4, 1, 'x', 1, 'x'); delete from t where id = 5; update t set part = 7");
     shop.sandbox.run(&["ingest"]).fails_with(1).says("changes of");
@@ -270,14 +273,14 @@ fn what_cannot_be_followed_is_said_with_what_helps() {
         ("mode: cdc, primary_key: id, cursor: id", "needs no `cursor`"),
         ("mode: cdc, primary_key: id, on_slot_loss: cry", "on_slot_loss"),
     ] {
-        shop.loads(ingest);
+        shop.sandbox.loads(ingest);
         let outcome = shop.sandbox.run(&["ingest"]);
         assert_ne!(outcome.code, Some(0), "{ingest}");
         outcome.says(says);
     }
     // Another key than the primary one will do.
     shop.sql("insert into uniq values (1, 1, 1), (2, 2, 2)");
-    shop.loads("table: uniq, mode: cdc, primary_key: a");
+    shop.sandbox.loads("table: uniq, mode: cdc, primary_key: a");
     shop.ingests();
     shop.sql("update uniq set a = 3, c = 4 where a = 1; delete from uniq where c = 2");
     shop.ingests();
@@ -286,7 +289,7 @@ fn what_cannot_be_followed_is_said_with_what_helps() {
     let user = format!("u_{}", shop.database);
     shop.sql(&format!("create user {user}; grant select on {}.* to {user}", shop.database));
     shop.connects(&user);
-    shop.loads("mode: cdc, primary_key: id");
+    shop.sandbox.loads("mode: cdc, primary_key: id");
     for grant in ["binlog monitor", "replication slave"] {
         let outcome = shop.sandbox.run(&["ingest", "--full-refresh"]);
         assert_eq!(outcome.code, Some(1), "{grant}: {}", outcome.all());
@@ -302,28 +305,8 @@ fn what_cannot_be_followed_is_said_with_what_helps() {
 #[test]
 fn a_load_of_changes_killed_at_any_step_is_made_whole_by_the_next() {
     let Some(server) = MariaDbServer::shared() else { return };
-    for step in [
-        "stage.before-file",
-        "stage.after-file",
-        "publish.after-intent",
-        "publish.after-commit",
-        "publish.before-entry",
-        "publish.after-entry",
-        "publish.before-acknowledge",
-    ] {
-        // Of the first read.
-        let shop = Shop::follows(server, &format!("{TABLE} {}", rows(1, 30)));
-        assert!(shop.sandbox.dies_at(step, &["ingest"]), "{step} never fired");
-        shop.sql("update t set part = 1 where id = 1; delete from t where id = 2");
-        shop.ingests();
-        shop.is_followed();
-        // Of changes.
-        shop.sql(&format!("{} update t set part = 2 where id < 10; delete from t where id = 11; update t set id = 99 where id = 12", rows(31, 40)));
-        assert!(shop.sandbox.dies_at(step, &["ingest"]), "{step} never fired");
-        shop.sql("update t set part = 3 where id < 5; delete from t where id = 31; insert into t values (11, 1, 'late', 1, '')");
-        shop.ingests();
-        shop.is_followed();
-    }
+    let table = || Shop::follows(server, &format!("{TABLE} {}", rows(1, 30)));
+    is_whole_after_kills(table, &rows(31, 40), |_| {});
 }
 
 #[test]
@@ -344,32 +327,7 @@ fn changes_made_while_several_connections_read_the_table_come_once() {
 
 /// Loads while others write.
 fn written_beside(shop: &Shop<'_>) {
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for writer in 0..3 {
-            let done = &done;
-            scope.spawn(move || {
-                let mut round = 0;
-                while !done.load(Ordering::Relaxed) {
-                    round += 1;
-                    let id = 1 + (round * 37 + writer * 11) % 400;
-                    let (text, new) = (format!("{writer}.{round}"), 1000 + round * 3 + writer);
-                    shop.sql(&format!(
-                        "begin; update t set text = '{text}' where id = {id}; select sleep(0.0{}); \
-                         insert ignore into t values ({new}, {writer}, '{text}', 1, null); \
-                         delete from t where id = {new} - 300; commit",
-                        round % 5
-                    ));
-                }
-            });
-        }
-        for _ in 0..6 {
-            shop.ingests();
-        }
-        done.store(true, Ordering::Relaxed);
-    });
-    shop.ingests();
-    shop.is_followed();
+    shop.is_written_beside("sleep", ["insert ignore into", ""]);
 }
 
 #[test]
@@ -411,7 +369,7 @@ fn a_replica_that_takes_over_is_followed_by_the_numbers_of_transactions() {
 fn every_change_is_kept_and_applied() {
     let Some(server) = MariaDbServer::shared() else { return };
     let shop = Shop::new(server, &format!("{TABLE} {}", rows(1, 50)));
-    shop.loads("mode: cdc, primary_key: id, changes: true");
+    shop.sandbox.loads("mode: cdc, primary_key: id, changes: true");
     shop.ingests().says("50 rows");
     for change in [
         "update t set part = 100 where id % 3 = 0; delete from t where id = 5",

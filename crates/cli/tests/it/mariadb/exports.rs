@@ -6,27 +6,15 @@ use tidemill_connect::EXPORT_FAILPOINTS;
 use tidemill_testkit::MariaDbServer;
 
 use super::Shop;
+use crate::databases::SECOND;
 
 const FIRST: &str = "id,name,amount,day\n1,Ada,10.5,2024-01-01\n2,\"Bo'\\\",,2024-01-02\n3,,30,\n";
-const SECOND: &str = "id,name,amount,day\n1,Ada,11,2024-01-01\n3,,30,\n4,Di,40,2024-01-04\n";
 
 impl Shop<'_> {
     fn exports(export: &str) -> Option<Shop<'static>> {
         let shop = Shop::new(MariaDbServer::shared()?, "select 1");
-        for (name, text) in [
-            ("seeds/rows.csv", FIRST),
-            (
-                "models/customers.sql",
-                "{{ config(materialized='table') }}select id, name, cast(amount as decimal(9,2)) as amount, cast(day as date) as day, array[id, null] as ids, cast(day as timestamp with time zone) as at, name = 'Ada' as ada from {{ ref('rows') }}",
-            ),
-            (
-                "models/m.yml",
-                "models:\n  - name: customers\n    columns:\n      - {name: id, data_tests: [unique, not_null]}\n",
-            ),
-            ("exports.yml", &format!("exports:\n  - {export}\n")),
-        ] {
-            shop.sandbox.write(name, text);
-        }
+        shop.sandbox.has_customers(FIRST);
+        shop.sandbox.write("exports.yml", format!("exports:\n  - {export}\n"));
         Some(shop)
     }
 
@@ -34,15 +22,6 @@ impl Shop<'_> {
         self.sql(
             "select concat_ws(',', id, coalesce(name, ''), coalesce(amount, ''), coalesce(day, '')) from customer order by id",
         )
-    }
-
-    /// The seed, and what follows from it, without a delivery.
-    fn publish(&self, rows: &str) {
-        self.sandbox.write("seeds/rows.csv", rows);
-        let [exports, kept] = ["exports.yml", "kept.yml"].map(|name| self.sandbox.path(name));
-        std::fs::rename(&exports, &kept).unwrap();
-        self.sandbox.build().ok();
-        std::fs::rename(&kept, &exports).unwrap();
     }
 
     /// Tables that are of a delivery under way.
@@ -57,7 +36,7 @@ const SECOND_ROWS: [&str; 3] = ["1,Ada,11.00,2024-01-01", "3,,30.00,", "4,Di,40.
 #[test]
 fn a_model_takes_the_place_of_a_table_once() {
     let Some(shop) = Shop::exports(FULL) else { return };
-    shop.publish(FIRST);
+    shop.sandbox.publishes(FIRST);
     shop.sandbox.run(&["export"]).ok().says("shop.customer  export").says("3 rows");
     assert_eq!(shop.rows(), ["1,Ada,10.50,2024-01-01", "2,Bo'\\\\,,2024-01-02", "3,,30.00,"]);
     assert_eq!(
@@ -113,9 +92,9 @@ fn a_delivery_that_is_killed_at_any_step_is_made_whole_by_the_next() {
         };
         for step in EXPORT_FAILPOINTS {
             shop.sql("drop table if exists customer; drop table if exists tidemill_deliveries");
-            shop.publish(FIRST);
+            shop.sandbox.publishes(FIRST);
             shop.sandbox.run(&["export"]).ok().says("3 rows");
-            shop.publish(SECOND);
+            shop.sandbox.publishes(SECOND);
             shop.sql(prepare);
             let before = shop.rows();
             assert!(shop.sandbox.dies_at(step, &["export"]), "{mode}: {step} never fired");
@@ -131,7 +110,7 @@ fn a_delivery_that_is_killed_at_any_step_is_made_whole_by_the_next() {
             assert_eq!(shop.rows(), SECOND_ROWS, "{mode}: {step}");
             shop.sandbox.run(&["export"]).ok().says("nothing to do");
             // And what comes after it finds its way.
-            shop.publish(FIRST);
+            shop.sandbox.publishes(FIRST);
             shop.sandbox.run(&["export"]).ok().says("3 rows");
             assert_eq!(shop.left(), [""; 0], "{mode}: {step}");
             shop.sql("drop trigger if exists t");
@@ -148,7 +127,7 @@ fn a_lost_answer_to_a_commit_is_settled_by_the_record() {
             return;
         };
         // It was committed and nobody heard of it: not a second time.
-        shop.publish(FIRST);
+        shop.sandbox.publishes(FIRST);
         let output = shop
             .sandbox
             .command(&["export"])
@@ -159,7 +138,7 @@ fn a_lost_answer_to_a_commit_is_settled_by_the_record() {
         assert!(output.status.success() && said.contains("3 rows"), "{said}");
         assert_eq!(shop.sql("select count(*), count(distinct id) from customer"), ["3\t3"]);
         // The server ended the session before the commit: a second time.
-        shop.publish(SECOND);
+        shop.sandbox.publishes(SECOND);
         let file = shop.sandbox.root().join("go");
         let running = shop
             .sandbox
@@ -255,29 +234,14 @@ fn many_rows_go_out_and_two_at_once_are_one() {
         "{{ config(materialized='table') }}select i as id, repeat('x', 50) || i as name, cast(i / 100.0 as decimal(9,2)) as amount, cast(null as date) as day from generate_series(1, 300000) as g(i)",
     );
     shop.sql("create table customer (id bigint primary key, name text, amount decimal(9,2), day date); insert into customer values (0, 'old', null, null)");
-    shop.publish(FIRST);
+    shop.sandbox.publishes(FIRST);
     let mut killed = shop.sandbox.command(&["export"]).stderr(Stdio::null()).spawn().unwrap();
     let writing = "select count(*) from information_schema.processlist where db = database() and info like 'insert into%'";
     while shop.sql(writing) == ["0"] {}
     killed.kill().unwrap();
     killed.wait().unwrap();
     assert_eq!(shop.rows(), ["0,old,,"]);
-    let start = || {
-        let mut command = shop.sandbox.command(&["export"]);
-        command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
-    };
-    let running = [start(), start()];
-    let said: Vec<String> = running
-        .into_iter()
-        .map(|running| {
-            let output = running.wait_with_output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(output.status.success(), "{said}");
-            said
-        })
-        .collect();
-    assert_eq!(said.iter().filter(|said| said.contains("300,000 rows")).count(), 1, "{said:?}");
-    assert_eq!(said.iter().filter(|said| said.contains("nothing to do")).count(), 1, "{said:?}");
+    shop.sandbox.exports_twice_at_once("300,000 rows");
     assert_eq!(
         shop.sql("select count(*), count(distinct id), min(id), sum(amount), sum(length(name)) from customer"),
         ["300000\t300000\t1\t450001500.00\t16688895"]
@@ -287,7 +251,7 @@ fn many_rows_go_out_and_two_at_once_are_one() {
 #[test]
 fn what_does_not_fit_is_said_and_changes_nothing() {
     let Some(shop) = Shop::exports(FULL) else { return };
-    shop.publish(FIRST);
+    shop.sandbox.publishes(FIRST);
     for (more, says) in [
         ("table: t}, mode: merge, primary_key: nothing", "`primary_key` names `nothing`"),
         ("table: t}, mode: merge, primary_key: name", "1 row has NULL in its key"),

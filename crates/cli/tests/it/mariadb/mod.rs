@@ -38,14 +38,4 @@ impl<'a> Shop<'a> {
     pub(super) fn sql(&self, sql: &str) -> Vec<String> {
         self.server.sql(&self.database, sql)
     }
-
-    /// A source `shop` with one table `t`, loaded so.
-    pub(super) fn loads(&self, ingest: &str) {
-        self.sandbox.write(
-            "models/s.yml",
-            format!(
-                "sources:\n  - name: shop\n    schema: raw\n    tables:\n      - name: t\n        ingest: {{connection: shop, {ingest}}}\n"
-            ),
-        );
-    }
 }

@@ -7,6 +7,7 @@ use tidemill_testkit::PostgresServer;
 
 use super::changes::{TABLE, changes, rows};
 use super::loads::Shop;
+use crate::databases::Followed;
 
 const KEPT: &str = "mode: cdc, primary_key: id, changes: true";
 
@@ -57,7 +58,7 @@ impl Shop<'_> {
 fn every_change_is_kept_and_applied() {
     let Some(server) = PostgresServer::shared() else { return };
     let shop = Shop::new(server, &format!("{TABLE} {}", rows(1, 200)));
-    shop.loads(KEPT);
+    shop.sandbox.loads(KEPT);
     shop.ingests().says("200 rows");
     for change in changes() {
         shop.sql(&change);
@@ -100,13 +101,13 @@ fn every_change_is_kept_and_applied() {
     shop.is_followed();
     shop.becomes_fresh();
     // Not without what is kept.
-    shop.loads("mode: cdc, primary_key: id");
+    shop.sandbox.loads("mode: cdc, primary_key: id");
     shop.sandbox.run(&["ingest"]).fails_with(1).says("`changes: true`").says("--full-refresh");
-    shop.loads("mode: full, changes: true");
+    shop.sandbox.loads("mode: full, changes: true");
     shop.sandbox.run(&["ingest"]).fails_with(2).says("goes with `mode: cdc`");
-    shop.loads("mode: cdc, primary_key: id, lag: soon");
+    shop.sandbox.loads("mode: cdc, primary_key: id, lag: soon");
     shop.sandbox.run(&["ingest"]).fails_with(2).says("`lag` must be a time");
-    shop.loads("mode: cdc, primary_key: id");
+    shop.sandbox.loads("mode: cdc, primary_key: id");
     shop.sandbox.run(&["ingest", "--full-refresh"]).ok();
     shop.is_followed();
 }
@@ -118,7 +119,7 @@ fn changes_are_kept_from_now_on_where_the_table_is_there() {
     shop.ingests();
     shop.sql("update t set part = 5 where id = 1");
     shop.ingests();
-    shop.loads(KEPT);
+    shop.sandbox.loads(KEPT);
     shop.sql("update t set part = 6 where id = 1");
     shop.ingests();
     shop.is_followed();
@@ -133,7 +134,7 @@ fn changes_are_kept_from_now_on_where_the_table_is_there() {
     assert_eq!(shop.sandbox.rows("select extra from raw.t__fresh where id = 2"), ["4"]);
     // A value without a place is a rejected row, once.
     shop.sql("create table u (a int); alter table t add day date; update t set day = '4713-01-01 BC' where id = 3");
-    shop.loads(&format!("{KEPT}, max_rejects: 1"));
+    shop.sandbox.loads(&format!("{KEPT}, max_rejects: 1"));
     shop.ingests();
     shop.ingests().does_not_say("rejected");
 }
@@ -142,7 +143,7 @@ fn changes_are_kept_from_now_on_where_the_table_is_there() {
 fn a_followed_table_is_fresh_before_it_is_written() {
     let Some(server) = PostgresServer::shared() else { return };
     let shop = Shop::new(server, &format!("{TABLE} {}", rows(1, 200)));
-    shop.loads(&format!("{KEPT}, lag: 1h"));
+    shop.sandbox.loads(&format!("{KEPT}, lag: 1h"));
     shop.ingests();
     // The view comes with the second load.
     shop.ingests();
@@ -158,7 +159,7 @@ fn a_followed_table_is_fresh_before_it_is_written() {
     shop.is_followed();
     shop.becomes_fresh();
     // With a short lag the table follows by itself.
-    shop.loads(&format!("{KEPT}, lag: 1s"));
+    shop.sandbox.loads(&format!("{KEPT}, lag: 1s"));
     let following = Following::start(&shop);
     shop.sql(&format!("{} delete from t where id = 2", rows(50, 60)));
     let source = shop.sql(&QUERY.replace("{}", "t"));
@@ -180,7 +181,7 @@ fn a_load_that_keeps_changes_killed_at_any_step_is_made_whole_by_the_next() {
         "publish.after-entry",
     ] {
         let shop = Shop::new(server, &format!("{TABLE} {}", rows(1, 30)));
-        shop.loads(KEPT);
+        shop.sandbox.loads(KEPT);
         shop.ingests();
         // The first time changes are kept, and later; the table of changes is published first, the table
         // second.

@@ -1,12 +1,11 @@
 //! The log of changes of a PostgreSQL, followed into a lake: the table of the source, row by row,
 //! whatever happens to either side.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use tidemill_testkit::PostgresServer;
 
 use super::loads::Shop;
-use crate::sandbox::Outcome;
+use crate::databases::{Followed, is_whole_after_kills};
+use crate::sandbox::Sandbox;
 
 /// Texts of `notes` are long and do not compress, so that they are stored apart.
 pub(super) const TABLE: &str = "create table t (id bigint primary key, part int, text text, amount numeric(9,2), notes text); \
@@ -55,26 +54,30 @@ pub(super) fn changes() -> Vec<String> {
 impl Shop<'_> {
     pub(super) fn follows<'s>(server: &'s PostgresServer, sql: &str) -> Shop<'s> {
         let shop = Shop::new(server, sql);
-        shop.loads("mode: cdc, primary_key: id");
+        shop.sandbox.loads("mode: cdc, primary_key: id");
         shop
-    }
-
-    #[track_caller]
-    pub(super) fn ingests(&self) -> Outcome {
-        self.sandbox.run(&["ingest"]).ok()
-    }
-
-    /// Every row and value of the source is in the target, and nothing else.
-    #[track_caller]
-    pub(super) fn is_followed(&self) {
-        let query = "select id, part, text, amount, md5(notes) from {} order by 1";
-        let source = self.sql(&query.replace("{}", "t"));
-        let target = self.sandbox.rows(&query.replace("{}", "raw.t"));
-        assert_eq!(source, target);
     }
 
     pub(super) fn slots(&self) -> Vec<String> {
         self.sql("select slot_name from pg_replication_slots where database = current_database()")
+    }
+}
+
+impl Followed for Shop<'_> {
+    fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    fn sql(&self, sql: &str) -> Vec<String> {
+        Shop::sql(self, sql)
+    }
+
+    #[track_caller]
+    fn is_followed(&self) {
+        let query = "select id, part, text, amount, md5(notes) from {} order by 1";
+        let source = self.sql(&query.replace("{}", "t"));
+        let target = self.sandbox.rows(&query.replace("{}", "raw.t"));
+        assert_eq!(source, target);
     }
 }
 
@@ -105,7 +108,7 @@ fn a_table_is_followed_through_every_kind_of_change() {
     assert_eq!(shop.slots().len(), 1);
     assert_ne!(shop.slots(), before);
     // Loaded otherwise from now on: what stays on the server is said.
-    shop.loads("mode: full");
+    shop.sandbox.loads("mode: full");
     shop.ingests().says("is not followed any more").says(&shop.slots()[0]);
     shop.ingests().does_not_say("followed");
 }
@@ -159,14 +162,14 @@ fn lost_changes_are_said_and_read_again_where_that_is_declared() {
         .says("--full-refresh")
         .says("on_slot_loss: snapshot");
     assert_eq!(shop.sandbox.value("select count(*) from raw.t"), "20");
-    shop.loads("mode: cdc, primary_key: id, on_slot_loss: snapshot");
+    shop.sandbox.loads("mode: cdc, primary_key: id, on_slot_loss: snapshot");
     shop.ingests().says("is read again as a whole");
     shop.is_followed();
     shop.sql("delete from t where id = 2; update t set part = 5 where id = 3");
     shop.ingests().does_not_say("as a whole");
     shop.is_followed();
     // Somebody else has taken changes off the slot.
-    shop.loads("mode: cdc, primary_key: id");
+    shop.sandbox.loads("mode: cdc, primary_key: id");
     shop.sql("delete from t where id = 4; select count(*) from pg_replication_slots s, pg_logical_slot_get_binary_changes(s.slot_name, null, null, 'proto_version', '1', 'publication_names', 'tidemill_public_t') where s.database = current_database()");
     shop.sandbox.run(&["ingest"]).fails_with(1).says("somebody else has read");
     shop.sandbox.run(&["ingest", "--full-refresh"]).ok();
@@ -187,7 +190,7 @@ fn lost_changes_are_said_and_read_again_where_that_is_declared() {
 fn rows_that_have_no_place_are_rejected_once() {
     let Some(server) = PostgresServer::shared() else { return };
     let shop = Shop::follows(server, &format!("{TABLE} {}", rows(1, 5)));
-    shop.loads("mode: cdc, primary_key: id, max_rejects: 10");
+    shop.sandbox.loads("mode: cdc, primary_key: id, max_rejects: 10");
     shop.ingests();
     shop.sql("insert into t select 9, 1, 'x', 'NaN', notes from t where id = 1");
     shop.ingests().says("1 row could not be read");
@@ -227,7 +230,7 @@ fn what_cannot_be_followed_is_said_with_what_helps() {
         ("mode: cdc, primary_key: id, cursor: id", "needs no `cursor`"),
         ("mode: cdc, primary_key: id, on_slot_loss: cry", "on_slot_loss"),
     ] {
-        shop.loads(ingest);
+        shop.sandbox.loads(ingest);
         let outcome = shop.sandbox.run(&["ingest"]);
         assert_ne!(outcome.code, Some(0), "{ingest}");
         outcome.says(says);
@@ -235,7 +238,7 @@ fn what_cannot_be_followed_is_said_with_what_helps() {
     assert_eq!(shop.slots(), [] as [&str; 0]);
     // With the whole old row in the log any key will do.
     shop.sql("insert into other values (1, 1), (2, 2); alter table other replica identity full");
-    shop.loads("table: other, mode: cdc, primary_key: a");
+    shop.sandbox.loads("table: other, mode: cdc, primary_key: a");
     shop.ingests();
     shop.sql("update other set a = 3, b = 4 where a = 1; delete from other where b = 2");
     shop.ingests();
@@ -245,59 +248,13 @@ fn what_cannot_be_followed_is_said_with_what_helps() {
 #[test]
 fn a_load_of_changes_killed_at_any_step_is_made_whole_by_the_next() {
     let Some(server) = PostgresServer::shared() else { return };
-    for step in [
-        "stage.before-file",
-        "stage.after-file",
-        "publish.after-intent",
-        "publish.after-commit",
-        "publish.before-entry",
-        "publish.after-entry",
-        "publish.before-acknowledge",
-    ] {
-        // Of the first read.
-        let shop = Shop::follows(server, &format!("{TABLE} {}", rows(1, 30)));
-        assert!(shop.sandbox.dies_at(step, &["ingest"]), "{step} never fired");
-        shop.sql("update t set part = 1 where id = 1; delete from t where id = 2");
-        shop.ingests();
-        shop.is_followed();
-        // Of changes.
-        shop.sql(&format!("{} update t set part = 2 where id < 10; delete from t where id = 11; update t set id = 99 where id = 12", rows(31, 40)));
-        assert!(shop.sandbox.dies_at(step, &["ingest"]), "{step} never fired");
-        shop.sql("update t set part = 3 where id < 5; delete from t where id = 31; insert into t values (11, 1, 'late', 1)");
-        shop.ingests();
-        shop.is_followed();
-        assert_eq!(shop.slots().len(), 1, "{step}");
-    }
+    let table = || Shop::follows(server, &format!("{TABLE} {}", rows(1, 30)));
+    is_whole_after_kills(table, &rows(31, 40), |shop| assert_eq!(shop.slots().len(), 1));
 }
 
 #[test]
 fn changes_made_during_the_first_read_and_by_long_transactions_come_once() {
     let Some(server) = PostgresServer::shared() else { return };
     let shop = Shop::follows(server, &format!("{TABLE} {}", rows(1, 400)));
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for writer in 0..3 {
-            let (shop, done) = (&shop, &done);
-            scope.spawn(move || {
-                let mut round = 0;
-                while !done.load(Ordering::Relaxed) {
-                    round += 1;
-                    let id = 1 + (round * 37 + writer * 11) % 400;
-                    let (text, new) = (format!("{writer}.{round}"), 1000 + round * 3 + writer);
-                    shop.sql(&format!(
-                        "begin; update t set text = '{text}' where id = {id}; select pg_sleep(0.0{}); \
-                         insert into t values ({new}, {writer}, '{text}', 1, null) on conflict do nothing; \
-                         delete from t where id = {new} - 300; commit",
-                        round % 5
-                    ));
-                }
-            });
-        }
-        for _ in 0..6 {
-            shop.ingests();
-        }
-        done.store(true, Ordering::Relaxed);
-    });
-    shop.ingests();
-    shop.is_followed();
+    shop.is_written_beside("pg_sleep", ["insert into", "on conflict do nothing"]);
 }

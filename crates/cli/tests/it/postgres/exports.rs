@@ -5,6 +5,7 @@ use std::process::Stdio;
 use tidemill_connect::EXPORT_FAILPOINTS;
 use tidemill_testkit::PostgresServer;
 
+use crate::databases::SECOND;
 use crate::sandbox::Sandbox;
 
 /// A project with a lake, and a database that its models go to.
@@ -16,24 +17,13 @@ struct Shop {
 
 const FIRST: &str =
     "id,name,amount,day\n1,Ada,10.5,2024-01-01\n2,\"Bo\tb\\\",,2024-01-02\n3,,30,\n";
-const SECOND: &str = "id,name,amount,day\n1,Ada,11,2024-01-01\n3,,30,\n4,Di,40,2024-01-04\n";
 
 impl Shop {
     fn new(exports: &str) -> Option<Shop> {
         let server = PostgresServer::shared()?;
         let database = server.database();
-        let sandbox = Sandbox::new(&[
-            ("seeds/rows.csv", FIRST),
-            (
-                "models/customers.sql",
-                "{{ config(materialized='table') }}select id, name, cast(amount as decimal(9,2)) as amount, cast(day as date) as day, array[id, null] as ids, cast(day as timestamp with time zone) as at, name = 'Ada' as ada from {{ ref('rows') }}",
-            ),
-            (
-                "models/m.yml",
-                "models:\n  - name: customers\n    columns:\n      - {name: id, data_tests: [unique, not_null]}\n",
-            ),
-            ("exports.yml", exports),
-        ]);
+        let sandbox = Sandbox::new(&[("exports.yml", exports)]);
+        sandbox.has_customers(FIRST);
         sandbox.write(
             "connections.yml",
             format!(
@@ -51,15 +41,6 @@ impl Shop {
     fn rows(&self) -> Vec<String> {
         self.sql("select id, name, amount, day from customer order by id")
     }
-
-    /// The seed, and what follows from it, without a delivery.
-    fn publish(&self, rows: &str) {
-        self.sandbox.write("seeds/rows.csv", rows);
-        let [exports, kept] = ["exports.yml", "kept.yml"].map(|name| self.sandbox.path(name));
-        std::fs::rename(&exports, &kept).unwrap();
-        self.sandbox.build().ok();
-        std::fs::rename(&kept, &exports).unwrap();
-    }
 }
 
 const FULL: &str =
@@ -71,7 +52,7 @@ fn a_model_takes_the_place_of_a_table_once() {
     let export = || shop.sandbox.run(&["export"]);
     export().fails_with(1).says("`customers` is not published; build it first");
     shop.sandbox.run(&["plan"]).ok().says("full to customer of crm, once customers is published");
-    shop.publish(FIRST);
+    shop.sandbox.publishes(FIRST);
     shop.sandbox
         .run(&["export", "--dry-run"])
         .ok()
@@ -326,9 +307,9 @@ fn a_delivery_that_is_killed_at_any_step_is_made_whole_by_the_next() {
             shop.sql(
                 "drop table if exists customer cascade; drop table if exists tidemill_deliveries",
             );
-            shop.publish(FIRST);
+            shop.sandbox.publishes(FIRST);
             shop.sandbox.run(&["export"]).ok().says("3 rows");
-            shop.publish(SECOND);
+            shop.sandbox.publishes(SECOND);
             shop.sql(prepare);
             let before = shop.rows();
             assert!(shop.sandbox.dies_at(step, &["export"]), "{mode}: {step} never fired");
@@ -363,11 +344,11 @@ fn a_lost_answer_to_a_commit_is_settled_by_the_record() {
         assert!(said.contains("3 rows"), "{said}");
     };
     // It was committed and nobody heard of it: not a second time.
-    shop.publish(FIRST);
+    shop.sandbox.publishes(FIRST);
     with("export.after-commit=error");
     assert_eq!(shop.sql("select count(*), count(distinct id) from customer"), ["3,3"]);
     // The server ended the session before the commit: a second time.
-    shop.publish(SECOND);
+    shop.sandbox.publishes(SECOND);
     let file = shop.sandbox.root().join("go");
     let running = shop
         .sandbox
@@ -394,30 +375,14 @@ fn a_delivery_that_is_killed_leaves_what_was_there() {
         "{{ config(materialized='table') }}select i as id, repeat('x', 100) as name, cast(1.5 as decimal(9,2)) as amount, cast(null as date) as day from generate_series(1, 300000) as g(i)",
     );
     shop.sql("create table customer (id bigint primary key, name text, amount numeric, day date); insert into customer values (0, 'old')");
-    shop.publish(FIRST);
+    shop.sandbox.publishes(FIRST);
     let mut killed = shop.sandbox.command(&["export"]).stderr(Stdio::null()).spawn().unwrap();
     let copying = "select count(*) from pg_stat_activity where query like 'copy %' and datname = current_database() and state = 'active'";
     while shop.sql(copying) == ["0"] {}
     killed.kill().unwrap();
     killed.wait().unwrap();
     assert_eq!(shop.rows(), ["0,old,,"]);
-    // Two at once: one delivers, the other sees that it did.
-    let start = || {
-        let mut command = shop.sandbox.command(&["export"]);
-        command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
-    };
-    let running = [start(), start()];
-    let said: Vec<String> = running
-        .into_iter()
-        .map(|running| {
-            let output = running.wait_with_output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(output.status.success(), "{said}");
-            said
-        })
-        .collect();
-    assert_eq!(said.iter().filter(|said| said.contains("300,000 rows")).count(), 1, "{said:?}");
-    assert_eq!(said.iter().filter(|said| said.contains("nothing to do")).count(), 1, "{said:?}");
+    shop.sandbox.exports_twice_at_once("300,000 rows");
     assert_eq!(
         shop.sql("select count(*), count(distinct id), min(id) from customer"),
         ["300000,300000,1"]

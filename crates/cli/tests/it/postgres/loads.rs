@@ -26,16 +26,6 @@ impl<'a> Shop<'a> {
         self.server.sql(&self.database, sql)
     }
 
-    /// A source `shop` with one table `t`, loaded so.
-    pub(super) fn loads(&self, ingest: &str) {
-        self.sandbox.write(
-            "models/s.yml",
-            format!(
-                "sources:\n  - name: shop\n    schema: raw\n    tables:\n      - name: t\n        ingest: {{connection: shop, {ingest}}}\n"
-            ),
-        );
-    }
-
     /// Every row of the target is one of the source, and the other way round.
     #[track_caller]
     fn is_loaded(&self) {
@@ -159,7 +149,7 @@ fn a_load_killed_at_any_step_is_made_whole_by_the_next() {
                 "create table t (id bigint primary key, part int, text text, amount numeric(9,2)); \
                  insert into t select n, n % 7, 'text', n from generate_series(1, 50) n",
             );
-            shop.loads(ingest);
+            shop.sandbox.loads(ingest);
             shop.sandbox.run(&["ingest"]).ok();
             shop.sql("insert into t select n, n % 7, 'more', n from generate_series(51, 60) n");
             assert!(shop.sandbox.dies_at(step, &["ingest"]), "{step} never fired");
@@ -175,7 +165,7 @@ fn a_load_killed_at_any_step_is_made_whole_by_the_next() {
 fn a_load_killed_while_it_reads_leaves_nothing_and_is_done_by_the_next() {
     let Some(server) = PostgresServer::shared() else { return };
     let shop = Shop::new(server, ROWS);
-    shop.loads("mode: append, cursor: id");
+    shop.sandbox.loads("mode: append, cursor: id");
     let mut load = shop.sandbox.command(&["ingest"]).stderr(Stdio::null()).spawn().unwrap();
     shop.reading();
     load.kill().unwrap();
@@ -193,7 +183,7 @@ fn a_load_killed_while_it_reads_leaves_nothing_and_is_done_by_the_next() {
 fn a_server_that_is_restarted_while_it_is_read_is_read_again() {
     let Some(server) = PostgresServer::start() else { return };
     let shop = Shop::new(&server, ROWS);
-    shop.loads("mode: merge, primary_key: id, cursor: id");
+    shop.sandbox.loads("mode: merge, primary_key: id, cursor: id");
     let mut load = shop.sandbox.command(&["ingest"]);
     let load = load.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     shop.reading();
@@ -230,7 +220,7 @@ fn passwords_are_never_shown() {
             shop.database
         ),
     );
-    shop.loads("mode: full");
+    shop.sandbox.loads("mode: full");
     let url = format!("postgres://postgres:planted-secret-1@{place}");
     let variables = [("SHOP_URL", url.as_str()), ("SHOP_PASSWORD", "planted-secret-2")];
     let commands: [&[&str]; 7] = [

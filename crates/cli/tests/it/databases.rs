@@ -1,0 +1,147 @@
+//! What tests of loads from databases, and of exports to them, have in common, whatever the database.
+
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::sandbox::{Outcome, Sandbox};
+
+/// A table `t` of a database whose log of changes is followed into a lake.
+pub(crate) trait Followed: Sync {
+    fn sandbox(&self) -> &Sandbox;
+
+    /// Performs statements in the database.
+    fn sql(&self, sql: &str) -> Vec<String>;
+
+    /// Every row and value of the source is in the target, and nothing else.
+    fn is_followed(&self);
+
+    #[track_caller]
+    fn ingests(&self) -> Outcome {
+        self.sandbox().run(&["ingest"]).ok()
+    }
+
+    /// Loads while others write: `pause` is the database's function that waits, and a key that is there is
+    /// left alone by `insert`, its text up to the table and from behind the values.
+    fn is_written_beside(&self, pause: &str, insert: [&str; 2]) {
+        let done = AtomicBool::new(false);
+        let [insert, or_not] = insert;
+        std::thread::scope(|scope| {
+            for writer in 0..3 {
+                let done = &done;
+                scope.spawn(move || {
+                    let mut round = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        round += 1;
+                        let id = 1 + (round * 37 + writer * 11) % 400;
+                        let (text, new) = (format!("{writer}.{round}"), 1000 + round * 3 + writer);
+                        self.sql(&format!(
+                            "begin; update t set text = '{text}' where id = {id}; select {pause}(0.0{}); \
+                             {insert} t values ({new}, {writer}, '{text}', 1, null) {or_not}; \
+                             delete from t where id = {new} - 300; commit",
+                            round % 5
+                        ));
+                    }
+                });
+            }
+            for _ in 0..6 {
+                self.ingests();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        self.ingests();
+        self.is_followed();
+    }
+}
+
+/// A load of changes that is killed at any step, of tables with the rows 1 to 30; `more` adds 31 to 40.
+pub(crate) fn is_whole_after_kills<F: Followed>(
+    table: impl Fn() -> F,
+    more: &str,
+    then: impl Fn(F),
+) {
+    for step in [
+        "stage.before-file",
+        "stage.after-file",
+        "publish.after-intent",
+        "publish.after-commit",
+        "publish.before-entry",
+        "publish.after-entry",
+        "publish.before-acknowledge",
+    ] {
+        // Of the first read.
+        let shop = table();
+        assert!(shop.sandbox().dies_at(step, &["ingest"]), "{step} never fired");
+        shop.sql("update t set part = 1 where id = 1; delete from t where id = 2");
+        shop.ingests();
+        shop.is_followed();
+        // Of changes.
+        shop.sql(&format!("{more} update t set part = 2 where id < 10; delete from t where id = 11; update t set id = 99 where id = 12"));
+        assert!(shop.sandbox().dies_at(step, &["ingest"]), "{step} never fired");
+        shop.sql("update t set part = 3 where id < 5; delete from t where id = 31; insert into t values (11, 1, 'late', 1, null)");
+        shop.ingests();
+        shop.is_followed();
+        then(shop);
+    }
+}
+
+impl Sandbox {
+    /// A source `shop` with one table `t`, loaded so.
+    pub(crate) fn loads(&self, ingest: &str) {
+        self.write(
+            "models/s.yml",
+            format!(
+                "sources:\n  - name: shop\n    schema: raw\n    tables:\n      - name: t\n        ingest: {{connection: shop, {ingest}}}\n"
+            ),
+        );
+    }
+
+    /// A model `customers` of the seed `rows`, with tests.
+    pub(crate) fn has_customers(&self, rows: &str) {
+        self.write("seeds/rows.csv", rows);
+        self.write(
+            "models/customers.sql",
+            "{{ config(materialized='table') }}select id, name, cast(amount as decimal(9,2)) as amount, cast(day as date) as day, array[id, null] as ids, cast(day as timestamp with time zone) as at, name = 'Ada' as ada from {{ ref('rows') }}",
+        );
+        self.write(
+            "models/m.yml",
+            "models:\n  - name: customers\n    columns:\n      - {name: id, data_tests: [unique, not_null]}\n",
+        );
+    }
+
+    /// The seed, and what follows from it, without a delivery.
+    pub(crate) fn publishes(&self, rows: &str) {
+        self.write("seeds/rows.csv", rows);
+        let [exports, kept] = ["exports.yml", "kept.yml"].map(|name| self.path(name));
+        std::fs::rename(&exports, &kept).unwrap();
+        self.build().ok();
+        std::fs::rename(&kept, &exports).unwrap();
+    }
+
+    /// Two exports at once: one delivers, the other sees that it did.
+    pub(crate) fn exports_twice_at_once(&self, rows: &str) {
+        let start = || {
+            let mut command = self.command(&["export"]);
+            command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+        };
+        let running = [start(), start()];
+        let said: Vec<String> = running
+            .into_iter()
+            .map(|running| {
+                let output = running.wait_with_output().unwrap();
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(output.status.success(), "{said}");
+                said
+            })
+            .collect();
+        assert_eq!(said.iter().filter(|said| said.contains(rows)).count(), 1, "{said:?}");
+        assert_eq!(
+            said.iter().filter(|said| said.contains("nothing to do")).count(),
+            1,
+            "{said:?}"
+        );
+    }
+}
+
+/// A seed of customers: three rows.
+pub(crate) const SECOND: &str =
+    "id,name,amount,day\n1,Ada,11,2024-01-01\n3,,30,\n4,Di,40,2024-01-04\n";
