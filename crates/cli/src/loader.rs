@@ -31,6 +31,7 @@ pub(crate) struct ProjectLoader {
     root: PathBuf,
     /// Whether loads read the log of tables whose changes are kept; somebody else does, where not.
     keeps_log: bool,
+    away: crate::session::Away,
 }
 
 /// One table to load, resolved.
@@ -52,10 +53,11 @@ impl ProjectLoader {
             store,
             root: session.root.clone(),
             keeps_log: !session.follows,
+            away: session.away.clone(),
         }
     }
 
-    fn source(&self, id: &UniqueId) -> Result<Arc<dyn Source>> {
+    pub(crate) fn source(&self, id: &UniqueId) -> Result<Arc<dyn Source>> {
         let manifest = self.project.manifest();
         if manifest.node(id).is_some() {
             return Ok(Arc::new(SeedSource::new(
@@ -279,13 +281,16 @@ pub(crate) struct Planned {
 }
 
 /// What a position says to people: the largest value of a cursor, or how many files were loaded.
-fn since(position: &Position) -> Option<String> {
+pub(crate) fn since(position: &Position) -> Option<String> {
     let position = &position.0;
     if let Some(files) = position.get("files").and_then(Value::as_object) {
         return Some(format!(
             "{} loaded",
             crate::output::plural(files.len() as u64, "file", "files")
         ));
+    }
+    if let Some(number) = position.get("changes_applied").and_then(Value::as_i64) {
+        return Some(format!("behind change number {number}"));
     }
     let column = position.get("column")?.as_str()?;
     let value = position.get("value")?;
@@ -485,9 +490,11 @@ impl Loader for ProjectLoader {
         }));
         let mut parts = Vec::new();
         let loaded = match self.keeps_changes(&spec) {
-            true => self.load_changes(id, &*source, spec.clone(), &mut parts).await?,
-            false => tidemill_ingest::load(&*source, &spec, &*self.store).await?,
+            true => self.load_changes(id, &*source, spec.clone(), &mut parts).await,
+            false => tidemill_ingest::load(&*source, &spec, &*self.store).await,
         };
+        self.away.note(id, loaded.as_ref().is_err_and(|error| error.kind().is_retryable()));
+        let loaded = loaded?;
         if let Some(merged) = loaded.merged {
             let rows = |rows| crate::output::plural(rows, "row", "rows");
             parts.push(format!("{} inserted, {} updated", rows(merged.inserted), merged.updated));
@@ -502,6 +509,7 @@ impl Loader for ProjectLoader {
         let summary = (!parts.is_empty()).then(|| parts.join("; "));
         Ok(Loaded {
             staged: loaded.staged,
+            views: loaded.views,
             position: loaded.position,
             rows: loaded.rows,
             rejected: loaded.rejected,

@@ -10,6 +10,7 @@ mod contracts;
 mod database;
 mod defer;
 mod doctor;
+mod expire;
 mod exports;
 mod external;
 mod failure;
@@ -164,7 +165,7 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
 async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
     use commands::{
         build, clone, compile, connection, debug, docs, export, freshness, ingest_init,
-        ingest_plan, lake, plan, retry, run_operation, show, sql,
+        ingest_plan, ingest_reject, lake, plan, retry, run_operation, show, sql,
     };
     let of = Invocation::of_build;
     match command {
@@ -176,6 +177,7 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         }
         Command::Ingest(args) => match &args.command {
             Some(IngestCommand::Init(init)) => ingest_init::run(session, init).await,
+            Some(IngestCommand::Reject(reject)) => ingest_reject::run(session, reject).await,
             None if args.dry_run => {
                 ingest_plan::run(session, &of("ingest", Scope::INGEST, &args.build)).await
             }

@@ -46,7 +46,7 @@ pub use check::{
 pub use context::{Overlay, OverlayEntry, Principal, QueryContext};
 pub use database::{Answer, Database, DatabaseColumn, DatabaseRelation, DatabaseSession};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics, SourcePosition};
-pub use display::display_value;
+pub use display::{display_value, row_as_json};
 pub use engine::{BatchStream, Description, Engine, Observer, StatementOutcome};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use event::{BatchResults, Event, EventSink, NodeOutcome, NodeStatus};

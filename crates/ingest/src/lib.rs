@@ -18,6 +18,7 @@
 //! # Ok::<(), tidemill_core::Error>(())
 //! ```
 
+mod batch;
 pub mod changes;
 mod contract;
 mod keys;
@@ -27,6 +28,7 @@ mod rejects;
 mod settings;
 mod staging;
 
-pub use load::{LoadSpec, Loaded, Merged, ObserverFactory, load};
+pub use batch::batch_id;
+pub use load::{LoadSpec, Loaded, Merged, ObserverFactory, load, reject};
 pub use rejects::rejected_relation;
 pub use settings::{LoadMode, LoadSettings, MaxRejects, SchemaContract};

@@ -7,8 +7,8 @@ use arrow::datatypes::{Field, SchemaRef};
 use serde_json::Value;
 use tidemill_core::{
     Cancellation, Change, Duplicates, Error, ErrorKind, Notice, NullKeys, Observer, Position,
-    ReadRequest, RelationName, Result, RunId, Snapshot, Source, StageRequest, Staged, TableStore,
-    Until, WriteMode,
+    PublishChange, ReadRequest, RelationName, Result, RunId, Snapshot, Source, StageRequest,
+    Staged, TableStore, Until, WriteMode,
 };
 
 use crate::changes;
@@ -59,6 +59,8 @@ pub struct Loaded {
     /// To be published in one entry with the position: the table, and its table of rejected rows
     /// if that changes.
     pub staged: Vec<Arc<Staged>>,
+    /// Views that are published with it.
+    pub views: Vec<PublishChange>,
     /// The position that the data stands for. If it is there without staged data, it differs from
     /// the one that is published and is to be recorded with the table as it is.
     pub position: Option<Position>,
@@ -99,10 +101,44 @@ pub async fn load(source: &dyn Source, spec: &LoadSpec, store: &dyn TableStore) 
     }
 }
 
+/// Reads what is new and stages all of it as rejected rows, with this reason; the table stays as it is, and the
+/// position moves on as if the rows had been loaded. Columns and values are not looked at, so that this works
+/// for a batch that cannot be loaded.
+///
+/// # Errors
+/// Of the source and the store; kind `Config` for a load that reads the whole table, which has no batch that
+/// could be left out. After an error nothing is staged.
+pub async fn reject(
+    source: &dyn Source,
+    spec: &LoadSpec,
+    reason: &str,
+    store: &dyn TableStore,
+) -> Result<Loaded> {
+    if replaces_all(spec) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            "this load reads the whole table, so that there is no batch that could be set aside; change \
+             the source or the check that fails",
+        )
+        .with("table", &spec.relation));
+    }
+    let mut loop_ = LoadLoop::new(spec, store);
+    loop_.refused = Some(reason.to_owned());
+    match loop_.run(source).await {
+        Ok(loaded) => Ok(loaded),
+        Err(error) => {
+            loop_.give_up().await;
+            Err(error)
+        }
+    }
+}
+
 /// The state of one load.
 struct LoadLoop<'a> {
     spec: &'a LoadSpec,
     store: &'a dyn TableStore,
+    /// Why all rows go to the rejected ones, if they do.
+    refused: Option<String>,
     /// The table that is there, unless it is replaced.
     table: Option<SchemaRef>,
     columns: Option<Arc<Conform>>,
@@ -127,6 +163,7 @@ impl<'a> LoadLoop<'a> {
         LoadLoop {
             spec,
             store,
+            refused: None,
             table: published.filter(|_| !replaced).map(|table| Arc::clone(&table.schema)),
             columns: None,
             keys: None,
@@ -176,10 +213,13 @@ impl<'a> LoadLoop<'a> {
                 self.restart().await;
                 self.set_columns(&schema)
             }
+            // What is there stays, when all that is new is set aside.
+            Change::Replaces { .. } if self.refused.is_some() => Ok(()),
             Change::Replaces { column, values } => {
                 self.replaces = Some((column, values));
                 Ok(())
             }
+            Change::Truncated if self.refused.is_some() => self.refuse_truncate().await,
             Change::Truncated => {
                 self.give_up().await;
                 self.tally = Tally::default();
@@ -208,6 +248,13 @@ impl<'a> LoadLoop<'a> {
             (true, Some(published)) => published,
             (true, None) => return Ok(()),
         };
+        if self.refused.is_some() {
+            // The table keeps its columns, whatever the rows have.
+            let kept = self.table.as_ref().unwrap_or(schema);
+            let columns = conform(kept, self.table.as_ref(), settings.schema_contract)?;
+            self.columns = Some(Arc::new(columns));
+            return Ok(());
+        }
         let columns = conform(schema, self.table.as_ref(), settings.schema_contract)
             .map_err(|error| error.with("table", &self.spec.relation))?;
         if matches!(settings.mode, LoadMode::Merge | LoadMode::Cdc) {
@@ -243,6 +290,12 @@ impl<'a> LoadLoop<'a> {
     }
 
     async fn take_rows(&mut self, batch: &RecordBatch) -> Result<()> {
+        if let Some(reason) = self.refused.clone() {
+            let from = (self.spec.name.as_str(), self.rows);
+            let rejected = rejects::of_batch(batch, &reason, from)?;
+            self.rows += batch.num_rows() as u64;
+            return self.take_rejected(&rejected).await;
+        }
         let Some(columns) = self.columns.clone() else {
             return Err(Error::new(ErrorKind::Internal, "rows came before their columns"));
         };
@@ -281,11 +334,26 @@ impl<'a> LoadLoop<'a> {
         Ok(())
     }
 
+    /// That all rows went is set aside as well.
+    async fn refuse_truncate(&mut self) -> Result<()> {
+        let reason = self.refused.clone().unwrap_or_default();
+        self.rows += 1;
+        let row = rejects::of_change("truncate", &reason, (self.spec.name.as_str(), self.rows))?;
+        self.take_rejected(&row).await
+    }
+
     async fn take_rejected(&mut self, batch: &RecordBatch) -> Result<()> {
         let batch = self.tally.note(batch, &self.spec.run)?;
-        let limit = self.spec.settings.max_rejects;
-        self.tally.check(limit, self.rows, false, &self.spec.relation)?;
+        self.check_rejects(false)?;
         self.rejects_stage().send(Ok(batch)).await
+    }
+
+    /// An error if too many rows are rejected, unless all are.
+    fn check_rejects(&self, at_end: bool) -> Result<()> {
+        if self.refused.is_some() {
+            return Ok(());
+        }
+        self.tally.check(self.spec.settings.max_rejects, self.rows, at_end, &self.spec.relation)
     }
 
     fn replaces_all(&self) -> bool {
@@ -380,7 +448,7 @@ impl<'a> LoadLoop<'a> {
 
     async fn finish(&mut self) -> Result<Loaded> {
         let spec = self.spec;
-        self.tally.check(spec.settings.max_rejects, self.rows, true, &spec.relation)?;
+        self.check_rejects(true)?;
         let replaces = self.replaces_all() || self.replaces.is_some() || self.truncates;
         if let Some(columns) = self.columns.clone() {
             if self.position.is_none() {
@@ -410,6 +478,15 @@ impl<'a> LoadLoop<'a> {
             stage.send(Ok(mark)).await?;
             stages.push(stage);
         }
+        let mut views = Vec::new();
+        if spec.settings.changes
+            && !stages.is_empty()
+            && let Some(columns) = &self.columns
+            && let Some((relation, schema, view)) = changes::begun(spec, &columns.schema)?
+        {
+            stages.push(self.begin(relation, WriteMode::Append, schema, Vec::new()));
+            views.push(view);
+        }
         for stage in stages {
             let staged = stage.finish().await?;
             self.done.push(staged);
@@ -422,7 +499,7 @@ impl<'a> LoadLoop<'a> {
             self.notices.extend(columns.notices.iter().cloned());
         }
         let merged = main.and_then(|main| self.merged(main));
-        if self.tally.rejected > 0 {
+        if self.tally.rejected > 0 && self.refused.is_none() {
             self.notices.push(Notice {
                 code: "rejected-rows".to_owned(),
                 message: format!(
@@ -449,6 +526,7 @@ impl<'a> LoadLoop<'a> {
         Ok(Loaded {
             nothing_new: staged.is_empty(),
             staged,
+            views,
             position: self.position.take(),
             notices: std::mem::take(&mut self.notices),
             rows: self.rows,

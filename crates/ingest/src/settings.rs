@@ -87,6 +87,8 @@ pub struct LoadSettings {
     pub max_rejects: MaxRejects,
     /// Every change is kept in a table of changes ([`crate::changes`]), for [`LoadMode::Cdc`].
     pub changes: bool,
+    /// How long changes are kept that are applied. Default: for ever.
+    pub keep: Option<Duration>,
     /// How far the table may be behind while it is followed. Default: a minute.
     pub lag: Option<Duration>,
 }
@@ -140,12 +142,13 @@ impl LoadSettings {
                 "`changes` keeps the changes of a log, and goes with `mode: cdc`",
             ));
         }
-        if let Some(lag) = take::<String>(&mut rest, "lag", "a time such as `1 minute`")? {
-            let parsed = humantime::parse_duration(&lag).map_err(|error| {
-                let message = format!("`lag` must be a time such as `30s` or `1 minute`: {error}");
-                Error::new(ErrorKind::Config, message)
-            })?;
-            settings.lag = Some(parsed);
+        settings.lag = time(&mut rest, "lag", "`30s` or `1 minute`")?;
+        settings.keep = time(&mut rest, "keep", "`30d` or `12h`")?;
+        if settings.keep.is_some() && !settings.changes {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "`keep` says how long changes are kept, and goes with `changes: true`",
+            ));
         }
         let keyed = match settings.mode {
             LoadMode::Merge => Some("merge"),
@@ -184,6 +187,17 @@ fn take<T: serde::de::DeserializeOwned>(
     serde_json::from_value(value.clone()).map(Some).map_err(|error| {
         Error::new(ErrorKind::Config, format!("`{key}` must be {expected}, not `{value}`"))
             .because(error)
+    })
+}
+
+/// A setting that is a time.
+fn time(rest: &mut Map<String, Value>, key: &str, such_as: &str) -> Result<Option<Duration>> {
+    let Some(text) = take::<String>(rest, key, &format!("a time such as {such_as}"))? else {
+        return Ok(None);
+    };
+    humantime::parse_duration(&text).map(Some).map_err(|error| {
+        let message = format!("`{key}` must be a time such as {such_as}: {error}");
+        Error::new(ErrorKind::Config, message)
     })
 }
 

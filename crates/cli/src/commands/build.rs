@@ -465,6 +465,7 @@ pub(crate) fn sample(
 
 /// Compaction and vacuum by the default rule. What goes wrong is told and spoils nothing.
 async fn maintain(session: &Session, stores: &Stores) {
+    crate::expire::changes(session, stores).await;
     // Those that are added to meanwhile are joined by whoever adds to them.
     let except = match session.follows {
         true => session.manifest().sources.values().map(|source| source.relation()).collect(),

@@ -8,6 +8,7 @@ use tidemill_core::TableDescription;
 
 use crate::args::Build;
 use crate::commands::connection;
+use crate::commands::ingest_reject::IngestReject;
 use crate::session::Session;
 
 #[derive(Debug, Clone, Args)]
@@ -32,6 +33,8 @@ pub(crate) struct Ingest {
 pub(crate) enum IngestCommand {
     /// Write the source of a connection, with its tables and columns, as YAML in the models folder
     Init(IngestInit),
+    /// Move what a load would read next to the rejected rows, so that the load goes on behind it
+    Reject(IngestReject),
 }
 
 #[derive(Debug, Clone, Args)]

@@ -14,6 +14,7 @@ pub(crate) mod follow;
 pub(crate) mod freshness;
 pub(crate) mod ingest_init;
 pub(crate) mod ingest_plan;
+pub(crate) mod ingest_reject;
 pub(crate) mod init;
 pub(crate) mod lake;
 pub(crate) mod ls;

@@ -33,6 +33,7 @@ mod packages_over_tls;
 mod postgres;
 mod predicates;
 mod python_models;
+mod rejects;
 mod rest_apis;
 mod rewrites;
 mod sandbox;
