@@ -15,7 +15,7 @@ use tidemill_core::{
     Position, ReadRequest, ReadScope, RelationName, Result, RunId, Sink, Snapshot, Source,
     TableStore, UniqueId, Until,
 };
-use tidemill_ingest::{LoadMode, LoadSettings, LoadSpec, changes};
+use tidemill_ingest::{Backfill, LoadMode, LoadSettings, LoadSpec, changes};
 use tidemill_plan::Fingerprint;
 use tidemill_project::{Connection, Ingest, Manifest, Node, Project};
 use tidemill_run::{LoadRequest, Loaded, Loader};
@@ -32,6 +32,10 @@ pub(crate) struct ProjectLoader {
     /// Whether loads read the log of tables whose changes are kept; somebody else does, where not.
     keeps_log: bool,
     away: crate::session::Away,
+    /// As many rows may go as were deleted at the source.
+    allows_deletes: bool,
+    /// The part of a range that loads read.
+    backfill: Option<Arc<Backfill>>,
 }
 
 /// One table to load, resolved.
@@ -54,6 +58,8 @@ impl ProjectLoader {
             root: session.root.clone(),
             keeps_log: !session.follows,
             away: session.away.clone(),
+            allows_deletes: session.allows_deletes,
+            backfill: session.backfill.clone(),
         }
     }
 
@@ -485,19 +491,32 @@ impl Loader for ProjectLoader {
             self.log_of(id, context.snapshot.clone(), context.run.clone(), &context.cancel)?;
         let (events, node) = (request.events.clone(), id.clone());
         spec.full_refresh = request.full;
+        if let (true, Some(deletes)) = (self.allows_deletes, &mut spec.settings.deletes) {
+            deletes.limit = None;
+        }
         spec.progress = Some(Arc::new(move |rows| {
             events.emit(Event::NodeProgress { node: node.clone(), rows });
         }));
         let mut parts = Vec::new();
-        let loaded = match self.keeps_changes(&spec) {
-            true => self.load_changes(id, &*source, spec.clone(), &mut parts).await,
-            false => tidemill_ingest::load(&*source, &spec, &*self.store).await,
+        let loaded = match &self.backfill {
+            Some(backfill) => {
+                tidemill_ingest::backfill(&*source, &spec, backfill, &*self.store).await
+            }
+            None if self.keeps_changes(&spec) => {
+                self.load_changes(id, &*source, spec.clone(), &mut parts).await
+            }
+            None => tidemill_ingest::load(&*source, &spec, &*self.store).await,
         };
         self.away.note(id, loaded.as_ref().is_err_and(|error| error.kind().is_retryable()));
         let loaded = loaded?;
         if let Some(merged) = loaded.merged {
             let rows = |rows| crate::output::plural(rows, "row", "rows");
-            parts.push(format!("{} inserted, {} updated", rows(merged.inserted), merged.updated));
+            let mut text =
+                format!("{} inserted, {} updated", rows(merged.inserted), merged.updated);
+            if merged.deleted > 0 {
+                text.push_str(&format!(", {} deleted", merged.deleted));
+            }
+            parts.push(text);
         }
         if loaded.rejected > 0 {
             parts.push(format!(

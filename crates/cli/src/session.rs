@@ -22,6 +22,7 @@ use crate::query_files::QueryFiles;
 use crate::warnings::WarningRules;
 
 /// A loaded project and what the user asked for.
+#[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) output: Output,
     pub(crate) global: Global,
@@ -42,6 +43,10 @@ pub(crate) struct Session {
     pub(crate) follows: bool,
     /// Sources whose systems could not be reached in their last load.
     pub(crate) away: Away,
+    /// As many rows may go as were deleted at their source (`ingest --allow-deletes`).
+    pub(crate) allows_deletes: bool,
+    /// Loads read this part of a range again (`ingest backfill`).
+    pub(crate) backfill: Option<Arc<tidemill_ingest::Backfill>>,
 }
 
 /// Sources whose systems could not be reached.
@@ -160,6 +165,8 @@ impl Session {
             rules: Arc::new(rules),
             follows: false,
             away: Away::default(),
+            allows_deletes: false,
+            backfill: None,
         };
         Ok((session, warnings))
     }

@@ -17,7 +17,7 @@ use tidemill_ingest::changes;
 use tidemill_plan::Scope;
 
 use crate::args::Build;
-use crate::commands::build::{self, Invocation};
+use crate::commands::build::{self, Invocation, is_failure};
 use crate::commands::ingest_reject;
 use crate::loader::ProjectLoader;
 use crate::output::{Output, plural};
@@ -128,9 +128,8 @@ async fn rounds(
         }
         session.run = RunId::new(uuid::Uuid::now_v7().to_string());
         session.started = chrono::Utc::now();
-        let mut invocation = Invocation::of_build("ingest", Scope::INGEST, args);
-        invocation.only = Some(due);
-        match once(session, &invocation).await {
+        let invocation = Invocation::of_build("ingest", Scope::INGEST, args);
+        match build::loads(session, invocation, due).await {
             Ok(outcomes) => {
                 failed = outcomes.iter().any(is_failure);
                 for outcome in attempts.given_up(&outcomes, |id| session.away.has(id)) {
@@ -147,19 +146,6 @@ async fn rounds(
         }
     }
     Ok(failed || stopped)
-}
-
-/// Loads once; how each table and check ended.
-async fn once(session: &Session, invocation: &Invocation<'_>) -> Result<Vec<NodeOutcome>> {
-    let work = build::selected_work(session, invocation)?;
-    let stores = session.stores().await?;
-    let summary = build::run_work(session, &stores, invocation, work).await;
-    stores.files.close().await;
-    Ok(summary?.nodes)
-}
-
-fn is_failure(outcome: &NodeOutcome) -> bool {
-    matches!(outcome.status, NodeStatus::Fail | NodeStatus::Error)
 }
 
 /// How often in a row loads of each table failed.

@@ -84,7 +84,11 @@ fn called(manifest: &Manifest, id: &UniqueId) -> String {
 pub(crate) fn begins(position: Option<&Position>) -> String {
     match position {
         None => "from the beginning on".to_owned(),
-        Some(position) => since(position).unwrap_or_else(|| format!("behind {position}")),
+        Some(position) => match since(position) {
+            Some(files) if position.0.get("files").is_some() => format!("behind {files}"),
+            Some(since) => since,
+            None => format!("behind {position}"),
+        },
     }
 }
 
@@ -223,6 +227,10 @@ async fn set_log_aside(
     if let Some(position) = &appended.position {
         source.acknowledge(position).await?;
     }
+    if appended.changes == 0 && appended.rejected == 0 {
+        session.output.say(nothing(name));
+        return Ok(0);
+    }
     session.output.say(format!(
         "{name}: {} kept, {} moved to {}",
         plural(appended.changes, "change", "changes"),
@@ -230,6 +238,10 @@ async fn set_log_aside(
         rejected_relation(&spec.relation)
     ));
     Ok(0)
+}
+
+fn nothing(name: &str) -> String {
+    format!("{name}: nothing is new, so that there is nothing to set aside")
 }
 
 /// Publishes rejected rows and position in one entry.
@@ -250,7 +262,7 @@ async fn publish(
             lake.discard(staged).await?;
         }
         session.output.say(match aside.rows {
-            0 => format!("{name}: nothing is new, so that there is nothing to set aside"),
+            0 => nothing(name),
             rows => format!("{name}: would move {} to {to}", plural(rows, "row", "rows")),
         });
         return Ok(0);

@@ -12,6 +12,7 @@ pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod follow;
 pub(crate) mod freshness;
+pub(crate) mod ingest_backfill;
 pub(crate) mod ingest_init;
 pub(crate) mod ingest_plan;
 pub(crate) mod ingest_reject;

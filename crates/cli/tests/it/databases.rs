@@ -134,6 +134,17 @@ impl Drop for Following {
 }
 
 impl Sandbox {
+    /// A project with a connection `shop` to a SQLite file, and the file after these statements.
+    pub(crate) fn over_sqlite(sql: &str) -> (Sandbox, rusqlite::Connection) {
+        let sandbox = Sandbox::new(&[(
+            "connections.yml",
+            "connections:\n  shop: {type: sqlite, path: shop.db}\n",
+        )]);
+        let database = rusqlite::Connection::open(sandbox.path("shop.db")).unwrap();
+        database.execute_batch(sql).unwrap();
+        (sandbox, database)
+    }
+
     /// A source `shop` with one table `t`, loaded so.
     pub(crate) fn loads(&self, ingest: &str) {
         self.write(

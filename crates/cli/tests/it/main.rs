@@ -3,6 +3,7 @@
 mod access;
 mod adapter;
 mod artifacts;
+mod backfills;
 mod builds;
 mod checks;
 mod commands;
@@ -12,6 +13,7 @@ mod crashes;
 mod cross_database;
 mod databases;
 mod dbt_commands;
+mod deletes;
 mod dialects;
 mod docs;
 mod doctor;

@@ -3,8 +3,6 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
-
 use crate::databases::Following;
 use crate::sandbox::{Sandbox, outcome};
 
@@ -85,7 +83,7 @@ fn what_cannot_be_applied_is_set_aside_too() {
     sandbox
         .run(&["ingest", "reject", "t"])
         .ok()
-        .says("moved 1 row to raw.t__rejected; it goes on 2 files loaded");
+        .says("moved 1 row to raw.t__rejected; it goes on behind 2 files loaded");
     assert_eq!(sandbox.rows("select id, v from raw.t"), ["1,x"]);
     assert_eq!(sandbox.value("select count(*) from raw.t__rejected where raw like '%\"more\":\"z\"%' and reason like '%new column%'"), "1");
     sandbox.run(&["ingest", "--select", "source:raw.t"]).ok().says("nothing to do");
@@ -111,7 +109,7 @@ fn a_table_that_fails_for_good_stops_alone_and_says_how_it_goes_on() {
     sandbox.write("a/2.csv", "id,v\n2,\n");
     let following = Following::start(&sandbox);
     following.says("source.shop.raw.a: it is not loaded any more, after 5 attempts");
-    following.says("what is new 1 file loaded");
+    following.says("what is new behind 1 file loaded");
     sandbox.write("b/2.csv", "id,v\n2,y\n");
     let began = Instant::now();
     while sandbox.value("select count(*) from raw.b") != "2" {
@@ -139,20 +137,14 @@ fn a_table_that_fails_for_good_stops_alone_and_says_how_it_goes_on() {
 
 #[test]
 fn a_table_that_was_dropped_stops_alone() {
-    let sandbox = Sandbox::new(&[
-        ("connections.yml", "connections:\n  shop: {type: sqlite, path: shop.db}\n"),
-        (
-            "models/s.yml",
-            "sources:\n  - name: raw\n    ingest: {connection: shop, mode: merge, primary_key: id, cursor: id, lag: 100ms}\n    tables: [{name: gone}, {name: kept}]\n",
-        ),
-    ]);
-    let database = Connection::open(sandbox.path("shop.db")).unwrap();
-    database
-        .execute_batch(
-            "create table gone (id integer primary key); insert into gone values (1);
-             create table kept (id integer primary key); insert into kept values (1)",
-        )
-        .unwrap();
+    let (sandbox, database) = Sandbox::over_sqlite(
+        "create table gone (id integer primary key); insert into gone values (1);
+         create table kept (id integer primary key); insert into kept values (1)",
+    );
+    sandbox.write(
+        "models/s.yml",
+        "sources:\n  - name: raw\n    ingest: {connection: shop, mode: merge, primary_key: id, cursor: id, lag: 100ms}\n    tables: [{name: gone}, {name: kept}]\n",
+    );
     sandbox.run(&["ingest"]).ok();
     database.execute_batch("drop table gone").unwrap();
     let following = Following::start(&sandbox);

@@ -12,7 +12,7 @@ use super::{Log, State};
 const PARTS: i64 = 30;
 
 /// Microseconds since 1970.
-pub(super) fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     micros(since)
 }

@@ -27,6 +27,7 @@ use tidemill_core::{
 pub use self::append::{Appended, append};
 pub use self::apply::apply;
 pub use self::expire::expired;
+pub(crate) use self::expire::now;
 pub use self::reject::{Refused, reject};
 use crate::load::LoadSpec;
 
