@@ -224,9 +224,7 @@ async fn set_log_aside(
     }
     spec.settings.max_rejects = MaxRejects::Percent(100.0);
     let appended = changes::append(&*source, &spec, Some(id), &**lake).await?;
-    if let Some(position) = &appended.position {
-        source.acknowledge(position).await?;
-    }
+    tell(session, &*source, name, appended.position.as_ref()).await;
     if appended.changes == 0 && appended.rejected == 0 {
         session.output.say(nothing(name));
         return Ok(0);
@@ -238,6 +236,14 @@ async fn set_log_aside(
         rejected_relation(&spec.relation)
     ));
     Ok(0)
+}
+
+/// Tells the source how far it was read. It is published, and told again by the next load.
+async fn tell(session: &Session, source: &dyn Source, name: &str, position: Option<&Position>) {
+    let Some(position) = position else { return };
+    if let Err(error) = source.acknowledge(position).await {
+        session.output.say(format!("note: {name}: {}", error.report()));
+    }
 }
 
 fn nothing(name: &str) -> String {
@@ -276,11 +282,8 @@ async fn publish(
         }
         return Err(error.into());
     }
-    if let Some(position) =
-        aside.position.as_ref().filter(|position| !changes::is_applied(position))
-    {
-        source.acknowledge(position).await?;
-    }
+    let position = aside.position.as_ref().filter(|position| !changes::is_applied(position));
+    tell(session, source, name, position).await;
     let now = lake.snapshot(At::Now).await?;
     let position = now.get(&spec.relation).and_then(|table| table.position.as_ref());
     session.output.say(format!(
