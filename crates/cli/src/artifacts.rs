@@ -300,6 +300,8 @@ pub(crate) struct LastRun {
     pub(crate) arguments: Value,
     /// The status of each node and check.
     pub(crate) statuses: BTreeMap<UniqueId, String>,
+    /// What is said of each node that failed.
+    pub(crate) messages: BTreeMap<UniqueId, String>,
     /// The batches that failed, of microbatch models of which others did not.
     pub(crate) failed_batches: BTreeMap<UniqueId, Vec<Batch>>,
 }
@@ -320,6 +322,19 @@ impl LastRun {
                 ))
             })
             .collect();
+        let failed = |result: &&Value| {
+            matches!(result.get("status").and_then(Value::as_str), Some("fail" | "error"))
+        };
+        let messages = value
+            .get("results")?
+            .as_array()?
+            .iter()
+            .filter(failed)
+            .filter_map(|result| {
+                let message = result.get("message")?.as_str()?.to_owned();
+                Some((UniqueId::new(result.get("unique_id")?.as_str()?), message))
+            })
+            .collect();
         let failed_batches = value
             .get("results")?
             .as_array()?
@@ -335,7 +350,7 @@ impl LastRun {
             })
             .collect();
         let arguments = value.get("args").cloned().unwrap_or_default();
-        Some(LastRun { arguments, statuses, failed_batches })
+        Some(LastRun { arguments, statuses, messages, failed_batches })
     }
 
     /// What was tried and failed.

@@ -15,7 +15,7 @@ use tidemill_core::{
     Position, ReadRequest, ReadScope, RelationName, Result, RunId, Sink, Snapshot, Source,
     TableStore, UniqueId, Until,
 };
-use tidemill_ingest::{LoadMode, LoadSettings, LoadSpec, changes};
+use tidemill_ingest::{Backfill, LoadMode, LoadSettings, LoadSpec, changes};
 use tidemill_plan::Fingerprint;
 use tidemill_project::{Connection, Ingest, Manifest, Node, Project};
 use tidemill_run::{LoadRequest, Loaded, Loader};
@@ -31,6 +31,11 @@ pub(crate) struct ProjectLoader {
     root: PathBuf,
     /// Whether loads read the log of tables whose changes are kept; somebody else does, where not.
     keeps_log: bool,
+    away: crate::session::Away,
+    /// As many rows may go as were deleted at the source.
+    allows_deletes: bool,
+    /// The part of a range that loads read.
+    backfill: Option<Arc<Backfill>>,
 }
 
 /// One table to load, resolved.
@@ -52,10 +57,13 @@ impl ProjectLoader {
             store,
             root: session.root.clone(),
             keeps_log: !session.follows,
+            away: session.away.clone(),
+            allows_deletes: session.allows_deletes,
+            backfill: session.backfill.clone(),
         }
     }
 
-    fn source(&self, id: &UniqueId) -> Result<Arc<dyn Source>> {
+    pub(crate) fn source(&self, id: &UniqueId) -> Result<Arc<dyn Source>> {
         let manifest = self.project.manifest();
         if manifest.node(id).is_some() {
             return Ok(Arc::new(SeedSource::new(
@@ -279,13 +287,16 @@ pub(crate) struct Planned {
 }
 
 /// What a position says to people: the largest value of a cursor, or how many files were loaded.
-fn since(position: &Position) -> Option<String> {
+pub(crate) fn since(position: &Position) -> Option<String> {
     let position = &position.0;
     if let Some(files) = position.get("files").and_then(Value::as_object) {
         return Some(format!(
             "{} loaded",
             crate::output::plural(files.len() as u64, "file", "files")
         ));
+    }
+    if let Some(number) = position.get("changes_applied").and_then(Value::as_i64) {
+        return Some(format!("behind change number {number}"));
     }
     let column = position.get("column")?.as_str()?;
     let value = position.get("value")?;
@@ -480,17 +491,32 @@ impl Loader for ProjectLoader {
             self.log_of(id, context.snapshot.clone(), context.run.clone(), &context.cancel)?;
         let (events, node) = (request.events.clone(), id.clone());
         spec.full_refresh = request.full;
+        if let (true, Some(deletes)) = (self.allows_deletes, &mut spec.settings.deletes) {
+            deletes.limit = None;
+        }
         spec.progress = Some(Arc::new(move |rows| {
             events.emit(Event::NodeProgress { node: node.clone(), rows });
         }));
         let mut parts = Vec::new();
-        let loaded = match self.keeps_changes(&spec) {
-            true => self.load_changes(id, &*source, spec.clone(), &mut parts).await?,
-            false => tidemill_ingest::load(&*source, &spec, &*self.store).await?,
+        let loaded = match &self.backfill {
+            Some(backfill) => {
+                tidemill_ingest::backfill(&*source, &spec, backfill, &*self.store).await
+            }
+            None if self.keeps_changes(&spec) => {
+                self.load_changes(id, &*source, spec.clone(), &mut parts).await
+            }
+            None => tidemill_ingest::load(&*source, &spec, &*self.store).await,
         };
+        self.away.note(id, loaded.as_ref().is_err_and(|error| error.kind().is_retryable()));
+        let loaded = loaded?;
         if let Some(merged) = loaded.merged {
             let rows = |rows| crate::output::plural(rows, "row", "rows");
-            parts.push(format!("{} inserted, {} updated", rows(merged.inserted), merged.updated));
+            let mut text =
+                format!("{} inserted, {} updated", rows(merged.inserted), merged.updated);
+            if merged.deleted > 0 {
+                text.push_str(&format!(", {} deleted", merged.deleted));
+            }
+            parts.push(text);
         }
         if loaded.rejected > 0 {
             parts.push(format!(
@@ -502,6 +528,7 @@ impl Loader for ProjectLoader {
         let summary = (!parts.is_empty()).then(|| parts.join("; "));
         Ok(Loaded {
             staged: loaded.staged,
+            views: loaded.views,
             position: loaded.position,
             rows: loaded.rows,
             rejected: loaded.rejected,

@@ -10,6 +10,7 @@ mod contracts;
 mod database;
 mod defer;
 mod doctor;
+mod expire;
 mod exports;
 mod external;
 mod failure;
@@ -149,7 +150,9 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
             runtime.block_on(commands::follow::run(open()?, &args.build, args.every))
         }
         command => {
-            let session = open()?;
+            let mut session = open()?;
+            session.allows_deletes =
+                matches!(command, Command::Ingest(ingest) if ingest.allow_deletes);
             let code = runtime.block_on(dispatch(&session, command));
             // The process ends: to give the parts of a large project back one by one is lost time.
             std::mem::forget(session);
@@ -163,8 +166,8 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
 
 async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
     use commands::{
-        build, clone, compile, connection, debug, docs, export, freshness, ingest_init,
-        ingest_plan, lake, plan, retry, run_operation, show, sql,
+        build, clone, compile, connection, debug, docs, export, freshness, ingest_backfill,
+        ingest_init, ingest_plan, ingest_reject, lake, plan, retry, run_operation, show, sql,
     };
     let of = Invocation::of_build;
     match command {
@@ -176,6 +179,10 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         }
         Command::Ingest(args) => match &args.command {
             Some(IngestCommand::Init(init)) => ingest_init::run(session, init).await,
+            Some(IngestCommand::Backfill(backfill)) => {
+                ingest_backfill::run(session, backfill).await
+            }
+            Some(IngestCommand::Reject(reject)) => ingest_reject::run(session, reject).await,
             None if args.dry_run => {
                 ingest_plan::run(session, &of("ingest", Scope::INGEST, &args.build)).await
             }

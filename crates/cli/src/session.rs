@@ -22,6 +22,7 @@ use crate::query_files::QueryFiles;
 use crate::warnings::WarningRules;
 
 /// A loaded project and what the user asked for.
+#[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) output: Output,
     pub(crate) global: Global,
@@ -40,6 +41,31 @@ pub(crate) struct Session {
     pub(crate) rules: Arc<WarningRules>,
     /// Logs of tables whose changes are kept are read by tasks of their own (`ingest --follow`).
     pub(crate) follows: bool,
+    /// Sources whose systems could not be reached in their last load.
+    pub(crate) away: Away,
+    /// As many rows may go as were deleted at their source (`ingest --allow-deletes`).
+    pub(crate) allows_deletes: bool,
+    /// Loads read this part of a range again (`ingest backfill`).
+    pub(crate) backfill: Option<Arc<tidemill_ingest::Backfill>>,
+}
+
+/// Sources whose systems could not be reached.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Away(Arc<std::sync::Mutex<BTreeSet<UniqueId>>>);
+
+impl Away {
+    /// Notes how the last load of a source ended.
+    pub(crate) fn note(&self, id: &UniqueId, is_away: bool) {
+        let mut away = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match is_away {
+            true => away.insert(id.clone()),
+            false => away.remove(id),
+        };
+    }
+
+    pub(crate) fn has(&self, id: &UniqueId) -> bool {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(id)
+    }
 }
 
 /// The lake and the engine over it.
@@ -138,6 +164,9 @@ impl Session {
             cancel,
             rules: Arc::new(rules),
             follows: false,
+            away: Away::default(),
+            allows_deletes: false,
+            backfill: None,
         };
         Ok((session, warnings))
     }
@@ -185,17 +214,19 @@ impl Session {
         self.started.timestamp_micros()
     }
 
+    /// A session for statements, over this state.
+    pub(crate) fn statements(&self, stores: &Stores, snapshot: Snapshot) -> StatementSession {
+        let context = self.context(snapshot);
+        StatementSession::new(stores.engine.clone(), stores.lake.clone(), context)
+    }
+
     /// What macros need that may write: a session for their statements, over the newest state.
     pub(crate) async fn writing(
         &self,
         stores: &Stores,
     ) -> Result<(Arc<StatementSession>, RenderRequest)> {
-        let context = self.context(stores.lake.snapshot(At::Now).await?);
-        let statements = Arc::new(StatementSession::new(
-            stores.engine.clone(),
-            stores.lake.clone(),
-            context.clone(),
-        ));
+        let statements = Arc::new(self.statements(stores, stores.lake.snapshot(At::Now).await?));
+        let context = statements.context();
         let request = RenderRequest {
             incremental: false,
             full_refresh: false,

@@ -46,7 +46,7 @@ pub use check::{
 pub use context::{Overlay, OverlayEntry, Principal, QueryContext};
 pub use database::{Answer, Database, DatabaseColumn, DatabaseRelation, DatabaseSession};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics, SourcePosition};
-pub use display::display_value;
+pub use display::{display_value, row_as_json};
 pub use engine::{BatchStream, Description, Engine, Observer, StatementOutcome};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use event::{BatchResults, Event, EventSink, NodeOutcome, NodeStatus};
@@ -55,8 +55,8 @@ pub use secret::{Secret, SecretRef, is_secret_key, scrub};
 pub use sink::{Delivered, Delivery, DeliveryMode, Sink};
 pub use snapshot::{At, PublishedRelation, RelationKind, Snapshot};
 pub use source::{
-    Change, ChangeStream, ConnectContext, Connector, Notice, Position, ReadRequest, ReadScope,
-    Source, TableDescription, Until,
+    Change, ChangeStream, ConnectContext, Connector, Notice, Position, ReadPart, ReadRange,
+    ReadRequest, ReadScope, Source, TableDescription, Until,
 };
 pub use sql_dialect::SqlDialect;
 pub use sql_type::sql_type;

@@ -139,6 +139,31 @@ pub struct ReadRequest {
     pub cancel: Cancellation,
 }
 
+/// A range of the cursor that is read again, as people write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadRange {
+    /// The first value.
+    pub from: String,
+    /// The first value behind it.
+    pub to: String,
+    /// How much of it is read at a time; all of it, if left out.
+    pub step: Option<String>,
+}
+
+/// A part of such a range.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadPart {
+    /// The first value.
+    pub from: String,
+    /// The first value behind it.
+    pub to: String,
+    /// Both as the numbers that they are in the table, where they are dates or times (microseconds since 1970) or
+    /// whole numbers.
+    pub numbers: Option<(i64, i64)>,
+    /// The settings of the table by which the rows of this part alone are read.
+    pub settings: serde_json::Value,
+}
+
 /// What a read yields, in order.
 #[derive(Debug, Clone)]
 pub enum Change {
@@ -221,6 +246,32 @@ pub trait Source: Send + Sync {
 
     /// Reads. Streams: memory does not grow with the size of what is read.
     async fn read(&self, request: ReadRequest) -> Result<ChangeStream>;
+
+    /// The settings of a table by which these columns alone are read, of all its rows; `None`: the source cannot
+    /// leave others out, or rows that go do not go there.
+    fn only_columns(
+        &self,
+        _settings: &serde_json::Value,
+        _columns: &[String],
+    ) -> Option<serde_json::Value> {
+        None
+    }
+
+    /// The parts of a range of the cursor of a table, whose last load ended at this position.
+    ///
+    /// # Errors
+    /// Kind `Unsupported` where there are no ranges, `Config` for one that cannot be read.
+    fn parts(
+        &self,
+        _settings: &serde_json::Value,
+        _position: &Position,
+        _range: &ReadRange,
+    ) -> Result<Vec<ReadPart>> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "ranges of a cursor are read of tables of databases; this connection has none",
+        ))
+    }
 
     /// Whether [`ReadScope::Log`] can be read.
     fn has_log(&self) -> bool {

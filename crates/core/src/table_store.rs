@@ -56,12 +56,12 @@ pub enum WriteMode {
         /// The values.
         values: Vec<String>,
     },
-    /// Rows for which a date or timestamp column lies in one of these spans are deleted, then all new
-    /// rows are added (dbt's `microbatch`). A NULL lies in none.
+    /// Rows for which a column of dates, timestamps or whole numbers lies in one of these spans are deleted,
+    /// then all new rows are added (dbt's `microbatch`). A NULL lies in none.
     ReplaceRanges {
         /// The column.
         column: String,
-        /// From and to (not included), in microseconds since 1970.
+        /// From and to (not included): microseconds since 1970, or the numbers.
         ranges: Vec<(i64, i64)>,
     },
     /// The rows take the place of all rows of these files of the base ([`TableStore::by_file`]); all
@@ -468,6 +468,23 @@ pub trait TableStore: Send + Sync {
         Err(crate::Error::new(
             crate::ErrorKind::Unsupported,
             format!("rows of `{relation}` cannot be read by a number here"),
+        ))
+    }
+
+    /// These columns of all rows of a published table, in any order.
+    ///
+    /// # Errors
+    /// Kind `Unsupported` where the store cannot read rows so; `NotFound` for what is no table.
+    async fn rows_of_columns(
+        &self,
+        relation: &RelationName,
+        base: &Snapshot,
+        columns: &[String],
+    ) -> Result<BatchStream> {
+        let _ = (base, columns);
+        Err(crate::Error::new(
+            crate::ErrorKind::Unsupported,
+            format!("rows of `{relation}` cannot be read here"),
         ))
     }
 

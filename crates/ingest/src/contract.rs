@@ -7,10 +7,10 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill_core::{Error, ErrorKind, Notice, Result, ResultExt};
 
-use crate::SchemaContract;
+use crate::{Policy, SchemaContract};
 
 /// A value that does not fit is an error, never a NULL.
-const STRICT: CastOptions<'static> =
+pub(crate) const STRICT: CastOptions<'static> =
     CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
 
 /// How batches of a source become batches for the table.
@@ -43,6 +43,7 @@ pub(crate) fn conform(
     let mut changes = false;
     let mut fields: Vec<Arc<Field>> = Vec::new();
     let mut columns = Vec::new();
+    let mut changed = Vec::new();
     for field in table.fields() {
         let Ok(at) = source.index_of(field.name()) else {
             fields.push(Arc::clone(field));
@@ -51,7 +52,15 @@ pub(crate) fn conform(
         };
         let offered = source.field(at).data_type();
         columns.push(Some(at));
-        if offered == field.data_type() || contract != SchemaContract::Evolve {
+        if contract.types == Policy::Freeze && !fits(offered, field.data_type()) {
+            changed.push(format!(
+                "`{}` is {} now, and {} in the table",
+                field.name(),
+                type_name(offered),
+                type_name(field.data_type())
+            ));
+        }
+        if offered == field.data_type() || contract.types != Policy::Evolve {
             fields.push(Arc::clone(field));
             continue;
         }
@@ -61,23 +70,13 @@ pub(crate) fn conform(
     let new: Vec<usize> = (0..source.fields().len())
         .filter(|at| table.field_with_name(source.field(*at).name()).is_err())
         .collect();
-    if contract == SchemaContract::Freeze && !new.is_empty() {
-        let names: Vec<String> =
-            new.iter().map(|at| format!("`{}`", source.field(*at).name())).collect();
-        return Err(Error::new(
-            ErrorKind::Data,
-            format!(
-                "new {} {}, and `schema_contract` is `freeze`; set `evolve` to add, or `discard` \
-                 to leave out",
-                if names.len() == 1 { "column" } else { "columns" },
-                names.join(", ")
-            ),
-        ));
-    }
+    let frozen = if contract.columns == Policy::Freeze { new.as_slice() } else { &[] };
+    let frozen: Vec<&str> = frozen.iter().map(|at| source.field(*at).name().as_str()).collect();
+    refuse(&frozen, &changed)?;
     for at in new {
         let field = &source.fields()[at];
-        if contract == SchemaContract::Discard {
-            let message = "is left out, as `schema_contract: discard` says";
+        if contract.columns == Policy::Discard {
+            let message = "is left out, as `schema_contract` says";
             notices.push(notice("dropped-column", field.name(), message.to_owned()));
             continue;
         }
@@ -149,6 +148,86 @@ impl Conform {
     }
 }
 
+/// An error when there are columns that are new, or of another type, where they are frozen.
+fn refuse(new: &[&str], changed: &[String]) -> Result<()> {
+    let mut problems = Vec::new();
+    if !new.is_empty() {
+        let names: Vec<String> = new.iter().map(|name| format!("`{name}`")).collect();
+        problems.push(format!(
+            "new {} {}, and `schema_contract` freezes columns; set `{{columns: evolve}}` to add, or \
+             `{{columns: discard}}` to leave out",
+            if names.len() == 1 { "column" } else { "columns" },
+            names.join(", ")
+        ));
+    }
+    if !changed.is_empty() {
+        problems.push(format!(
+            "{}, and `schema_contract` freezes types; set `{{types: evolve}}` to make the column wider, or \
+             `{{types: discard}}` to reject rows with values that do not fit",
+            changed.join("; ")
+        ));
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Data, problems.join("\n"))),
+    }
+}
+
+/// Whether every value of a type has a place in a column of another one.
+fn fits(offered: &DataType, table: &DataType) -> bool {
+    use DataType::{
+        Date32, Decimal128, Dictionary, Float32, Float64, LargeList, LargeUtf8, List, Null, Struct,
+        Timestamp, Utf8, Utf8View,
+    };
+    match (offered, table) {
+        _ if offered.equals_datatype(table) => true,
+        // A text column takes what there is, and one of nothing but NULL says nothing.
+        (Null, _) | (_, Null | Utf8 | LargeUtf8 | Utf8View) => true,
+        (Dictionary(_, values), _) => fits(values, table),
+        (_, Decimal128(precision, scale)) => match offered {
+            Decimal128(digits, places) => {
+                places <= scale
+                    && i16::from(*digits) - i16::from(*places)
+                        <= i16::from(*precision) - i16::from(*scale)
+            }
+            _ => bits(offered).is_some_and(|bits| {
+                // Decimal digits of the largest number.
+                (bits * 30103).div_ceil(100_000) as i16 <= i16::from(*precision) - i16::from(*scale)
+            }),
+        },
+        (Float32, Float64) | (Date32, Timestamp(_, None)) => true,
+        (Timestamp(_, one), Timestamp(_, other)) => one.is_some() == other.is_some(),
+        (List(one) | LargeList(one), List(other) | LargeList(other)) => {
+            fits(one.data_type(), other.data_type())
+        }
+        (Struct(one), Struct(other)) => one.iter().all(|field| {
+            let there = other.iter().find(|there| there.name() == field.name());
+            there.is_some_and(|there| fits(field.data_type(), there.data_type()))
+        }),
+        (_, Float64) => bits(offered).is_some_and(|bits| bits <= 53),
+        (_, Float32) => bits(offered).is_some_and(|bits| bits <= 24),
+        _ => match (bits(offered), bits(table)) {
+            (Some(bits), Some(most)) => bits <= most,
+            _ => offered.is_binary() && table.is_binary(),
+        },
+    }
+}
+
+/// How many bits a number of an integer type has, without its sign.
+fn bits(data_type: &DataType) -> Option<u32> {
+    Some(match data_type {
+        DataType::Int8 => 7,
+        DataType::UInt8 => 8,
+        DataType::Int16 => 15,
+        DataType::UInt16 => 16,
+        DataType::Int32 => 31,
+        DataType::UInt32 => 32,
+        DataType::Int64 => 63,
+        DataType::UInt64 => 64,
+        _ => return None,
+    })
+}
+
 /// A notice about a column: the sentence is its name and what follows.
 fn notice(code: &str, column: &str, predicate: String) -> Notice {
     Notice {
@@ -199,7 +278,7 @@ mod tests {
     fn policies() {
         let table = schema(&[("a", DataType::Int64), ("b", DataType::Utf8)]);
         let source = schema(&[("c", DataType::Boolean), ("a", DataType::Float64)]);
-        let evolve = conform(&source, Some(&table), SchemaContract::Evolve).unwrap();
+        let evolve = conform(&source, Some(&table), Policy::Evolve.into()).unwrap();
         assert_eq!(names(&evolve), ["a", "b", "c"]);
         assert_eq!(evolve.schema.field(0).data_type(), &DataType::Float64);
         let codes = |notices: &[Notice]| -> Vec<String> {
@@ -211,19 +290,57 @@ mod tests {
         let kept = evolve.type_notices(&table, &table);
         assert_eq!(codes(&kept), ["kept-type"]);
         assert!(kept[0].message.contains("stays bigint"), "{}", kept[0].message);
-        let discard = conform(&source, Some(&table), SchemaContract::Discard).unwrap();
+        let discard = conform(&source, Some(&table), Policy::Discard.into()).unwrap();
         assert_eq!(names(&discard), ["a", "b"]);
         assert_eq!(discard.schema.field(0).data_type(), &DataType::Int64);
-        let error = conform(&source, Some(&table), SchemaContract::Freeze).unwrap_err();
+        let error = conform(&source, Some(&table), Policy::Freeze.into()).unwrap_err();
         assert!(error.message().contains("`c`"), "{error}");
-        assert_eq!(names(&conform(&source, None, SchemaContract::Freeze).unwrap()), ["c", "a"]);
+        assert_eq!(names(&conform(&source, None, Policy::Freeze.into()).unwrap()), ["c", "a"]);
+        // Columns and types apart.
+        let both = schema(&[("a", DataType::Float64), ("b", DataType::Int64)]);
+        let frozen = SchemaContract { columns: Policy::Evolve, types: Policy::Freeze };
+        let error = conform(&both, Some(&table), frozen).unwrap_err();
+        assert!(error.message().contains("`a` is double now, and bigint in the table"), "{error}");
+        assert!(!error.message().contains("`b`"), "{error}");
+        let left = SchemaContract { columns: Policy::Discard, types: Policy::Evolve };
+        let left = conform(&source, Some(&table), left).unwrap();
+        assert_eq!(
+            (names(&left), left.schema.field(0).data_type()),
+            (vec!["a", "b"], &DataType::Float64)
+        );
+    }
+
+    #[test]
+    fn types_that_fit_are_no_drift() {
+        use DataType::{Date32, Decimal128, Float64, Int16, Int32, Int64, Timestamp, UInt64, Utf8};
+        let micros = |zone: Option<&str>| {
+            Timestamp(arrow::datatypes::TimeUnit::Microsecond, zone.map(Into::into))
+        };
+        for (offered, table, expected) in [
+            (Int16, Int64, true),
+            (Int64, Int32, false),
+            (UInt64, Int64, false),
+            (Int32, Float64, true),
+            (Int64, Float64, false),
+            (Float64, Int64, false),
+            (Int64, Utf8, true),
+            (Utf8, Int64, false),
+            (Date32, micros(None), true),
+            (micros(None), micros(Some("UTC")), false),
+            (Decimal128(9, 2), Decimal128(12, 2), true),
+            (Decimal128(9, 3), Decimal128(12, 2), false),
+            (Int32, Decimal128(12, 2), true),
+            (Int64, Decimal128(12, 2), false),
+        ] {
+            assert_eq!(fits(&offered, &table), expected, "{offered} in {table}");
+        }
     }
 
     #[test]
     fn missing_columns_are_null() {
         let table = schema(&[("a", DataType::Int64), ("b", DataType::Utf8)]);
         let source = schema(&[("a", DataType::Int64)]);
-        let conform = conform(&source, Some(&table), SchemaContract::Freeze).unwrap();
+        let conform = conform(&source, Some(&table), Policy::Freeze.into()).unwrap();
         let batch =
             RecordBatch::try_new(source, vec![Arc::new(Int64Array::from(vec![1, 2]))]).unwrap();
         let batch = conform.apply(&batch).unwrap();

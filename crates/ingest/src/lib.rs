@@ -18,8 +18,11 @@
 //! # Ok::<(), tidemill_core::Error>(())
 //! ```
 
+mod backfill;
+mod batch;
 pub mod changes;
 mod contract;
+mod deletes;
 mod keys;
 mod load;
 mod log;
@@ -27,6 +30,8 @@ mod rejects;
 mod settings;
 mod staging;
 
-pub use load::{LoadSpec, Loaded, Merged, ObserverFactory, load};
+pub use backfill::{Backfill, backfill_id, backfilled, backfills_relation};
+pub use batch::batch_id;
+pub use load::{LoadSpec, Loaded, Merged, ObserverFactory, backfill, load, reject};
 pub use rejects::rejected_relation;
-pub use settings::{LoadMode, LoadSettings, MaxRejects, SchemaContract};
+pub use settings::{Deletes, LoadMode, LoadSettings, MaxRejects, Policy, SchemaContract};

@@ -4,20 +4,23 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, SchemaRef};
+use futures::StreamExt;
 use serde_json::Value;
 use tidemill_core::{
     Cancellation, Change, Duplicates, Error, ErrorKind, Notice, NullKeys, Observer, Position,
-    ReadRequest, RelationName, Result, RunId, Snapshot, Source, StageRequest, Staged, TableStore,
-    Until, WriteMode,
+    PublishChange, ReadRequest, ReadScope, RelationName, Result, RunId, Snapshot, Source,
+    StageRequest, Staged, TableStore, Until, WriteMode,
 };
 
+use crate::backfill::{self, Backfill, backfills_relation};
 use crate::changes;
 use crate::contract::{Conform, conform};
+use crate::deletes::{self, Missing, SourceKeys};
 use crate::keys::Keys;
 use crate::log::{self, Control};
 use crate::rejects::{self, Tally, rejected_relation};
 use crate::staging::{Staging, next_change};
-use crate::{LoadMode, LoadSettings, SchemaContract};
+use crate::{LoadMode, LoadSettings, Policy, SchemaContract};
 
 /// Makes the observers of a load, once for each time it begins.
 pub type ObserverFactory = Arc<dyn Fn(&SchemaRef) -> Result<Vec<Box<dyn Observer>>> + Send + Sync>;
@@ -59,6 +62,8 @@ pub struct Loaded {
     /// To be published in one entry with the position: the table, and its table of rejected rows
     /// if that changes.
     pub staged: Vec<Arc<Staged>>,
+    /// Views that are published with it.
+    pub views: Vec<PublishChange>,
     /// The position that the data stands for. If it is there without staged data, it differs from
     /// the one that is published and is to be recorded with the table as it is.
     pub position: Option<Position>,
@@ -81,6 +86,8 @@ pub struct Merged {
     pub inserted: u64,
     /// Rows that replaced another one.
     pub updated: u64,
+    /// Rows that were deleted at the source.
+    pub deleted: u64,
 }
 
 /// Reads what is new and stages it.
@@ -99,14 +106,87 @@ pub async fn load(source: &dyn Source, spec: &LoadSpec, store: &dyn TableStore) 
     }
 }
 
+/// Reads what is new and stages all of it as rejected rows, with this reason; the table stays as it is, and the
+/// position moves on as if the rows had been loaded. Columns and values are not looked at, so that this works
+/// for a batch that cannot be loaded.
+///
+/// # Errors
+/// Of the source and the store; kind `Config` for a load that reads the whole table, which has no batch that
+/// could be left out. After an error nothing is staged.
+pub async fn reject(
+    source: &dyn Source,
+    spec: &LoadSpec,
+    reason: &str,
+    store: &dyn TableStore,
+) -> Result<Loaded> {
+    if replaces_all(spec) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            "this load reads the whole table, so that there is no batch that could be set aside; change \
+             the source or the check that fails",
+        )
+        .with("table", &spec.relation));
+    }
+    let mut loop_ = LoadLoop::new(spec, store);
+    loop_.refused = Some(reason.to_owned());
+    match loop_.run(source).await {
+        Ok(loaded) => Ok(loaded),
+        Err(error) => {
+            loop_.give_up().await;
+            Err(error)
+        }
+    }
+}
+
+/// Reads a part of a range of the cursor again and stages it: rows in the place of those with their key, or of all
+/// that the table has of the part, and a row that says so. The position stays as it is published, so that loads
+/// go on from there.
+///
+/// # Errors
+/// As [`load`]; kind `Config` for a load that has no such ranges.
+pub async fn backfill(
+    source: &dyn Source,
+    spec: &LoadSpec,
+    backfill: &Backfill,
+    store: &dyn TableStore,
+) -> Result<Loaded> {
+    if replaces_all(spec) || spec.settings.mode == LoadMode::Cdc {
+        return Err(Error::new(
+            ErrorKind::Config,
+            "a backfill reads a range of the `cursor`, of tables with `mode: append` or `merge`",
+        ));
+    }
+    let mut loop_ = LoadLoop::new(spec, store);
+    loop_.backfill = Some(backfill);
+    match loop_.run(source).await {
+        Ok(loaded) => Ok(Loaded { position: None, ..loaded }),
+        Err(error) => {
+            loop_.give_up().await;
+            Err(error)
+        }
+    }
+}
+
 /// The state of one load.
 struct LoadLoop<'a> {
     spec: &'a LoadSpec,
     store: &'a dyn TableStore,
+    /// Why all rows go to the rejected ones, if they do.
+    refused: Option<String>,
+    /// The part of a range that is read, where it is one.
+    backfill: Option<&'a Backfill>,
     /// The table that is there, unless it is replaced.
     table: Option<SchemaRef>,
+    /// The columns of a table that is replaced and keeps them.
+    held: Option<SchemaRef>,
     columns: Option<Arc<Conform>>,
     keys: Option<Keys>,
+    /// The keys that the source has, when they are compared, until they were.
+    source_keys: Option<SourceKeys>,
+    /// When they were compared last.
+    compared_at: Option<i64>,
+    /// What of the table is not at the source any more.
+    missing: Option<Missing>,
     /// All rows that are there go.
     truncates: bool,
     /// Values of a column whose rows go.
@@ -127,9 +207,18 @@ impl<'a> LoadLoop<'a> {
         LoadLoop {
             spec,
             store,
+            refused: None,
+            backfill: None,
             table: published.filter(|_| !replaced).map(|table| Arc::clone(&table.schema)),
+            held: published
+                .filter(|_| replaced && !spec.full_refresh)
+                .filter(|_| spec.settings.schema_contract != SchemaContract::default())
+                .map(|table| Arc::clone(&table.schema)),
             columns: None,
             keys: None,
+            source_keys: None,
+            compared_at: None,
+            missing: None,
             truncates: false,
             replaces: None,
             rows_stage: None,
@@ -151,7 +240,8 @@ impl<'a> LoadLoop<'a> {
             ));
         }
         changes::check(self.spec)?;
-        let mut changes = source.read(request(self.spec, self.table.clone())).await?;
+        self.read_keys(source).await?;
+        let mut changes = source.read(self.request()).await?;
         let cancel = &self.spec.cancel;
         while let Some(change) =
             next_change(&mut changes, cancel, &mut self.rows_stage, &mut self.rejects_stage).await?
@@ -159,6 +249,115 @@ impl<'a> LoadLoop<'a> {
             self.take(change).await?;
         }
         self.finish().await
+    }
+
+    /// What is asked of the source.
+    fn request(&self) -> ReadRequest {
+        let request = request(self.spec, self.known());
+        match self.backfill {
+            None => request,
+            Some(backfill) => ReadRequest {
+                settings: backfill.part.settings.clone(),
+                cursor: None,
+                position: None,
+                scope: ReadScope::Whole,
+                ..request
+            },
+        }
+    }
+
+    /// Reads the keys of the source, if it is time. Before anything else: a row that is there again by the time
+    /// when rows are read comes with these, and these count.
+    async fn read_keys(&mut self, source: &dyn Source) -> Result<()> {
+        let spec = self.spec;
+        let Some(deletes) = spec.settings.deletes.as_ref() else { return Ok(()) };
+        let published = spec.base.get(&spec.relation).and_then(|table| table.position.as_ref());
+        self.compared_at = deletes::compared_at(published);
+        let now = changes::now();
+        let key = &spec.settings.primary_key;
+        let settings = source.only_columns(&spec.source_settings, key).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                "`deletes` compares the keys of a table of a database; of this connection nobody can say \
+                 which rows were deleted",
+            )
+        })?;
+        let Some(table) = self.table.clone() else {
+            // Everything is read.
+            self.compared_at = Some(now);
+            return Ok(());
+        };
+        let compares = self.refused.is_none() && self.backfill.is_none();
+        if !compares || !deletes::is_due(deletes, self.compared_at, now) {
+            return Ok(());
+        }
+        let request = ReadRequest {
+            settings,
+            cursor: None,
+            position: None,
+            superseded: None,
+            scope: ReadScope::Whole,
+            ..request(spec, None)
+        };
+        let mut keys = SourceKeys::new(&table, key)?;
+        let mut changes = source.read(request).await?;
+        while let Some(change) =
+            next_change(&mut changes, &spec.cancel, &mut None, &mut None).await?
+        {
+            match change {
+                Change::Rows(batch) => keys.add(&batch)?,
+                Change::Restart(_) => keys.restart()?,
+                Change::Rejected(_) => {
+                    return Err(Error::new(
+                        ErrorKind::Data,
+                        "a key of the source cannot be read, so that it is not known whether its row was \
+                         deleted",
+                    )
+                    .with("table", &spec.relation));
+                }
+                _ => {}
+            }
+        }
+        self.compared_at = Some(now);
+        self.source_keys = Some(keys);
+        Ok(())
+    }
+
+    /// Writes what was deleted at the source, in front of all other rows.
+    async fn compare_keys(&mut self) -> Result<()> {
+        let spec = self.spec;
+        let (Some(deletes), Some(table), Some(columns)) =
+            (&spec.settings.deletes, self.table.clone(), self.columns.clone())
+        else {
+            return Ok(());
+        };
+        if self.missing.is_some() || self.source_keys.is_none() {
+            return Ok(());
+        }
+        let key = &spec.settings.primary_key;
+        let missing = Missing::new(Arc::clone(&columns.schema), deletes);
+        let names = missing.columns(&table, key);
+        self.missing = Some(missing);
+        let parts = self.source_keys.as_ref().map_or(0, SourceKeys::parts);
+        for part in 0..parts {
+            let Some(keys) = &mut self.source_keys else { break };
+            let hashes = keys.part(part)?;
+            let mut rows = self.store.rows_of_columns(&spec.relation, &spec.base, &names).await?;
+            while let Some(batch) = rows.batches.next().await {
+                spec.cancel.check()?;
+                let (Some(missing), Some(keys)) = (&mut self.missing, &self.source_keys) else {
+                    break;
+                };
+                let found = missing.take(&batch?, keys, &hashes, (part, parts))?;
+                if let Some(found) = found {
+                    self.rows_stage()?.send(Ok(found)).await?;
+                }
+            }
+        }
+        match (&self.missing, &self.source_keys) {
+            (Some(missing), Some(keys)) => missing.check(deletes, keys.count(), &spec.relation),
+            _ => Ok(()),
+        }
     }
 
     async fn take(&mut self, change: Change) -> Result<()> {
@@ -176,10 +375,13 @@ impl<'a> LoadLoop<'a> {
                 self.restart().await;
                 self.set_columns(&schema)
             }
+            // What is there stays, when all that is new is set aside.
+            Change::Replaces { .. } if self.refused.is_some() => Ok(()),
             Change::Replaces { column, values } => {
                 self.replaces = Some((column, values));
                 Ok(())
             }
+            Change::Truncated if self.refused.is_some() => self.refuse_truncate().await,
             Change::Truncated => {
                 self.give_up().await;
                 self.tally = Tally::default();
@@ -200,6 +402,22 @@ impl<'a> LoadLoop<'a> {
         }
     }
 
+    /// The table with the column that says that a row was deleted: no contract is about that.
+    fn with_own_flag(&self, table: SchemaRef) -> Result<SchemaRef> {
+        let flag = self.spec.settings.deletes.as_ref().and_then(|deletes| deletes.flag.as_ref());
+        match flag {
+            Some(flag) if table.field_with_name(flag).is_err() => {
+                deletes::with_flag(&table, &self.spec.settings)
+            }
+            _ => Ok(table),
+        }
+    }
+
+    /// The columns that the contract is about.
+    fn known(&self) -> Option<SchemaRef> {
+        self.table.clone().or_else(|| self.held.clone())
+    }
+
     fn set_columns(&mut self, schema: &SchemaRef) -> Result<()> {
         let settings = &self.spec.settings;
         let published = self.spec.base.get(&self.spec.relation).map(|table| &table.schema);
@@ -208,8 +426,18 @@ impl<'a> LoadLoop<'a> {
             (true, Some(published)) => published,
             (true, None) => return Ok(()),
         };
-        let columns = conform(schema, self.table.as_ref(), settings.schema_contract)
+        if self.refused.is_some() {
+            // The table keeps its columns, whatever the rows have.
+            let kept = self.table.as_ref().unwrap_or(schema);
+            let columns = conform(kept, self.table.as_ref(), settings.schema_contract)?;
+            self.columns = Some(Arc::new(columns));
+            return Ok(());
+        }
+        let schema = &deletes::with_flag(schema, settings)?;
+        let known = self.known().map(|known| self.with_own_flag(known)).transpose()?;
+        let mut columns = conform(schema, known.as_ref(), settings.schema_contract)
             .map_err(|error| error.with("table", &self.spec.relation))?;
+        columns.changes |= known != self.known();
         if matches!(settings.mode, LoadMode::Merge | LoadMode::Cdc) {
             let cursor = settings.cursor.as_deref();
             self.keys = Some(Keys::new(&columns.schema, &settings.primary_key, cursor)?);
@@ -225,6 +453,7 @@ impl<'a> LoadLoop<'a> {
         self.keys = None;
         self.truncates = false;
         self.replaces = None;
+        self.missing = None;
         self.tally = Tally::default();
         self.rows = 0;
         self.notices.clear();
@@ -243,16 +472,23 @@ impl<'a> LoadLoop<'a> {
     }
 
     async fn take_rows(&mut self, batch: &RecordBatch) -> Result<()> {
+        if let Some(reason) = self.refused.clone() {
+            let from = (self.spec.name.as_str(), self.rows);
+            let rejected = rejects::of_batch(batch, &reason, from)?;
+            self.rows += batch.num_rows() as u64;
+            return self.take_rejected(&rejected).await;
+        }
         let Some(columns) = self.columns.clone() else {
             return Err(Error::new(ErrorKind::Internal, "rows came before their columns"));
         };
+        self.compare_keys().await?;
         let (rows, control) = log::split(batch)?;
-        let mut rows = columns.apply(&rows)?;
+        let mut rows = columns.apply(&deletes::not_deleted(&rows, &self.spec.settings)?)?;
         let mut lost = Vec::new();
         if let Some(control) = &control {
             (rows, lost) = fill(self.spec, self.store, rows, control, &columns).await?;
         }
-        let mut batch = match self.follows_log() {
+        let mut batch = match self.has_gone() {
             true => log::with_gone(&rows, control.as_ref())?,
             false => rows,
         };
@@ -281,11 +517,26 @@ impl<'a> LoadLoop<'a> {
         Ok(())
     }
 
+    /// That all rows went is set aside as well.
+    async fn refuse_truncate(&mut self) -> Result<()> {
+        let reason = self.refused.clone().unwrap_or_default();
+        self.rows += 1;
+        let row = rejects::of_change("truncate", &reason, (self.spec.name.as_str(), self.rows))?;
+        self.take_rejected(&row).await
+    }
+
     async fn take_rejected(&mut self, batch: &RecordBatch) -> Result<()> {
         let batch = self.tally.note(batch, &self.spec.run)?;
-        let limit = self.spec.settings.max_rejects;
-        self.tally.check(limit, self.rows, false, &self.spec.relation)?;
+        self.check_rejects(false)?;
         self.rejects_stage().send(Ok(batch)).await
+    }
+
+    /// An error if too many rows are rejected, unless all are.
+    fn check_rejects(&self, at_end: bool) -> Result<()> {
+        if self.refused.is_some() {
+            return Ok(());
+        }
+        self.tally.check(self.spec.settings.max_rejects, self.rows, at_end, &self.spec.relation)
     }
 
     fn replaces_all(&self) -> bool {
@@ -297,6 +548,11 @@ impl<'a> LoadLoop<'a> {
         self.spec.settings.mode == LoadMode::Cdc && !self.replaces_all()
     }
 
+    /// Whether rows say whether they go.
+    fn has_gone(&self) -> bool {
+        self.follows_log() || self.missing.is_some()
+    }
+
     /// The stage of the table, begun when there is something for it.
     fn rows_stage(&mut self) -> Result<&mut Staging<'a>> {
         if self.rows_stage.is_none() {
@@ -306,8 +562,12 @@ impl<'a> LoadLoop<'a> {
             let settings = &self.spec.settings;
             let mode = if self.replaces_all() {
                 WriteMode::Replace
-            } else if self.follows_log() {
+            } else if self.has_gone() {
                 WriteMode::Changes { key: settings.primary_key.clone(), truncates: self.truncates }
+            } else if let Some(backfill) =
+                self.backfill.filter(|_| settings.mode == LoadMode::Append)
+            {
+                self.replaced_part(&columns.schema, backfill)?
             } else if settings.mode == LoadMode::Merge {
                 WriteMode::Upsert {
                     key: settings.primary_key.clone(),
@@ -325,7 +585,7 @@ impl<'a> LoadLoop<'a> {
                 Some(make) => make(&columns.schema)?,
                 None => Vec::new(),
             };
-            let schema = match self.follows_log() {
+            let schema = match self.has_gone() {
                 true => log::schema_with_gone(&columns.schema),
                 false => Arc::clone(&columns.schema),
             };
@@ -335,6 +595,19 @@ impl<'a> LoadLoop<'a> {
         self.rows_stage
             .as_mut()
             .ok_or_else(|| Error::new(ErrorKind::Internal, "a stage is missing"))
+    }
+
+    /// The rows of a part take the place of those that the table has of it.
+    fn replaced_part(&self, table: &SchemaRef, backfill: &Backfill) -> Result<WriteMode> {
+        let cursor = self.spec.settings.cursor.as_deref().unwrap_or_default();
+        let numbers = backfill.part.numbers.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Config,
+                "rows of `mode: append` are replaced by ranges of dates, times or whole numbers",
+            )
+        })?;
+        let column = backfill::cursor_column(table, cursor)?;
+        Ok(WriteMode::ReplaceRanges { column, ranges: vec![numbers] })
     }
 
     /// The stage of the rejected rows, begun when there is something for it.
@@ -380,7 +653,8 @@ impl<'a> LoadLoop<'a> {
 
     async fn finish(&mut self) -> Result<Loaded> {
         let spec = self.spec;
-        self.tally.check(spec.settings.max_rejects, self.rows, true, &spec.relation)?;
+        self.check_rejects(true)?;
+        self.compare_keys().await?;
         let replaces = self.replaces_all() || self.replaces.is_some() || self.truncates;
         if let Some(columns) = self.columns.clone() {
             if self.position.is_none() {
@@ -392,7 +666,8 @@ impl<'a> LoadLoop<'a> {
             // A table that is new, changes its columns or loses rows is staged even without rows, and so
             // is one whose rows were all rejected: the position stands with it.
             let rejects = self.rejects_stage.is_some();
-            if self.table.is_none() || columns.changes || replaces || rejects {
+            let part = self.backfill.is_some();
+            if self.table.is_none() || columns.changes || replaces || rejects || part {
                 self.rows_stage()?;
             }
             let rejected = spec.base.get(&rejected_relation(&spec.relation));
@@ -410,6 +685,22 @@ impl<'a> LoadLoop<'a> {
             stage.send(Ok(mark)).await?;
             stages.push(stage);
         }
+        if let Some(backfill) = self.backfill {
+            let relation = backfills_relation(&spec.relation);
+            let record = backfill::record(backfill, self.rows, &spec.run)?;
+            let mut stage = self.begin(relation, WriteMode::Append, record.schema(), Vec::new());
+            stage.send(Ok(record)).await?;
+            stages.push(stage);
+        }
+        let mut views = Vec::new();
+        if spec.settings.changes
+            && !stages.is_empty()
+            && let Some(columns) = &self.columns
+            && let Some((relation, schema, view)) = changes::begun(spec, &columns.schema)?
+        {
+            stages.push(self.begin(relation, WriteMode::Append, schema, Vec::new()));
+            views.push(view);
+        }
         for stage in stages {
             let staged = stage.finish().await?;
             self.done.push(staged);
@@ -422,7 +713,7 @@ impl<'a> LoadLoop<'a> {
             self.notices.extend(columns.notices.iter().cloned());
         }
         let merged = main.and_then(|main| self.merged(main));
-        if self.tally.rejected > 0 {
+        if self.tally.rejected > 0 && self.refused.is_none() {
             self.notices.push(Notice {
                 code: "rejected-rows".to_owned(),
                 message: format!(
@@ -449,7 +740,11 @@ impl<'a> LoadLoop<'a> {
         Ok(Loaded {
             nothing_new: staged.is_empty(),
             staged,
-            position: self.position.take(),
+            views,
+            position: self
+                .position
+                .take()
+                .map(|position| deletes::with_compared_at(position, self.compared_at)),
             notices: std::mem::take(&mut self.notices),
             rows: self.rows,
             rejected: self.tally.rejected,
@@ -463,8 +758,14 @@ impl<'a> LoadLoop<'a> {
             return None;
         }
         let before = self.spec.base.get(&self.spec.relation)?.rows?;
-        let inserted = staged.rows?.checked_sub(before)?;
-        Some(Merged { inserted, updated: staged.rows_written.checked_sub(inserted)? })
+        let missing = self.missing.as_ref();
+        let deleted = missing.map_or(0, |missing| missing.missing);
+        let flags =
+            self.spec.settings.deletes.as_ref().is_some_and(|deletes| deletes.flag.is_some());
+        let gone = if flags { 0 } else { deleted };
+        let inserted = (staged.rows? + gone).checked_sub(before)?;
+        let updated = staged.rows_written.checked_sub(inserted)?;
+        Some(Merged { inserted, updated: updated.saturating_sub(deleted - gone), deleted })
     }
 }
 
@@ -488,7 +789,7 @@ async fn fill(
 /// What is asked of the source, for a table that has these columns by now.
 pub(crate) fn request(spec: &LoadSpec, table: Option<SchemaRef>) -> ReadRequest {
     let mut declared = spec.declared.clone();
-    if spec.settings.schema_contract != SchemaContract::Evolve {
+    if spec.settings.schema_contract.types == Policy::Discard {
         // The table's types hold: what does not fit them is the row's fault.
         for field in table.iter().flat_map(|table| table.fields()) {
             if !declared.iter().any(|known| known.name() == field.name()) {

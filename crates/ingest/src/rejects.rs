@@ -5,7 +5,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use tidemill_core::{Error, ErrorKind, RelationName, Result, ResultExt, RunId};
+use tidemill_core::{
+    Error, ErrorKind, RelationName, Result, ResultExt, RunId, changes, row_as_json,
+};
 
 use crate::MaxRejects;
 
@@ -145,6 +147,58 @@ pub(crate) fn of_rows(batch: &RecordBatch, bad: &[(usize, String)]) -> Result<Re
         Arc::new(StringArray::from_iter_values(bad.iter().map(|(_, reason)| reason))),
         Arc::new(StringArray::from_iter_values(raw)),
     ];
+    put_together(columns)
+}
+
+/// All rows of a batch as rejected rows, with one reason. They are from there: a name, and how many rows came
+/// before; files say it themselves.
+pub(crate) fn of_batch(
+    batch: &RecordBatch,
+    reason: &str,
+    (from, before): (&str, u64),
+) -> Result<RecordBatch> {
+    let gone = batch.column_by_name(changes::GONE).and_then(|column| column.as_boolean_opt());
+    let files =
+        batch.column_by_name("_source_file").and_then(|column| column.as_string_opt::<i32>());
+    let lines = batch
+        .column_by_name("_source_row")
+        .and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let numbers = |row: usize| i64::try_from(before + 1 + row as u64).unwrap_or(i64::MAX);
+    let rows = 0..batch.num_rows();
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(
+            rows.clone().map(|row| files.map_or(from, |files| files.value(row))),
+        )),
+        Arc::new(Int64Array::from_iter_values(
+            rows.clone().map(|row| lines.map_or_else(|| numbers(row), |lines| lines.value(row))),
+        )),
+        Arc::new(StringArray::from_iter_values(rows.clone().map(|_| reason))),
+        Arc::new(StringArray::from_iter_values(rows.map(|row| {
+            let mut values = row_as_json(batch, row);
+            if gone.is_some_and(|gone| gone.is_valid(row) && gone.value(row)) {
+                values.insert("_change".to_owned(), "delete".into());
+            }
+            serde_json::Value::Object(values).to_string()
+        }))),
+    ];
+    put_together(columns)
+}
+
+/// A change of the whole table as a rejected row.
+pub(crate) fn of_change(
+    change: &str,
+    reason: &str,
+    (from, number): (&str, u64),
+) -> Result<RecordBatch> {
+    put_together(vec![
+        Arc::new(StringArray::from(vec![from])),
+        Arc::new(Int64Array::from(vec![i64::try_from(number).unwrap_or(i64::MAX)])),
+        Arc::new(StringArray::from(vec![reason])),
+        Arc::new(StringArray::from(vec![serde_json::json!({ "_change": change }).to_string()])),
+    ])
+}
+
+fn put_together(columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     let fields = self::schema().fields()[..4].to_vec();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
         .or_error(ErrorKind::Internal, "rejected rows are malformed")

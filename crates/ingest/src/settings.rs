@@ -33,18 +33,43 @@ impl LoadMode {
     }
 }
 
-/// What happens when the columns of the source are not those of the table. (dlt's name and words.)
+/// What happens when the source is not as the table is. (dlt's words.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum SchemaContract {
-    /// New columns are added, types widen.
+pub enum Policy {
+    /// The table follows.
     #[default]
     Evolve,
-    /// A new column fails the load; a value that does not fit its column is a rejected row.
+    /// The load fails, and says what is new.
     Freeze,
-    /// New columns are left out and reported; a value that does not fit its column is a rejected
-    /// row.
+    /// What is new is left out: a column with a notice, a value as a rejected row.
+    #[serde(alias = "ignore")]
     Discard,
+}
+
+/// What happens when the columns of the source are not those of the table. One word says it of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SchemaContract {
+    /// Columns that the table does not have.
+    pub columns: Policy,
+    /// Types and values that do not fit the type of the column.
+    #[serde(alias = "data_type")]
+    pub types: Policy,
+}
+
+impl From<Policy> for SchemaContract {
+    fn from(policy: Policy) -> Self {
+        SchemaContract { columns: policy, types: policy }
+    }
+}
+
+/// As it is written.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenContract {
+    Both(Policy),
+    Each(SchemaContract),
 }
 
 /// How many rows may be rejected before the load fails.
@@ -71,6 +96,23 @@ impl std::fmt::Display for MaxRejects {
     }
 }
 
+/// How rows are found that were deleted at the source: their keys are compared with those of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deletes {
+    /// How often. Default: with every load.
+    pub every: Option<Duration>,
+    /// How many of a hundred rows may go at once; none: all.
+    pub limit: Option<f64>,
+    /// The column that says that a row was deleted. Default: the row goes.
+    pub flag: Option<String>,
+}
+
+impl Default for Deletes {
+    fn default() -> Self {
+        Deletes { every: None, limit: Some(20.0), flag: None }
+    }
+}
+
 /// The settings of a load.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LoadSettings {
@@ -87,6 +129,10 @@ pub struct LoadSettings {
     pub max_rejects: MaxRejects,
     /// Every change is kept in a table of changes ([`crate::changes`]), for [`LoadMode::Cdc`].
     pub changes: bool,
+    /// Rows that were deleted at the source are found by their keys, for [`LoadMode::Merge`].
+    pub deletes: Option<Deletes>,
+    /// How long changes are kept that are applied. Default: for ever.
+    pub keep: Option<Duration>,
     /// How far the table may be behind while it is followed. Default: a minute.
     pub lag: Option<Duration>,
 }
@@ -120,11 +166,12 @@ impl LoadSettings {
             };
         }
         settings.cursor = take(&mut rest, "cursor", "a column")?;
-        if let Some(contract) =
-            take(&mut rest, "schema_contract", "`evolve`, `freeze` or `discard`")?
-        {
-            settings.schema_contract = contract;
-        }
+        let contract = "`evolve`, `freeze` or `discard`, or `{columns: …, types: …}` of these";
+        settings.schema_contract = match take(&mut rest, "schema_contract", contract)? {
+            Some(WrittenContract::Both(policy)) => policy.into(),
+            Some(WrittenContract::Each(contract)) => contract,
+            None => SchemaContract::default(),
+        };
         if let Some(limit) = rest.remove("max_rejects").filter(|limit| !limit.is_null()) {
             settings.max_rejects = max_rejects(&limit).ok_or_else(|| {
                 Error::new(
@@ -140,12 +187,22 @@ impl LoadSettings {
                 "`changes` keeps the changes of a log, and goes with `mode: cdc`",
             ));
         }
-        if let Some(lag) = take::<String>(&mut rest, "lag", "a time such as `1 minute`")? {
-            let parsed = humantime::parse_duration(&lag).map_err(|error| {
-                let message = format!("`lag` must be a time such as `30s` or `1 minute`: {error}");
-                Error::new(ErrorKind::Config, message)
-            })?;
-            settings.lag = Some(parsed);
+        settings.lag = time(&mut rest, "lag", "`30s` or `1 minute`")?;
+        settings.keep = time(&mut rest, "keep", "`30d` or `12h`")?;
+        if settings.keep.is_some() && !settings.changes {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "`keep` says how long changes are kept, and goes with `changes: true`",
+            ));
+        }
+        if let Some(written) = rest.remove("deletes").filter(|written| !written.is_null()) {
+            settings.deletes = Some(deletes(&written)?);
+            if settings.mode != LoadMode::Merge {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "`deletes` finds rows that were deleted at the source, and goes with `mode: merge`",
+                ));
+            }
         }
         let keyed = match settings.mode {
             LoadMode::Merge => Some("merge"),
@@ -187,6 +244,46 @@ fn take<T: serde::de::DeserializeOwned>(
     })
 }
 
+/// `compare`, or a mapping that says more.
+fn deletes(written: &Value) -> Result<Deletes> {
+    if written.as_str() == Some("compare") {
+        return Ok(Deletes::default());
+    }
+    let wrong = || {
+        Error::new(
+            ErrorKind::Config,
+            format!(
+                "`deletes` must be `compare`, or a mapping of `every`, `limit` and `flag`, not `{written}`"
+            ),
+        )
+    };
+    let mut rest = written.as_object().ok_or_else(wrong)?.clone();
+    let every = time(&mut rest, "every", "`1d` or `12h`")?;
+    let limit = match rest.remove("limit") {
+        None => Deletes::default().limit,
+        Some(limit) => match max_rejects(&limit) {
+            Some(MaxRejects::Percent(percent)) => Some(percent),
+            _ => return Err(wrong()),
+        },
+    };
+    let flag = take(&mut rest, "flag", "the name of a column")?;
+    if !rest.is_empty() {
+        return Err(wrong());
+    }
+    Ok(Deletes { every, limit, flag })
+}
+
+/// A setting that is a time.
+fn time(rest: &mut Map<String, Value>, key: &str, such_as: &str) -> Result<Option<Duration>> {
+    let Some(text) = take::<String>(rest, key, &format!("a time such as {such_as}"))? else {
+        return Ok(None);
+    };
+    humantime::parse_duration(&text).map(Some).map_err(|error| {
+        let message = format!("`{key}` must be a time such as {such_as}: {error}");
+        Error::new(ErrorKind::Config, message)
+    })
+}
+
 fn max_rejects(value: &Value) -> Option<MaxRejects> {
     match value {
         Value::Number(number) => number.as_u64().map(MaxRejects::Count),
@@ -217,9 +314,24 @@ mod tests {
         assert_eq!(settings.mode, LoadMode::Merge);
         assert_eq!(settings.primary_key, ["id"]);
         assert_eq!(settings.cursor.as_deref(), Some("updated_at"));
-        assert_eq!(settings.schema_contract, SchemaContract::Freeze);
+        assert_eq!(settings.schema_contract, Policy::Freeze.into());
         assert_eq!(settings.max_rejects, MaxRejects::Percent(0.5));
         assert_eq!(rest, json!({"location": "a.csv"}));
+    }
+
+    #[test]
+    fn a_contract_is_of_columns_and_types() {
+        let of = |written| {
+            let written = json!({"schema_contract": written});
+            LoadSettings::parse(&written, ReadScope::New).map(|(found, _)| found.schema_contract)
+        };
+        assert_eq!(of(json!("ignore")).unwrap(), Policy::Discard.into());
+        let columns = SchemaContract { columns: Policy::Freeze, types: Policy::Evolve };
+        assert_eq!(of(json!({"columns": "freeze"})).unwrap(), columns);
+        let both = json!({"columns": "freeze", "data_type": "discard"});
+        let types = SchemaContract { types: Policy::Discard, ..columns };
+        assert_eq!(of(both).unwrap(), types);
+        assert!(of(json!({"colums": "freeze"})).is_err());
     }
 
     #[test]
@@ -230,6 +342,10 @@ mod tests {
             (json!({"max_rejects": "many"}), "`max_rejects`"),
             (json!({"max_rejects": -1}), "`max_rejects`"),
             (json!({"schema_contract": "melt"}), "`schema_contract`"),
+            (json!({"deletes": "compare"}), "`deletes`"),
+            (json!({"mode": "merge", "primary_key": "a", "deletes": {"limit": 5}}), "`deletes`"),
+            (json!({"mode": "merge", "primary_key": "a", "deletes": {"evry": "1d"}}), "`deletes`"),
+            (json!({"mode": "merge", "primary_key": "a", "deletes": {"every": "x"}}), "`every`"),
             (json!("a.csv"), "`ingest`"),
         ] {
             let error = LoadSettings::parse(&written, ReadScope::New).unwrap_err();

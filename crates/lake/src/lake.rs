@@ -498,6 +498,15 @@ impl TableStore for Lake {
         stage::rows_after(&self.inner, relation, base, column, after).await
     }
 
+    async fn rows_of_columns(
+        &self,
+        relation: &RelationName,
+        base: &Snapshot,
+        columns: &[String],
+    ) -> Result<BatchStream> {
+        stage::rows_of_columns(&self.inner, relation, base, columns).await
+    }
+
     async fn rows_of_keys(
         &self,
         relation: &RelationName,

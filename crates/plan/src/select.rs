@@ -145,6 +145,12 @@ pub(crate) fn graph(manifest: &Manifest) -> Graph {
     for id in manifest.sources.keys() {
         graph.add_node(id);
     }
+    // What comes with a table that is loaded waits for it.
+    for id in manifest.sources.keys() {
+        for parent in manifest.parents_of(id) {
+            graph.add_edge(parent, id);
+        }
+    }
     for node in manifest.nodes.values().filter(|node| is_data(node)) {
         graph.add_node(&node.unique_id);
         for parent in manifest.parents_of(&node.unique_id) {
@@ -171,10 +177,16 @@ fn is_data(node: &Node) -> bool {
 }
 
 fn owners(manifest: &Manifest) -> BTreeMap<RelationName, UniqueId> {
-    manifest
+    let companions = manifest.sources.values().flat_map(|source| {
+        source.companions().into_iter().map(|relation| (relation, source.unique_id.clone()))
+    });
+    let sources = manifest
         .sources
         .values()
-        .map(|source| (source.relation(), source.unique_id.clone()))
+        .filter(|source| manifest.parents_of(&source.unique_id).is_empty())
+        .map(|source| (source.relation(), source.unique_id.clone()));
+    companions
+        .chain(sources)
         .chain(
             manifest
                 .nodes

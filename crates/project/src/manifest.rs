@@ -428,6 +428,15 @@ impl SourceTable {
         RelationName::new(&self.schema, &self.identifier)
     }
 
+    /// The relations that come with it when it is loaded: the table of its changes, and the view of both.
+    pub fn companions(&self) -> Vec<RelationName> {
+        if !self.ingest.as_ref().is_some_and(Ingest::keeps_changes) {
+            return Vec::new();
+        }
+        let relation = |end| RelationName::new(&self.schema, format!("{}{end}", self.identifier));
+        CHANGES_AND_FRESH.into_iter().map(relation).collect()
+    }
+
     /// Whether it says how fresh it has to be.
     pub fn has_freshness(&self) -> bool {
         let Some(freshness) = &self.freshness else { return false };
@@ -459,6 +468,16 @@ pub struct Ingest {
     /// Where the whole stands.
     pub position: SourcePosition,
 }
+
+impl Ingest {
+    /// Whether each change of the table is kept in a table of changes.
+    pub fn keeps_changes(&self) -> bool {
+        self.settings.get("changes") == Some(&Value::Bool(true))
+    }
+}
+
+/// What the name of a table of changes, and of the view of a table with its changes, ends in.
+pub const CHANGES_AND_FRESH: [&str; 2] = ["__changes", "__fresh"];
 
 /// A macro of the project, of a package or of Tidemill.
 #[derive(Debug, Clone, PartialEq)]

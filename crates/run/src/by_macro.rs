@@ -167,7 +167,7 @@ async fn product(
 ) -> Result<Product> {
     Ok(match statements.release() {
         Some(OverlayEntry::Staged(staged)) => {
-            Product::Table { staged, extra: Vec::new(), position: None, record }
+            Product::Table { staged, extra: Vec::new(), views: Vec::new(), position: None, record }
         }
         Some(OverlayEntry::View(sql)) => {
             let schema = shared.doers.engine.describe(&sql, &statements.context()).await?.schema;

@@ -135,6 +135,12 @@ impl Shared {
         for node in work.nodes.values() {
             named.entry(node.relation.name().to_owned()).or_default().push(node.id.clone());
         }
+        // What comes with a table that is loaded has the table's name and an end.
+        for (relation, owner) in &work.owners {
+            if let Some(node) = work.nodes.get(owner).filter(|node| node.relation != *relation) {
+                named.entry(relation.name().to_owned()).or_default().push(node.id.clone());
+            }
+        }
         let units = match options.publish {
             PublishMode::Run => {
                 let unit = Arc::new(Unit::new(ids.clone()));
@@ -760,8 +766,13 @@ async fn load(shared: &Shared, node: &WorkNode, snapshot: &Snapshot) -> Result<B
     let published = snapshot.get(&node.relation);
     let unchanged = extra.is_empty()
         && published.is_some_and(|published| model::is_same(&main, published, false));
-    let mut product =
-        Product::Table { staged: main, extra, position: loaded.position.clone(), record };
+    let mut product = Product::Table {
+        staged: main,
+        extra,
+        views: loaded.views,
+        position: loaded.position.clone(),
+        record,
+    };
     if unchanged {
         // A whole table was read again and is what it was: readers keep their version.
         product.discard(&*shared.doers.store).await;
@@ -788,8 +799,13 @@ async fn adopt(shared: &Shared, node: &WorkNode, unit: &Unit) -> Result<()> {
     let staged = Arc::new(store.adopt(&node.relation, &snapshot, &shared.options.run).await?);
     let fingerprint = Fingerprint::new();
     let record = Record { format: Record::FORMAT, fingerprint, ..Record::default() };
-    let product =
-        Product::Table { staged: staged.clone(), extra: Vec::new(), position: None, record };
+    let product = Product::Table {
+        staged: staged.clone(),
+        extra: Vec::new(),
+        views: Vec::new(),
+        position: None,
+        record,
+    };
     unit.show(&node.relation, &product);
     let mut built = Built {
         product,
@@ -1083,13 +1099,20 @@ fn changes_of(node: &WorkNode, product: &Product, snapshot: &Snapshot) -> Vec<Pu
             schema: schema.clone(),
             meta: meta(record),
         }],
-        Product::Table { staged, extra, position, record } => {
+        Product::Table { staged, extra, views, position, record } => {
             let main = PublishMeta { position: position.clone(), ..meta(record) };
             let mut changes = vec![PublishChange::Table(staged.clone(), main)];
             for staged in extra {
                 let meta =
                     PublishMeta { unique_id: Some(node.id.clone()), ..PublishMeta::default() };
                 changes.push(PublishChange::Table(staged.clone(), meta));
+            }
+            for view in views {
+                let mut view = view.clone();
+                if let PublishChange::View { meta, .. } = &mut view {
+                    meta.unique_id = Some(node.id.clone());
+                }
+                changes.push(view);
             }
             changes
         }

@@ -284,7 +284,8 @@ pub(crate) async fn finish(
     let history = matches!(decision, Decision::Increment { .. });
     let unchanged = published.is_some_and(|published| is_same(&staged, published, history));
     let rows = Some(staged.rows_written + staged.rows_changed);
-    let product = Product::Table { staged, extra: Vec::new(), position: None, record };
+    let product =
+        Product::Table { staged, extra: Vec::new(), views: Vec::new(), position: None, record };
     let product = if unchanged {
         product.discard(&*shared.doers.store).await;
         match product {

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use tidemill_core::arrow_schema::Schema;
 use tidemill_core::{
     BatchStream, Check, CheckId, Description, Engine, Error, ErrorKind, EventSink, Notice, Overlay,
-    Position, QueryContext, RelationName, Result, Snapshot, Staged, TableStore, UniqueId,
+    Position, PublishChange, QueryContext, RelationName, Result, Snapshot, Staged, TableStore,
+    UniqueId,
 };
 use tidemill_plan::{Batch, Fingerprint, SnapshotConfig};
 
@@ -168,6 +169,8 @@ pub struct LoadRequest {
 pub struct Loaded {
     /// The table and, if rows were rejected, the table of rejected rows. Empty: nothing is new.
     pub staged: Vec<Arc<Staged>>,
+    /// Views that are published with it.
+    pub views: Vec<PublishChange>,
     /// The position that the staged data stands for.
     pub position: Option<Position>,
     /// Rows that were read.

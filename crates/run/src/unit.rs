@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tidemill_core::{Overlay, OverlayEntry, Position, RelationName, Staged, TableStore, UniqueId};
+use tidemill_core::{
+    Overlay, OverlayEntry, Position, PublishChange, RelationName, Staged, TableStore, UniqueId,
+};
 use tidemill_plan::Record;
 
 /// How far a node is. Others wait for a phase.
@@ -27,10 +29,12 @@ pub(crate) enum Product {
     /// Nothing: what is published stays. The record and the position are written again when they
     /// are given.
     Same { record: Option<Record>, unchanged: bool, position: Option<Position> },
-    /// A table, and tables that belong to it.
+    /// A table, and what belongs to it.
     Table {
         staged: Arc<Staged>,
         extra: Vec<Arc<Staged>>,
+        /// Views that belong to it.
+        views: Vec<PublishChange>,
         position: Option<Position>,
         record: Record,
     },
@@ -93,7 +97,13 @@ impl Unit {
         let mut state = self.state();
         match product {
             Product::Same { .. } => {}
-            Product::Table { staged, extra, .. } => {
+            Product::Table { staged, extra, views, .. } => {
+                for view in views {
+                    if let PublishChange::View { relation, sql, .. } = view {
+                        let view = OverlayEntry::View(sql.clone());
+                        state.overlay.insert(relation.clone(), view);
+                    }
+                }
                 state.overlay.insert(relation.clone(), OverlayEntry::Staged(staged.clone()));
                 for staged in extra {
                     state

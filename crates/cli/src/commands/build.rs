@@ -143,6 +143,26 @@ pub(crate) fn selected_work(session: &Session, invocation: &Invocation<'_>) -> R
     Ok(work(session.manifest(), &selected, invocation.scope, invocation.store_failures))
 }
 
+/// Loads these sources with their checks; how each ended.
+pub(crate) async fn loads(
+    session: &Session,
+    mut invocation: Invocation<'_>,
+    mut only: BTreeSet<UniqueId>,
+) -> Result<Vec<NodeOutcome>> {
+    only.extend(session.manifest().tests().map(|test| test.unique_id.clone()));
+    invocation.only = Some(only);
+    let work = selected_work(session, &invocation)?;
+    let stores = session.stores().await?;
+    let summary = run_work(session, &stores, &invocation, work).await;
+    stores.files.close().await;
+    Ok(summary?.nodes)
+}
+
+/// Whether a node failed, or its checks did.
+pub(crate) fn is_failure(outcome: &NodeOutcome) -> bool {
+    matches!(outcome.status, NodeStatus::Fail | NodeStatus::Error)
+}
+
 /// Runs, tells, and writes the artifacts. Gives dbt's exit code.
 pub(crate) async fn run(session: &Session, invocation: &Invocation<'_>) -> Result<i32> {
     if invocation.show && !matches!(invocation.command, "build" | "seed") {
@@ -465,6 +485,7 @@ pub(crate) fn sample(
 
 /// Compaction and vacuum by the default rule. What goes wrong is told and spoils nothing.
 async fn maintain(session: &Session, stores: &Stores) {
+    crate::expire::changes(session, stores).await;
     // Those that are added to meanwhile are joined by whoever adds to them.
     let except = match session.follows {
         true => session.manifest().sources.values().map(|source| source.relation()).collect(),

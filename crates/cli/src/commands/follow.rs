@@ -9,12 +9,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use tidemill_core::{At, Cancellation, Error, ErrorKind, Maintenance, RunId, TableStore, UniqueId};
+use tidemill_core::{
+    At, Cancellation, Error, ErrorKind, Maintenance, NodeOutcome, NodeStatus, Position, RunId,
+    Snapshot, TableStore, UniqueId,
+};
 use tidemill_ingest::changes;
 use tidemill_plan::Scope;
 
 use crate::args::Build;
-use crate::commands::build::{self, Invocation};
+use crate::commands::build::{self, Invocation, is_failure};
+use crate::commands::ingest_reject;
 use crate::loader::ProjectLoader;
 use crate::output::{Output, plural};
 use crate::session::Session;
@@ -22,11 +26,14 @@ use crate::session::Session;
 /// How old a table may be whose source does not say it.
 const LAG: Duration = Duration::from_secs(60);
 
-/// A log that fails so often in a row is not read any more.
+/// A load or a log that fails so often in a row is given up.
 const ATTEMPTS: u32 = 5;
 
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// How often the database is told how far its log is kept here.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Files of a table of changes are joined after so many were added.
 const JOIN_AFTER: u32 = 16;
@@ -68,6 +75,7 @@ pub(crate) async fn run(mut session: Session, args: &Build, every: Duration) -> 
             every,
             cancel: session.cancel.clone(),
             output: session.output,
+            reject: Reject::of(&session),
         };
         lanes.spawn(lane.run());
     }
@@ -78,7 +86,8 @@ pub(crate) async fn run(mut session: Session, args: &Build, every: Duration) -> 
     Ok(i32::from(failed))
 }
 
-/// Loads what is due, until cancelled; whether a load failed that was not made good since.
+/// Loads what is due, until cancelled or until no table is left; whether a load failed that was not made good
+/// since.
 async fn rounds(
     session: &mut Session,
     args: &Build,
@@ -86,10 +95,12 @@ async fn rounds(
     kept: &BTreeSet<UniqueId>,
 ) -> Result<bool> {
     let store = session.stores().await?.lake;
+    let reject = Reject::of(session);
     let mut next: BTreeMap<UniqueId, Instant> =
         lags.keys().map(|id| (id.clone(), Instant::now())).collect();
-    let mut failed = false;
-    while !session.cancel.is_cancelled() {
+    let mut attempts = Attempts::default();
+    let (mut failed, mut stopped) = (false, false);
+    while !session.cancel.is_cancelled() && !next.is_empty() {
         let now = Instant::now();
         let mut due: BTreeSet<UniqueId> =
             next.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
@@ -117,17 +128,98 @@ async fn rounds(
         }
         session.run = RunId::new(uuid::Uuid::now_v7().to_string());
         session.started = chrono::Utc::now();
-        let mut invocation = Invocation::of_build("ingest", Scope::INGEST, args);
-        invocation.only = Some(due);
-        match build::run(session, &invocation).await {
-            Ok(code) => failed = code != 0,
+        let invocation = Invocation::of_build("ingest", Scope::INGEST, args);
+        match build::loads(session, invocation, due).await {
+            Ok(outcomes) => {
+                failed = outcomes.iter().any(is_failure);
+                for outcome in attempts.given_up(&outcomes, |id| session.away.has(id)) {
+                    next.remove(&outcome.node);
+                    stopped = true;
+                    let reason = outcome.message.as_deref().unwrap_or_default();
+                    session.output.err(reject.table(&outcome.node, &snapshot, reason));
+                }
+            }
             Err(error) => {
                 failed = true;
                 session.output.err(crate::failure::text(&error));
             }
         }
     }
-    Ok(failed)
+    Ok(failed || stopped)
+}
+
+/// How often in a row loads of each table failed.
+#[derive(Debug, Default)]
+struct Attempts(BTreeMap<UniqueId, u32>);
+
+impl Attempts {
+    /// Counts, and gives those that failed too often by now. One whose system is away is waited for.
+    fn given_up<'o>(
+        &mut self,
+        outcomes: &'o [NodeOutcome],
+        is_away: impl Fn(&UniqueId) -> bool,
+    ) -> Vec<&'o NodeOutcome> {
+        let mut given_up = Vec::new();
+        for outcome in outcomes {
+            if !is_failure(outcome) {
+                if outcome.status != NodeStatus::Cancelled {
+                    self.0.remove(&outcome.node);
+                }
+            } else if !is_away(&outcome.node) {
+                let count = self.0.entry(outcome.node.clone()).or_default();
+                *count += 1;
+                if *count >= ATTEMPTS {
+                    given_up.push(outcome);
+                }
+            }
+        }
+        given_up
+    }
+}
+
+/// Who says how a batch is set aside.
+#[derive(Clone)]
+struct Reject {
+    global: crate::args::Global,
+    project: Arc<tidemill_project::Project>,
+}
+
+impl Reject {
+    fn of(session: &Session) -> Reject {
+        Reject { global: session.global.clone(), project: session.project.clone() }
+    }
+
+    fn command(&self, id: &UniqueId, position: Option<&Position>, reason: &str) -> String {
+        let manifest = self.project.manifest();
+        ingest_reject::command(&self.global, manifest, id, position, reason)
+    }
+
+    /// What is said of a table that is not loaded any more.
+    fn table(&self, id: &UniqueId, snapshot: &Snapshot, reason: &str) -> String {
+        let relation = self.project.manifest().source(id).map(|source| source.relation());
+        let position = relation.and_then(|relation| snapshot.get(&relation)?.position.clone());
+        let position = position.as_ref();
+        format!(
+            "{id}: it is not loaded any more, after {ATTEMPTS} attempts; the others go on. What could not be \
+             loaded is what is new {}. Mend it, or move it to the rejected rows, and start again:\n  {}",
+            ingest_reject::begins(position),
+            self.command(id, position, reason)
+        )
+    }
+
+    /// What is said of a log that is not read any more.
+    fn log(&self, id: &UniqueId, snapshot: &Snapshot, reason: &str) -> String {
+        let relation = self.project.manifest().source(id).map(|source| source.relation());
+        let position = relation.and_then(|relation| changes::source_position(snapshot, &relation));
+        let position = position.as_ref();
+        format!(
+            "{id}: its log is not read any more, after {ATTEMPTS} attempts; the others go on. It was read \
+             up to here: {}. Mend it, or move what cannot be read of it to the rejected rows, and start \
+             again:\n  {}",
+            position.map_or_else(|| "nowhere yet".to_owned(), Position::to_string),
+            self.command(id, position, reason)
+        )
+    }
 }
 
 async fn pause(cancel: &Cancellation, wait: Duration) {
@@ -145,6 +237,7 @@ struct Lane {
     every: Duration,
     cancel: Cancellation,
     output: Output,
+    reject: Reject,
 }
 
 impl Lane {
@@ -152,10 +245,15 @@ impl Lane {
     async fn run(self) -> bool {
         let mut failures = 0;
         let mut added = 0;
+        let mut told: (Option<Position>, Instant) = (None, Instant::now());
         while !self.cancel.is_cancelled() {
             let began = Instant::now();
             let wait = match self.once().await {
-                Ok(changes) => {
+                Ok((changes, position)) => {
+                    if told.0 != position && (told.0.is_none() || told.1.elapsed() >= TOLD_EVERY) {
+                        self.tell(position.as_ref()).await;
+                        told = (position, Instant::now());
+                    }
                     if failures > 0 {
                         self.output.say(format!("{}: its log is read again", self.id));
                     }
@@ -175,10 +273,9 @@ impl Lane {
                     self.output.err(format!("{}: {}", self.id, error.report()));
                     let lasting = !error.kind().is_retryable();
                     if lasting && failures >= ATTEMPTS {
-                        self.output.err(format!(
-                            "{}: its log is not read any more, after {ATTEMPTS} attempts; the others go on",
-                            self.id
-                        ));
+                        let snapshot = self.store.snapshot(At::Now).await;
+                        let snapshot = snapshot.unwrap_or_else(|_| Snapshot::empty());
+                        self.output.err(self.reject.log(&self.id, &snapshot, error.message()));
                         return false;
                     }
                     LONGEST_WAIT.min(Duration::from_secs(1 << failures.min(6)))
@@ -189,19 +286,31 @@ impl Lane {
         true
     }
 
-    /// Publishes what is new in the log; how many changes.
-    async fn once(&self) -> Result<u64, Error> {
+    /// Tells the database that what it keeps up to here may go. It is told again later in any case.
+    async fn tell(&self, position: Option<&Position>) {
+        let Some(position) = position else { return };
+        let told = match self.loader.source(&self.id) {
+            Ok(source) => source.acknowledge(position).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, table = %self.id, "the end of the log was not told");
+        }
+    }
+
+    /// Publishes what is new in the log; how many changes, and how far it is read.
+    async fn once(&self) -> Result<(u64, Option<Position>), Error> {
         let snapshot = self.store.snapshot(At::Now).await?;
         let run = RunId::new(uuid::Uuid::now_v7().to_string());
         let (source, spec) = self.loader.log_of(&self.id, snapshot, run, &self.cancel)?;
         if !changes::is_begun(&spec.base, &spec.relation) {
-            return Ok(0);
+            return Ok((0, None));
         }
         let appended = changes::append(&*source, &spec, Some(&self.id), &*self.store).await?;
         for notice in &appended.notices {
             self.output.say(format!("note: {}: {}", self.id, notice.message));
         }
-        Ok(appended.changes)
+        Ok((appended.changes, appended.position))
     }
 
     async fn join(&self) {
@@ -214,5 +323,44 @@ impl Lane {
         if let Err(error) = self.store.maintain(&rule).await {
             self.output.say(format!("note: {}: maintenance: {}", self.id, error.report()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(node: &str, status: NodeStatus) -> NodeOutcome {
+        NodeOutcome {
+            node: UniqueId::new(node),
+            name: node.to_owned(),
+            kind: "ingest".to_owned(),
+            status,
+            elapsed: Duration::ZERO,
+            rows: None,
+            version: None,
+            message: None,
+            batches: None,
+        }
+    }
+
+    #[test]
+    fn a_table_is_given_up_when_it_fails_five_times_in_a_row() {
+        use NodeStatus::{Error, Fail, Ok};
+        let mut attempts = Attempts::default();
+        let mut round = |a: NodeStatus, b: NodeStatus, away: bool| -> Vec<String> {
+            let outcomes = [outcome("a", a), outcome("b", b)];
+            let given_up = attempts.given_up(&outcomes, |id| away && id.as_str() == "b");
+            given_up.iter().map(|outcome| outcome.node.to_string()).collect()
+        };
+        for _ in 0..4 {
+            assert_eq!(round(Fail, Ok, false), [""; 0]);
+        }
+        // What is good once is begun anew, and a system that is away is waited for.
+        assert_eq!(round(Ok, Error, true), [""; 0]);
+        for _ in 0..4 {
+            assert_eq!(round(Fail, Error, true), [""; 0]);
+        }
+        assert_eq!(round(Error, Error, true), ["a"]);
     }
 }

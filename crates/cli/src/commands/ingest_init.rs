@@ -8,6 +8,8 @@ use tidemill_core::TableDescription;
 
 use crate::args::Build;
 use crate::commands::connection;
+use crate::commands::ingest_backfill::IngestBackfill;
+use crate::commands::ingest_reject::IngestReject;
 use crate::session::Session;
 
 #[derive(Debug, Clone, Args)]
@@ -24,6 +26,9 @@ pub(crate) struct Ingest {
     /// With --follow: how often logs of tables with `changes: true` are read
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::units::duration)]
     pub(crate) every: std::time::Duration,
+    /// Let go as many rows as were deleted at the source, whatever the `limit` of `deletes`
+    #[arg(long)]
+    pub(crate) allow_deletes: bool,
     #[command(flatten)]
     pub(crate) build: Build,
 }
@@ -32,6 +37,10 @@ pub(crate) struct Ingest {
 pub(crate) enum IngestCommand {
     /// Write the source of a connection, with its tables and columns, as YAML in the models folder
     Init(IngestInit),
+    /// Move what a load would read next to the rejected rows, so that the load goes on behind it
+    Reject(IngestReject),
+    /// Read a range of the cursor of a table again, step by step, beside its loads
+    Backfill(IngestBackfill),
 }
 
 #[derive(Debug, Clone, Args)]

@@ -1,7 +1,9 @@
 //! What tests of loads from databases, and of exports to them, have in common, whatever the database.
 
-use std::process::Stdio;
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::sandbox::{Outcome, Sandbox};
 
@@ -84,7 +86,65 @@ pub(crate) fn is_whole_after_kills<F: Followed>(
     }
 }
 
+/// `ingest --follow`, as long as it lives.
+pub(crate) struct Following {
+    process: Child,
+    log: std::path::PathBuf,
+}
+
+impl Following {
+    pub(crate) fn start(sandbox: &Sandbox) -> Following {
+        let log = sandbox.path("follow.log");
+        let mut command = sandbox.command(&["ingest", "--follow", "--every", "100ms"]);
+        let said = File::create(&log).unwrap();
+        let process = command.stdout(Stdio::null()).stderr(said).spawn().unwrap();
+        Following { process, log }
+    }
+
+    /// Everything that it said.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until it says this.
+    #[track_caller]
+    pub(crate) fn says(&self, text: &str) {
+        let began = Instant::now();
+        while !self.said().contains(text) {
+            let waited = began.elapsed();
+            assert!(waited < Duration::from_secs(90), "`{text}` is not in:\n{}", self.said());
+        }
+    }
+
+    /// Ctrl-C.
+    #[track_caller]
+    pub(crate) fn stop(mut self, code: i32) {
+        let sent = Command::new("kill").args(["-INT", &self.process.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+        let status = self.process.wait().unwrap();
+        assert_eq!(status.code(), Some(code), "{status}\n{}", self.said());
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 impl Sandbox {
+    /// A project with a connection `shop` to a SQLite file, and the file after these statements.
+    pub(crate) fn over_sqlite(sql: &str) -> (Sandbox, rusqlite::Connection) {
+        let sandbox = Sandbox::new(&[(
+            "connections.yml",
+            "connections:\n  shop: {type: sqlite, path: shop.db}\n",
+        )]);
+        let database = rusqlite::Connection::open(sandbox.path("shop.db")).unwrap();
+        database.execute_batch(sql).unwrap();
+        (sandbox, database)
+    }
+
     /// A source `shop` with one table `t`, loaded so.
     pub(crate) fn loads(&self, ingest: &str) {
         self.write(

@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, Strin
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options, filter_record_batch};
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::util::display::FormatOptions;
-use tidemill_core::{Error, ErrorKind, Result, ResultExt, changes, display_value};
+use tidemill_core::{Error, ErrorKind, Result, ResultExt, display_value, row_as_json};
 
 use crate::files::rejected_schema;
 
@@ -92,19 +92,7 @@ pub(crate) fn rejected(
     table: &str,
     first_row: i64,
 ) -> Result<RecordBatch> {
-    let names = batch.schema();
-    let raw = |row: usize| {
-        let values = names.fields().iter().zip(batch.columns());
-        let values = values.filter(|(field, _)| !changes::is_control(field.name()));
-        let values = values.map(|(field, column)| {
-            let value = match column.is_null(row) {
-                true => serde_json::Value::Null,
-                false => display_value(column, row).into(),
-            };
-            (field.name().clone(), value)
-        });
-        serde_json::Value::Object(values.collect()).to_string()
-    };
+    let raw = |row: usize| serde_json::Value::Object(row_as_json(batch, row)).to_string();
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(std::iter::repeat_n(table, bad.len()))),
         Arc::new(Int64Array::from_iter_values(

@@ -6,6 +6,7 @@
 
 mod convert;
 mod cursor;
+mod parts;
 mod settings;
 mod source;
 

@@ -48,7 +48,7 @@ impl<'de> Deserialize<'de> for Lookback {
 }
 
 /// `90`, `15 minutes`, `2h`, `1 day`.
-fn lookback(text: &str) -> Option<Lookback> {
+pub(super) fn lookback(text: &str) -> Option<Lookback> {
     let text = text.trim();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let number: u64 = text[..digits].parse().ok()?;

@@ -9,9 +9,10 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::StreamExt;
+use serde_json::Value;
 use tidemill_core::{
-    Change, ChangeStream, Error, ErrorKind, Notice, Position, ReadRequest, ReadScope, Result,
-    ResultExt, Source, TableDescription,
+    Change, ChangeStream, Error, ErrorKind, Notice, Position, ReadPart, ReadRange, ReadRequest,
+    ReadScope, Result, ResultExt, Source, TableDescription,
 };
 
 use super::convert::{convert, declared_field, rejected};
@@ -62,6 +63,24 @@ impl<D: Database> Source for DatabaseSource<D> {
             let read = Read { plan, request, sink, reached, begun };
             read.run(&*database).await.map_err(|error| error.with("connection", name))
         }))
+    }
+
+    fn only_columns(&self, settings: &Value, columns: &[String]) -> Option<Value> {
+        let mut settings = settings.as_object()?.clone();
+        for key in ["exclude", "lookback"] {
+            settings.remove(key);
+        }
+        settings.insert("columns".to_owned(), columns.into());
+        Some(Value::Object(settings))
+    }
+
+    fn parts(
+        &self,
+        settings: &Value,
+        position: &Position,
+        range: &ReadRange,
+    ) -> Result<Vec<ReadPart>> {
+        super::parts::parts(&*self.database, settings, position, range)
     }
 
     fn has_log(&self) -> bool {

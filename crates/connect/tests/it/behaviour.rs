@@ -52,6 +52,10 @@ macro_rules! behaviour {
             a_merge_reads_what_changed_and_nothing_when_nothing_did,
             what_a_cursor_cannot_do_is_said,
             declared_types_hold_and_what_does_not_fit_is_a_rejected_row,
+            ties_come_exactly_once_whatever_the_order_of_commits,
+            rows_within_the_lookback_are_read_whenever_they_are_committed,
+            keys_alone_are_read_of_all_rows,
+            a_range_of_the_cursor_is_read_in_parts,
             a_read_sees_one_state,
             texts_are_cursors_by_the_order_of_the_database,
         );
@@ -188,6 +192,114 @@ pub(crate) fn declared_types_hold_and_what_does_not_fit_is_a_rejected_row(databa
     let (table, row, reason, raw) = &read.rejected[0];
     assert_eq!((table.as_str(), *row, reason.as_str()), ("t", 2, "`code` is not a Int64: x"));
     assert_eq!(raw, r#"{"id":"2","code":"x"}"#);
+}
+
+/// Numbers that look like chance, and are the same each time.
+struct Dice(u32);
+
+impl Dice {
+    fn throw(&mut self, sides: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 16) % sides
+    }
+}
+
+pub(crate) fn ties_come_exactly_once_whatever_the_order_of_commits(database: &dyn Fixture) {
+    let mut dice = Dice(3);
+    for (table, moment) in [("t", false), ("u", true)] {
+        let kind = if moment { "timestamp" } else { "integer" };
+        database.execute(&format!(
+            "create table {table} (id integer primary key, at {kind}, name text)"
+        ));
+        let (mut id, mut clock, mut position) = (0, 10, None);
+        let mut read: Vec<String> = Vec::new();
+        for _ in 0..10 {
+            // Several rows share a value, also with those that were read before.
+            for _ in 0..dice.throw(5) {
+                clock += dice.throw(2);
+                id += 1;
+                let at = match moment {
+                    true => format!("'2024-01-01 10:00:{clock}'"),
+                    false => clock.to_string(),
+                };
+                database.execute(&format!("insert into {table} values ({id}, {at}, 'same')"));
+            }
+            let settings = json!({"table": table, "batch_rows": 1 + dice.throw(3)});
+            let request = Request { settings, ..next(ReadScope::New, "at", position) };
+            let outcome = database.read(request).unwrap();
+            read.extend(outcome.columns(&["id"]).into_iter().flatten());
+            position = outcome.position;
+        }
+        let mut ids: Vec<u32> = read.iter().map(|id| id.parse().unwrap()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, (1..=id).collect::<Vec<_>>(), "{table}");
+    }
+}
+
+pub(crate) fn rows_within_the_lookback_are_read_whenever_they_are_committed(
+    database: &dyn Fixture,
+) {
+    database.execute("create table t (id integer primary key, at integer, name text)");
+    let settings = json!({"table": "t", "lookback": 5});
+    let mut dice = Dice(9);
+    let (mut id, mut clock, mut position) = (0, 100, None);
+    let mut merged = std::collections::BTreeMap::new();
+    for round in 0..12 {
+        for _ in 0..dice.throw(6) {
+            clock += dice.throw(2);
+            // Now, or by a transaction that began earlier.
+            let at = clock - dice.throw(6);
+            match dice.throw(3) {
+                0 if id > 0 => {
+                    let changed = 1 + dice.throw(id);
+                    database.execute(&format!(
+                        "update t set name = 'r{round}', at = {at} where id = {changed}"
+                    ));
+                }
+                _ => {
+                    id += 1;
+                    database.execute(&format!("insert into t values ({id}, {at}, 'r{round}')"));
+                }
+            }
+        }
+        let request = next(ReadScope::Changed, "at", position);
+        let read = database.read(Request { settings: settings.clone(), ..request }).unwrap();
+        merged.extend(read.table().into_iter().map(|row| (row[0].clone(), row)));
+        position = read.position;
+        let mut source = database.whole(json!({"table": "t"})).table();
+        source.sort();
+        assert_eq!(merged.values().cloned().collect::<Vec<_>>(), source, "round {round}");
+    }
+}
+
+pub(crate) fn keys_alone_are_read_of_all_rows(database: &dyn Fixture) {
+    database.execute(
+        "create table t (id integer primary key, at integer, \"Name\" text);
+         insert into t values (1, 10, 'a'), (2, 20, 'b'), (3, 30, 'c')",
+    );
+    let written = json!({"table": "t", "exclude": ["at"], "where": "id > 1", "lookback": 5});
+    let key = ["id".to_owned(), "name".to_owned()];
+    let settings = database.source().only_columns(&written, &key).unwrap();
+    assert_eq!(database.whole(settings).table(), [["2", "b"], ["3", "c"]]);
+}
+
+pub(crate) fn a_range_of_the_cursor_is_read_in_parts(database: &dyn Fixture) {
+    database.execute(
+        "create table t (id integer primary key, at integer);
+         insert into t values (1, 10), (2, 19), (3, 20), (4, 29), (5, 30), (6, 35), (7, 40)",
+    );
+    let first = database.read(next(ReadScope::New, "at", None)).unwrap();
+    let range = tidemill_core::ReadRange {
+        from: "10".to_owned(),
+        to: "99".to_owned(),
+        step: Some("10".to_owned()),
+    };
+    let written = json!({"table": "t", "where": "id <> 6 -- not that"});
+    let parts = database.source().parts(&written, &first.position.unwrap(), &range).unwrap();
+    let read: Vec<Vec<Vec<String>>> =
+        parts.into_iter().map(|part| database.whole(part.settings).columns(&["id"])).collect();
+    // The largest value comes with the loads.
+    assert_eq!(read, [vec![["1"], ["2"]], vec![["3"], ["4"]], vec![["5"]]]);
 }
 
 pub(crate) fn a_read_sees_one_state(database: &dyn Fixture) {

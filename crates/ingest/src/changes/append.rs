@@ -8,13 +8,13 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Int8Type, Schema, SchemaRef, TimeUnit};
 use serde_json::json;
 use tidemill_core::{
-    Change, Error, ErrorKind, Notice, Position, PublishChange, PublishMeta, RelationKind,
-    RelationName, Result, ResultExt, Snapshot, Source, StageRequest, Staged, TableStore, UniqueId,
-    WriteMode, changes as control,
+    Change, Error, ErrorKind, Notice, Position, PublishChange, PublishMeta, RelationName, Result,
+    ResultExt, Snapshot, Source, StageRequest, Staged, TableStore, UniqueId, WriteMode,
+    changes as control,
 };
 
 use super::{
-    DELETE, Log, SNAPSHOT, State, TRUNCATE, changes_relation, fresh, fresh_relation, mark,
+    BEGINS, DELETE, Log, SNAPSHOT, State, TRUNCATE, changes_relation, expire, fresh, mark,
     with_own, without_own,
 };
 use crate::contract::{Conform, conform};
@@ -102,9 +102,15 @@ impl<'a> Append<'a> {
                 ));
             }
             State::Begins { since, last } => {
-                // One number may be taken by the row that a full refresh leaves.
-                let begins = last + 2;
-                let log = Log { log: since.clone(), since, begins, last: begins, emptied: begins };
+                let begins = last + BEGINS;
+                let log = Log {
+                    log: since.clone(),
+                    since,
+                    begins,
+                    last: begins,
+                    emptied: begins,
+                    kept: Vec::new(),
+                };
                 (log, begins, true)
             }
             State::Follows { log, applied } => (log, applied, false),
@@ -373,12 +379,15 @@ impl<'a> Append<'a> {
         staged: Vec<Arc<Staged>>,
         node: Option<&UniqueId>,
     ) -> Result<Appended> {
-        let log = Log {
+        let mut log = Log {
             log: self.position.clone().unwrap_or_else(|| self.log.log.clone()),
             last: self.last,
             emptied: self.emptied,
             ..self.log.clone()
         };
+        if self.last > self.log.last {
+            expire::note(&mut log, self.spec.settings.keep, expire::now());
+        }
         let meta =
             |position| PublishMeta { unique_id: node.cloned(), position, ..PublishMeta::default() };
         let mut publishes = Vec::new();
@@ -390,7 +399,11 @@ impl<'a> Append<'a> {
             let position = (staged.relation == self.changes).then(|| Position(json!(log)));
             publishes.push(PublishChange::Table(staged.clone(), meta(position)));
         }
-        publishes.extend(self.view(&staged, meta(None)));
+        let found = staged.iter().find(|staged| staged.relation == self.changes);
+        let known = found.map(|staged| staged.schema.clone()).or_else(|| self.there.clone());
+        publishes.extend(
+            known.and_then(|known| fresh::change(self.spec, &known, self.applied, meta(None))),
+        );
         let mut snapshot = self.spec.base.clone();
         if !publishes.is_empty() {
             match self.store.publish(publishes, &self.spec.run).await {
@@ -409,26 +422,6 @@ impl<'a> Append<'a> {
             rejected: self.tally.rejected,
             position: Some(log.log),
             notices: std::mem::take(&mut self.notices),
-        })
-    }
-
-    /// The view, unless it is there as it should be.
-    fn view(&self, staged: &[Arc<Staged>], meta: PublishMeta) -> Option<PublishChange> {
-        let table = self.spec.base.get(&self.spec.relation)?;
-        let found = staged.iter().find(|staged| staged.relation == self.changes);
-        let known = found.map(|staged| staged.schema.clone()).or_else(|| self.there.clone())?;
-        let key = &self.spec.settings.primary_key;
-        let sql = fresh::sql(&self.spec.relation, &table.schema, &known, key, self.applied);
-        let relation = fresh_relation(&self.spec.relation);
-        let there = self.spec.base.get(&relation);
-        let same = there.is_some_and(
-            |there| matches!(&there.kind, RelationKind::View { sql: before } if *before == sql),
-        );
-        (!same).then(|| PublishChange::View {
-            relation,
-            sql,
-            schema: fresh::columns(&table.schema, &known),
-            meta,
         })
     }
 }

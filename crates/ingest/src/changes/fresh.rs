@@ -3,9 +3,52 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use tidemill_core::RelationName;
+use tidemill_core::{PublishChange, PublishMeta, RelationKind, RelationName};
 
-use super::{DELETE, KIND, NUMBER, SNAPSHOT, TRUNCATE, changes_relation, without_own};
+use super::{
+    DELETE, KIND, NUMBER, SNAPSHOT, TRUNCATE, changes_relation, fresh_relation, without_own,
+};
+use crate::load::LoadSpec;
+
+/// The view of a table that is there and its changes, which have these columns, unless it is there as it
+/// should be.
+pub(super) fn change(
+    spec: &LoadSpec,
+    changes: &SchemaRef,
+    applied: i64,
+    meta: PublishMeta,
+) -> Option<PublishChange> {
+    let table = spec.base.get(&spec.relation)?;
+    let there = spec.base.get(&fresh_relation(&spec.relation));
+    match view(spec, &table.schema, changes, applied) {
+        PublishChange::View { sql, .. }
+            if there.is_some_and(
+                |there| matches!(&there.kind, RelationKind::View { sql: before } if *before == sql),
+            ) =>
+        {
+            None
+        }
+        PublishChange::View { relation, sql, schema, .. } => {
+            Some(PublishChange::View { relation, sql, schema, meta })
+        }
+        _ => None,
+    }
+}
+
+/// The view of a table with these columns and its changes.
+pub(super) fn view(
+    spec: &LoadSpec,
+    table: &SchemaRef,
+    changes: &SchemaRef,
+    applied: i64,
+) -> PublishChange {
+    PublishChange::View {
+        relation: fresh_relation(&spec.relation),
+        sql: sql(&spec.relation, table, changes, &spec.settings.primary_key, applied),
+        schema: columns(table, changes),
+        meta: PublishMeta::default(),
+    }
+}
 
 /// Its columns: those of the table, and those that only its changes have yet.
 pub(super) fn columns(table: &SchemaRef, changes: &SchemaRef) -> SchemaRef {

@@ -10,18 +10,25 @@
 
 mod append;
 mod apply;
+mod expire;
 mod fill;
 mod fresh;
+mod reject;
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
-use tidemill_core::{Error, ErrorKind, Position, RelationName, Result, ResultExt, Snapshot};
+use tidemill_core::{
+    Error, ErrorKind, Position, PublishChange, RelationName, Result, ResultExt, Snapshot,
+};
 
 pub use self::append::{Appended, append};
 pub use self::apply::apply;
+pub use self::expire::expired;
+pub(crate) use self::expire::now;
+pub use self::reject::{Refused, reject};
 use crate::load::LoadSpec;
 
 /// The number of a change: later ones have larger ones.
@@ -30,6 +37,10 @@ const NUMBER: &str = "_change_number";
 const KIND: &str = "_change";
 /// When it was committed.
 const COMMITTED: &str = "_committed_at";
+
+/// The number of the first change, which says that the table goes on from there. The one before it may be taken
+/// by the row that a full refresh leaves.
+const BEGINS: i64 = 2;
 
 /// All rows went.
 const TRUNCATE: &str = "truncate";
@@ -62,6 +73,10 @@ struct Log {
     last: i64,
     /// The number of the last one after which no row of before is there.
     emptied: i64,
+    /// When changes were kept, where it matters for how long: by this moment (microseconds since 1970) all up to
+    /// this number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    kept: Vec<(i64, i64)>,
 }
 
 /// The position of a table to which changes are applied.
@@ -160,6 +175,21 @@ pub(crate) fn check(spec: &LoadSpec) -> Result<()> {
          --full-refresh",
     )
     .with("table", &spec.relation))
+}
+
+/// The table of changes and the view as they are as long as there are no changes, of a table that is read for
+/// the first time and has these columns; `None` where they are there.
+pub(crate) fn begun(
+    spec: &LoadSpec,
+    table: &SchemaRef,
+) -> Result<Option<(RelationName, SchemaRef, PublishChange)>> {
+    let relation = changes_relation(&spec.relation);
+    if spec.base.get(&relation).is_some() {
+        return Ok(None);
+    }
+    let schema = with_own(table)?;
+    let view = fresh::view(spec, table, &schema, BEGINS);
+    Ok(Some((relation, schema, view)))
 }
 
 /// The columns of a table of changes, for a table with these.

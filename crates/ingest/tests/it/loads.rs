@@ -62,7 +62,7 @@ fn a_table_widens() {
 #[test]
 fn contracts() {
     for (contract, new_column, misfit) in [
-        ("freeze", Err("`w`"), "`x` is not a bigint"),
+        ("freeze", Err("`w`"), "`id` is text now, and bigint in the table"),
         ("discard", Ok(vec![vec!["1", "a"], vec!["2", "b"]]), "`x` is not a bigint"),
     ] {
         let settings = json!({"location": "*.csv", "schema_contract": contract});
@@ -86,6 +86,41 @@ fn contracts() {
         let error = setup.load(settings).unwrap_err();
         assert!(error.message().contains(misfit), "{error}");
     }
+}
+
+#[test]
+fn contracts_of_columns_and_types_apart() {
+    let load = |contract: serde_json::Value, mode: &str, second: &str| {
+        let setup = Setup::new(&[("1.csv", "id,v\n1,a\n")]);
+        let settings = json!({
+            "location": "*.csv", "mode": mode, "schema_contract": contract, "max_rejects": 1,
+        });
+        setup.load(settings.clone()).unwrap();
+        let before = setup.table();
+        setup.write("2.csv", second);
+        let error = setup.load(settings).err().map(|error| error.message().to_owned());
+        if error.is_some() {
+            assert_eq!(setup.table(), before, "nothing is written");
+        }
+        (setup.columns(), setup.table().len(), error)
+    };
+    let (more, text) = ("id,v,w\n2,b,3\n", "id,v\n2,b\nx,c\n");
+    let types = json!({"types": "freeze"});
+    assert_eq!(load(types.clone(), "append", more).0, ["id Int64", "v Utf8", "w Int64"]);
+    let error = load(types, "append", text).2.unwrap();
+    assert!(error.contains("`id` is text now") && error.contains("{types: evolve}"), "{error}");
+    let columns = json!({"columns": "freeze"});
+    assert_eq!(load(columns.clone(), "append", text).0, ["id Utf8", "v Utf8"]);
+    let error = load(columns.clone(), "append", more).2.unwrap();
+    assert!(error.contains("new column `w`") && error.contains("{columns: evolve}"), "{error}");
+    // What does not fit is a rejected row.
+    let discard = json!({"columns": "freeze", "types": "discard"});
+    let (found, rows, error) = load(discard, "append", text);
+    assert_eq!((found, rows, error), (vec!["id Int64".to_owned(), "v Utf8".to_owned()], 2, None));
+    // A table that is replaced keeps its columns as well.
+    assert!(load(columns, "full", more).2.unwrap().contains("`w`"));
+    assert_eq!(load(json!("discard"), "full", more).0, ["id Int64", "v Utf8"]);
+    assert_eq!(load(json!("evolve"), "full", more).0, ["id Int64", "v Utf8", "w Int64"]);
 }
 
 #[test]
@@ -259,5 +294,5 @@ fn a_merge_counts_what_it_inserted_and_updated() {
     assert_eq!(setup.load(settings.clone()).unwrap().merged, None);
     setup.write("2.csv", "id,v\n2,c\n3,d\n3,e\n");
     let loaded = setup.load(settings).unwrap();
-    assert_eq!(loaded.merged, Some(Merged { inserted: 1, updated: 1 }));
+    assert_eq!(loaded.merged, Some(Merged { inserted: 1, updated: 1, deleted: 0 }));
 }

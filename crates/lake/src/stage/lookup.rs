@@ -44,12 +44,45 @@ pub(crate) async fn rows_after(
     };
     let files: Vec<Arc<LiveFile>> =
         table.files.values().filter(|file| larger(file)).cloned().collect();
-    let schema = table.schema.clone();
+    let names = table.schema.fields().iter().map(|field| field.name().clone()).collect();
+    Ok(rows_of_files(inner, table, files, names, Some((column.to_owned(), after))))
+}
+
+/// See [`tidemill_core::TableStore::rows_of_columns`].
+pub(crate) async fn rows_of_columns(
+    inner: &Arc<Inner>,
+    relation: &RelationName,
+    base: &Snapshot,
+    columns: &[String],
+) -> Result<BatchStream> {
+    let base = Base::of(inner, relation, base).await?;
+    let Some(table) = base.table.clone() else {
+        return Err(
+            Error::new(ErrorKind::NotFound, "there is no such table").with("table", relation)
+        );
+    };
+    let files = table.files.values().cloned().collect();
+    Ok(rows_of_files(inner, table, files, columns.to_vec(), None))
+}
+
+/// Columns of the rows of files of a table, or of those of them whose value in a column is larger than this one.
+fn rows_of_files(
+    inner: &Arc<Inner>,
+    table: Arc<TableState>,
+    files: Vec<Arc<LiveFile>>,
+    names: Vec<String>,
+    after: Option<(String, i64)>,
+) -> BatchStream {
+    let fields = table.schema.fields().iter();
+    let fields: Vec<_> = fields.filter(|field| names.contains(field.name())).cloned().collect();
+    let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+    let schema = Arc::new(Schema::new(fields));
     let (sender, receiver) = mpsc::channel(AHEAD);
-    let (inner, column) = (inner.clone(), column.to_owned());
+    let inner = inner.clone();
     tokio::spawn(async move {
         for file in files {
-            if let Err(error) = send_after(&inner, &table, &file, &column, after, &sender).await {
+            let sent = send_rows(&inner, &table, &file, &names, after.as_ref(), &sender).await;
+            if let Err(error) = sent {
                 let _ = sender.send(Err(error)).await;
                 return;
             }
@@ -58,29 +91,31 @@ pub(crate) async fn rows_after(
     let batches = futures::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|batch| (batch, receiver))
     });
-    Ok(BatchStream::new(schema, batches))
+    BatchStream::new(schema, batches)
 }
 
 /// Sends the rows of a file; ends when nobody wants them any more.
-async fn send_after(
+async fn send_rows(
     inner: &Arc<Inner>,
     table: &TableState,
     file: &LiveFile,
-    column: &str,
-    after: i64,
+    names: &[String],
+    after: Option<&(String, i64)>,
     sender: &mpsc::Sender<Result<RecordBatch>>,
 ) -> Result<()> {
-    let names: Vec<String> = table.schema.fields().iter().map(|f| f.name().clone()).collect();
-    let mut stream = open_file(inner, table, file, &names).await?;
+    let mut stream = open_file(inner, table, file, names).await?;
     while let Some(batch) = stream.batches.next().await {
-        let batch = batch?;
-        let numbers = batch.column_by_name(column).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "a column is not in the table").with("column", column)
-        })?;
-        let wanted: BooleanArray = gt(numbers, &Int64Array::new_scalar(after))
-            .or_error(ErrorKind::Internal, "a column of numbers has another type")?;
-        let batch = filter_record_batch(&batch, &wanted)
-            .or_error(ErrorKind::Internal, "rows cannot be left out")?;
+        let mut batch = batch?;
+        if let Some((column, after)) = after {
+            let numbers = batch.column_by_name(column).ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, "a column is not in the table")
+                    .with("column", column)
+            })?;
+            let wanted: BooleanArray = gt(numbers, &Int64Array::new_scalar(*after))
+                .or_error(ErrorKind::Internal, "a column of numbers has another type")?;
+            batch = filter_record_batch(&batch, &wanted)
+                .or_error(ErrorKind::Internal, "rows cannot be left out")?;
+        }
         if batch.num_rows() > 0 && sender.send(Ok(batch)).await.is_err() {
             return Ok(());
         }

@@ -36,7 +36,7 @@ pub(crate) use columns::Evolution;
 pub use encode::Compression;
 pub(crate) use encode::{WriteSettings, file_schema};
 pub(crate) use files::{by_file, file_name};
-pub(crate) use lookup::{rows_after, rows_of_keys};
+pub(crate) use lookup::{rows_after, rows_of_columns, rows_of_keys};
 pub(crate) use rewrite::Rewrite;
 pub(crate) use sink::{RowSink, feed};
 

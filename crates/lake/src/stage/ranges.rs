@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::ScalarValue;
 use futures::StreamExt;
 use object_store::path::Path;
@@ -23,7 +23,7 @@ use crate::lake::{Inner, lock};
 
 const DAY: i64 = 86_400_000_000;
 
-/// Spans of time of a column, in microseconds since 1970.
+/// Spans of a column: of time in microseconds since 1970, or of whole numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Ranges {
     pub column: String,
@@ -62,10 +62,12 @@ impl Plan {
                 Error::new(ErrorKind::Config, "the table does not have the column of its batches")
                     .with("column", &ranges.column)
             })?;
-        if !matches!(data_type, DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _)) {
+        let is_time =
+            matches!(data_type, DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _));
+        if !is_time && !data_type.is_signed_integer() {
             return Err(Error::new(
                 ErrorKind::Config,
-                "the column of the batches must be a date or a timestamp",
+                "the column of the ranges must be a date, a timestamp or a whole number",
             )
             .with("column", &ranges.column)
             .with("type", data_type));
@@ -204,6 +206,9 @@ fn micros(value: &ScalarValue) -> Option<i64> {
     match value {
         ScalarValue::Date32(Some(days)) => Some(i64::from(*days) * DAY),
         ScalarValue::TimestampMicrosecond(Some(micros), _) => Some(*micros),
+        ScalarValue::Int16(Some(number)) => Some(i64::from(*number)),
+        ScalarValue::Int32(Some(number)) => Some(i64::from(*number)),
+        ScalarValue::Int64(Some(number)) => Some(*number),
         _ => None,
     }
 }
@@ -218,6 +223,9 @@ fn times(column: &ArrayRef) -> Vec<Option<i64>> {
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             column.as_primitive::<TimestampMicrosecondType>().iter().collect()
         }
-        _ => vec![None; column.len()],
+        _ => match arrow::compute::cast(column, &DataType::Int64) {
+            Ok(numbers) => numbers.as_primitive::<Int64Type>().iter().collect(),
+            Err(_) => vec![None; column.len()],
+        },
     }
 }

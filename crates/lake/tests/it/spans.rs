@@ -146,13 +146,18 @@ async fn spans_of_time_are_replaced() {
         assert_eq!((staged.rows, staged.rows_changed), (Some(4), 3));
         publish(&lake.lake, staged).await.unwrap();
         assert_eq!(lake.query("s.t", "select id from t").await, ["1", "3", "6", "7"]);
-        let refused = lake
-            .stage(
-                "s.t",
-                WriteMode::ReplaceRanges { column: "id".to_owned(), ranges: vec![(0, 1)] },
-                rows(&[7], &[None]),
-            )
-            .await;
-        assert!(refused.unwrap_err().to_string().contains("must be a date or a timestamp"));
+        // Of whole numbers as well.
+        let numbers =
+            |column: &str, ranges| WriteMode::ReplaceRanges { column: column.to_owned(), ranges };
+        let staged = lake.stage("s.t", numbers("id", vec![(2, 4), (7, 8)]), rows(&[8], &[None]));
+        publish(&lake.lake, staged.await.unwrap()).await.unwrap();
+        assert_eq!(lake.query("s.t", "select id from t").await, ["1", "6", "8"]);
+        let names: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
+        let named = batch(vec![("name", names)]);
+        lake.write("s.u", WriteMode::Replace, named.clone()).await.unwrap();
+        let refused = lake.stage("s.u", numbers("name", vec![(0, 1)]), named).await;
+        assert!(
+            refused.unwrap_err().to_string().contains("must be a date, a timestamp or a whole")
+        );
     }
 }

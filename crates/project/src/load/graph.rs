@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use indexmap::IndexMap;
-use tidemill_core::{Diagnostic, Diagnostics, SourcePosition, UniqueId};
+use tidemill_core::{Diagnostic, Diagnostics, RelationName, SourcePosition, UniqueId};
 
 use super::nodes::Places;
 use crate::manifest::{Manifest, RefCall, ResourceType, SourceCall};
@@ -66,6 +66,9 @@ pub(super) fn connect(
         depends_on.extend(semantic.remove(&node.unique_id).unwrap_or_default());
         edges.insert(node.unique_id.clone(), depends_on);
     }
+    for (companion, source) in companions(manifest) {
+        edges.insert(companion, vec![source]);
+    }
     // Tests of what does not take part do not take part.
     for id in lost {
         if let Some(node) = manifest.nodes.shift_remove(&id) {
@@ -105,6 +108,24 @@ pub(super) fn connect(
     for cycle in cycles(manifest) {
         report_cycle(manifest, &cycle, places, diagnostics);
     }
+}
+
+/// The sources that are there when another one was loaded, each with that one.
+fn companions(manifest: &Manifest) -> Vec<(UniqueId, UniqueId)> {
+    let mut owners: HashMap<RelationName, &UniqueId> = HashMap::new();
+    for source in manifest.sources.values() {
+        owners.extend(source.companions().into_iter().map(|name| (name, &source.unique_id)));
+    }
+    if owners.is_empty() {
+        return Vec::new();
+    }
+    let others = manifest.sources.values().filter(|source| source.ingest.is_none());
+    others
+        .filter_map(|source| {
+            let owner = *owners.get(&source.relation())?;
+            Some((source.unique_id.clone(), owner.clone()))
+        })
+        .collect()
 }
 
 struct Resolver<'a> {

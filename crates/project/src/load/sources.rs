@@ -5,7 +5,7 @@ use tidemill_core::{Diagnostic, UniqueId};
 
 use super::nodes::{Builder, Said, columns};
 use crate::config;
-use crate::manifest::{Ingest, ResourceType, SourceTable};
+use crate::manifest::{CHANGES_AND_FRESH, Column, Ingest, ResourceType, SourceTable};
 use crate::read::properties::{SourceDef, merge_freshness};
 use crate::read::walk::folders;
 use crate::suggest::nearest;
@@ -18,6 +18,24 @@ impl Builder<'_> {
                 self.source(said, def);
             }
         }
+        self.companions();
+    }
+
+    /// What comes with tables whose changes are kept can be read as sources, declared or not.
+    fn companions(&mut self) {
+        let mut new: Vec<SourceTable> = Vec::new();
+        for source in self.manifest.sources.values() {
+            for (relation, end) in source.companions().iter().zip(CHANGES_AND_FRESH) {
+                let there = |other: &SourceTable| {
+                    other.package_name == source.package_name && other.relation() == *relation
+                };
+                let disabled = &self.manifest.disabled_sources;
+                if !self.manifest.sources.values().chain(disabled).any(there) {
+                    new.push(companion(source, end));
+                }
+            }
+        }
+        self.manifest.sources.extend(new.into_iter().map(|table| (table.unique_id.clone(), table)));
     }
 
     fn source(&mut self, said: &Said, def: &SourceDef) {
@@ -137,5 +155,50 @@ impl Builder<'_> {
             return;
         }
         self.manifest.sources.insert(unique_id, table);
+    }
+}
+
+/// The source table of a table of changes, or of the view of a table with its changes.
+fn companion(of: &SourceTable, end: &str) -> SourceTable {
+    let name = format!("{}{end}", of.name);
+    let mut fqn = of.fqn.clone();
+    if let Some(last) = fqn.last_mut() {
+        last.clone_from(&name);
+    }
+    let is_changes = end == CHANGES_AND_FRESH[0];
+    let description = match is_changes {
+        true => format!("Each change of `{}`, in its order.", of.name),
+        false => format!("`{}` with the changes that it does not have yet.", of.name),
+    };
+    let own = [
+        ("_change_number", "Grows with each change; no number comes twice.", "bigint"),
+        ("_change", "`insert`, `update`, `delete`, `truncate` or `snapshot`.", "text"),
+        (
+            "_committed_at",
+            "When the transaction was committed, where the log says so.",
+            "timestamp with time zone",
+        ),
+    ];
+    let own = own.into_iter().filter(|_| is_changes).map(|(name, description, data_type)| {
+        let column = Column {
+            name: name.to_owned(),
+            description: description.to_owned(),
+            data_type: Some(data_type.to_owned()),
+            ..Column::default()
+        };
+        (name.to_owned(), column)
+    });
+    SourceTable {
+        unique_id: UniqueId::new(format!("source.{}.{}.{name}", of.package_name, of.source_name)),
+        identifier: format!("{}{end}", of.identifier),
+        name,
+        fqn,
+        description,
+        columns: own.chain(of.columns.clone()).collect(),
+        freshness: None,
+        loaded_at_field: None,
+        loaded_at_query: None,
+        ingest: None,
+        ..of.clone()
     }
 }

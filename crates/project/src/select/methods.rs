@@ -253,7 +253,7 @@ fn sources(manifest: &Manifest, value: &str) -> Result<BTreeSet<UniqueId>, Box<D
             ));
         }
     };
-    Ok(manifest
+    let mut found: BTreeSet<UniqueId> = manifest
         .sources
         .values()
         .filter(|found| {
@@ -262,7 +262,19 @@ fn sources(manifest: &Manifest, value: &str) -> Result<BTreeSet<UniqueId>, Box<D
                 && glob(table, &found.name)
         })
         .map(|found| found.unique_id.clone())
-        .collect())
+        .collect();
+    // A table and what comes with it (its changes, and the view of both) are one.
+    let of = |id: &UniqueId| {
+        let parents = manifest.parents_of(id).iter();
+        parents.filter(|parent| manifest.sources.contains_key(*parent)).cloned().next()
+    };
+    found.extend(found.iter().filter_map(of).collect::<Vec<_>>());
+    for id in manifest.sources.keys() {
+        if of(id).is_some_and(|table| found.contains(&table)) {
+            found.insert(id.clone());
+        }
+    }
+    Ok(found)
 }
 
 /// dbt's `is_selected_node`.

@@ -58,6 +58,14 @@ impl Shop<'_> {
         shop
     }
 
+    /// These columns are the same on both sides.
+    #[track_caller]
+    pub(super) fn is_followed_by(&self, columns: &[&str]) {
+        let query = format!("select {} from {{}} order by 1", columns.join(", "));
+        let source = self.sql(&query.replace("{}", "t"));
+        assert_eq!(source, self.sandbox.rows(&query.replace("{}", "raw.t")));
+    }
+
     pub(super) fn slots(&self) -> Vec<String> {
         self.sql("select slot_name from pg_replication_slots where database = current_database()")
     }

@@ -246,3 +246,42 @@ fn passwords_are_never_shown() {
     with_text(shop.sandbox.root(), b"planted-secret", &mut found);
     assert_eq!(found, [] as [std::path::PathBuf; 0]);
 }
+
+#[test]
+fn days_are_read_again_and_deleted_rows_are_found() {
+    let Some(server) = PostgresServer::shared() else { return };
+    let table = "create table t (id int primary key, part int, text text, amount numeric(9,2), at timestamptz); \
+         insert into t select n, n, 'text', 1, timestamptz '2024-01-01 00:00Z' + n * interval '6 hours' \
+         from generate_series(0, 40) n;";
+    for mode in ["append", "merge, primary_key: id, deletes: compare"] {
+        let shop = Shop::new(server, table);
+        shop.sandbox.loads(&format!("mode: {mode}, cursor: at"));
+        shop.sandbox.run(&["ingest"]).ok();
+        shop.sql("update t set text = 'fixed' where id between 4 and 13");
+        shop.sandbox
+            .run(&[
+                "ingest",
+                "backfill",
+                "t",
+                "--from",
+                "2024-01-02",
+                "--to",
+                "2024-01-04T12:00:00",
+                "--step",
+                "1d",
+            ])
+            .ok()
+            .says("from 2024-01-04 00:00:00 up to 2024-01-04 12:00:00");
+        shop.is_loaded();
+        assert_eq!(
+            shop.sandbox.rows("select \"rows\" from raw.t__backfills order by range_from"),
+            ["4", "4", "2"]
+        );
+        shop.sql("insert into t values (50, 1, 'new', 1, '2024-06-01')");
+        if mode != "append" {
+            shop.sql("delete from t where id in (1, 39)");
+        }
+        shop.sandbox.run(&["ingest"]).ok();
+        shop.is_loaded();
+    }
+}
