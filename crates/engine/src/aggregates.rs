@@ -74,26 +74,37 @@ pub(crate) fn shares(function: &mut Function) -> Option<Expr> {
         if let FunctionArguments::List(list) = &mut one.args {
             list.args = vec![argument(share)];
         }
-        Expr::Function(one)
+        match simple_name(&one).as_deref() {
+            Some("percentile_disc") => self::share(&mut one),
+            _ => Some(Expr::Function(one)),
+        }
     });
-    Some(array_of(each.collect()))
+    Some(array_of(each.collect::<Option<_>>()?))
 }
 
 /// `json_agg(x)`: the JSON text of the array of its values.
 pub(crate) fn json_list(function: &mut Function) -> Option<Expr> {
     let values = plain_arguments(function)?;
     let [value] = values.as_slice() else { return None };
-    let json = is_json(value);
     let mut collected = function.clone();
     collected.name = object_name("array_agg");
-    let kind = text(if json { "json" } else { "value" });
-    Some(call("tidemill_json_list", vec![Expr::Function(collected), kind]))
+    let FunctionArguments::List(list) = &mut collected.args else { return None };
+    let kind = match list.duplicate_treatment {
+        // By these they may be sorted, as they are.
+        Some(DuplicateTreatment::Distinct) if is_json(value) => "json",
+        Some(DuplicateTreatment::Distinct) => "value",
+        // What is JSON already is known when the types are.
+        _ => {
+            list.args = vec![argument(as_json(value.clone()))];
+            "json"
+        }
+    };
+    Some(call("tidemill_json_list", vec![Expr::Function(collected), text(kind)]))
 }
 
 /// `json_object_agg(k, v)`.
 pub(crate) fn json_pairs(function: &mut Function) -> Option<Expr> {
     let [key, value] = <[Expr; 2]>::try_from(plain_arguments(function)?).ok()?;
-    let kind = text(if is_json(&value) { "json" } else { "value" });
     let collected = |value: Expr| {
         let mut collected = function.clone();
         collected.name = object_name("array_agg");
@@ -103,7 +114,33 @@ pub(crate) fn json_pairs(function: &mut Function) -> Option<Expr> {
         Expr::Function(collected)
     };
     let keys = collected(cast(key, DataType::Varchar(None)));
-    Some(call("tidemill_json_pairs", vec![keys, collected(value), kind]))
+    let values = collected(as_json(value));
+    Some(call("tidemill_json_pairs", vec![keys, values, text("json")]))
+}
+
+/// A value as JSON text, whether it is JSON already or not.
+fn as_json(value: Expr) -> Expr {
+    match is_json(&value) {
+        true => call("tidemill_as_json", vec![call("tidemill_json", vec![value])]),
+        false => call("tidemill_as_json", vec![with_fields(value)]),
+    }
+}
+
+/// `row(a, b)` has the fields `f1` and `f2` in JSON.
+pub(crate) fn with_fields(value: Expr) -> Expr {
+    let values = match &value {
+        Expr::Function(function) if simple_name(function).as_deref() == Some("row") => {
+            plain_arguments(function)
+        }
+        Expr::Tuple(values) => Some(values.clone()),
+        _ => None,
+    };
+    let Some(values) = values.filter(|values| !values.is_empty()) else { return value };
+    let fields = values
+        .into_iter()
+        .enumerate()
+        .flat_map(|(place, value)| [text(&format!("f{}", place + 1)), with_fields(value)]);
+    call("named_struct", fields.collect())
 }
 
 /// `json_build_object('a', x)` and `json_build_array(x)`: which arguments are JSON themselves can only
@@ -117,7 +154,7 @@ pub(crate) fn json_built(name: &str, function: &Function) -> Option<Expr> {
         _ => "tidemill_json_array",
     };
     let mut all = vec![text(&kinds)];
-    all.extend(arguments);
+    all.extend(arguments.into_iter().map(with_fields));
     Some(call(name, all))
 }
 
@@ -136,7 +173,15 @@ pub(crate) fn is_jsonb(expr: &Expr) -> bool {
         Expr::Function(function) => {
             let name = simple_name(function).unwrap_or_default();
             name.starts_with(crate::functions::JSONB)
-                || name == "jsonb_strip_nulls"
+                || matches!(
+                    name.as_str(),
+                    "jsonb_strip_nulls"
+                        | "jsonb_set"
+                        | "jsonb_insert"
+                        | "jsonb_set_lax"
+                        | "jsonb_path_query_first"
+                        | "jsonb_path_query_array"
+                )
                 || name == "coalesce"
                     && plain_arguments(function).is_some_and(|all| all.iter().any(is_jsonb))
         }
@@ -151,15 +196,20 @@ fn is_json(expr: &Expr) -> bool {
         Expr::Cast { data_type: DataType::JSON | DataType::JSONB, .. } => true,
         Expr::BinaryOp { op: BinaryOperator::Arrow | BinaryOperator::HashArrow, .. } => true,
         Expr::Function(function) => simple_name(function).is_some_and(|name| {
-            name.starts_with("tidemill_json_")
-                || name.starts_with(crate::functions::JSONB)
+            name.starts_with("tidemill_json")
                 || matches!(
                     name.as_str(),
                     "to_json"
                         | "row_to_json"
                         | "json_get"
                         | "json_extract_path"
+                        | "json_strip_nulls"
                         | "jsonb_strip_nulls"
+                        | "jsonb_set"
+                        | "jsonb_insert"
+                        | "jsonb_set_lax"
+                        | "jsonb_path_query_first"
+                        | "jsonb_path_query_array"
                 )
         }),
         _ => false,

@@ -8,7 +8,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::TableProvider;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionState;
@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 
 use crate::EngineOptions;
 use crate::describe::moving;
+use crate::dialect::positional::PLACE;
 use crate::error::from_datafusion;
 use crate::files::FileTables;
 use crate::guard::CountWindows;
@@ -252,7 +253,7 @@ impl EmbeddedEngine {
             Some(analyzed) => analyzed,
             None => self.analyzed(self.plan(sql, &state, context).await?.plan, &state)?,
         };
-        if is_small(&logical) {
+        if is_small(&logical) || counts_places(&logical) {
             state.config_mut().options_mut().execution.target_partitions = 1;
         }
         let plan = self.physical_of_analyzed(&logical, &state).await?;
@@ -380,6 +381,16 @@ pub(crate) fn is_small(plan: &LogicalPlan) -> bool {
         })
     });
     rows.is_some_and(|rows| rows <= FEW_ROWS)
+}
+
+/// Whether rows are told apart by their place in the order in which they are read.
+fn counts_places(plan: &LogicalPlan) -> bool {
+    plan.exists(|node| {
+        Ok(matches!(node, LogicalPlan::Projection(projection)
+            if projection.schema.fields().iter().any(|field| field.name().starts_with(PLACE))))
+    })
+    // The closure gives no error.
+    .unwrap_or(false)
 }
 
 /// A task that ends when nobody waits for it any more.
@@ -536,6 +547,7 @@ fn template(
     for function in functions::aggregates() {
         state.register_udaf(Arc::new(function)).map_err(fail)?;
     }
+    state.register_higher_order_function(Arc::new(functions::reduce())).map_err(fail)?;
     Ok(state)
 }
 

@@ -40,7 +40,8 @@ pub(crate) fn place_of(token: &Token) -> Option<u8> {
         | Token::Ampersand
         | Token::Pipe
         | Token::ShiftLeft
-        | Token::ShiftRight => Some(OTHER),
+        | Token::ShiftRight
+        | Token::Sharp => Some(OTHER),
         Token::Caret => Some(POWER),
         _ => None,
     }
@@ -112,13 +113,22 @@ impl Dialect for Grammar {
         self.0.is_identifier_part(letter)
     }
 
-    /// `x between symmetric a and b`.
+    /// `x between symmetric a and b`, and `a # b`.
     fn parse_infix(
         &self,
         parser: &mut Parser,
         value: &Expr,
         _: u8,
     ) -> Option<Result<Expr, ParserError>> {
+        // An exclusive or.
+        if parser.peek_token_ref().token == Token::Sharp {
+            parser.advance_token();
+            return Some(parser.parse_subexpr(OTHER).map(|right| Expr::BinaryOp {
+                left: Box::new(value.clone()),
+                op: BinaryOperator::PGBitwiseXor,
+                right: Box::new(right),
+            }));
+        }
         let says = |place: usize, word: &str| {
             matches!(&parser.peek_nth_token_ref(place).token, Token::Word(found)
                 if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))

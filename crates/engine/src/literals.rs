@@ -1,7 +1,8 @@
 //! Literals, patterns and places in arrays in the words that the planner knows.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, DataType, Expr, Interval, Subscript, Value, ValueWithSpan,
+    AccessExpr, BinaryOperator, DataType, Expr, Interval, Subscript, UnaryOperator, Value,
+    ValueWithSpan,
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
@@ -155,6 +156,103 @@ pub(crate) fn count_from_one(access: &mut AccessExpr) {
             *index = binary(place.clone(), BinaryOperator::Plus, number(1));
         }
         "ordinal" | "safe_ordinal" => *index = place.clone(),
+        _ => {}
+    }
+}
+
+/// The items of an array that is written as a text, `{a,"b c",null}`; nothing where it has arrays in it or
+/// is none.
+pub(crate) fn array_items(written: &str) -> Option<Vec<Option<String>>> {
+    let inner = written.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let mut items: Vec<Option<String>> = Vec::new();
+    let mut current = String::new();
+    let (mut quoted, mut open) = (false, false);
+    let mut take = |current: &mut String, quoted: bool| {
+        let item = std::mem::take(current);
+        let plain = item.trim();
+        items.push(match quoted {
+            true => Some(item),
+            false if plain.eq_ignore_ascii_case("null") => None,
+            false => Some(plain.to_owned()),
+        });
+    };
+    let mut letters = inner.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => current.extend(letters.next()),
+            '"' => {
+                // Blanks before the quotes are none of the item's.
+                if !open && !quoted {
+                    current.clear();
+                }
+                (open, quoted) = (!open, true);
+            }
+            ',' if !open => {
+                take(&mut current, quoted);
+                quoted = false;
+            }
+            '{' | '}' if !open => return None,
+            // Nor are those behind them.
+            blank if quoted && !open && blank.is_whitespace() => {}
+            letter => current.push(letter),
+        }
+    }
+    if !inner.trim().is_empty() {
+        take(&mut current, quoted);
+    }
+    Some(items)
+}
+
+/// `x[:2]` is `x[1:2]`, and `x[2:]` is `x[2:-1]`; nothing where no slice lacks a bound.
+pub(crate) fn whole_slices(chain: &[AccessExpr]) -> Option<Vec<AccessExpr>> {
+    let lacks = |step: &AccessExpr| {
+        matches!(
+            step,
+            AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, .. })
+                if lower_bound.is_none() || upper_bound.is_none()
+        )
+    };
+    if !chain.iter().any(lacks) {
+        return None;
+    }
+    let mut chain = chain.to_vec();
+    for step in &mut chain {
+        if let AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, .. }) = step {
+            lower_bound.get_or_insert_with(|| number(1));
+            upper_bound.get_or_insert_with(|| Expr::UnaryOp {
+                op: UnaryOperator::Minus,
+                expr: Box::new(number(1)),
+            });
+        }
+    }
+    Some(chain)
+}
+
+/// `\m`, `\M`, `\y`, `\Y` and `\Z` of PostgreSQL's regular expressions, in a pattern that is written out, in
+/// the words of ours.
+pub(crate) fn known_to_regex(pattern: &mut Expr) {
+    match pattern {
+        Expr::Nested(inner) => known_to_regex(inner),
+        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => {
+            let mut written = String::with_capacity(text.len());
+            let mut letters = text.chars();
+            while let Some(letter) = letters.next() {
+                written.push(letter);
+                if letter != '\\' {
+                    continue;
+                }
+                match letters.next() {
+                    Some('m') => written.push('<'),
+                    Some('M') => written.push('>'),
+                    Some('y') => written.push('b'),
+                    Some('Y') => written.push('B'),
+                    Some('Z') => written.push('z'),
+                    Some(other) => written.push(other),
+                    None => {}
+                }
+            }
+            *text = written;
+        }
         _ => {}
     }
 }

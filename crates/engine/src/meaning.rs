@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::common::{DFSchema, ExprSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Between, Cast, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
@@ -20,9 +20,10 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::functions::{
-    checked, nullable, placed, read, reads, refused_cast, rendered, renders, timezone,
-    type_of_checked,
+    checked, joined, known_json, nullable, placed, read, reads, refused_cast, rendered, renders,
+    timezone, type_of_checked,
 };
+use crate::json_type::{JsonType, chooses, json_type, json_type_of, says_json};
 use crate::protect::guarded;
 
 /// Runs after the types of all operands agree.
@@ -178,12 +179,19 @@ impl Rewriter<'_> {
                         Err(old) => old,
                     };
                 }
+                let said = says_json(call.name());
+                if said {
+                    call.args = call.args.into_iter().map(|arg| self.column(arg)).collect();
+                }
                 let call = Expr::ScalarFunction(call);
                 match moved {
                     true => Ok(Transformed::yes(self.out_of_session_zone(call)?)),
+                    false if said => Ok(Transformed::yes(call)),
+                    false if chooses(&call) => self.json(call),
                     false => Ok(Transformed::no(call)),
                 }
             }
+            Expr::Case(_) => self.json(expr),
             Expr::Negative(value) => {
                 let data_type = self.type_of(&value)?;
                 let zero = ScalarValue::new_zero(&data_type)
@@ -202,12 +210,57 @@ impl Rewriter<'_> {
         }
     }
 
+    /// A column that is JSON, in words that stay where it is read otherwise: what reads a file knows the
+    /// file's columns alone.
+    fn column(&self, expr: Expr) -> Expr {
+        let known = match &expr {
+            Expr::Column(column) => self.schema.field_from_column(column).ok(),
+            _ => None,
+        };
+        match known.filter(|field| *field.data_type() == DataType::Utf8View) {
+            Some(field) => match json_type(field) {
+                Some(json) => known_json(expr, json),
+                None => expr,
+            },
+            None => expr,
+        }
+    }
+
+    /// Says of what chooses among JSON texts that it gives one.
+    fn json(&self, expr: Expr) -> Result<Transformed<Expr>> {
+        let Some(known) = json_type_of(&expr, self.schema) else {
+            return Ok(Transformed::no(expr));
+        };
+        let field = expr.to_field(self.schema)?.1;
+        Ok(match json_type(&field).is_none() && *field.data_type() == DataType::Utf8View {
+            true => Transformed::yes(known_json(expr, known)),
+            false => Transformed::no(expr),
+        })
+    }
+
     fn binary(&self, binary: BinaryExpr) -> Result<Transformed<Expr>> {
         let BinaryExpr { left, op, right } = binary;
         let again = |left: Box<Expr>, right: Box<Expr>| {
             Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))
         };
         match op {
+            // `||` of texts one of which is `jsonb`.
+            Operator::StringConcat
+                if [&left, &right]
+                    .iter()
+                    .any(|side| json_type_of(side, self.schema) == Some(JsonType::Jsonb)) =>
+            {
+                let data_type = self.type_of(&left)?;
+                let view = |side: Box<Expr>| match data_type {
+                    DataType::Utf8View => *side,
+                    _ => Expr::Cast(Cast::new(side, DataType::Utf8View)),
+                };
+                let documents = joined(view(left), view(right));
+                return Ok(Transformed::yes(match data_type {
+                    DataType::Utf8View => documents,
+                    other => Expr::Cast(Cast::new(Box::new(documents), other)),
+                }));
+            }
             Operator::Plus
             | Operator::Minus
             | Operator::Multiply

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::functions::{date_part, divide, divided, letters, multiplied, multiply};
+use crate::json_type::{JsonType, json_type_of};
 
 /// Plans our operators and leaves the others.
 pub(crate) fn planner() -> Arc<dyn ExprPlanner> {
@@ -119,6 +120,9 @@ impl ExprPlanner for Operators {
                 whole,
                 vec![part],
             )?));
+        }
+        if let Some(planned) = of_jsonb(&expr, schema)? {
+            return Ok(PlannerResult::Planned(planned));
         }
         let json = match expr.op {
             BinaryOperator::Arrow => Some("json_get"),
@@ -380,6 +384,40 @@ fn spans(expr: RawBinaryExpr, schema: &DFSchema) -> std::result::Result<Expr, Bo
     Err(Box::new(expr))
 }
 
+/// Operators that `jsonb` alone has: `?`, `?|`, `?&`, `@?`, `@@`, `#-`, and `-` of a text that is no literal.
+fn of_jsonb(expr: &RawBinaryExpr, schema: &DFSchema) -> Result<Option<Expr>> {
+    let name = match &expr.op {
+        BinaryOperator::Question => "jsonb_exists",
+        BinaryOperator::QuestionPipe => "jsonb_exists_any",
+        BinaryOperator::QuestionAnd => "jsonb_exists_all",
+        BinaryOperator::AtQuestion => "jsonb_path_exists",
+        BinaryOperator::AtAt => "jsonb_path_match",
+        BinaryOperator::HashMinus => "tidemill_jsonb_without_path",
+        BinaryOperator::Minus if is_text(&expr.left, schema) && !is_text_literal(&expr.left) => {
+            match expr.right.get_type(schema) {
+                Ok(DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)) => {
+                    "tidemill_jsonb_without_keys"
+                }
+                Ok(place) if place.is_integer() && is_jsonb(&expr.left, schema) => {
+                    "tidemill_jsonb_without_place"
+                }
+                Ok(DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
+                    if is_jsonb(&expr.left, schema) || is_text_literal(&expr.right) =>
+                {
+                    "tidemill_jsonb_without"
+                }
+                _ => return Ok(None),
+            }
+        }
+        _ => return Ok(None),
+    };
+    json_call(name, expr.left.clone(), vec![expr.right.clone()]).map(Some)
+}
+
+fn is_jsonb(expr: &Expr, schema: &DFSchema) -> bool {
+    json_type_of(expr, schema) == Some(JsonType::Jsonb)
+}
+
 /// A call of one of our functions.
 fn json_call(name: &str, value: Expr, keys: Vec<Expr>) -> Result<Expr> {
     let function = crate::functions::scalars().into_iter().find(|function| function.name() == name);
@@ -392,9 +430,7 @@ fn json_call(name: &str, value: Expr, keys: Vec<Expr>) -> Result<Expr> {
 fn path_keys(path: &Expr) -> Option<Vec<String>> {
     match path {
         Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
-            let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
-            let keys = inner.split(',').map(|key| key.trim().trim_matches('"').to_owned());
-            (!inner.contains('\\')).then(|| keys.collect())
+            crate::literals::array_items(text)?.into_iter().collect()
         }
         Expr::Cast(inner) => path_keys(&inner.expr),
         Expr::ScalarFunction(call) if call.name() == "make_array" => call

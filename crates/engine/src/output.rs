@@ -14,7 +14,7 @@
 //! | Dictionary, RunEndEncoded | the values |
 //! | LargeList, ListView, FixedSizeList | List |
 //!
-//! Every column may be NULL, and none has metadata.
+//! Every column may be NULL, and none has metadata, but that a text is JSON is kept (see `json_type`).
 
 use std::sync::Arc;
 
@@ -30,7 +30,8 @@ pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
 }
 
 fn plain_field(field: &Field) -> FieldRef {
-    Arc::new(Field::new(field.name(), plain_type(field.data_type()), true))
+    let plain = Field::new(field.name(), plain_type(field.data_type()), true);
+    Arc::new(crate::json_type::stored(plain, field))
 }
 
 fn plain_type(data_type: &DataType) -> DataType {

@@ -99,11 +99,33 @@ pub(crate) fn words(sql: &str) -> Result<Vec<TokenWithSpan>> {
 }
 
 fn parser(sql: &str) -> Result<Parser<'static>> {
-    let tokens = words(sql)?;
+    let mut tokens = words(sql)?;
+    keys_asked(&mut tokens);
     limit_chains(&tokens)?;
     refuse_glued(&tokens)?;
     let tokens = without_materialized(tokens);
     Ok(Parser::new(&DIALECT).with_recursion_limit(NESTING).with_tokens_with_locations(tokens))
+}
+
+/// `x ? 'a'`, `x ?| …` and `x ?& …` of JSON: the tokenizer takes `?` for the place of a parameter, of which
+/// there are none here.
+pub(crate) fn keys_asked(tokens: &mut Vec<TokenWithSpan>) {
+    let mut place = 0;
+    while place < tokens.len() {
+        if matches!(&tokens[place].token, Token::Placeholder(name) if name == "?") {
+            let glued = |next: &&TokenWithSpan| next.span.start == tokens[place].span.end;
+            let (asked, taken) = match tokens.get(place + 1).filter(glued).map(|next| &next.token) {
+                Some(Token::Pipe) => (Token::QuestionPipe, true),
+                Some(Token::Ampersand) => (Token::QuestionAnd, true),
+                _ => (Token::Question, false),
+            };
+            tokens[place].token = asked;
+            if taken {
+                tokens.remove(place + 1);
+            }
+        }
+        place += 1;
+    }
 }
 
 /// What cannot be read because it is DuckDB's alone, by its name.

@@ -41,6 +41,7 @@ use crate::columns;
 use crate::error::{again, from_datafusion, nearest};
 use crate::files::{FileRequest, Taken, take_files};
 use crate::functions::read_interval;
+use crate::json_values;
 use crate::lateral::settle_laterals;
 use crate::parse::parse_query;
 use crate::repeated::numbered_names;
@@ -142,7 +143,8 @@ impl<'a> Planner<'a> {
             }
             self.settle_unlisted(&mut statement, schemas).await?;
             rewrite(&mut statement)?;
-            name_database(&mut statement, self.databases.first().map_or("lake", String::as_str));
+            let database = self.databases.first().map_or("lake", String::as_str);
+            name_database(&mut statement, database, schemas.first().map_or("", String::as_str));
             let mut files = HashMap::new();
             for Taken { key, request, names } in take_files(&mut statement)? {
                 let table = self.tables.open(Table::Files(&request, self.context)).await?;
@@ -199,12 +201,18 @@ impl<'a> Planner<'a> {
                     let fields = plan.schema().fields();
                     Answer::Columns(fields.iter().map(|field| field.name().clone()).collect())
                 }
+                Some(Question::Types(query)) => {
+                    let mut asked = Statement::Query(query);
+                    crate::syntax::keep_quotes(&mut asked);
+                    let plan = self.plan_text(&asked.to_string(), schemas).await?;
+                    Answer::Types(plan.schema().fields().iter().cloned().collect())
+                }
                 Some(Question::Values(query)) => {
                     let plan = self.plan_text(&query.to_string(), schemas).await?;
                     Answer::Values(self.values(plan).await?)
                 }
             };
-            unlisted::answer(statement, answer);
+            unlisted::answer(statement, answer)?;
         }
         Err(Error::new(
             ErrorKind::Query,
@@ -446,17 +454,20 @@ enum Found {
     View(String),
 }
 
-/// `current_database()` and `current_catalog()` are the lake's name.
-fn name_database(statement: &mut Statement, database: &str) {
+/// `current_database()` and `current_catalog()` are the lake's name, and `current_schema()` is the first schema in
+/// which names are looked for.
+fn name_database(statement: &mut Statement, database: &str, schema: &str) {
     use datafusion::sql::sqlparser::ast::Expr;
     let _ = datafusion::sql::sqlparser::ast::visit_expressions_mut(statement, |expr| {
-        if let Expr::Function(function) = expr
-            && matches!(
-                simple_name(function).as_deref(),
-                Some("current_database" | "current_catalog")
-            )
-        {
-            *expr = text(database);
+        if let Expr::Function(function) = expr {
+            let named = match simple_name(function).as_deref() {
+                Some("current_database" | "current_catalog") => Some(database),
+                Some("current_schema") => Some(schema),
+                _ => None,
+            };
+            if let Some(name) = named {
+                *expr = text(name);
+            }
         }
         std::ops::ControlFlow::<()>::Continue(())
     });
@@ -476,7 +487,8 @@ fn settled_plan(
         let Err(error) = &result else { break };
         let used = respell(statement, error)
             || Missing::of(error).is_some_and(|name| use_result(statement, &name))
-            || use_row(statement, error);
+            || use_row(statement, error)
+            || json_values::unmark(statement, error);
         if !used {
             break;
         }

@@ -8,18 +8,22 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, Expr, Function,
     FunctionArg, FunctionArgExpr, FunctionArguments, LambdaFunction, LambdaFunctionParameter,
-    LambdaSyntax, OneOrManyWithParens, Query, Select, Statement, Value, VisitMut, VisitorMut,
+    LambdaSyntax, OneOrManyWithParens, Query, Select, Statement, TimezoneInfo, UnaryOperator,
+    Value, VisitMut, VisitorMut,
 };
 use tidemill_core::{Error, Result};
 
 use crate::aggregates::{
     at_extreme, count_if, is_jsonb, json_built, json_list, json_pairs, jsonb, rewrite_string_agg,
-    share, shares,
+    share, shares, with_fields,
 };
 use crate::clauses::settle_clauses;
 use crate::cte::separate_names;
 use crate::duckdb::settle_matches;
-use crate::literals::{count_from_one, rewrite_interval, rewrite_like, rewrite_number, similar_to};
+use crate::literals::{
+    array_items, count_from_one, known_to_regex, rewrite_interval, rewrite_like, rewrite_number,
+    similar_to, whole_slices,
+};
 use crate::names::Names;
 use crate::orders::settle_orders;
 use crate::periods::overlap;
@@ -70,6 +74,11 @@ impl VisitorMut for Rewriter {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        crate::json_values::settle(query);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         tell_casts_apart(select);
         unnest_series(select);
@@ -105,9 +114,13 @@ impl VisitorMut for Rewriter {
                 let sides = vec![left.as_ref().clone(), right.as_ref().clone()];
                 Ok(Some(call("tidemill_jsonb_joined", sides)))
             }
-            Expr::BinaryOp { left, op: BinaryOperator::Minus, right } if is_jsonb(left) => {
-                let sides = vec![left.as_ref().clone(), right.as_ref().clone()];
-                Ok(Some(call("tidemill_jsonb_without", sides)))
+            Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr } => {
+                let less = binary(number(0), BinaryOperator::Minus, number(1));
+                Ok(Some(nested(binary(less, BinaryOperator::Minus, expr.as_ref().clone()))))
+            }
+            Expr::BinaryOp { left: _, op, right } if regular(op) => {
+                known_to_regex(right);
+                Ok(None)
             }
             // A power, as in PostgreSQL and DuckDB; an exclusive or is `#`.
             Expr::BinaryOp { left, op: BinaryOperator::BitwiseXor, right } => {
@@ -116,6 +129,9 @@ impl VisitorMut for Rewriter {
             Expr::Value(value) => rewrite_number(&value.value),
             Expr::Subquery(query) => Ok(value_of(query).map(nested)),
             Expr::CompoundFieldAccess { access_chain, .. } => {
+                if let Some(whole) = whole_slices(access_chain) {
+                    *access_chain = whole;
+                }
                 access_chain.iter_mut().for_each(count_from_one);
                 Ok(None)
             }
@@ -260,10 +276,17 @@ fn rewrite_cast(kind: &CastKind, value: &Expr, data_type: &DataType) -> Result<O
         | DataType::CharacterVarying(Some(CharacterLength::IntegerLength { length, .. })) => {
             *length
         }
-        DataType::JSONB if *kind != CastKind::TryCast => {
+        DataType::JSONB | DataType::JSON | DataType::Uuid if *kind != CastKind::TryCast => {
             let text = cast(value.clone(), DataType::Varchar(None));
-            return Ok(Some(jsonb(text)));
+            return Ok(Some(match data_type {
+                DataType::JSONB => jsonb(text),
+                DataType::JSON => call("tidemill_json", vec![text]),
+                _ => call("tidemill_uuid", vec![text]),
+            }));
         }
+        // One letter; without a length `varchar` is not cut.
+        DataType::Char(None) | DataType::Character(None) => 1,
+        DataType::Bytea => return Ok(bytes_literal(value)),
         DataType::Array(_) => return Ok(array_literal(kind, value, data_type)),
         _ => return Ok(rewrite_whole(kind, value, data_type)),
     };
@@ -273,6 +296,26 @@ fn rewrite_cast(kind: &CastKind, value: &Expr, data_type: &DataType) -> Result<O
         return Ok(Some(whole));
     }
     Ok(Some(call("left", vec![whole, number(length)])))
+}
+
+/// `'\xDEADBEEF'::bytea`: a text that is written out as the bytes that it is in PostgreSQL.
+fn bytes_literal(value: &Expr) -> Option<Expr> {
+    let Expr::Value(literal) = value else { return None };
+    let Value::SingleQuotedString(written) = &literal.value else { return None };
+    let digits = written.strip_prefix("\\x")?;
+    let all = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    all.then(|| call("decode", vec![text(&digits.to_lowercase()), text("hex")]))
+}
+
+/// An operator whose right side is a regular expression.
+fn regular(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::PGRegexMatch
+            | BinaryOperator::PGRegexIMatch
+            | BinaryOperator::PGRegexNotMatch
+            | BinaryOperator::PGRegexNotIMatch
+    )
 }
 
 /// How many of these are NULL, or are not.
@@ -289,8 +332,17 @@ fn nulls_among(values: &[Expr], nulls: bool) -> Expr {
         .unwrap_or_else(|| number(0))
 }
 
+fn time_type() -> DataType {
+    DataType::Time(None, TimezoneInfo::None)
+}
+
+fn with_zone() -> DataType {
+    DataType::Timestamp(None, TimezoneInfo::WithTimeZone)
+}
+
 fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
     let Some(name) = simple_name(function) else { return Ok(None) };
+    let given = name.clone();
     // Same meaning under another name.
     let renamed = match name.as_str() {
         "ceiling" => "ceil",
@@ -354,7 +406,7 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         "max_by" | "min_by" | "arg_max" | "arg_min" | "argmax" | "argmin" => {
             return at_extreme(name, function);
         }
-        "percentile_disc" => return Ok(share(function)),
+        "percentile_disc" => return Ok(shares(function).or_else(|| share(function))),
         "percentile_cont" => return Ok(shares(function)),
         "make_interval" => return Ok(made_interval(function)),
         "struct_pack" => return Ok(crate::duckdb::packed(function)),
@@ -378,6 +430,20 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
     }
     let Some(arguments) = plain_arguments(function) else { return Ok(None) };
     units(name, function, &arguments);
+    if name.starts_with("regexp_")
+        && let FunctionArguments::List(list) = &mut function.args
+        && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(pattern))) = list.args.get_mut(1)
+    {
+        known_to_regex(pattern);
+        // `\&` is all that was found.
+        if name == "regexp_replace"
+            && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(to)))) =
+                list.args.get_mut(2)
+            && let Value::SingleQuotedString(to) = &mut to.value
+        {
+            *to = to.replace("\\&", "\\0");
+        }
+    }
     let arguments = plain_arguments(function).unwrap_or(arguments);
     if let Some(written) = crate::duckdb::written(name, &arguments) {
         return Ok(Some(written));
@@ -399,7 +465,53 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
             let all = std::iter::once(pattern.clone()).chain(values.iter().map(as_text));
             Some(call(crate::functions::FORMAT, all.collect()))
         }
-        ("to_jsonb", [value]) => Some(jsonb(call("to_json", vec![value.clone()]))),
+        ("to_jsonb", [value]) => Some(jsonb(call("to_json", vec![with_fields(value.clone())]))),
+        ("to_json" | "row_to_json", [value]) => {
+            let FunctionArguments::List(list) = &mut function.args else { return Ok(None) };
+            list.args = vec![argument(with_fields(value.clone()))];
+            None
+        }
+        // A text that is written out is `jsonb` to a function of it.
+        ("json_extract_path", [Expr::Value(document), keys @ ..])
+            if given == "jsonb_extract_path" =>
+        {
+            let document = jsonb(Expr::Value(document.clone()));
+            let all = std::iter::once(document).chain(keys.iter().cloned());
+            Some(call(name, all.collect()))
+        }
+        // The length of an empty array is NULL where a dimension is asked for.
+        ("array_length", [_, _]) => {
+            Some(call("nullif", vec![call("array_length", arguments), number(0)]))
+        }
+        ("array_lower", [list, _]) => Some(case(
+            vec![(
+                binary(call("cardinality", vec![list.clone()]), BinaryOperator::Gt, number(0)),
+                number(1),
+            )],
+            None,
+        )),
+        ("make_time", [hours, minutes, seconds]) => {
+            let midnight = cast(text("00:00:00"), time_type());
+            let times = |count: &Expr, unit: &str| {
+                let one = crate::syntax::interval_of(text(unit));
+                nested(binary(count.clone(), BinaryOperator::Multiply, one))
+            };
+            [(hours, "1 hour"), (minutes, "1 minute"), (seconds, "1 second")]
+                .into_iter()
+                .map(|(count, unit)| times(count, unit))
+                .fold(Some(midnight), |sum, part| {
+                    sum.map(|sum| nested(binary(sum, BinaryOperator::Plus, part)))
+                })
+        }
+        ("make_timestamptz", [parts @ .., last]) if parts.len() == 5 => {
+            let local = parts.iter().chain(std::iter::once(last)).cloned().collect();
+            Some(cast(call("make_timestamp", local), with_zone()))
+        }
+        ("make_timestamptz", [parts @ .., zone]) if parts.len() == 6 => {
+            Some(at_zone(&call("make_timestamp", parts.to_vec()), zone))
+        }
+        ("convert_from", [bytes, _]) => Some(call("tidemill_utf8", vec![bytes.clone()])),
+        ("convert_to", [value, _]) => Some(cast(value.clone(), DataType::Bytea)),
         ("zeroifnull", [value]) => Some(call("coalesce", vec![value.clone(), number(0)])),
         ("nullifzero", [value]) => Some(call("nullif", vec![value.clone(), number(0)])),
         // Snowflake: 0 when the divisor is 0, NULL when either is NULL.
@@ -454,7 +566,9 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
             }
             Some(call(name, arguments))
         }
-        ("array_upper", [list, _]) => Some(call("array_length", vec![list.clone()])),
+        ("array_upper", [_, _]) => {
+            Some(call("nullif", vec![call("array_length", arguments), number(0)]))
+        }
         ("trim_array", [list, count]) => Some(call(
             "array_slice",
             vec![
@@ -499,17 +613,16 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         ("try_to_timestamp" | "try_to_timestamp_ntz", [value]) => Some(cast_as(
             CastKind::TryCast,
             value.clone(),
-            DataType::Timestamp(None, datafusion::sql::sqlparser::ast::TimezoneInfo::None),
+            DataType::Timestamp(None, TimezoneInfo::None),
         )),
         ("try_to_number" | "try_to_decimal" | "try_to_numeric", [value]) => Some(cast_as(
             CastKind::TryCast,
             value.clone(),
             DataType::Numeric(datafusion::sql::sqlparser::ast::ExactNumberInfo::None),
         )),
-        ("to_timestamp_ntz" | "timestamp" | "datetime", [value]) => Some(cast(
-            value.clone(),
-            DataType::Timestamp(None, datafusion::sql::sqlparser::ast::TimezoneInfo::None),
-        )),
+        ("to_timestamp_ntz" | "timestamp" | "datetime", [value]) => {
+            Some(cast(value.clone(), DataType::Timestamp(None, TimezoneInfo::None)))
+        }
         ("to_varchar" | "to_char" | "string", [value]) if name != "to_char" => {
             Some(cast(value.clone(), DataType::Varchar(None)))
         }
@@ -646,34 +759,10 @@ fn array_literal(kind: &CastKind, value: &Expr, data_type: &DataType) -> Option<
     };
     let Expr::Value(literal) = value else { return None };
     let Value::SingleQuotedString(written) = &literal.value else { return None };
-    let inner = written.trim().strip_prefix('{')?.strip_suffix('}')?;
-    let mut items: Vec<(String, bool)> = Vec::new();
-    let mut current = String::new();
-    let mut quoted = false;
-    let mut open = false;
-    let mut letters = inner.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => current.extend(letters.next()),
-            '"' => (open, quoted) = (!open, true),
-            ',' if !open => {
-                items.push((std::mem::take(&mut current), quoted));
-                quoted = false;
-            }
-            '{' | '}' if !open => return None,
-            letter => current.push(letter),
-        }
-    }
-    if !inner.trim().is_empty() {
-        items.push((current, quoted));
-    }
-    let items = items.into_iter().map(|(item_text, quoted)| {
-        let value = match quoted {
-            true => text(&item_text),
-            false if item_text.trim().eq_ignore_ascii_case("null") => {
-                Expr::Value(Value::Null.with_empty_span())
-            }
-            false => text(item_text.trim()),
+    let items = array_items(written)?.into_iter().map(|item_text| {
+        let value = match item_text {
+            Some(item_text) => text(&item_text),
+            None => Expr::Value(Value::Null.with_empty_span()),
         };
         cast_as(kind.clone(), value, item.as_ref().clone())
     });

@@ -209,6 +209,7 @@ fn lists_of(name: &str, mut args: Vec<Expr>) -> Option<(Vec<Expr>, Vec<&'static 
             vec![call("tidemill_json_keys", args.clone()), call("tidemill_json_texts", args)],
             vec!["key", "value"],
         )),
+        ("jsonb_path_query", 2..=4) => one("tidemill_json_found", args, "jsonb_path_query"),
         ("regexp_matches", 2 | 3) => one("tidemill_matches", args, "regexp_matches"),
         ("regexp_split_to_table", 2 | 3) => {
             one("regexp_split_to_array", args, "regexp_split_to_table")

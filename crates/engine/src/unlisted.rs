@@ -6,6 +6,8 @@
 //! t unpivot (v for k in (columns(* exclude (id))))
 //! ```
 //!
+//! So are those of `describe` and `summarize` (see `summaries`).
+//!
 //! The planner asks for them before it plans the query: which values there are is read from the same
 //! state as the rows.
 
@@ -13,10 +15,14 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     DataType, Distinct, Expr, ExprWithAlias, Ident, PivotValueSource, Query, SelectItem, SetExpr,
-    Statement, TableFactor, TableWithJoins, Visit, Visitor, With,
+    Statement, TableFactor, TableWithJoins, Visit, Visitor, WildcardAdditionalOptions, With,
 };
 
+use arrow::datatypes::FieldRef;
+use tidemill_core::Result;
+
 use crate::cte::name_above;
+use crate::summaries;
 use crate::syntax::{cast, select_from, simple_name};
 
 /// What has to be known.
@@ -26,6 +32,8 @@ pub(crate) enum Question {
     Values(Box<Query>),
     /// The names of this query's columns.
     Columns(Box<Query>),
+    /// The names and types of this query's columns.
+    Types(Box<Query>),
 }
 
 /// What was found out.
@@ -35,6 +43,8 @@ pub(crate) enum Answer {
     Values(Vec<(Expr, String)>),
     /// Names of columns.
     Columns(Vec<String>),
+    /// Names and types of columns.
+    Types(Vec<FieldRef>),
 }
 
 /// The first question of a statement.
@@ -51,8 +61,12 @@ pub(crate) fn question(statement: &mut Statement) -> Option<Question> {
 }
 
 /// Answers the first question of a statement.
-pub(crate) fn answer(statement: &mut Statement, answer: Answer) {
+///
+/// # Errors
+/// None that a person can cause.
+pub(crate) fn answer(statement: &mut Statement, answer: Answer) -> Result<()> {
     let mut answer = Some(answer);
+    let mut done = Ok(());
     walk(statement, &mut |_, factor| {
         match (factor, answer.take()) {
             (TableFactor::Pivot { value_source, .. }, Some(Answer::Values(values))) => {
@@ -71,10 +85,14 @@ pub(crate) fn answer(statement: &mut Statement, answer: Answer) {
                     })
                     .collect();
             }
+            (factor, Some(Answer::Types(columns))) => {
+                done = summaries::answer(factor, &columns);
+            }
             _ => {}
         }
         ControlFlow::Break(())
     });
+    done
 }
 
 /// Whether there is a question at all: the names that a query can read are only collected where one is.
@@ -86,6 +104,7 @@ fn asks(statement: &Statement) -> bool {
         fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
             match factor {
                 TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => ControlFlow::Break(()),
+                factor if summaries::asked(factor).is_some() => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
             }
         }
@@ -173,7 +192,16 @@ fn in_factor(
                 _ => None,
             }
         }
-        _ => None,
+        _ => summaries::asked(factor).map(|(query, _)| {
+            let rows = TableFactor::Derived {
+                lateral: false,
+                subquery: Box::new(query.clone()),
+                alias: None,
+                sample: None,
+            };
+            let all = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
+            Question::Types(Box::new(from(&rows, all, None, known)))
+        }),
     };
     match asked {
         Some(asked) => found(asked, factor),

@@ -73,6 +73,21 @@ struct ScanFile {
     rows: Option<u64>,
 }
 
+/// Where a table keeps the name of a type that the engine stores as another, `tidemill.jsonb` say. Within a
+/// query it is the name of an extension type of Arrow, which a cast takes away.
+pub const STORED_TYPE: &str = "tidemill.type";
+/// The name of an extension type of Arrow.
+pub const EXTENSION_TYPE: &str = "ARROW:extension:name";
+
+/// A column as a query sees it.
+fn of_query(field: &Field) -> Field {
+    let mut metadata = field.metadata().clone();
+    if let Some(name) = metadata.remove(STORED_TYPE) {
+        metadata.insert(EXTENSION_TYPE.to_owned(), name);
+    }
+    field.clone().with_metadata(metadata)
+}
+
 /// What is known of a column of a file: least and greatest value, and the number of NULLs.
 type Known = (Option<ScalarValue>, Option<ScalarValue>, Option<u64>);
 
@@ -83,16 +98,21 @@ impl LakeTable {
         let views = lake.inner.options.view_types;
         let name = file_column.map(|name| Arc::new(Field::new(name, DataType::Utf8, false)));
         let fields = state.schema.fields().iter().chain(&name);
-        let schema: SchemaRef = if views {
-            let fields: Vec<Field> = fields
-                .map(|field| (**field).clone().with_data_type(view_type(field.data_type())))
-                .collect();
-            Arc::new(Schema::new(fields))
-        } else if name.is_some() {
-            Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
-        } else {
-            state.schema.clone()
-        };
+        let fields: Vec<Field> = fields
+            .map(|field| {
+                // Functions of such types take them as views, and a cast would hide the name.
+                let named = field.metadata().contains_key(STORED_TYPE);
+                let field = of_query(field);
+                match views || named {
+                    true => {
+                        let data_type = view_type(field.data_type());
+                        field.with_data_type(data_type)
+                    }
+                    false => field,
+                }
+            })
+            .collect();
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
         let mut partition = state.metadata.partition_columns.clone();
         partition.extend(file_column.map(str::to_owned));
         let partition_fields = partition

@@ -195,6 +195,7 @@ fn condition(expr: &Expr, parameter: &str, column: &str) -> Result<bool> {
                 "starts_with" | "prefix" => value.starts_with(&other),
                 "ends_with" | "suffix" => value.ends_with(&other),
                 "contains" => value.contains(&other),
+                "tidemill_similar" | "regexp_full_match" => matches_whole(&value, &other)?,
                 "regexp_matches" | "regexp_like" => regex::Regex::new(&other)
                     .map_err(|error| {
                         Error::new(ErrorKind::Query, format!("`{other}` is no regular expression"))
@@ -205,6 +206,13 @@ fn condition(expr: &Expr, parameter: &str, column: &str) -> Result<bool> {
             }
         }
         _ => return Err(unknown(expr)),
+    })
+}
+
+fn matches_whole(value: &str, pattern: &str) -> Result<bool> {
+    let whole = format!("^(?:{pattern})$");
+    regex::Regex::new(&whole).map(|regex| regex.is_match(value)).map_err(|error| {
+        Error::new(ErrorKind::Query, format!("`{pattern}` is no regular expression")).because(error)
     })
 }
 

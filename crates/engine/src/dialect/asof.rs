@@ -336,7 +336,7 @@ fn one(join: &mut Join, left: Option<&Ident>, number: usize) -> Result<Vec<Ident
 }
 
 /// `*` is what it would be without the columns that were added.
-fn leave_out(item: &mut SelectItem, right: Option<&Ident>, added: &[Ident]) {
+pub(super) fn leave_out(item: &mut SelectItem, right: Option<&Ident>, added: &[Ident]) {
     let options = match item {
         SelectItem::Wildcard(options) => options,
         SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options)

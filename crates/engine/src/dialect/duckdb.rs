@@ -2,11 +2,10 @@
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    LambdaFunction, ObjectName, OneOrManyWithParens, SelectItem, Subscript, UnaryOperator, Value,
-    WildcardAdditionalOptions,
+    LambdaFunction, ObjectName, OneOrManyWithParens, SelectItem, Value, WildcardAdditionalOptions,
 };
 
-use crate::syntax::{call, number, simple_name, text};
+use crate::syntax::{call, simple_name, text};
 
 /// Functions of texts take values of every type there.
 pub(super) fn texts(function: &mut Function) {
@@ -76,31 +75,6 @@ pub(super) fn cast(value: &mut Expr, to: &DataType, to_whole: bool) {
     } else if to_text && !matches!(value, Expr::Value(_)) {
         *value = call("tidemill_plain", vec![value.clone()]);
     }
-}
-
-/// `x[:2]` is `x[1:2]`, and `x[2:]` is `x[2:-1]`; nothing where no slice lacks a bound.
-pub(super) fn whole_slices(chain: &[AccessExpr]) -> Option<Vec<AccessExpr>> {
-    let lacks = |step: &AccessExpr| {
-        matches!(
-            step,
-            AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, .. })
-                if lower_bound.is_none() || upper_bound.is_none()
-        )
-    };
-    if !chain.iter().any(lacks) {
-        return None;
-    }
-    let mut chain = chain.to_vec();
-    for step in &mut chain {
-        if let AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, .. }) = step {
-            lower_bound.get_or_insert_with(|| number(1));
-            upper_bound.get_or_insert_with(|| Expr::UnaryOp {
-                op: UnaryOperator::Minus,
-                expr: Box::new(number(1)),
-            });
-        }
-    }
-    Some(chain)
 }
 
 /// `lambda x: x + 1`, in a form that the engine's grammar reads.

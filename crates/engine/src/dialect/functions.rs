@@ -170,7 +170,15 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
             fill(written, &[("a", from), ("b", to), ("i", args.get(2).unwrap_or(&day))])
         }
         ("object", _) if args.len().is_multiple_of(2) => {
-            Ok(call("json_build_object", args.to_vec()))
+            let object = call("json_build_object", args.to_vec());
+            // Without blanks between keys and values.
+            Ok(match dialect {
+                SqlDialect::DuckDb => call("tidemill_json_short", vec![object]),
+                _ => object,
+            })
+        }
+        ("list_in_json", _) => {
+            Ok(call("tidemill_json_short", vec![call("json_build_array", args.to_vec())]))
         }
         ("sequence_number", []) => Ok(Expr::Identifier(
             datafusion::sql::sqlparser::ast::Ident::with_quote('"', super::relations::SEQUENCE),

@@ -237,6 +237,14 @@ pub(super) fn parse_any(sql: &str, dialect: SqlDialect) -> Result<(Statement, Ve
         }
         SqlDialect::Redshift | SqlDialect::Postgres => {}
     }
+    // What was written with functions of one value.
+    let lambdas = tokens
+        .iter()
+        .any(|token| matches!(&token.token, Token::Word(word) if word.value == "lambda"));
+    let grammar: Box<dyn Dialect> = match dialect {
+        SqlDialect::DuckDb if lambdas => Box::new(DuckDb { lambdas }),
+        _ => grammar,
+    };
     let mut statements = Parser::new(grammar.as_ref())
         .with_recursion_limit(NESTING)
         .with_tokens_with_locations(tokens.clone())

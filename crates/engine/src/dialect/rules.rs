@@ -9,6 +9,7 @@
 //! datediff(unit, a, b) = datediff(unit, a, b)
 //! regexp_like(x, p, flags) = @anchored     done by a function of `functions`
 //! typeof ! JSON is text here; …            refused, with what to do
+//! uuid ~! its values are others            the same, where the dialect is declared
 //! ```
 //!
 //! The names of some parameters say what they take: `unit` a part of a date (a bare word or a text),
@@ -34,9 +35,17 @@ use crate::syntax::{nested, object_name, plain_arguments, simple_name, text};
 enum Rule {
     Same,
     Renamed(String),
-    Written { parameters: Vec<String>, template: Box<Expr> },
-    Done { parameters: usize, by: String },
+    Written {
+        parameters: Vec<String>,
+        template: Box<Expr>,
+    },
+    Done {
+        parameters: usize,
+        by: String,
+    },
     Refused(String),
+    /// Refused where the dialect is declared; where it is presumed alone, the engine's own holds.
+    Undeclared(String),
 }
 
 /// A rule that takes any number of arguments.
@@ -113,7 +122,7 @@ impl Rules {
                     renamed.name = object_name(to);
                     return Ok(Some(Expr::Function(renamed)));
                 }
-                Rule::Refused(instead) => {
+                Rule::Refused(instead) | Rule::Undeclared(instead) => {
                     return Err(refused(&format!("`{name}` of {dialect}"), instead));
                 }
                 Rule::Written { parameters, template } if count == Some(parameters.len()) => {
@@ -140,6 +149,24 @@ impl Rules {
             &format!("`{name}` of {dialect} {form}"),
             "write it in PostgreSQL's SQL in a model without `dialect`, or in another way",
         ))
+    }
+
+    /// Whether a call that could not be written means something that is known to be another thing here, so
+    /// that it must not stay as it is written: it is refused by its name, or its clauses have no place in
+    /// what is written for it.
+    pub(super) fn refuses(&self, function: &Function) -> bool {
+        let Some(rules) = simple_name(function).and_then(|name| self.0.get(&name)) else {
+            return false;
+        };
+        let count = plain_arguments(function).map(|arguments| arguments.len());
+        let clauses = function.over.is_some()
+            || function.filter.is_some()
+            || !function.within_group.is_empty();
+        rules.iter().any(|rule| match rule {
+            Rule::Refused(_) => true,
+            Rule::Written { parameters, .. } => clauses && count == Some(parameters.len()),
+            _ => false,
+        })
     }
 
     /// `safe.f(x)` of BigQuery and functions of users.
@@ -170,6 +197,10 @@ fn read_line(line: &str) -> Option<Vec<(String, Rule)>> {
     }
     if let Some(names) = line.strip_prefix("same:") {
         return Some(names.split(',').map(|name| (name.trim().to_owned(), Rule::Same)).collect());
+    }
+    if let Some((name, why)) = line.split_once(" ~! ") {
+        let rule = Rule::Undeclared(why.trim().to_owned());
+        return Some(name.split(',').map(|name| (name.trim().to_owned(), rule.clone())).collect());
     }
     if let Some((name, why)) = line.split_once(" ! ") {
         let rule = Rule::Refused(why.trim().to_owned());
@@ -394,7 +425,8 @@ fn with_clauses(written: Expr, call: &Function, dialect: SqlDialect) -> Result<E
 }
 
 /// Aggregates of which the tables write others.
-const AGGREGATES: [&str; 6] = ["array_agg", "avg", "count", "string_agg", "stddev_pop", "sum"];
+const AGGREGATES: [&str; 8] =
+    ["array_agg", "avg", "count", "json_agg", "json_object_agg", "string_agg", "stddev_pop", "sum"];
 
 /// A named argument (`input => x`) of a call.
 pub(super) fn named(args: &[FunctionArg], wanted: &str) -> Option<Expr> {

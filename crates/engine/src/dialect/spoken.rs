@@ -4,7 +4,7 @@
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::turned::{is_space, keyword, text};
+use super::turned::{begins, end_of, is_space, keyword, text};
 
 /// Puts the parser's words into the text.
 pub(super) fn written(tokens: &mut Vec<TokenWithSpan>) {
@@ -12,6 +12,9 @@ pub(super) fn written(tokens: &mut Vec<TokenWithSpan>) {
     exists_from(tokens);
     among(tokens);
     super::asof::marked(tokens);
+    super::positional::marked(tokens);
+    described(tokens);
+    named_like(tokens);
     let mut from = 0;
     while let Some(open) =
         (from..tokens.len()).find(|place| tokens[*place].token == Token::LBracket)
@@ -21,6 +24,80 @@ pub(super) fn written(tokens: &mut Vec<TokenWithSpan>) {
         }
         from = open + 1;
     }
+}
+
+/// `describe q` and `summarize q`, where a query may stand, are `select *` from functions of `q`.
+fn described(tokens: &mut Vec<TokenWithSpan>) {
+    let mut place = 0;
+    while place < tokens.len() {
+        if let Token::Word(word) = &tokens[place].token
+            && word.quote_style.is_none()
+            && begins(tokens, place)
+            && let Some(first) = said(tokens, place + 1)
+            // A call of a function of that name.
+            && (first > place + 1 || tokens[first].token != Token::LParen)
+        {
+            let function = match word.value.to_ascii_lowercase().as_str() {
+                "describe" => crate::summaries::DESCRIBE,
+                "summarize" => crate::summaries::SUMMARIZE,
+                _ => {
+                    place += 1;
+                    continue;
+                }
+            };
+            let is_query = matches!(
+                keyword(&tokens[first]),
+                Some(Keyword::SELECT | Keyword::FROM | Keyword::WITH | Keyword::VALUES)
+            ) || tokens[first].token == Token::LParen;
+            // `describe` may be the name of something, as in `(describe)`.
+            if is_query || matches!(tokens[first].token, Token::Word(_)) {
+                let end = end_of(tokens, place);
+                let close = text("))", &tokens[place]);
+                tokens.splice(end..end, close);
+                let all = match keyword(&tokens[first]) {
+                    Some(Keyword::FROM) => "select * ",
+                    _ if is_query => "",
+                    _ => "select * from ",
+                };
+                let words = text(&format!("select * from {function}(({all}"), &tokens[place]);
+                tokens.splice(place..first, words);
+            }
+        }
+        place += 1;
+    }
+}
+
+/// `select * like 'a%'` is `select columns(lambda name: name like 'a%')`.
+fn named_like(tokens: &mut Vec<TokenWithSpan>) {
+    let mut place = 0;
+    while place < tokens.len() {
+        if tokens[place].token == Token::Mul
+            && let Some(pattern) = pattern_behind(tokens, place)
+        {
+            let end = text(")", &tokens[place]);
+            tokens.splice(pattern + 1..pattern + 1, end);
+            let words = text("columns(lambda tidemill_name: tidemill_name", &tokens[place]);
+            tokens.splice(place..=place, words);
+        }
+        place += 1;
+    }
+}
+
+/// The pattern of names that stands behind `*`.
+fn pattern_behind(tokens: &[TokenWithSpan], star: usize) -> Option<usize> {
+    let mut at = said(tokens, star + 1)?;
+    if keyword(&tokens[at]) == Some(Keyword::NOT) {
+        at = said(tokens, at + 1)?;
+    }
+    match keyword(&tokens[at])? {
+        Keyword::LIKE | Keyword::ILIKE => {}
+        Keyword::SIMILAR => {
+            at = said(tokens, at + 1).filter(|to| keyword(&tokens[*to]) == Some(Keyword::TO))?;
+        }
+        _ => return None,
+    }
+    let pattern = said(tokens, at + 1)?;
+    matches!(tokens[pattern].token, Token::SingleQuotedString(_)).then_some(pattern)
 }
 
 /// `count(*) filter (x > 1)` is `count(*) filter (where x > 1)`.

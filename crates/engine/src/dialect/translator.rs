@@ -117,7 +117,8 @@ impl VisitorMut for Translator {
                 *expr = replaced;
                 ControlFlow::Continue(())
             }
-            Err(_) if self.loose => ControlFlow::Continue(()),
+            // What nobody knows there may be of a macro for this engine.
+            Err(_) if self.loose && !self.refuses(expr) => ControlFlow::Continue(()),
             Err(error) => {
                 use datafusion::sql::sqlparser::ast::Spanned;
                 let start = expr.span().start;
@@ -139,6 +140,11 @@ fn flow(result: Result<()>) -> ControlFlow<Error> {
 }
 
 impl Translator {
+    /// Whether an expression that has no translation is known to mean another thing there.
+    fn refuses(&self, expr: &Expr) -> bool {
+        matches!(expr, Expr::Function(function) if self.rules.refuses(function))
+    }
+
     fn query(&self, query: &mut Query) -> Result<()> {
         if !query.pipe_operators.is_empty() {
             return Err(refused("`|>` (pipe syntax)", "write the query with `select … from`"));
@@ -228,6 +234,7 @@ impl Translator {
         }
         if self.dialect == SqlDialect::DuckDb {
             super::asof::settle(select)?;
+            super::positional::settle(select)?;
             duckdb::number_names(&mut select.projection);
         }
         Ok(())
@@ -373,6 +380,7 @@ impl Translator {
                 None
             }
             Expr::Position { .. } | Expr::Trim { .. } => None,
+            Expr::Map(_) if dialect == SqlDialect::DuckDb => None,
             Expr::Map(_) => return Err(refused("a map", "use a struct, or JSON in text")),
             Expr::Lambda(function) if dialect == SqlDialect::DuckDb => {
                 Some(duckdb::lambda(function))
@@ -541,7 +549,7 @@ impl Translator {
     /// Arrays count from 0 in Snowflake and Databricks, and JSON may be reached in the same way.
     fn access(&self, root: &Expr, chain: &[AccessExpr]) -> Result<Option<Expr>> {
         if self.dialect == SqlDialect::DuckDb {
-            let whole = duckdb::whole_slices(chain);
+            let whole = crate::literals::whole_slices(chain);
             let chain = whole.as_deref().unwrap_or(chain);
             let slices = || Expr::CompoundFieldAccess {
                 root: Box::new(root.clone()),

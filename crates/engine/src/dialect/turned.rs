@@ -59,7 +59,8 @@ fn next(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
     })
 }
 
-fn begins(tokens: &[TokenWithSpan], place: usize) -> bool {
+/// Whether a query may begin here.
+pub(super) fn begins(tokens: &[TokenWithSpan], place: usize) -> bool {
     let before = |place: usize| (0..place).rev().find(|place| !is_space(&tokens[*place]));
     let Some(last) = before(place) else { return true };
     match tokens[last].token {
@@ -85,7 +86,7 @@ fn begins(tokens: &[TokenWithSpan], place: usize) -> bool {
 }
 
 /// Where the query ends that begins here.
-fn end_of(tokens: &[TokenWithSpan], start: usize) -> usize {
+pub(super) fn end_of(tokens: &[TokenWithSpan], start: usize) -> usize {
     let mut depth = 0_usize;
     for (place, token) in tokens.iter().enumerate().skip(start) {
         match token.token {

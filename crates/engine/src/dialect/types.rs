@@ -49,6 +49,10 @@ pub(super) fn settle(data_type: &mut DataType, dialect: SqlDialect) -> Result<()
             | DataType::Decimal(ExactNumberInfo::None)
             | DataType::Dec(ExactNumberInfo::None),
         ) => number(10, 0),
+        // Texts of any length.
+        (SqlDialect::DuckDb, DataType::Char(None) | DataType::Character(None)) => {
+            DataType::Varchar(None)
+        }
         (
             SqlDialect::DuckDb,
             DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None),

@@ -34,6 +34,17 @@ enum Kind {
     Object(Vec<(String, Node)>),
 }
 
+/// What a value is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Null,
+    Boolean,
+    Number,
+    Text,
+    List,
+    Object,
+}
+
 /// A value of a document.
 #[derive(Clone, Copy)]
 pub(super) struct Part<'d> {
@@ -65,6 +76,17 @@ impl<'t> Document<'t> {
 }
 
 impl<'d> Part<'d> {
+    pub(super) fn shape(self) -> Shape {
+        match &self.node.kind {
+            Kind::Null => Shape::Null,
+            Kind::Plain if matches!(self.raw(), "true" | "false") => Shape::Boolean,
+            Kind::Plain => Shape::Number,
+            Kind::Text(_) => Shape::Text,
+            Kind::List(_) => Shape::List,
+            Kind::Object(_) => Shape::Object,
+        }
+    }
+
     /// As it is written.
     pub(super) fn raw(self) -> &'d str {
         &self.text[self.node.start..self.node.end]
@@ -132,6 +154,32 @@ impl<'d> Part<'d> {
         }
     }
 
+    /// `json` in its shortest form, without the keys of objects whose value is `null`.
+    pub(super) fn short_without_nulls(self) -> String {
+        let items = self.items().unwrap_or_default().into_iter();
+        match &self.node.kind {
+            Kind::Object(_) => {
+                let kept = items.filter(|(_, value)| !matches!(value.node.kind, Kind::Null));
+                let pairs: Vec<String> = kept
+                    .map(|(key, value)| {
+                        format!(
+                            "{}:{}",
+                            quoted(key.unwrap_or_default()),
+                            value.short_without_nulls()
+                        )
+                    })
+                    .collect();
+                format!("{{{}}}", pairs.join(","))
+            }
+            Kind::List(_) => {
+                let items: Vec<String> =
+                    items.map(|(_, item)| item.short_without_nulls()).collect();
+                format!("[{}]", items.join(","))
+            }
+            _ => self.raw().to_owned(),
+        }
+    }
+
     /// `a || b`: the keys of both objects, or the items of both lists.
     pub(super) fn joined(self, other: Part<'_>) -> Result<String> {
         let items = |part: Part<'_>| -> Vec<String> {
@@ -143,7 +191,6 @@ impl<'d> Part<'d> {
                 _ => vec![part.normal()],
             }
         };
-        let is_list = |part: Part<'_>| matches!(part.node.kind, Kind::List(_));
         let is_object = |part: Part<'_>| matches!(part.node.kind, Kind::Object(_));
         if is_object(self) && is_object(other) {
             let mut all: BTreeMap<(usize, String), String> = BTreeMap::new();
@@ -156,10 +203,8 @@ impl<'d> Part<'d> {
                 pairs.iter().map(|(key, value)| (key.as_str(), value.clone())),
             ));
         }
-        if is_list(self) || is_list(other) || !is_object(self) && !is_object(other) {
-            return Ok(written_list(items(self).into_iter().chain(items(other))));
-        }
-        Err(bad_value("an object and a scalar of `jsonb` cannot be joined with `||`"))
+        // What is no list is one of one item beside anything else.
+        Ok(written_list(items(self).into_iter().chain(items(other))))
     }
 
     /// `a - 'key'`: an object without a key, or a list without a text.
@@ -204,7 +249,7 @@ fn written_object<'a>(pairs: impl Iterator<Item = (&'a str, String)>) -> String 
 }
 
 /// A text in quotes, as JSON has it.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

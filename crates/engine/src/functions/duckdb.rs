@@ -61,6 +61,15 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             each(args, |value| Ok(hex(&sha1::Sha1::digest(value.as_bytes()))))
         }),
         Simple::function(
+            "tidemill_bits",
+            |types| {
+                arity("bin", types, 1, 1)?;
+                Ok(vec![if types[0].is_integer() { DataType::Int64 } else { DataType::Utf8View }])
+            },
+            gives_text,
+            bits,
+        ),
+        Simple::function(
             "to_base",
             |types| {
                 arity("to_base", types, 2, 2)?;
@@ -76,6 +85,15 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bits of a number, or of the bytes of a text.
+fn bits(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    if let Some(numbers) = args[0].as_primitive_opt::<Int64Type>() {
+        let all = numbers.iter().map(|number| number.map(|number| format!("{number:b}")));
+        return Ok(Arc::new(all.collect::<StringViewArray>()));
+    }
+    each(args, |value| Ok(value.bytes().map(|byte| format!("{byte:08b}")).collect()))
 }
 
 /// A number in the digits of a base.
@@ -106,14 +124,18 @@ fn in_base(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
 }
 
 /// The type's name in DuckDB.
-fn kind(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+fn kind(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
     let [value] = args else { return usage("`typeof` takes one argument") };
-    let name = named(value.data_type());
+    let name = match call.json {
+        [Some(_)] => "JSON".to_owned(),
+        _ => named(value.data_type()),
+    };
     let names: StringViewArray = std::iter::repeat_n(Some(name), value.len()).collect();
     Ok(Arc::new(names))
 }
 
-fn named(data_type: &DataType) -> String {
+/// The name of a type.
+pub(crate) fn named(data_type: &DataType) -> String {
     match data_type {
         DataType::Null => "\"NULL\"".to_owned(),
         DataType::Boolean => "BOOLEAN".to_owned(),

@@ -13,7 +13,7 @@ use arrow::array::{
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Int64Type};
-use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err, not_impl_err};
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -23,6 +23,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
+use super::means::{self, Mean, mean_type};
 use super::numbers::quotient;
 use super::simple::bad_value;
 
@@ -73,6 +74,12 @@ impl Exact {
         }
     }
 
+    /// The type of the mean of moments, times or spans.
+    fn moments(&self, inputs: &[FieldRef]) -> Option<DataType> {
+        let input = inputs.first().filter(|_| self.mean)?;
+        mean_type(input.data_type())
+    }
+
     fn of(&self, args: &AccumulatorArgs) -> Option<Made> {
         self.result(args.expr_fields, args.return_field.data_type())
     }
@@ -95,6 +102,11 @@ impl AggregateUDFImpl for Exact {
         if let ([DataType::Boolean], false) = (types, self.mean) {
             return Ok(vec![DataType::Int64]);
         }
+        if let ([data_type], true) = (types, self.mean)
+            && mean_type(data_type).is_some()
+        {
+            return Ok(types.to_vec());
+        }
         let named = |(place, data_type): (usize, &DataType)| {
             Arc::new(Field::new(format!("argument {place}"), data_type.clone(), true))
         };
@@ -113,11 +125,20 @@ impl AggregateUDFImpl for Exact {
             [DataType::Decimal128(_, scale)] if self.mean => {
                 Ok(DataType::Decimal128(38, DIGITS.max(*scale)))
             }
+            [data_type] if self.mean && mean_type(data_type).is_some() => {
+                Ok(mean_type(data_type).unwrap_or(DataType::Null))
+            }
             _ => self.inner.return_type(types),
         }
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if let Some(mean) = self.moments(args.expr_fields) {
+            return match args.is_distinct {
+                true => not_impl_err!("`avg(distinct …)` of moments and spans"),
+                false => Ok(Box::new(Mean::new(&mean))),
+            };
+        }
         match self.of(&args) {
             Some(result) if args.is_distinct => {
                 Ok(Box::new(Distinct { result, seen: Default::default() }))
@@ -128,6 +149,9 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if self.moments(args.expr_fields).is_some() {
+            return self.accumulator(args);
+        }
         match self.of(&args) {
             Some(result) if !args.is_distinct => Ok(Box::new(Total { result, sum: 0, count: 0 })),
             _ => self.inner.create_sliding_accumulator(args),
@@ -135,6 +159,9 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        if self.moments(args.input_fields).is_some() {
+            return Ok(means::state_fields(args.name));
+        }
         let result = self.result(args.input_fields, args.return_field.data_type());
         let Some(result) = result else { return self.inner.state_fields(args) };
         if args.is_distinct {
@@ -151,6 +178,9 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        if self.moments(args.expr_fields).is_some() {
+            return false;
+        }
         match self.of(&args) {
             Some(_) => !args.is_distinct,
             None => self.inner.groups_accumulator_supported(args),

@@ -43,7 +43,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             variant(args, true)
         }),
         Simple::function("tidemill_json_at", two_texts, gives_text, json_at),
-        Simple::function("tidemill_all_matches", two_texts, texts_type, all_matches),
+        Simple::function("tidemill_all_matches", matches_take, texts_type, all_matches),
         Simple::function(
             "tidemill_truncated",
             |types| Ok(types.to_vec()),
@@ -269,7 +269,15 @@ fn json_at(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
     Ok(Arc::new(out.finish()))
 }
 
-/// What the expression found, all of it: the first group where there is one.
+/// A text, a pattern, and which of its groups is wanted.
+fn matches_take(types: &[DataType]) -> Result<Vec<DataType>> {
+    arity("regexp_extract_all", types, 2, 3)?;
+    let mut taken = vec![DataType::Utf8View; 2];
+    taken.extend(types.get(2).map(|_| DataType::Int64));
+    Ok(taken)
+}
+
+/// What the expression found, all of it: the first group where there is one and none is named.
 fn all_matches(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
     let (values, patterns) = (text(&args[0]), text(&args[1]));
     let mut out = ListBuilder::new(StringViewBuilder::new())
@@ -287,7 +295,14 @@ fn all_matches(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
         }
         if let Some((_, regex)) = &known {
             for found in regex.captures_iter(value) {
-                let group = usize::from(found.len() > 1);
+                let group = match args.get(2) {
+                    Some(groups) if groups.is_null(row) => continue,
+                    Some(groups) => {
+                        let group = groups.as_primitive::<arrow::datatypes::Int64Type>().value(row);
+                        usize::try_from(group).unwrap_or(usize::MAX)
+                    }
+                    None => usize::from(found.len() > 1),
+                };
                 out.values().append_option(found.get(group).map(|part| part.as_str()));
             }
         }

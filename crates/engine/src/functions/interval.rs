@@ -9,13 +9,17 @@ const NANOS: i64 = 1_000;
 /// `1 year 2 mons 3 days 04:05:06.5`.
 pub(super) fn write(value: IntervalMonthDayNano, out: &mut String) {
     let start = out.len();
+    let mut negative = false;
     let mut part = |count: i64, one: &str, many: &str| {
         if count != 0 {
             if out.len() > start {
                 out.push(' ');
             }
             let name = if count == 1 { one } else { many };
-            out.push_str(&format!("{count} {name}"));
+            // A part behind a negative one says its sign.
+            let sign = if negative && count > 0 { "+" } else { "" };
+            out.push_str(&format!("{sign}{count} {name}"));
+            negative = count < 0;
         }
     };
     part(i64::from(value.months / 12), "year", "years");
@@ -28,6 +32,9 @@ pub(super) fn write(value: IntervalMonthDayNano, out: &mut String) {
         }
         if micros < 0 {
             out.push('-');
+        } else if value.days < 0 || value.days == 0 && value.months < 0 {
+            // What is negative before it does not count for it.
+            out.push('+');
         }
         clock(micros.unsigned_abs(), out);
     }

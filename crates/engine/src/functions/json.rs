@@ -1,6 +1,6 @@
 //! JSON in text: its items, keys and kinds, and JSON made of values.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListBuilder, StringViewArray,
@@ -9,16 +9,25 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field};
 use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::ScalarUDF;
-use serde_json::{Map, Value};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{Expr, ScalarUDF};
+use serde_json::Value;
 
-use super::document::{Document, Part};
+use super::document::{Document, Part, quoted};
 use super::simple::{
-    Call, Simple, arity, bad_value, each, gives_text, one_text, text, text_at, usage,
+    Call, Kind, Simple, arity, bad_value, each, gives_text, one_text, text, text_at, usage,
 };
+use crate::json_type::JsonType;
 
 /// Gives a JSON text the form of `jsonb`.
 pub(crate) const JSONB: &str = "tidemill_jsonb";
+/// `a || b` of two values of `jsonb`.
+const JOINED: &str = "tidemill_jsonb_joined";
+/// Texts that are known to be `json` and `jsonb`.
+pub(crate) const KNOWN_JSON: &str = "tidemill_json";
+const KNOWN_JSONB: &str = "tidemill_known_jsonb";
+/// A value of which nothing else is known.
+pub(crate) const PLAIN: &str = "tidemill_unmarked";
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
@@ -32,16 +41,28 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         Simple::function("tidemill_json_keys", one_text, gives_texts, |args, _| {
             lists(args, |(key, _)| key)
         }),
-        Simple::function(JSONB, one_text, gives_text, |args, _| {
+        Simple::json(JSONB, one_text, Kind::Jsonb, |args, _| {
             each(args, |text| Ok(Document::read(text)?.root().normal()))
         }),
-        Simple::function("jsonb_strip_nulls", one_text, gives_text, |args, _| {
+        // What says of a text that it is JSON, and what says nothing of a value.
+        Simple::function(
+            PLAIN,
+            any_value,
+            |types, _| Ok(types[0].clone()),
+            |args, _| Ok(args[0].clone()),
+        ),
+        Simple::json(KNOWN_JSON, one_text, Kind::Json, |args, _| Ok(args[0].clone())),
+        Simple::json(KNOWN_JSONB, one_text, Kind::Jsonb, |args, _| Ok(args[0].clone())),
+        Simple::json("jsonb_strip_nulls", one_text, Kind::Jsonb, |args, _| {
             each(args, |text| Ok(Document::read(text)?.root().without_nulls()))
         }),
-        Simple::function("tidemill_jsonb_joined", two_texts, gives_text, |args, _| {
+        Simple::json("json_strip_nulls", one_text, Kind::Json, |args, _| {
+            each(args, |text| Ok(Document::read(text)?.root().short_without_nulls()))
+        }),
+        Simple::json(JOINED, two_texts, Kind::Jsonb, |args, _| {
             of_two(args, |a, b| Document::read(a)?.root().joined(Document::read(b)?.root()))
         }),
-        Simple::function("tidemill_jsonb_without", two_texts, gives_text, |args, _| {
+        Simple::json("tidemill_jsonb_without", two_texts, Kind::Jsonb, |args, _| {
             of_two(args, |document, key| Document::read(document)?.root().without(key))
         }),
         Simple::aliased(
@@ -52,10 +73,14 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             length,
         ),
         Simple::aliased("json_typeof", &["jsonb_typeof"], one_text, gives_text, kind),
-        Simple::function("tidemill_json_object", made_takes, gives_text, object),
-        Simple::function("tidemill_json_array", made_takes, gives_text, array),
-        Simple::function("tidemill_json_list", list_takes, gives_text, list),
-        Simple::function("tidemill_json_pairs", pairs_takes, gives_text, pairs),
+        Simple::json("tidemill_json_object", made_takes, Kind::Json, object),
+        Simple::json("tidemill_json_array", made_takes, Kind::Json, array),
+        Simple::json("tidemill_json_list", list_takes, Kind::Json, list),
+        Simple::json("tidemill_json_pairs", pairs_takes, Kind::Json, pairs),
+        Simple::json("tidemill_as_json", any_value, Kind::Json, as_json),
+        Simple::json("tidemill_json_short", one_text, Kind::Json, |args, _| {
+            each(args, |text| Ok(parsed(text)?.to_string()))
+        }),
         Simple::function(
             "tidemill_json_contains",
             two_texts,
@@ -64,6 +89,30 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         ),
         Simple::function("jsonb_exists", two_texts, |_, _| Ok(DataType::Boolean), has_key),
     ]
+}
+
+fn known(name: &str, args: Vec<Expr>) -> Expr {
+    static KNOWN: LazyLock<Vec<Arc<ScalarUDF>>> =
+        LazyLock::new(|| functions().into_iter().map(Arc::new).collect());
+    // Both are functions of this file.
+    match KNOWN.iter().find(|function| function.name() == name) {
+        Some(function) => Expr::ScalarFunction(ScalarFunction::new_udf(function.clone(), args)),
+        None => args.into_iter().next().unwrap_or_default(),
+    }
+}
+
+/// `a || b` of two values of `jsonb`.
+pub(crate) fn joined(left: Expr, right: Expr) -> Expr {
+    known(JOINED, vec![left, right])
+}
+
+/// The text, which is known to be JSON.
+pub(crate) fn known_json(value: Expr, json: JsonType) -> Expr {
+    let name = match json {
+        JsonType::Json => KNOWN_JSON,
+        JsonType::Jsonb => KNOWN_JSONB,
+    };
+    known(name, vec![value])
 }
 
 pub(super) fn texts() -> DataType {
@@ -217,23 +266,41 @@ fn made_takes(types: &[DataType]) -> Result<Vec<DataType>> {
     Ok(all)
 }
 
-/// Values of any type as JSON.
+fn any_value(types: &[DataType]) -> Result<Vec<DataType>> {
+    arity("this JSON function", types, 1, 1)?;
+    Ok(types.to_vec())
+}
+
+/// Values of any type as JSON; a text that is JSON is written as it is.
 struct Encoder<'a> {
     encoder: NullableEncoder<'a>,
     json: Option<&'a StringViewArray>,
+    bytes: Vec<u8>,
 }
 
 impl Encoder<'_> {
-    fn value(&mut self, row: usize) -> Result<Value> {
+    fn value(&mut self, row: usize) -> Result<String> {
         if let Some(json) = self.json {
-            return text_at(json, row).map_or(Ok(Value::Null), parsed);
+            let Some(text) = text_at(json, row) else { return Ok("null".to_owned()) };
+            Document::read(text)?;
+            return Ok(text.to_owned());
         }
         if self.encoder.is_null(row) {
-            return Ok(Value::Null);
+            return Ok("null".to_owned());
         }
-        let mut bytes = Vec::new();
-        self.encoder.encode(row, &mut bytes);
-        parsed(&String::from_utf8_lossy(&bytes))
+        self.bytes.clear();
+        self.encoder.encode(row, &mut self.bytes);
+        Ok(String::from_utf8_lossy(&self.bytes).into_owned())
+    }
+
+    /// The value as the key of an object, in quotes.
+    fn key(&mut self, row: usize) -> Result<String> {
+        let written = self.value(row)?;
+        match written.as_str() {
+            "null" => Err(bad_value("a key of a JSON object must not be NULL")),
+            text if text.starts_with('"') => Ok(written),
+            other => Ok(quoted(other)),
+        }
     }
 }
 
@@ -255,25 +322,30 @@ fn with_encoders<T>(
         .iter()
         .map(|array| Arc::new(Field::new("v", array.data_type().clone(), true)))
         .collect();
-    let options = EncoderOptions::default();
+    let options = EncoderOptions::default().with_explicit_nulls(true);
     let mut encoders = Vec::with_capacity(arrays.len());
     for ((array, field), json) in arrays.iter().zip(&fields).zip(&texts) {
         encoders.push(Encoder {
             encoder: make_encoder(field, array.as_ref(), &options)?,
             json: json.as_ref().map(|json| json.as_string_view()),
+            bytes: Vec::new(),
         });
     }
     run(&mut encoders)
 }
 
-fn kinds_of(args: &[ArrayRef]) -> Vec<bool> {
+/// The first argument says it of those that can be seen to be JSON in the text of the query.
+fn kinds_of(args: &[ArrayRef], call: &Call) -> Vec<bool> {
     let written = text_at(text(&args[0]), 0).unwrap_or_default();
     let mut kinds: Vec<bool> = written.chars().map(|kind| kind == 'j').collect();
     kinds.resize(args.len() - 1, false);
+    for (kind, known) in kinds.iter_mut().zip(call.json.iter().skip(1)) {
+        *kind |= known.is_some();
+    }
     kinds
 }
 
-fn object(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+fn object(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
     let rows = args[0].len();
     if rows == 0 {
         return Ok(Arc::new(StringViewBuilder::new().finish()));
@@ -281,40 +353,45 @@ fn object(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
     if args.len().is_multiple_of(2) {
         return usage("`json_build_object` takes keys and values in turn");
     }
-    let kinds = kinds_of(args);
+    let kinds = kinds_of(args, call);
     with_encoders(&args[1..], &kinds, |encoders| {
         let mut out = StringViewBuilder::with_capacity(rows);
         for row in 0..rows {
-            let mut map = Map::new();
+            let mut pairs = Vec::with_capacity(encoders.len() / 2);
             for pair in encoders.chunks_exact_mut(2) {
                 let [key, value] = pair else { continue };
-                let key = match key.value(row)? {
-                    Value::String(key) => key,
-                    Value::Null => {
-                        return Err(bad_value("a key of a JSON object must not be NULL"));
-                    }
-                    other => other.to_string(),
-                };
-                map.insert(key, value.value(row)?);
+                pairs.push(format!("{} : {}", key.key(row)?, value.value(row)?));
             }
-            out.append_value(Value::Object(map).to_string());
+            out.append_value(format!("{{{}}}", pairs.join(", ")));
         }
         Ok(Arc::new(out.finish()) as ArrayRef)
     })
 }
 
-fn array(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+fn array(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
     let rows = args[0].len();
     if rows == 0 {
         return Ok(Arc::new(StringViewBuilder::new().finish()));
     }
-    let kinds = kinds_of(args);
+    let kinds = kinds_of(args, call);
     with_encoders(&args[1..], &kinds, |encoders| {
         let mut out = StringViewBuilder::with_capacity(rows);
         for row in 0..rows {
-            let items: Vec<Value> =
+            let items: Vec<String> =
                 encoders.iter_mut().map(|value| value.value(row)).collect::<Result<_>>()?;
-            out.append_value(Value::Array(items).to_string());
+            out.append_value(format!("[{}]", items.join(", ")));
+        }
+        Ok(Arc::new(out.finish()) as ArrayRef)
+    })
+}
+
+/// A value as JSON, NULL as `null`.
+fn as_json(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
+    let json = call.json.first().is_some_and(Option::is_some);
+    with_encoders(&args[..1], &[json], |encoders| {
+        let mut out = StringViewBuilder::with_capacity(args[0].len());
+        for row in 0..args[0].len() {
+            out.append_value(encoders[0].value(row)?);
         }
         Ok(Arc::new(out.finish()) as ArrayRef)
     })
@@ -338,10 +415,10 @@ fn list(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
                 continue;
             }
             let (from, to) = (lists.value_offsets()[row], lists.value_offsets()[row + 1]);
-            let items: Vec<Value> = (from..to)
+            let items: Vec<String> = (from..to)
                 .map(|place| encoders[0].value(usize::try_from(place).unwrap_or_default()))
                 .collect::<Result<_>>()?;
-            out.append_value(Value::Array(items).to_string());
+            out.append_value(format!("[{}]", items.join(", ")));
         }
         Ok(Arc::new(out.finish()) as ArrayRef)
     })
@@ -369,14 +446,14 @@ fn pairs(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
             let places = |list: &arrow::array::ListArray| {
                 (list.value_offsets()[row] as usize)..(list.value_offsets()[row + 1] as usize)
             };
-            let mut map = Map::new();
+            let mut pairs = Vec::new();
             for (key, value) in places(keys).zip(places(values)) {
                 let Some(key) = text_at(names, key) else {
                     return Err(bad_value("a key of a JSON object must not be NULL"));
                 };
-                map.insert(key.to_owned(), encoders[0].value(value)?);
+                pairs.push(format!("{} : {}", quoted(key), encoders[0].value(value)?));
             }
-            out.append_value(Value::Object(map).to_string());
+            out.append_value(format!("{{ {} }}", pairs.join(", ")));
         }
         Ok(Arc::new(out.finish()) as ArrayRef)
     })

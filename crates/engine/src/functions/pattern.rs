@@ -48,6 +48,10 @@ enum Field {
     Fraction,
     Meridiem,
     MeridiemDots,
+    Era,
+    EraDots,
+    Julian,
+    RomanMonth,
     Zone,
     ZoneHours,
     ZoneMinutes,
@@ -99,6 +103,12 @@ const FIELDS: &[(&str, Field, usize)] = &[
     ("FF", Field::Fraction, 6),
     ("A.M.", Field::MeridiemDots, 4),
     ("P.M.", Field::MeridiemDots, 4),
+    ("B.C.", Field::EraDots, 4),
+    ("A.D.", Field::EraDots, 4),
+    ("BC", Field::Era, 2),
+    ("AD", Field::Era, 2),
+    ("RM", Field::RomanMonth, 4),
+    ("J", Field::Julian, 7),
     ("AM", Field::Meridiem, 2),
     ("PM", Field::Meridiem, 2),
     ("WW", Field::WeekOfYear, 2),
@@ -125,6 +135,8 @@ pub(super) const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
+const ROMAN: [&str; 12] =
+    ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
 pub(super) const DAYS: [&str; 7] =
     ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
@@ -254,6 +266,9 @@ impl Field {
                 | Field::DayShort
                 | Field::Meridiem
                 | Field::MeridiemDots
+                | Field::Era
+                | Field::EraDots
+                | Field::RomanMonth
                 | Field::Zone
         )
     }
@@ -330,6 +345,21 @@ impl Field {
                     _ => out.push_str(text),
                 }
             }
+            Field::Era | Field::EraDots => {
+                let text = match (year > 0, self) {
+                    (true, Field::Era) => "AD",
+                    (false, Field::Era) => "BC",
+                    (true, _) => "A.D.",
+                    (false, _) => "B.C.",
+                };
+                match case {
+                    Case::Lower => out.push_str(&text.to_lowercase()),
+                    _ => out.push_str(text),
+                }
+            }
+            // Days since the beginning of the year 4714 before Christ.
+            Field::Julian => out.push_str(&(date.num_days_from_ce() + 1_721_425).to_string()),
+            Field::RomanMonth => names(out, ROMAN[date.month0() as usize], 4),
             Field::Zone => match case {
                 Case::Lower => out.push_str(&moment.zone.to_lowercase()),
                 _ => out.push_str(moment.zone),
@@ -478,6 +508,15 @@ impl Reader<'_> {
                 self.found.afternoon = Some(self.rest[..1].eq_ignore_ascii_case("p"));
                 self.rest = &self.rest[length..];
             }
+            Field::Era | Field::EraDots => {
+                self.rest = self.rest.trim_start();
+                let length = ["a.d.", "ad"].iter().find(|word| starts_with(self.rest, word));
+                let length =
+                    length.ok_or_else(|| format!("only `AD` is read, not `{}`", self.rest))?.len();
+                self.rest = &self.rest[length..];
+            }
+            Field::Julian => return Err("`J` is not read".to_owned()),
+            Field::RomanMonth => return Err("`RM` is not read".to_owned()),
             Field::Zone | Field::ZoneHours | Field::Offset => self.zone()?,
             // The offset was read with its minutes, if it has some.
             Field::ZoneMinutes => {
@@ -585,6 +624,8 @@ pub(super) struct NumberPattern {
     sign: Sign,
     prefix: String,
     suffix: String,
+    /// `th` behind it, as in `1st`, in capitals or not.
+    ordinal: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -620,6 +661,7 @@ impl NumberPattern {
             sign: Sign::Plain,
             prefix: String::new(),
             suffix: String::new(),
+            ordinal: None,
         };
         let mut rest = pattern;
         while let Some(first) = rest.chars().next() {
@@ -640,6 +682,10 @@ impl NumberPattern {
                 }
                 _ if starts_with(rest, "SG") => {
                     parsed.sign = if begun { Sign::After } else { Sign::Before };
+                    length = 2;
+                }
+                _ if begun && starts_with(rest, "TH") => {
+                    parsed.ordinal = Some(first == 'T');
                     length = 2;
                 }
                 _ if starts_with(rest, "EEEE") || starts_with(rest, "RN") => {
@@ -683,7 +729,12 @@ impl NumberPattern {
     /// Writes a number that was rounded to [`NumberPattern::decimals`]: its digits before and
     /// behind the point.
     pub(super) fn format(&self, negative: bool, whole: &str, fraction: &str) -> String {
-        let whole = whole.trim_start_matches('0');
+        let number = whole.trim_start_matches('0');
+        // A zero without a fraction is shown.
+        let whole = match number.is_empty() && self.fraction.is_empty() {
+            true => "0",
+            false => number,
+        };
         let positions = self.whole.iter().filter(|place| **place != Place::Group).count();
         let zero_from = self.whole.iter().position(|place| *place == Place::Zero);
         let overflow = whole.len() > positions;
@@ -728,7 +779,15 @@ impl NumberPattern {
                 false => digits.push_str(&fraction[..shown]),
             }
         }
-        self.signed(negative, &digits)
+        let mut written = self.signed(negative, &digits);
+        if let Some(upper) = self.ordinal
+            && !negative
+            && self.fraction.is_empty()
+        {
+            let suffix = ordinal_suffix(whole);
+            written.push_str(&if upper { suffix.to_uppercase() } else { suffix.to_owned() });
+        }
+        written
     }
 
     fn signed(&self, negative: bool, digits: &str) -> String {

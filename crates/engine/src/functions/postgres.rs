@@ -11,6 +11,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 
 use super::simple::{Call, Simple, bad_value, each, gives_text, one_text, text, text_at, usage};
+use crate::json_type::JsonType;
 use crate::types::sql_name;
 
 /// What `format` is called, once its arguments are texts.
@@ -37,6 +38,22 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             |_, _| Ok(DataType::Boolean),
             finite,
         ),
+        Simple::function("tidemill_uuid", one_text, gives_text, |args, _| {
+            each(args, |value| {
+                uuid(value).ok_or_else(|| {
+                    bad_value(format!("invalid input syntax for type uuid: \"{value}\""))
+                })
+            })
+        }),
+        Simple::function(
+            "tidemill_utf8",
+            |types| {
+                super::simple::arity("convert_from", types, 1, 1)?;
+                Ok(vec![DataType::Binary])
+            },
+            gives_text,
+            utf8,
+        ),
         Simple::function("pg_typeof", |types| Ok(types.to_vec()), gives_text, kind),
     ]
 }
@@ -46,6 +63,31 @@ fn texts(types: &[DataType]) -> Result<Vec<DataType>> {
         return usage("`format` takes a text and the values that it names");
     }
     Ok(vec![DataType::Utf8View; types.len()])
+}
+
+/// `a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11`, of a text with the same digits.
+fn uuid(value: &str) -> Option<String> {
+    let value = value.trim();
+    let inner = value.strip_prefix('{').map_or(Some(value), |inner| inner.strip_suffix('}'))?;
+    let digits = inner.replace('-', "").to_ascii_lowercase();
+    let right = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    right.then(|| {
+        [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+    })
+}
+
+/// Bytes that are a text.
+fn utf8(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    let values = args[0].as_binary::<i32>();
+    let mut out = StringViewBuilder::with_capacity(values.len());
+    for value in values {
+        match value.map(std::str::from_utf8) {
+            None => out.append_null(),
+            Some(Ok(text)) => out.append_value(text),
+            Some(Err(_)) => return Err(bad_value("the bytes are no text in UTF-8")),
+        }
+    }
+    Ok(Arc::new(out.finish()))
 }
 
 fn literal(value: &str) -> String {
@@ -172,9 +214,13 @@ fn is_finite(values: &ArrayRef, row: usize) -> bool {
 }
 
 /// The type in PostgreSQL's words.
-fn kind(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+fn kind(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
     let [values] = args else { return usage("`pg_typeof` takes one argument") };
-    let name = type_name(values.data_type());
+    let name = match call.json {
+        [Some(JsonType::Json)] => "json".to_owned(),
+        [Some(JsonType::Jsonb)] => "jsonb".to_owned(),
+        _ => type_name(values.data_type()),
+    };
     Ok(Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(name, values.len()))))
 }
 

@@ -5,12 +5,14 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, StringViewBuilder};
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
+
+use crate::json_type::{JsonType, json_type, with_json_type};
 
 type Coerce = fn(&[DataType]) -> Result<Vec<DataType>>;
 type Returns = fn(&[DataType], &[Option<&ScalarValue>]) -> Result<DataType>;
@@ -22,6 +24,8 @@ pub(super) struct Call<'a> {
     pub(super) returns: &'a DataType,
     /// The session's time zone.
     pub(super) timezone: &'a str,
+    /// Of each argument, what it is where it is a JSON text.
+    pub(super) json: &'a [Option<JsonType>],
 }
 
 pub(super) struct Simple {
@@ -31,6 +35,17 @@ pub(super) struct Simple {
     coerce: Coerce,
     returns: Returns,
     run: Run,
+    kind: Kind,
+}
+
+/// What the text that a function gives is.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Plain,
+    Json,
+    Jsonb,
+    /// What the first argument is, and `json` where that is plain.
+    Same,
 }
 
 impl Simple {
@@ -50,6 +65,31 @@ impl Simple {
         returns: Returns,
         run: Run,
     ) -> ScalarUDF {
+        Self::made(name, aliases, coerce, (returns, Kind::Plain), run)
+    }
+
+    /// A function that gives a JSON text.
+    pub(super) fn json(name: &'static str, coerce: Coerce, kind: Kind, run: Run) -> ScalarUDF {
+        Self::json_aliased(name, &[], coerce, kind, run)
+    }
+
+    pub(super) fn json_aliased(
+        name: &'static str,
+        aliases: &[&str],
+        coerce: Coerce,
+        kind: Kind,
+        run: Run,
+    ) -> ScalarUDF {
+        Self::made(name, aliases, coerce, (gives_text, kind), run)
+    }
+
+    fn made(
+        name: &'static str,
+        aliases: &[&str],
+        coerce: Coerce,
+        (returns, kind): (Returns, Kind),
+        run: Run,
+    ) -> ScalarUDF {
         ScalarUDF::new_from_impl(Simple {
             name,
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
@@ -57,6 +97,7 @@ impl Simple {
             coerce,
             returns,
             run,
+            kind,
         })
     }
 }
@@ -103,7 +144,18 @@ impl ScalarUDFImpl for Simple {
         let types: Vec<DataType> =
             args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
         let returns = (self.returns)(&types, args.scalar_arguments)?;
-        Ok(std::sync::Arc::new(arrow::datatypes::Field::new(self.name, returns, true)))
+        let field = Field::new(self.name, returns, true);
+        let first = || args.arg_fields.first().and_then(|field| json_type(field));
+        let known = match self.kind {
+            Kind::Plain => None,
+            Kind::Json => Some(JsonType::Json),
+            Kind::Jsonb => Some(JsonType::Jsonb),
+            Kind::Same => Some(first().unwrap_or(JsonType::Json)),
+        };
+        Ok(Arc::new(match known {
+            Some(known) => with_json_type(field, known),
+            None => field,
+        }))
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
@@ -115,7 +167,10 @@ impl ScalarUDFImpl for Simple {
         let rows = if constant { 1 } else { args.number_rows };
         let arrays =
             args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
+        let json: Vec<Option<JsonType>> =
+            args.arg_fields.iter().map(|field| json_type(field)).collect();
         let call = Call {
+            json: &json,
             returns: args.return_field.data_type(),
             timezone: args.config_options.execution.time_zone.as_deref().unwrap_or("UTC"),
         };

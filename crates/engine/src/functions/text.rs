@@ -13,7 +13,7 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::document::Document;
-use super::simple::{Call, Simple, arity, bad_value, gives_text, text, text_at, usage};
+use super::simple::{Call, Kind, Simple, arity, bad_value, gives_text, text, text_at, usage};
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
@@ -22,9 +22,9 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         Simple::function("regexp_extract", regexp_extract_takes, gives_text, regexp_extract),
         Simple::function("hash", hash_takes, |_, _| Ok(DataType::Int64), hash),
         Simple::function("width_bucket", bucket_takes, |_, _| Ok(DataType::Int64), width_bucket),
-        Simple::function("json_get", path_takes, gives_text, |args, _| part(args, false)),
+        Simple::json("json_get", path_takes, Kind::Same, |args, _| part(args, false)),
         // Without the blanks of the text that they stand in, as in other systems.
-        Simple::function("tidemill_json_part", path_takes, gives_text, |args, _| json(args, false)),
+        Simple::json("tidemill_json_part", path_takes, Kind::Json, |args, _| json(args, false)),
         Simple::function("tidemill_walked_text", path_takes, gives_text, |args, _| {
             json(args, true)
         }),
@@ -37,19 +37,19 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             gives_text,
             |args, _| part(args, true),
         ),
-        Simple::aliased(
+        Simple::json_aliased(
             "json_extract_path",
             &["json_extract_path_json"],
             path_takes,
-            gives_text,
+            Kind::Same,
             |args, _| part(args, false),
         ),
         Simple::function("json_path", json_path_takes, gives_text, json_path),
-        Simple::aliased(
+        Simple::json_aliased(
             "to_json",
             &["to_jsonb", "row_to_json"],
             to_json_takes,
-            gives_text,
+            Kind::Json,
             to_json,
         ),
     ]
@@ -240,7 +240,7 @@ fn width_bucket(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
 }
 
 fn path_takes(types: &[DataType]) -> Result<Vec<DataType>> {
-    if types.len() < 2 {
+    if types.is_empty() {
         return usage("a JSON text and a path are wanted");
     }
     Ok(vec![DataType::Utf8View; types.len()])
@@ -424,11 +424,14 @@ fn to_json_takes(types: &[DataType]) -> Result<Vec<DataType>> {
     Ok(types.to_vec())
 }
 
-/// Any value as JSON text; NULL stays NULL.
-fn to_json(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+/// Any value as JSON text; NULL stays NULL, and so does what is JSON already.
+fn to_json(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
     use arrow::json::writer::{EncoderOptions, make_encoder};
+    if call.json.first().is_some_and(Option::is_some) {
+        return Ok(arrow::compute::cast(&args[0], &DataType::Utf8View)?);
+    }
     let field = Arc::new(arrow::datatypes::Field::new("v", args[0].data_type().clone(), true));
-    let options = EncoderOptions::default();
+    let options = EncoderOptions::default().with_explicit_nulls(true);
     let mut encoder = make_encoder(&field, args[0].as_ref(), &options)?;
     let mut out = StringViewBuilder::with_capacity(args[0].len());
     let mut bytes = Vec::new();

@@ -2,8 +2,11 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, TimestampMicrosecondArray};
+use arrow::datatypes::{
+    DataType, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+    TimestampMicrosecondType,
+};
 use chrono::{DateTime, FixedOffset, LocalResult, NaiveDateTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use datafusion::common::{Result, ScalarValue};
@@ -160,7 +163,32 @@ fn timezone_takes(types: &[DataType]) -> Result<Vec<DataType>> {
         }
         other => as_timestamp(other),
     };
-    Ok(vec![DataType::Utf8View, value])
+    let zone = match &types[0] {
+        DataType::Interval(_) | DataType::Duration(_) => {
+            DataType::Interval(IntervalUnit::MonthDayNano)
+        }
+        _ => DataType::Utf8View,
+    };
+    Ok(vec![zone, value])
+}
+
+/// A span is how far a zone is east of Greenwich, where a text says how far it is west.
+fn named(zones: &ArrayRef) -> Result<ArrayRef> {
+    let Some(spans) = zones.as_primitive_opt::<IntervalMonthDayNanoType>() else {
+        return Ok(zones.clone());
+    };
+    let name = |span: IntervalMonthDayNano| {
+        let seconds = span.nanoseconds / 1_000_000_000;
+        if span.months != 0 || span.days != 0 {
+            return Err(bad_value("an interval as a time zone must not have months or days"));
+        }
+        let (sign, seconds) = (if seconds > 0 { '-' } else { '+' }, seconds.abs());
+        let (minutes, hours) = (seconds / 60 % 60, seconds / 3_600);
+        Ok(format!("{sign}{hours:02}:{minutes:02}:{:02}", seconds % 60))
+    };
+    let names: StringViewArray =
+        spans.iter().map(|span| span.map(name).transpose()).collect::<Result<_>>()?;
+    Ok(Arc::new(names))
 }
 
 fn timezone(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
@@ -179,7 +207,8 @@ fn shifted(
     times: &ArrayRef,
     shift: impl Fn(Zone, NaiveDateTime) -> Option<NaiveDateTime>,
 ) -> Result<ArrayRef> {
-    let zones = text(zones);
+    let zones = named(zones)?;
+    let zones = text(&zones);
     let times = times.as_primitive::<TimestampMicrosecondType>();
     let mut last: Option<(String, Zone)> = None;
     let moved: TimestampMicrosecondArray = (0..times.len())

@@ -227,3 +227,35 @@ async fn filters_keep_the_rows_they_are_true_for() {
         assert_eq!(taken[0].as_ref().unwrap().as_f64(), expected, "{sql}");
     }
 }
+
+/// A table remembers which of its texts are `jsonb`, and a cast to text takes that away.
+#[tokio::test]
+async fn tables_keep_which_texts_are_json() {
+    use arrow::array::AsArray;
+    use futures::TryStreamExt;
+    let project = Project::new().await;
+    let ask = async |sql: &str| {
+        let context = project.context().await;
+        let stream = project.engine.query(sql, &context).await.unwrap();
+        stream.batches.try_collect::<Vec<RecordBatch>>().await.unwrap()
+    };
+    let rows = ask("select '{\"b\":1}'::jsonb as a, '{\"c\":2}'::jsonb as b, 'x' as c").await;
+    project.publish("main.t", rows).await;
+    let again = ask("select a, b from t").await;
+    project.publish("main.u", again).await;
+    for (sql, expected) in [
+        ("select a || b from t", r#"{"b": 1, "c": 2}"#),
+        ("select a || b from u", r#"{"b": 1, "c": 2}"#),
+        ("select a::text || b::text from t", r#"{"b": 1}{"c": 2}"#),
+        ("select x || y from (select a::text as x, b::text as y from t) s", r#"{"b": 1}{"c": 2}"#),
+        ("select a || c from (select a, '[1]'::text as c from t) s", r#"[{"b": 1}, 1]"#),
+        ("select c || c from t", "xx"),
+        ("select jsonb_agg(a) from t", r#"[{"b": 1}]"#),
+        ("select to_jsonb(c) || coalesce(a, b) from t", r#"["x", {"b": 1}]"#),
+        ("select jsonb_build_object('k', a, 'c', c) from t", r#"{"c": "x", "k": {"b": 1}}"#),
+    ] {
+        let rows = ask(sql).await;
+        let column = arrow::compute::cast(rows[0].column(0), &arrow::datatypes::DataType::Utf8);
+        assert_eq!(column.unwrap().as_string::<i32>().value(0), expected, "{sql}");
+    }
+}
