@@ -17,6 +17,7 @@ use tidemill_project::{
 use tidemill_run::{RenderRequest, StatementSession};
 
 use crate::args::{Global, SelectionArgs};
+use crate::lakes::Lakes;
 use crate::output::Output;
 use crate::query_files::QueryFiles;
 use crate::warnings::WarningRules;
@@ -46,6 +47,8 @@ pub(crate) struct Session {
 #[derive(Clone)]
 pub(crate) struct Stores {
     pub(crate) lake: Arc<Lake>,
+    /// The lake; with `--defer` to another lake that one's relations beside its own.
+    pub(crate) store: Arc<dyn TableStore>,
     pub(crate) engine: Arc<EmbeddedEngine>,
     /// What queries read of files; to be closed in the end.
     pub(crate) files: Arc<QueryFiles>,
@@ -173,11 +176,17 @@ impl Session {
         })?;
         let mut options = LakeOptions::new(engine.runtime());
         options.store = target.storage_options.0.iter().map(|(key, value)| (key, value)).collect();
-        let lake = Lake::open(&target.lake, options).await?;
-        let lake = Arc::new(lake);
+        let lake = Arc::new(Lake::open(&target.lake, options.clone()).await?);
         let files = Arc::new(QueryFiles::new(lake.clone(), self.root.clone()));
-        let engine = Arc::new(engine.with_tables(lake.clone()).with_files(files.clone()));
-        Ok(Stores { lake, engine, files })
+        let (store, engine): (Arc<dyn TableStore>, _) = match crate::defer::other_lake(self)? {
+            None => (lake.clone(), engine.with_tables(lake.clone())),
+            Some(other) => {
+                let lakes = Arc::new(Lakes::open(lake.clone(), &other, options).await?);
+                (lakes.clone(), engine.with_tables(lakes))
+            }
+        };
+        let engine = Arc::new(engine.with_files(files.clone()));
+        Ok(Stores { lake, store, engine, files })
     }
 
     /// Milliseconds since 1970 do not do: microseconds.
@@ -190,10 +199,10 @@ impl Session {
         &self,
         stores: &Stores,
     ) -> Result<(Arc<StatementSession>, RenderRequest)> {
-        let context = self.context(stores.lake.snapshot(At::Now).await?);
+        let context = self.context(stores.snapshot(At::Now).await?);
         let statements = Arc::new(StatementSession::new(
             stores.engine.clone(),
-            stores.lake.clone(),
+            stores.store.clone(),
             context.clone(),
         ));
         let request = RenderRequest {
@@ -283,7 +292,7 @@ impl Session {
             invocation_started_at: Some(crate::artifacts::timestamp(self.started)),
             compiled: compiled.into_iter().collect(),
             executed: executed.into_iter().collect(),
-            env: crate::artifacts::custom_env(),
+            env: crate::defer::with_lake(self, crate::artifacts::custom_env()),
         };
         crate::artifacts::write_with(folder, "manifest.json", |out| {
             tidemill_project::write_manifest(self.manifest(), &meta, out)
@@ -438,7 +447,7 @@ fn parse_time(text: &str) -> Option<i64> {
 impl Stores {
     /// A published state.
     pub(crate) async fn snapshot(&self, at: At) -> Result<Snapshot> {
-        Ok(self.lake.snapshot(at).await?)
+        Ok(self.store.snapshot(at).await?)
     }
 }
 

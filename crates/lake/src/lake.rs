@@ -36,6 +36,8 @@ pub struct LakeOptions {
     pub runtime: Arc<RuntimeEnv>,
     /// Options of the object store, for a lake that is on one.
     pub store: StoreOptions,
+    /// Whether a lake that does not exist is created; else that is an error of kind `NotFound`.
+    pub create: bool,
     /// How many threads encode one write.
     pub parallelism: usize,
     /// How data files are compressed.
@@ -66,6 +68,7 @@ impl LakeOptions {
         LakeOptions {
             runtime,
             store: StoreOptions::new(),
+            create: true,
             parallelism: std::thread::available_parallelism().map_or(2, |count| count.get().min(8)),
             compression: Compression::Zstd(1),
             row_group_rows: 1 << 20,
@@ -210,6 +213,10 @@ impl Lake {
                     .with("lake", storage.name())
                     .with("hint", "upgrade Tidemill"));
                 }
+            }
+            None if !options.create => {
+                return Err(Error::new(ErrorKind::NotFound, "there is no lake here")
+                    .with("lake", storage.name()));
             }
             None => create(&storage, &marker).await?,
         }
