@@ -181,7 +181,11 @@ impl Session {
         let (store, engine): (Arc<dyn TableStore>, _) = match crate::defer::other_lake(self)? {
             None => (lake.clone(), engine.with_tables(lake.clone())),
             Some(other) => {
-                let lakes = Arc::new(Lakes::open(lake.clone(), &other, options).await?);
+                let lakes = Lakes::open(lake.clone(), &other, options).await.map_err(|error| {
+                    let location = tidemill_core::scrub(&other.location);
+                    anyhow!("the lake of the other environment, `{location}`: {}", error.report())
+                })?;
+                let lakes = Arc::new(lakes);
                 (lakes.clone(), engine.with_tables(lakes))
             }
         };

@@ -181,6 +181,9 @@ impl Lake {
             Storage::remote(opened.store, opened.name)?
         } else {
             let path = location.strip_prefix("file://").unwrap_or(location);
+            if !options.create && !std::path::Path::new(path).is_dir() {
+                return Err(no_lake(path));
+            }
             Storage::local(std::path::Path::new(path))?
         };
         Self::with_storage(storage, options).await
@@ -215,8 +218,7 @@ impl Lake {
                 }
             }
             None if !options.create => {
-                return Err(Error::new(ErrorKind::NotFound, "there is no lake here")
-                    .with("lake", storage.name()));
+                return Err(no_lake(storage.name()));
             }
             None => create(&storage, &marker).await?,
         }
@@ -281,6 +283,10 @@ impl Lake {
 }
 
 /// Creates the lake, after a look whether its store can do what publishing rests on.
+fn no_lake(place: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "there is no lake here").with("lake", place)
+}
+
 async fn create(storage: &Storage, marker: &Path) -> Result<()> {
     let probe = Path::from("_tidemill").join(format!("probe-{}", uuid::Uuid::new_v4().simple()));
     let refused = |error: Option<Error>| {

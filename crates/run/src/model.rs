@@ -309,17 +309,42 @@ pub(crate) async fn finish(
     let product = if unchanged {
         product.discard(&*shared.doers.store).await;
         match product {
-            Product::Table { record, .. } => Product::Same {
-                record: Some(Record { unchanged: true, ..record }),
-                unchanged: true,
-                position: None,
-            },
+            Product::Table { staged, extra, position, record } => {
+                let record = Record { unchanged: true, ..record };
+                match described_again(shared, &staged, published).await {
+                    Some(staged) => Product::Table { staged, extra, position, record },
+                    None => Product::Same { record: Some(record), unchanged: true, position: None },
+                }
+            }
             other => other,
         }
     } else {
         product
     };
     Built { product, decision, rows, reads, batches: None, rules: Vec::new() }
+}
+
+/// The published table with the descriptions of columns that were staged with the same rows, where
+/// these are others. One that cannot be staged comes with the next rows.
+async fn described_again(
+    shared: &Shared,
+    staged: &Staged,
+    published: Option<&Arc<PublishedRelation>>,
+) -> Option<Arc<Staged>> {
+    let published = published.filter(|it| !same_comments(&it.schema, &staged.schema))?;
+    let changes: Vec<SchemaChange> = staged
+        .schema
+        .fields()
+        .iter()
+        .map(|field| SchemaChange::Comment {
+            column: Some(field.name().clone()),
+            text: comment(field),
+        })
+        .collect();
+    let (snapshot, run) = (shared.snapshot(), &shared.options.run);
+    let described =
+        shared.doers.store.stage_schema(&published.name, &changes, &snapshot, run).await;
+    described.map(Arc::new).ok()
 }
 
 /// Whether staged data is what is published.
@@ -399,8 +424,11 @@ fn same_columns(left: &Schema, right: &Schema) -> bool {
 
 /// Whether the same columns have the same descriptions.
 fn same_comments(left: &Schema, right: &Schema) -> bool {
-    let comment = |field: &Field| field.metadata().get("comment").cloned();
     left.fields().iter().map(|field| comment(field)).eq(right.fields().iter().map(|it| comment(it)))
+}
+
+fn comment(field: &Field) -> Option<String> {
+    field.metadata().get("comment").cloned()
 }
 
 #[expect(clippy::too_many_arguments, reason = "everything that one increment is made of")]

@@ -324,6 +324,11 @@ fn descriptions_of_views_and_tables_are_seen_in_sql() {
     assert_eq!(sandbox.rows(of_columns), ["reads,", "s,", "t,its number", "v,its number"]);
     sandbox.run(&["sql", "comment on view v is 'seen'"]).ok();
     assert_eq!(sandbox.rows(of_tables), ["reads,", "s,", "t,all of t", "v,seen"]);
+    let log: String = crate::sandbox::files(&sandbox.path("lake/main/t/_delta_log"))
+        .into_iter()
+        .map(|(_, content)| String::from_utf8_lossy(&content).into_owned())
+        .collect();
+    assert!(log.contains("its number"), "{log}");
 }
 
 #[test]
