@@ -242,17 +242,20 @@ pub(crate) fn run_results(
     })
 }
 
-/// When a node was compiled and executed, in dbt's form. Here both are one, so compiling has no length.
+/// When a node was compiled and executed, in dbt's form. What was not rendered, such as a test that is
+/// known or a seed, took no time to compile.
 fn timing(summary: &RunSummary, id: &UniqueId, elapsed: Duration) -> Value {
     let ended = summary.ended.get(id).copied().unwrap_or_else(SystemTime::now);
     let text = |time: SystemTime| {
         let time = chrono::DateTime::<chrono::Utc>::from(time);
         time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
     };
-    let began = text(ended.checked_sub(elapsed).unwrap_or(ended));
+    let began = ended.checked_sub(elapsed).unwrap_or(ended);
+    let compiling = summary.compiling.get(id).copied().unwrap_or_default().min(elapsed);
+    let compiled = began.checked_add(compiling).unwrap_or(began);
     json!([
-        {"name": "compile", "started_at": began, "completed_at": began},
-        {"name": "execute", "started_at": began, "completed_at": text(ended)},
+        {"name": "compile", "started_at": text(began), "completed_at": text(compiled)},
+        {"name": "execute", "started_at": text(compiled), "completed_at": text(ended)},
     ])
 }
 

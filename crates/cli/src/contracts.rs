@@ -117,7 +117,7 @@ fn referenced(expression: &str) -> Result<(String, Vec<String>)> {
     })
 }
 
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -262,7 +262,7 @@ fn prepared(
 
 /// Names the state of a relation: its columns, and its rows by their hash where that is known, else by
 /// the entry that brought them.
-fn state(published: &PublishedRelation, snapshot: &Snapshot, lake: &str) -> String {
+pub(crate) fn state(published: &PublishedRelation, snapshot: &Snapshot, lake: &str) -> String {
     let columns = schema_hash(
         published
             .schema

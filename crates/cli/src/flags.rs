@@ -74,6 +74,11 @@ const FLAGS: &[Flag] = &[
     .was("DBT_DEFER_TO_STATE"),
     shown("defer-state", Kind::Text("DIR"), "The folder whose manifest --defer reads instead"),
     shown(
+        "defer-lake",
+        Kind::Text("LAKE"),
+        "Where the lake of that environment is, when the manifest does not say or it has moved",
+    ),
+    shown(
         "favor-state",
         Kind::Switch(false),
         "With --defer: read models that are not selected from there even if they are built here",
@@ -159,13 +164,14 @@ impl Flags {
     /// The same flags, but for those that another command had otherwise. Those that say where
     /// something is stay.
     pub(crate) fn with_earlier(&self, earlier: &Map<String, Value>) -> Flags {
-        const STAY: [&str; 10] = [
+        const STAY: [&str; 11] = [
             "log_path",
             "log_level",
             "log_level_file",
             "log_format",
             "log_format_file",
             "defer_state",
+            "defer_lake",
             "warn_error",
             "quiet",
             "debug",

@@ -65,10 +65,12 @@ impl ProjectLoader {
 
     pub(crate) fn source(&self, id: &UniqueId) -> Result<Arc<dyn Source>> {
         let manifest = self.project.manifest();
-        if manifest.node(id).is_some() {
+        if let Some(node) = manifest.node(id) {
+            let unquoted = node.config.get("quote_columns") == Some(&Value::Bool(false));
             return Ok(Arc::new(SeedSource::new(
                 open(manifest, None, &self.root)?,
                 manifest.target.is_for_duckdb(),
+                unquoted,
             )));
         }
         let connection = manifest

@@ -16,6 +16,7 @@ mod external;
 mod failure;
 mod flags;
 mod introspection;
+mod lakes;
 mod loader;
 mod log;
 mod output;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::Schema;
 use futures::StreamExt;
@@ -12,8 +13,8 @@ use serde_json::Value;
 use tidemill_check::TestDefinition;
 use tidemill_core::{
     BatchStream, Check, CheckId, Diagnostics, Engine, Error, ErrorKind, Measure, Measurement,
-    OverlayEntry, PublishedRelation, QueryContext, RelationKind, RelationName, Result, RunId,
-    SqlDialect, StatementOutcome, UniqueId, Verdict, VerdictStatus,
+    OverlayEntry, PublishedRelation, QueryContext, RelationKind, RelationName, Result, SqlDialect,
+    StatementOutcome, UniqueId, Verdict, VerdictStatus,
 };
 use tidemill_plan::{Fingerprint, SEMANTICS};
 use tidemill_project::{
@@ -61,6 +62,7 @@ pub(crate) struct ProjectRenderer {
     started: chrono::DateTime<chrono::Utc>,
     pub(crate) runtime: tokio::runtime::Handle,
     compiled: Mutex<BTreeMap<UniqueId, String>>,
+    compiling: Mutex<BTreeMap<UniqueId, Duration>>,
     executed: Mutex<BTreeSet<UniqueId>>,
     deferred: Deferred,
     selected: Arc<[UniqueId]>,
@@ -88,6 +90,7 @@ impl ProjectRenderer {
             started: session.started,
             runtime: tokio::runtime::Handle::current(),
             compiled: Mutex::default(),
+            compiling: Mutex::default(),
             executed: Mutex::default(),
             deferred: Deferred::default(),
             selected: Arc::from([]),
@@ -102,6 +105,11 @@ impl ProjectRenderer {
     /// The project's folder.
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The id of the run.
+    pub(crate) fn invocation(&self) -> &str {
+        &self.invocation
     }
 
     /// Reads these nodes from another environment.
@@ -154,6 +162,11 @@ impl ProjectRenderer {
     /// The SQL of everything that was rendered.
     pub(crate) fn compiled(&self) -> BTreeMap<UniqueId, String> {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long the templates took that were rendered.
+    pub(crate) fn compiling(&self) -> BTreeMap<UniqueId, Duration> {
+        self.compiling.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Writes the SQL that was executed for a node to `<folder>/run/<project>/…`, as dbt does.
@@ -266,10 +279,15 @@ impl ProjectRenderer {
         node: &Node,
         state: &RenderState,
     ) -> Result<tidemill_project::Rendered> {
+        let began = Instant::now();
         let rendered = self
             .project
             .render_node(&node.unique_id, state)
             .map_err(|error| self.failed(node.unique_id.as_str(), state, error))?;
+        self.compiling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(node.unique_id.clone(), began.elapsed());
         self.tell(node.unique_id.as_str(), &rendered);
         if let Some(warning) = rendered.warnings.iter().next()
             && self.rules.is_error("template")
@@ -416,7 +434,7 @@ impl ProjectRenderer {
         if persisted == Some(&Value::Bool(true)) && !node.description.is_empty() {
             fingerprint = fingerprint.with("description", &node.description);
         }
-        if !comments.is_empty() && node.config.materialized.as_str() != "view" {
+        if !comments.is_empty() {
             fingerprint =
                 fingerprint.with("column descriptions", &serde_json::json!(comments).to_string());
         }
@@ -493,7 +511,8 @@ impl Renderer for ProjectRenderer {
             && reads.columns.is_empty()
             && reads.relations.is_empty()
             && reads.schemas.is_empty());
-        Ok(Rendered { sql: rendered.sql, fingerprint, volatile, asked_lake })
+        let again = self.wait(external::lost(self, node, &request.context));
+        Ok(Rendered { sql: rendered.sql, fingerprint, volatile, asked_lake, again })
     }
 
     fn contract(
@@ -529,8 +548,7 @@ impl Renderer for ProjectRenderer {
         if time == HookTime::AfterPublish
             && let Some(to) = self.project.manifest().external_files.get(id)
         {
-            let run = RunId::new(self.invocation.as_str());
-            self.wait(external::write(self, node, to, &request.context, run))?;
+            self.wait(external::write(self, node, to, &request.context))?;
         }
         let hooks: Vec<(&str, &Hook)> = match time {
             // Those outside of the transaction come first.

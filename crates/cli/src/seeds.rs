@@ -22,12 +22,14 @@ pub(crate) struct SeedSource {
     files: Arc<dyn Source>,
     /// Texts are what DuckDB takes them for when dbt has it copy the file: `null` and blanks are texts.
     for_duckdb: bool,
+    /// Names are not quoted, so that blanks around them are none of theirs.
+    unquoted: bool,
 }
 
 impl SeedSource {
     /// Over the files of the project.
-    pub(crate) fn new(files: Arc<dyn Source>, for_duckdb: bool) -> Self {
-        SeedSource { files, for_duckdb }
+    pub(crate) fn new(files: Arc<dyn Source>, for_duckdb: bool, unquoted: bool) -> Self {
+        SeedSource { files, for_duckdb, unquoted }
     }
 
     /// The request with every column read as text that the project gives no type; `None` where there
@@ -141,6 +143,24 @@ fn converted(change: Change, kinds: &[Option<Kind>], for_duckdb: bool) -> Result
     })
 }
 
+/// What the source says, with names of columns as they are where nothing quotes them.
+fn named(change: Change) -> Result<Change> {
+    let named = |schema: &SchemaRef| -> SchemaRef {
+        let field = |field: &Arc<Field>| field.as_ref().clone().with_name(field.name().trim());
+        let fields: Vec<Field> = schema.fields().iter().map(field).collect();
+        Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+    };
+    Ok(match change {
+        Change::Schema(schema) => Change::Schema(named(&schema)),
+        Change::Restart(schema) => Change::Restart(named(&schema)),
+        Change::Rows(batch) => Change::Rows(
+            RecordBatch::try_new(named(&batch.schema()), batch.columns().to_vec())
+                .or_error(ErrorKind::Internal, "the rows of a seed do not make a batch")?,
+        ),
+        other => other,
+    })
+}
+
 #[async_trait]
 impl Source for SeedSource {
     async fn ping(&self) -> Result<()> {
@@ -162,8 +182,12 @@ impl Source for SeedSource {
             Some(changes) => stream::iter(changes.into_iter().map(Ok)).boxed(),
             None => self.files.read(texts).await?,
         };
-        let for_duckdb = self.for_duckdb;
-        Ok(changes.map(move |change| converted(change?, &kinds, for_duckdb)).boxed())
+        let (for_duckdb, unquoted) = (self.for_duckdb, self.unquoted);
+        let given = move |change| {
+            let change = converted(change, &kinds, for_duckdb)?;
+            if unquoted { named(change) } else { Ok(change) }
+        };
+        Ok(changes.map(move |change| given(change?)).boxed())
     }
 
     async fn acknowledge(&self, position: &Position) -> Result<()> {

@@ -17,6 +17,7 @@ use tidemill_project::{
 use tidemill_run::{RenderRequest, StatementSession};
 
 use crate::args::{Global, SelectionArgs};
+use crate::lakes::Lakes;
 use crate::output::Output;
 use crate::query_files::QueryFiles;
 use crate::warnings::WarningRules;
@@ -72,6 +73,8 @@ impl Away {
 #[derive(Clone)]
 pub(crate) struct Stores {
     pub(crate) lake: Arc<Lake>,
+    /// The lake; with `--defer` to another lake that one's relations beside its own.
+    pub(crate) store: Arc<dyn TableStore>,
     pub(crate) engine: Arc<EmbeddedEngine>,
     /// What queries read of files; to be closed in the end.
     pub(crate) files: Arc<QueryFiles>,
@@ -202,11 +205,21 @@ impl Session {
         })?;
         let mut options = LakeOptions::new(engine.runtime());
         options.store = target.storage_options.0.iter().map(|(key, value)| (key, value)).collect();
-        let lake = Lake::open(&target.lake, options).await?;
-        let lake = Arc::new(lake);
+        let lake = Arc::new(Lake::open(&target.lake, options.clone()).await?);
         let files = Arc::new(QueryFiles::new(lake.clone(), self.root.clone()));
-        let engine = Arc::new(engine.with_tables(lake.clone()).with_files(files.clone()));
-        Ok(Stores { lake, engine, files })
+        let (store, engine): (Arc<dyn TableStore>, _) = match crate::defer::other_lake(self)? {
+            None => (lake.clone(), engine.with_tables(lake.clone())),
+            Some(other) => {
+                let lakes = Lakes::open(lake.clone(), &other, options).await.map_err(|error| {
+                    let location = tidemill_core::scrub(&other.location);
+                    anyhow!("the lake of the other environment, `{location}`: {}", error.report())
+                })?;
+                let lakes = Arc::new(lakes);
+                (lakes.clone(), engine.with_tables(lakes))
+            }
+        };
+        let engine = Arc::new(engine.with_files(files.clone()));
+        Ok(Stores { lake, store, engine, files })
     }
 
     /// Milliseconds since 1970 do not do: microseconds.
@@ -217,7 +230,7 @@ impl Session {
     /// A session for statements, over this state.
     pub(crate) fn statements(&self, stores: &Stores, snapshot: Snapshot) -> StatementSession {
         let context = self.context(snapshot);
-        StatementSession::new(stores.engine.clone(), stores.lake.clone(), context)
+        StatementSession::new(stores.engine.clone(), stores.store.clone(), context)
     }
 
     /// What macros need that may write: a session for their statements, over the newest state.
@@ -225,7 +238,7 @@ impl Session {
         &self,
         stores: &Stores,
     ) -> Result<(Arc<StatementSession>, RenderRequest)> {
-        let statements = Arc::new(self.statements(stores, stores.lake.snapshot(At::Now).await?));
+        let statements = Arc::new(self.statements(stores, stores.snapshot(At::Now).await?));
         let context = statements.context();
         let request = RenderRequest {
             incremental: false,
@@ -314,7 +327,7 @@ impl Session {
             invocation_started_at: Some(crate::artifacts::timestamp(self.started)),
             compiled: compiled.into_iter().collect(),
             executed: executed.into_iter().collect(),
-            env: crate::artifacts::custom_env(),
+            env: crate::defer::with_lake(self, crate::artifacts::custom_env()),
         };
         crate::artifacts::write_with(folder, "manifest.json", |out| {
             tidemill_project::write_manifest(self.manifest(), &meta, out)
@@ -469,7 +482,7 @@ fn parse_time(text: &str) -> Option<i64> {
 impl Stores {
     /// A published state.
     pub(crate) async fn snapshot(&self, at: At) -> Result<Snapshot> {
-        Ok(self.lake.snapshot(at).await?)
+        Ok(self.store.snapshot(at).await?)
     }
 }
 

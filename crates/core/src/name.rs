@@ -116,6 +116,19 @@ impl RelationName {
         format!("\"{}\".\"{}\"", self.schema.replace('"', "\"\""), self.name.replace('"', "\"\""))
     }
 
+    /// The relation of another lake, as it is named where this lake is read beside it: its schema is
+    /// `lake.schema`, which no schema of a lake itself can be called.
+    #[must_use]
+    pub fn of_lake(&self, lake: &str) -> Self {
+        RelationName::new(format!("{lake}.{}", self.schema), &*self.name)
+    }
+
+    /// The other lake that it is of, as [`RelationName::of_lake`] named it, and its name in that.
+    pub fn elsewhere(&self) -> Option<(&str, RelationName)> {
+        let (lake, schema) = self.schema.rsplit_once('.')?;
+        Some((lake, RelationName::new(schema, &*self.name)))
+    }
+
     /// Reads `schema.name`.
     pub fn parse(text: &str) -> Option<Self> {
         let (schema, name) = text.split_once('.')?;
@@ -139,7 +152,12 @@ impl Serialize for RelationName {
 impl<'de> Deserialize<'de> for RelationName {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        let of_lake = || {
+            let (lake, rest) = text.split_once('.')?;
+            Some(RelationName::parse(rest)?.of_lake(lake))
+        };
         RelationName::parse(&text)
+            .or_else(of_lake)
             .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not `schema.name`")))
     }
 }

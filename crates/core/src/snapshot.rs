@@ -79,6 +79,16 @@ pub struct PublishedRelation {
     pub record: Option<Arc<serde_json::Value>>,
 }
 
+impl PublishedRelation {
+    /// The key of the record under which the relation's own description is kept.
+    pub const DESCRIPTION: &str = "description";
+
+    /// The relation's own description, if one was recorded.
+    pub fn description(&self) -> Option<&str> {
+        self.record.as_deref()?.get(Self::DESCRIPTION)?.as_str()
+    }
+}
+
 /// What a relation is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

@@ -40,8 +40,15 @@ pub(crate) fn information_table(
 struct Visible {
     name: RelationName,
     view: Option<String>,
-    /// Column name, type, in order.
-    columns: Vec<(String, String)>,
+    description: Option<String>,
+    /// In order.
+    columns: Vec<VisibleColumn>,
+}
+
+struct VisibleColumn {
+    name: String,
+    data_type: String,
+    description: Option<String>,
 }
 
 fn visible(context: &QueryContext) -> Vec<Visible> {
@@ -49,7 +56,11 @@ fn visible(context: &QueryContext) -> Vec<Visible> {
         schema
             .fields()
             .iter()
-            .map(|field| (field.name().clone(), sql_name(field.data_type())))
+            .map(|field| VisibleColumn {
+                name: field.name().clone(),
+                data_type: sql_name(field.data_type()),
+                description: field.metadata().get("comment").cloned(),
+            })
             .collect()
     };
     let mut all: Vec<Visible> = context
@@ -63,6 +74,7 @@ fn visible(context: &QueryContext) -> Vec<Visible> {
                 RelationKind::View { sql } => Some(sql.clone()),
                 RelationKind::Table { .. } => None,
             },
+            description: relation.description().map(str::to_owned),
             columns: describe(&relation.schema),
         })
         .collect();
@@ -72,12 +84,14 @@ fn visible(context: &QueryContext) -> Vec<Visible> {
             OverlayEntry::Staged(staged) => all.push(Visible {
                 name: name.clone(),
                 view: None,
+                description: None,
                 columns: describe(&staged.schema),
             }),
             // The columns of a candidate view are known only when it is planned.
             OverlayEntry::View(sql) => all.push(Visible {
                 name: name.clone(),
                 view: Some(sql.clone()),
+                description: None,
                 columns: Vec::new(),
             }),
             OverlayEntry::Absent => {}
@@ -93,6 +107,11 @@ fn text<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
+/// Text, or NULL where nothing is described.
+fn descriptions<'a>(values: impl Iterator<Item = &'a Option<String>>) -> ArrayRef {
+    Arc::new(StringArray::from_iter(values))
+}
+
 fn tables(visible: &[Visible], catalog: &str) -> Batch {
     let kind = |relation: &Visible| if relation.view.is_some() { "VIEW" } else { "BASE TABLE" };
     RecordBatch::try_from_iter([
@@ -100,6 +119,7 @@ fn tables(visible: &[Visible], catalog: &str) -> Batch {
         ("table_schema", text(visible.iter().map(|relation| relation.name.schema()))),
         ("table_name", text(visible.iter().map(|relation| relation.name.name()))),
         ("table_type", text(visible.iter().map(kind))),
+        ("table_comment", descriptions(visible.iter().map(|relation| &relation.description))),
     ])
 }
 
@@ -117,7 +137,7 @@ fn views(visible: &[Visible], catalog: &str) -> Batch {
 }
 
 fn columns(visible: &[Visible], catalog: &str) -> Batch {
-    let rows: Vec<(&RelationName, i32, &(String, String))> = visible
+    let rows: Vec<(&RelationName, i32, &VisibleColumn)> = visible
         .iter()
         .flat_map(|relation| {
             (1..)
@@ -126,23 +146,24 @@ fn columns(visible: &[Visible], catalog: &str) -> Batch {
         })
         .collect();
     let numbers = |of: &dyn Fn(&str) -> Option<i32>| -> ArrayRef {
-        Arc::new(Int32Array::from_iter(rows.iter().map(|(.., column)| of(&column.1))))
+        Arc::new(Int32Array::from_iter(rows.iter().map(|(.., column)| of(&column.data_type))))
     };
     RecordBatch::try_from_iter([
         ("table_catalog", text(rows.iter().map(|_| catalog))),
         ("table_schema", text(rows.iter().map(|(name, ..)| name.schema()))),
         ("table_name", text(rows.iter().map(|(name, ..)| name.name()))),
-        ("column_name", text(rows.iter().map(|(.., column)| column.0.as_str()))),
+        ("column_name", text(rows.iter().map(|(.., column)| column.name.as_str()))),
         (
             "ordinal_position",
             Arc::new(Int32Array::from_iter_values(rows.iter().map(|(_, position, _)| *position))),
         ),
         ("column_default", Arc::new(StringArray::new_null(rows.len()))),
         ("is_nullable", text(rows.iter().map(|_| "YES"))),
-        ("data_type", text(rows.iter().map(|(.., column)| column.1.as_str()))),
+        ("data_type", text(rows.iter().map(|(.., column)| column.data_type.as_str()))),
         ("character_maximum_length", Arc::new(Int32Array::new_null(rows.len()))),
         ("numeric_precision", numbers(&|column| digits(column, 0))),
         ("numeric_scale", numbers(&|column| digits(column, 1))),
+        ("column_comment", descriptions(rows.iter().map(|(.., column)| &column.description))),
     ])
 }
 

@@ -95,6 +95,7 @@ mod whole_rows;
 mod windows;
 mod wording;
 
+pub use datafusion::catalog::TableProvider;
 pub use dialect::{adapt, translate};
 pub use engine::EmbeddedEngine;
 pub use files::{FileRequest, FileTables};

@@ -365,9 +365,17 @@ impl<'a> Planner<'a> {
     }
 
     fn targets(&self, reference: &TableReference, schemas: &[String]) -> Vec<Target> {
+        // A view of another lake names relations of that one.
+        let lake = self.within.last().and_then(RelationName::elsewhere).map(|(lake, _)| lake);
         let target = |schema: &str, table: &str| match schema {
             INFORMATION_SCHEMA => Target::Information(table.to_owned()),
-            schema => Target::Relation(RelationName::new(schema, table)),
+            schema => {
+                let name = RelationName::new(schema, table);
+                Target::Relation(match lake {
+                    Some(lake) if name.elsewhere().is_none() => name.of_lake(lake),
+                    _ => name,
+                })
+            }
         };
         match reference {
             TableReference::Bare { table } => {

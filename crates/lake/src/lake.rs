@@ -36,6 +36,8 @@ pub struct LakeOptions {
     pub runtime: Arc<RuntimeEnv>,
     /// Options of the object store, for a lake that is on one.
     pub store: StoreOptions,
+    /// Whether a lake that does not exist is created; else that is an error of kind `NotFound`.
+    pub create: bool,
     /// How many threads encode one write.
     pub parallelism: usize,
     /// How data files are compressed.
@@ -66,6 +68,7 @@ impl LakeOptions {
         LakeOptions {
             runtime,
             store: StoreOptions::new(),
+            create: true,
             parallelism: std::thread::available_parallelism().map_or(2, |count| count.get().min(8)),
             compression: Compression::Zstd(1),
             row_group_rows: 1 << 20,
@@ -178,6 +181,9 @@ impl Lake {
             Storage::remote(opened.store, opened.name)?
         } else {
             let path = location.strip_prefix("file://").unwrap_or(location);
+            if !options.create && !std::path::Path::new(path).is_dir() {
+                return Err(no_lake(path));
+            }
             Storage::local(std::path::Path::new(path))?
         };
         Self::with_storage(storage, options).await
@@ -210,6 +216,9 @@ impl Lake {
                     .with("lake", storage.name())
                     .with("hint", "upgrade Tidemill"));
                 }
+            }
+            None if !options.create => {
+                return Err(no_lake(storage.name()));
             }
             None => create(&storage, &marker).await?,
         }
@@ -274,6 +283,10 @@ impl Lake {
 }
 
 /// Creates the lake, after a look whether its store can do what publishing rests on.
+fn no_lake(place: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "there is no lake here").with("lake", place)
+}
+
 async fn create(storage: &Storage, marker: &Path) -> Result<()> {
     let probe = Path::from("_tidemill").join(format!("probe-{}", uuid::Uuid::new_v4().simple()));
     let refused = |error: Option<Error>| {

@@ -28,7 +28,7 @@ use crate::catalog::{
 };
 use crate::delta::{
     Action, TableState, commit_info, commit_path, delta_from_arrow, parse_commit, read_commit,
-    recorded_from_arrow, write_checkpoint, write_commit,
+    recorded_from_arrow, recorded_to_arrow, write_checkpoint, write_commit,
 };
 use crate::failpoint::failpoint;
 use crate::lake::{Inner, Writer, lock};
@@ -788,7 +788,20 @@ impl Draft<'_> {
         let current = self.state.records.get(relation);
         let kind = RelationKind::View { sql: sql.to_owned() };
         let text = recorded_from_arrow(schema)?;
-        let same = current.filter(|current| current.kind == kind && current.schema == text);
+        // A description changes no rows: what was made from them is still made from them.
+        let plain = |schema: &arrow::datatypes::Schema| {
+            let fields = schema.fields().iter();
+            let fields: Vec<_> =
+                fields.map(|field| (field.name().clone(), field.data_type().clone())).collect();
+            fields
+        };
+        let same = current.filter(|current| current.kind == kind).filter(|current| {
+            current.schema == text
+                || match (recorded_to_arrow(&current.schema), recorded_to_arrow(&text)) {
+                    (Ok(before), Ok(now)) => plain(&before) == plain(&now),
+                    _ => false,
+                }
+        });
         let mut record = RelationRecord {
             name: relation.clone(),
             kind,

@@ -74,7 +74,8 @@ pub use render::{
     Warehouse, with_expressions,
 };
 pub use select::{
-    IndirectSelection, NamedSelector, OtherRelation, PreviousState, Selection, select,
+    IndirectSelection, LAKE_OF_MANIFEST, NamedSelector, OtherRelation, PreviousState, Selection,
+    select,
 };
 pub use semantic::semantic_manifest;
 pub use settings::{Hook, ProjectSettings};

@@ -266,11 +266,14 @@ class Session:
     def __init__(self):
         self._frames = {}
         self._duckdb = None
+        self._brought = set()
 
     def sql(self, query, *parameters, **options):
         if parameters or options.get("params"):
             raise TypeError("session.sql() takes a query without parameters")
         if self._registered(query):
+            for place in tables_of(self._duckdb, query):
+                self._bring(place)
             return self._duckdb.sql(query)
         return Relation(query)
 
@@ -302,6 +305,29 @@ class Session:
             self._duckdb.unregister(name)
         return self
 
+    def _bring(self, place):
+        """Puts the rows of a table of the lake where a query of frames names it."""
+        known = place in self._brought or (len(place) == 1 and place[0] in self._frames)
+        if known or os.path.exists(place[-1]) or "*" in place[-1]:
+            return
+        quoted = ['"' + part.replace('"', '""') + '"' for part in place]
+        # A column or a common table expression may have the name, too: what the lake does not have
+        # is DuckDB's to find.
+        try:
+            rows = Relation(f"select * from {'.'.join(quoted)}").arrow()
+        except QueryError as error:
+            if "does not exist" in str(error):
+                return
+            raise
+        if len(place) == 3:
+            self._duckdb.execute(f"attach if not exists ':memory:' as {quoted[0]}")
+        if len(place) > 1:
+            self._duckdb.execute(f"create schema if not exists {'.'.join(quoted[:-1])}")
+        self._duckdb.register("__tidemill_brought", rows)
+        self._duckdb.execute(f"create table {'.'.join(quoted)} as from __tidemill_brought")
+        self._duckdb.unregister("__tidemill_brought")
+        self._brought.add(place)
+
     def _registered(self, query):
         words = set(re.findall(r"\w+", query))
         return any(name in words for name in self._frames)
@@ -311,6 +337,22 @@ class Session:
             f"the session has no `{name}`; it has sql(query), table(name) and register(name, frame); rows are read "
             "with .df(), .pl() or .arrow()"
         )
+
+
+def tables_of(connection, query):
+    """The tables that a query names, as DuckDB reads it: (name,), (schema, name), (database, schema, name)."""
+    text = connection.execute("select json_serialize_sql($1::varchar)", [query]).fetchone()[0]
+    found, nodes = [], [json.loads(text)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, list):
+            nodes.extend(node)
+        elif isinstance(node, dict):
+            if node.get("type") == "BASE_TABLE":
+                parts = (node["catalog_name"], node["schema_name"], node["table_name"])
+                found.append(tuple(part for part in parts if part))
+            nodes.extend(node.values())
+    return found
 
 
 def to_pandas(table):

@@ -9,8 +9,8 @@ use futures::future::join_all;
 use serde_json::Value;
 use tidemill_core::{
     BatchResults, Cancellation, CheckId, Description, Error, ErrorKind, Event, NodeOutcome,
-    NodeStatus, Overlay, PublishChange, PublishMeta, Published, QueryContext, RelationKind,
-    RelationName, Result, SchemaChange, Snapshot, TableVersion, UniqueId,
+    NodeStatus, Overlay, PublishChange, PublishMeta, Published, PublishedRelation, QueryContext,
+    RelationKind, RelationName, Result, SchemaChange, Snapshot, TableVersion, UniqueId,
 };
 use tidemill_plan::gates::Assignment;
 use tidemill_plan::{CheckRecord, Decision, Fingerprint, Graph, Record, Work, WorkKind, WorkNode};
@@ -1043,23 +1043,26 @@ fn version_of(published: Option<&Published>, node: &WorkNode) -> Option<TableVer
         .map(|(_, version)| *version)
 }
 
-/// The record with who may do what: what the project says, else, for a table that goes on, what
-/// was granted before.
+/// The record with who may do what and what the relation is: what the project says, else, for a
+/// table that goes on, what was said before.
 fn with_grants(node: &WorkNode, product: &Product, record: &Record, snapshot: &Snapshot) -> Value {
     let mut json = record.to_json();
     let goes_on = matches!(product, Product::Same { .. })
         || matches!(&node.kind, WorkKind::Model(config) if config.materialized == "incremental")
         || matches!(node.kind, WorkKind::Source);
-    let grants = if !node.grants.is_empty() {
-        Some(serde_json::json!(node.grants))
-    } else if goes_on {
-        let published = snapshot.get(&node.relation);
-        published.and_then(|found| found.record.as_deref()?.get("grants").cloned())
-    } else {
-        None
+    let before = |name: &str| {
+        let published = snapshot.get(&node.relation).filter(|_| goes_on)?;
+        published.record.as_deref()?.get(name).cloned()
     };
+    let grants = (!node.grants.is_empty()).then(|| serde_json::json!(node.grants));
+    let description = node.comments.iter().find(|(column, _)| column.is_empty());
+    let description = description.map(|(_, text)| Value::from(text.as_str()));
     if let Some(fields) = json.as_object_mut() {
-        fields.extend(grants.map(|grants| ("grants".to_owned(), grants)));
+        let said = [("grants", grants), (PublishedRelation::DESCRIPTION, description)];
+        for (name, value) in said {
+            let value = value.or_else(|| before(name));
+            fields.extend(value.map(|value| (name.to_owned(), value)));
+        }
         let view = materialized_view::recorded(node);
         fields.extend(view.map(|view| (materialized_view::FIELD.to_owned(), view)));
     }
@@ -1074,7 +1077,7 @@ fn over_published(record: &Record, node: &WorkNode, snapshot: &Snapshot) -> Valu
     if let (Some(fields), Some(Value::Object(before))) =
         (json.as_object_mut(), published.as_deref())
     {
-        for name in ["grants", materialized_view::FIELD] {
+        for name in ["grants", PublishedRelation::DESCRIPTION, materialized_view::FIELD] {
             fields.extend(before.get(name).map(|value| (name.to_owned(), value.clone())));
         }
     }

@@ -352,6 +352,7 @@ async fn together(
                 fingerprint: Default::default(),
                 volatile: Vec::new(),
                 asked_lake: false,
+                again: None,
             };
             stage_increment(
                 shared,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tidemill_core::arrow_schema::Schema;
+use tidemill_core::arrow_schema::{Field, Schema};
 use tidemill_core::{
     BatchResults, BatchStream, Description, Error, ErrorKind, Event, OverlayEntry,
     PublishedRelation, QueryContext, RelationKind, RelationName, Result, SchemaChange, Snapshot,
@@ -15,6 +15,7 @@ use tidemill_plan::{
 };
 
 use crate::executor::{Shared, in_place};
+use crate::statements::commented;
 use crate::unit::{Product, Unit};
 use crate::{HookTime, RenderRequest, Rendered, Rule, StatementSession};
 use crate::{by_macro, materialized_view, predicates, program};
@@ -96,8 +97,26 @@ pub(crate) async fn build(
     shared.refuse_unbuilt(node, &description)?;
     let (rendered, description, rules) =
         under_contract(shared, node, rendered, description, &context).await?;
+    let plan = match plan {
+        // The view could not be read without the other lake.
+        WritePlan::View if reads_elsewhere(&description) => {
+            shared.doers.events.emit(Event::Notice {
+                node: Some(node.id.clone()),
+                code: "view-of-another-lake".to_owned(),
+                message: "it reads another lake, so it is built as a table with the rows of now"
+                    .to_owned(),
+            });
+            WritePlan::Replace
+        }
+        plan => plan,
+    };
     let query = Query { rendered, description, rules, context };
     write(shared, node, config, plan, query, decision, statements).await
+}
+
+/// Whether a query reads relations of another lake.
+fn reads_elsewhere(description: &Description) -> bool {
+    description.relations.iter().any(|relation| relation.elsewhere().is_some())
 }
 
 /// A query of which everything is known that writing its rows asks for.
@@ -144,14 +163,16 @@ pub(crate) async fn write(
 
     if is_view {
         let record = record(rendered.fingerprint.clone());
+        let schema = commented(&description.schema, &node.comments);
         let same = published.is_some_and(|published| {
             matches!(&published.kind, RelationKind::View { sql } if *sql == rendered.sql)
-                && same_columns(&published.schema, &description.schema)
+                && same_columns(&published.schema, &schema)
+                && same_comments(&published.schema, &schema)
         });
         let product = if same {
             Product::Same { record: Some(record), unchanged: true, position: None }
         } else {
-            Product::View { sql: rendered.sql.clone(), schema: description.schema, record }
+            Product::View { sql: rendered.sql.clone(), schema, record }
         };
         return Ok(Built {
             product,
@@ -289,17 +310,42 @@ pub(crate) async fn finish(
     let product = if unchanged {
         product.discard(&*shared.doers.store).await;
         match product {
-            Product::Table { record, .. } => Product::Same {
-                record: Some(Record { unchanged: true, ..record }),
-                unchanged: true,
-                position: None,
-            },
+            Product::Table { staged, extra, position, record } => {
+                let record = Record { unchanged: true, ..record };
+                match described_again(shared, &staged, published).await {
+                    Some(staged) => Product::Table { staged, extra, position, record },
+                    None => Product::Same { record: Some(record), unchanged: true, position: None },
+                }
+            }
             other => other,
         }
     } else {
         product
     };
     Built { product, decision, rows, reads, batches: None, rules: Vec::new() }
+}
+
+/// The published table with the descriptions of columns that were staged with the same rows, where
+/// these are others. One that cannot be staged comes with the next rows.
+async fn described_again(
+    shared: &Shared,
+    staged: &Staged,
+    published: Option<&Arc<PublishedRelation>>,
+) -> Option<Arc<Staged>> {
+    let published = published.filter(|it| !same_comments(&it.schema, &staged.schema))?;
+    let changes: Vec<SchemaChange> = staged
+        .schema
+        .fields()
+        .iter()
+        .map(|field| SchemaChange::Comment {
+            column: Some(field.name().clone()),
+            text: comment(field),
+        })
+        .collect();
+    let (snapshot, run) = (shared.snapshot(), &shared.options.run);
+    let described =
+        shared.doers.store.stage_schema(&published.name, &changes, &snapshot, run).await;
+    described.map(Arc::new).ok()
 }
 
 /// Whether staged data is what is published.
@@ -331,7 +377,7 @@ pub(crate) fn decide_model(
     } else if wrote {
         Some("its template writes to the lake".to_owned())
     } else {
-        node.never_reuse.clone()
+        node.never_reuse.clone().or_else(|| rendered.again.clone())
     };
     let state = NodeState {
         relation: &node.relation,
@@ -375,6 +421,15 @@ fn same_columns(left: &Schema, right: &Schema) -> bool {
         && left.fields().iter().zip(right.fields()).all(|(left, right)| {
             left.name() == right.name() && left.data_type() == right.data_type()
         })
+}
+
+/// Whether the same columns have the same descriptions.
+fn same_comments(left: &Schema, right: &Schema) -> bool {
+    left.fields().iter().map(|field| comment(field)).eq(right.fields().iter().map(|it| comment(it)))
+}
+
+fn comment(field: &Field) -> Option<String> {
+    field.metadata().get("comment").cloned()
 }
 
 #[expect(clippy::too_many_arguments, reason = "everything that one increment is made of")]

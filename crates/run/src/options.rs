@@ -98,6 +98,8 @@ pub struct CheckOutcome {
 pub struct RunSummary {
     /// When each node and check ended that was worked on.
     pub ended: BTreeMap<UniqueId, SystemTime>,
+    /// How long the templates of nodes took, as far as whoever renders them has told.
+    pub compiling: BTreeMap<UniqueId, Duration>,
     /// Every node, in the order they ended.
     pub nodes: Vec<NodeOutcome>,
     /// Every check, in the order they ended.

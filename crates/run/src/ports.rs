@@ -138,6 +138,8 @@ pub struct Rendered {
     /// Whether the template asked the lake (queries, columns, relations): its text may be another
     /// once what it reads has changed.
     pub asked_lake: bool,
+    /// Why it is built even if nothing has changed.
+    pub again: Option<String>,
 }
 
 /// Loads seeds and sources.

@@ -331,7 +331,7 @@ pub(crate) async fn run_work(
     );
     let doers = Doers {
         engine: stores.engine.clone(),
-        store: stores.lake.clone(),
+        store: stores.store.clone(),
         renderer: match &invocation.sources {
             Some(sources) => Arc::new(CopyRenderer { sources: sources.clone() }),
             None => renderer.clone(),
@@ -353,6 +353,7 @@ pub(crate) async fn run_work(
     } else {
         execute(work, doers, options(session, invocation, &folder), session.cancel.clone()).await?
     };
+    summary.compiling = renderer.compiling();
     if session.rules.is_error("test-warning") {
         // A verdict that is known from an earlier run was judged without the flag.
         for check in &mut summary.checks {

@@ -58,12 +58,13 @@ pub(crate) async fn run(
     let everything = work(manifest, &selected, Scope::BUILD.without_checks(), false);
     let mut work = Work { owners: everything.owners, ..Work::default() };
     let mut sources = BTreeMap::new();
+    let lake = defer::other_lake(session)?;
     let (mut there, mut unknown) = (0, 0);
     for (id, mut node) in everything.nodes {
         if !manifest.nodes.contains_key(&id) {
             continue;
         }
-        let Some(other) = defer::other_relation(manifest, &state, &id)? else {
+        let Some(other) = defer::other_relation(manifest, &state, lake.as_ref(), &id)? else {
             unknown += 1;
             continue;
         };
@@ -72,9 +73,11 @@ pub(crate) async fn run(
             there += 1;
             continue;
         }
-        let is_view = snapshot
-            .get(&other)
-            .is_some_and(|published| matches!(published.kind, RelationKind::View { .. }));
+        // A view of another lake could not be read without that.
+        let is_view = lake.is_none()
+            && snapshot
+                .get(&other)
+                .is_some_and(|published| matches!(published.kind, RelationKind::View { .. }));
         let partition_by = match &node.kind {
             WorkKind::Model(config) if !is_view => config.partition_by.clone(),
             _ => Vec::new(),
@@ -96,7 +99,10 @@ pub(crate) async fn run(
     }
     // Delta tables share no files across tables: a shallow copy would lose its rows to the first
     // vacuum of the other table.
-    session.output.say("tables are copied whole; views refer to the other environment");
+    session.output.say(match &lake {
+        None => "tables are copied whole; views refer to the other environment".to_owned(),
+        Some(lake) => format!("tables and the rows of views are copied from {}", lake.location),
+    });
     let invocation = Invocation {
         full_refresh: args.full_refresh,
         sources: Some(Arc::new(sources)),
@@ -126,6 +132,7 @@ impl Renderer for CopyRenderer {
             sql,
             volatile: Vec::new(),
             asked_lake: false,
+            again: None,
         })
     }
 

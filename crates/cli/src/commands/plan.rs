@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Result;
-use tidemill_core::{RelationName, TableStore, UniqueId};
+use tidemill_core::{RelationName, UniqueId};
 use tidemill_plan::{
     Decision, NodeState, Record, ReuseOptions, Step, StepAction, Work, WorkKind, WorkNode, decide,
 };
@@ -98,7 +98,7 @@ async fn steps(
     work: &Work,
 ) -> Result<Vec<Step>> {
     let folder = session.target_path();
-    let snapshot = stores.lake.snapshot(tidemill_core::At::Now).await?;
+    let snapshot = stores.snapshot(tidemill_core::At::Now).await?;
     let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
     let deferred = crate::defer::deferred(session, &work.selected, &building, |own| {
         snapshot.get(own).is_some()
@@ -113,7 +113,7 @@ async fn steps(
     );
     let loader = ProjectLoader::new(session, stores.lake.clone());
     let foreign: BTreeSet<RelationName> =
-        stores.lake.foreign_heads(&snapshot).await?.into_iter().collect();
+        stores.store.foreign_heads(&snapshot).await?.into_iter().collect();
     let failed: BTreeSet<UniqueId> =
         LastRun::read(&folder).map(|last| last.failed().cloned().collect()).unwrap_or_default();
     let zone: chrono_tz::Tz =
@@ -202,7 +202,7 @@ async fn steps(
                             never: if failed.contains(&id) {
                                 Some("its last run failed".to_owned())
                             } else {
-                                node.never_reuse.clone()
+                                node.never_reuse.clone().or(rendered.again)
                             },
                             pending_inputs: &waiting,
                         };

@@ -57,6 +57,7 @@ pub(crate) async fn run_work(
         let options = build::options(session, invocation, &folder);
         execute_in_database(work, doers, options, session.cancel.clone()).await?
     };
+    summary.compiling = renderer.compiling();
     if session.rules.is_error("test-warning") {
         for check in &mut summary.checks {
             if check.verdict.status == VerdictStatus::Warn {

@@ -34,7 +34,7 @@ pub(crate) async fn clone(
         if !selected.contains(&node.unique_id) || !node.is_relational() {
             continue;
         }
-        let Some(other) = defer::other_relation(manifest, &state, &node.unique_id)? else {
+        let Some(other) = defer::other_relation(manifest, &state, None, &node.unique_id)? else {
             unknown += 1;
             continue;
         };

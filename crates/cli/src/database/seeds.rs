@@ -64,8 +64,8 @@ impl Seed {
         if inner != name {
             return inner.to_owned();
         }
-        let plain = name.chars().all(|c| c.is_alphanumeric() || c == '_');
-        if self.folds && plain { name.to_lowercase() } else { name }
+        let plain = name.trim().chars().all(|c| c.is_alphanumeric() || c == '_');
+        if self.folds && plain { name.trim().to_lowercase() } else { name }
     }
 
     /// What the project declares of a column, by the name that stands in the file (as in dbt).

@@ -175,6 +175,9 @@ fn results_say_when_nodes_were_compiled_and_executed() {
         };
         assert!(time(1, "started_at") <= time(1, "completed_at"), "{timing}");
         assert!(time(0, "completed_at") <= time(1, "completed_at"), "{timing}");
+        // A template takes time, a file of rows has none.
+        let took = time(0, "started_at") < time(0, "completed_at");
+        assert_eq!(took, id == "model.shop.t", "{timing}");
     }
     shop.write("models/v.sql", "select nothing from {{ ref('s') }}");
     shop.build().fails_with(1);

@@ -223,6 +223,48 @@ fn external_models_write_their_files_before_what_reads_them() {
 }
 
 #[test]
+fn the_file_of_an_external_model_is_written_again_when_it_is_lost() {
+    let sandbox = Sandbox::new(&[
+        ("dbt_project.yml", "name: shop\nversion: '1.0'\nprofile: shop\n"),
+        ("profiles.yml", PROFILE),
+        ("seeds/s.csv", "id,kind\n1,a\n2,b\n"),
+        (
+            "models/days.sql",
+            "{{ config(materialized='external', location='out/days.csv') }}\nselect id from {{ ref('s') }} order by id",
+        ),
+        (
+            "models/parts.sql",
+            "{{ config(materialized='external', location='out/parts', options={'partition_by': 'kind'}) }}\n\
+             select * from {{ ref('s') }}",
+        ),
+    ]);
+    let build = ["build", "--profiles-dir", ".", "--target-lake=lake"];
+    let read = || std::fs::read_to_string(sandbox.path("out/days.csv")).unwrap_or_default();
+    let parts = || crate::sandbox::files(&sandbox.path("out/parts")).len();
+    sandbox.run(&build).ok();
+    sandbox.run(&build).ok().says("nothing to do");
+    let whole = parts();
+    // Somebody takes a file away.
+    sandbox.remove("out/days.csv");
+    let part = crate::sandbox::files(&sandbox.path("out/parts/kind=a"));
+    std::fs::remove_file(&part[0].0).unwrap();
+    let plan = ["plan", "--profiles-dir", ".", "--target-lake=lake"];
+    sandbox.run(&plan).ok().says("`out/days.csv` is not there, or not as it was published");
+    sandbox.run(&build).ok();
+    assert_eq!(read(), "id\n1\n2\n");
+    assert_eq!(parts(), whole);
+    sandbox.run(&build).ok().says("nothing to do");
+    // Killed once the rows are published, before the file is there: the old file is not taken for it.
+    sandbox.write("seeds/s.csv", "id,kind\n1,a\n2,b\n3,b\n");
+    let only = [&build[..], &["--select", "s", "days"]].concat();
+    assert!(sandbox.dies_at("export.begun", &only));
+    assert_eq!(read(), "id\n1\n2\n");
+    sandbox.run(&build).ok();
+    assert_eq!(read(), "id\n1\n2\n3\n");
+    sandbox.run(&build).ok().says("nothing to do");
+}
+
+#[test]
 fn hooks_and_operations_write_in_the_sql_of_duckdb() {
     let sandbox = Sandbox::new(&[
         (

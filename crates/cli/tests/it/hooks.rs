@@ -290,6 +290,48 @@ fn grants_and_descriptions_are_kept_with_the_table() {
 }
 
 #[test]
+fn descriptions_of_views_and_tables_are_seen_in_sql() {
+    let model = |kind: &str, from: &str| {
+        format!(
+            "{{{{ config(materialized='{kind}', persist_docs={{'relation': true, 'columns': true}}) }}}} select id from {from}"
+        )
+    };
+    let described = |key: &str| {
+        let one = |name: &str| {
+            format!(
+                "  - name: {name}\n    description: all of {name}\n    columns: [{{name: id, description: {key}}}]\n"
+            )
+        };
+        format!("models:\n{}{}", one("t"), one("v"))
+    };
+    let sandbox = Sandbox::new(&[
+        ("seeds/s.csv", "id\n1\n"),
+        ("models/t.sql", &model("table", "{{ ref('s') }}")),
+        ("models/v.sql", &model("view", "{{ ref('s') }}")),
+        ("models/reads.sql", "{{ config(materialized='table') }} select id from {{ ref('v') }}"),
+        ("models/a.yml", &described("the key")),
+    ]);
+    let of_tables = "select table_name, table_comment from information_schema.tables order by 1";
+    let of_columns = "select table_name, column_comment from information_schema.columns order by 1";
+    sandbox.build().ok();
+    assert_eq!(sandbox.rows(of_tables), ["reads,", "s,", "t,all of t", "v,all of v"]);
+    assert_eq!(sandbox.rows(of_columns), ["reads,", "s,", "t,the key", "v,the key"]);
+    sandbox.build().ok().says("nothing to do");
+    // Another description is another description, and no other rows.
+    sandbox.write("models/a.yml", described("its number"));
+    let outcome = sandbox.build().ok();
+    assert!(!outcome.stderr.contains("reads"), "{}", outcome.stderr);
+    assert_eq!(sandbox.rows(of_columns), ["reads,", "s,", "t,its number", "v,its number"]);
+    sandbox.run(&["sql", "comment on view v is 'seen'"]).ok();
+    assert_eq!(sandbox.rows(of_tables), ["reads,", "s,", "t,all of t", "v,seen"]);
+    let log: String = crate::sandbox::files(&sandbox.path("lake/main/t/_delta_log"))
+        .into_iter()
+        .map(|(_, content)| String::from_utf8_lossy(&content).into_owned())
+        .collect();
+    assert!(log.contains("its number"), "{log}");
+}
+
+#[test]
 fn a_post_hook_alters_the_columns_of_its_own_model_and_seed() {
     let alters = "[\"alter table {{ this }} add column extra jsonb default null\", \
                   \"update {{ this }} set extra = cast(text_of as jsonb) where id = 1\", \

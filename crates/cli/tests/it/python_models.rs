@@ -455,11 +455,12 @@ def model(dbt, session):
     assert_eq!(shop.rows("select id, n from m order by id"), ["1,2", "2,2", "3,1", "4,7"]);
 }
 
-/// As dbt-duckdb's session: a frame with a name, in queries of that session.
+/// As dbt-duckdb's session: a frame with a name, in queries of that session, beside tables.
 #[test]
 fn a_registered_frame_is_queried_with_duckdb() {
     let Some(shop) = Shop::new(&[
         ("models/a.sql", "select 1 as id"),
+        ("models/b.sql", "{{ config(materialized='table') }} select 1 as id, 40 as more"),
         (
             "models/m.py",
             "
@@ -467,7 +468,10 @@ def model(dbt, session):
     rows = dbt.ref('a')
     session.register('mine', rows.df())
     session.register('theirs', rows)
-    return session.sql('select mine.id + theirs.id as n from mine join theirs using (id)')
+    dbt.ref('b')
+    return session.sql(f'''with c as (select id, 100 as most from main.b)
+        select mine.id + theirs.id + b.more + c.most as n
+        from mine join theirs using (id) join {str(dbt.this).rsplit('.', 1)[0]}.b using (id) join c using (id)''')
 ",
         ),
     ]) else {
@@ -476,7 +480,7 @@ def model(dbt, session):
     let has = std::process::Command::new(&shop.python).args(["-c", "import duckdb"]).status();
     if has.unwrap().success() {
         shop.build().ok();
-        assert_eq!(shop.rows("select n from m"), ["2"]);
+        assert_eq!(shop.rows("select n from m"), ["142"]);
     } else {
         shop.build().fails_with(1).says("session.register()").says("pip install duckdb");
     }

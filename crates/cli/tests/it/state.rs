@@ -368,14 +368,74 @@ fn the_semantic_layer_is_read_where_1_12_has_it() {
     assert!(listed.stdout.contains("shop.orders"), "{}", listed.stdout);
 }
 
-/// An environment with a lake of its own is not seen from here, which is said.
+const OTHER_LAKE: &str =
+    "shop:\n  target: dev\n  outputs:\n    dev: {type: tidemill, lake: mine, schema: dev}\n";
+
+/// An environment may have a lake of its own: the manifest says where it is.
 #[test]
-fn what_lies_in_another_lake_is_told() {
+fn what_lies_in_another_lake_is_read_from_there() {
     let shop = shop();
-    let arguments = ["run", "--select", "out", "--defer", "--state", "prod_state"];
+    shop.write("profiles.yml", OTHER_LAKE);
+    shop.write("models/over.sql", "select name as n from {{ ref('view') }}");
+    let defer = ["--defer", "--state", "prod_state"];
+    let run = |arguments: &[&str]| shop.run(&[arguments, &defer].concat());
+    // A table of a view of the other lake, which reads further relations there.
+    run(&["run", "--select", "out"]).ok();
+    assert_eq!(shop.rows("select n from dev.out"), ["2"]);
+    // A view could not be read without the other lake.
+    run(&["run", "--select", "over"]).ok().says("built as a table");
+    assert_eq!(shop.rows("select n from dev.over order by n"), ["ONE", "TWO"]);
+    let tables = "select table_schema from information_schema.tables group by 1";
+    assert_eq!(shop.rows(tables), ["dev"]);
+    // What is there as it was is not built again; what is new over there is seen.
+    run(&["build", "--select", "out"]).ok().says("nothing to do");
+    // In `compile`, tests, `show` and macros that ask for columns.
+    run(&["compile", "--select", "out", "--indirect-selection", "empty"])
+        .ok()
+        .says("\"lake.prod\".\"view\"");
+    run(&["test", "--select", "out"]).ok().says("1 passed");
+    run(&["show", "--select", "over"]).ok().says("ONE");
     shop.write(
-        "profiles.yml",
-        "shop:\n  target: dev\n  outputs:\n    dev: {type: tidemill, lake: other, schema: prod}\n",
+        "models/columns.sql",
+        "{{ config(materialized='table') }} select '{% for c in adapter.get_columns_in_relation(ref('view')) %}{{ c.name }}{% endfor %}' as c",
     );
-    shop.run(&arguments).fails_with(1).says("`model.shop.view` would be read from `prod.view`");
+    run(&["run", "--select", "columns"]).ok();
+    assert_eq!(shop.rows("select c from dev.columns"), ["name"]);
+    // Its own relation is read once it is there, unless the other is favoured.
+    shop.write("seeds/codes.csv", "id,name\n1,own\n");
+    shop.run(&["build", "--select", "+view"]).ok();
+    run(&["run", "--select", "over"]).ok();
+    assert_eq!(shop.rows("select n from dev.over"), ["OWN"]);
+    run(&["run", "--select", "over", "--favor-state"]).ok();
+    assert_eq!(shop.rows("select n from dev.over order by n"), ["ONE", "TWO"]);
+    // Without it, all is as usual again.
+    shop.run(&["run", "--select", "over"]).ok();
+    assert_eq!(shop.rows("select n from dev.over"), ["OWN"]);
+}
+
+#[test]
+fn a_clone_of_another_lake_brings_rows() {
+    let shop = shop();
+    shop.write("profiles.yml", OTHER_LAKE);
+    shop.run(&["clone", "--state", "prod_state"]).ok().says("are copied from");
+    assert_eq!(shop.rows("select name from dev.view order by 1"), ["ONE", "TWO"]);
+    assert_eq!(shop.rows("select n from dev.out"), ["2"]);
+    // They stay without the other lake.
+    std::fs::rename(shop.path("lake"), shop.path("away")).unwrap();
+    assert_eq!(shop.rows("select name from dev.view order by 1"), ["ONE", "TWO"]);
+}
+
+/// A lake that is not where the manifest has it is named by a flag, or told.
+#[test]
+fn another_lake_that_has_moved_is_told_and_named() {
+    let shop = shop();
+    shop.write("profiles.yml", OTHER_LAKE);
+    std::fs::rename(shop.path("lake"), shop.path("moved")).unwrap();
+    let arguments = ["run", "--select", "out", "--defer", "--state", "prod_state"];
+    shop.run(&arguments).fails_with(1).says("say with --defer-lake where it is");
+    let nowhere = [&arguments[..], &["--defer-lake", "nowhere"]].concat();
+    shop.run(&nowhere).fails_with(2).says("there is no lake here");
+    assert!(!shop.path("nowhere").exists());
+    shop.run(&[&arguments[..], &["--defer-lake", "moved"]].concat()).ok();
+    assert_eq!(shop.rows("select n from dev.out"), ["2"]);
 }

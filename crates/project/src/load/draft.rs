@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
-use tidemill_core::{Diagnostics, SourcePosition, UniqueId};
-use tidemill_jinja::{DefinitionKind, Options, Span, StaticCall, StaticCalls, Template, Value};
+use tidemill_core::{DiagnosticLevel, Diagnostics, SourcePosition, UniqueId};
+use tidemill_jinja::{
+    DefinitionKind, ErrorKind, Options, Span, StaticCall, StaticCalls, Template, Value,
+};
 
 use super::files::{FileKind, ParsedFile};
 use crate::config::Layer;
@@ -221,9 +223,18 @@ fn note_calls(
     let context = Arc::new(Context::new(world, subject, Phase::Parse));
     let host = ContextHost { context: context.clone() };
     let rendered = template.render(&host, &Options::for_package(draft.package.name.as_str()));
+    // As in dbt, a name that nothing has (a macro of a package that is not installed, say) fails the
+    // node when it is built, and no other. A mistake within a macro is one of the project.
+    let mut unfinished = false;
     if let Err(error) = rendered {
         let what = format!("{} `{}`", draft.kind, draft.name);
-        diagnostics.push(errors::diagnostic(&error, &what));
+        let mut found = errors::diagnostic(&error, &what);
+        if error.kind() == ErrorKind::Undefined && error.stack().is_empty() {
+            unfinished = true;
+            found.level = DiagnosticLevel::Warning;
+            found.hint.get_or_insert_with(|| UNDEFINED.to_owned());
+        }
+        diagnostics.push(found);
     }
     let record = context.take_record();
     for noted in record.refs {
@@ -244,6 +255,9 @@ fn note_calls(
         }
     }
     let written = config_places(calls);
+    if unfinished {
+        note_written(draft, calls);
+    }
     for noted in record.configs {
         let mut layer = Layer::default();
         for (key, value) in noted.call {
@@ -255,6 +269,16 @@ fn note_calls(
         draft.configure(&layer);
     }
     draft.macros = record.macros;
+}
+
+const UNDEFINED: &str = "it fails when it is built; check the spelling, or install the package of a macro with \
+                         `tidemill deps`";
+
+/// Takes the literal calls of a template that could not be rendered to its end.
+fn note_written(draft: &mut Draft, calls: &StaticCalls) {
+    for call in calls.calls.iter().filter(|call| call.literal && !call.conditional) {
+        read_off(draft, &StaticCalls { calls: vec![call.clone()], simple: false });
+    }
 }
 
 fn same_ref(a: &RefCall, b: &RefCall) -> bool {

@@ -155,7 +155,7 @@
 
 {% macro generate_series(upper_bound) %}{{ return(adapter.dispatch('generate_series', 'dbt')(upper_bound)) }}{% endmacro %}
 {% macro default__generate_series(upper_bound) -%}
-    select value as generated_number from generate_series(1, {{ upper_bound }})
+    select generated_number from generate_series(1, {{ upper_bound }}) as series(generated_number)
 {%- endmacro %}
 
 {% macro get_intervals_between(start_date, end_date, datepart) %}{{ return(adapter.dispatch('get_intervals_between', 'dbt')(start_date, end_date, datepart)) }}{% endmacro %}

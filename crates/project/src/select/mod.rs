@@ -18,7 +18,7 @@ use tidemill_core::{Diagnostic, Diagnostics, UniqueId};
 use crate::manifest::{Manifest, Node, ResourceType};
 use grammar::parse;
 use member::{kind_of, members};
-pub use previous::{OtherRelation, PreviousState};
+pub use previous::{LAKE_OF_MANIFEST, OtherRelation, PreviousState};
 pub use selectors::NamedSelector;
 pub(crate) use selectors::read_selectors;
 use spec::{Evaluator, Group, How, Spec};

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use tidemill_core::{Diagnostic, UniqueId};
 
+/// The entry of a manifest's `metadata.env` that says which lake its relations are in.
+pub const LAKE_OF_MANIFEST: &str = "TIDEMILL_LAKE";
+
 /// When each source was last loaded, in microseconds since 1970; `None`: it could not be told.
 type Loaded = BTreeMap<UniqueId, Option<i64>>;
 
@@ -73,6 +76,11 @@ impl PreviousState {
     /// Whether there is a manifest.
     pub fn has_manifest(&self) -> bool {
         self.manifest.is_some()
+    }
+
+    /// Where the lake of that environment is, when Tidemill has written its manifest.
+    pub fn lake(&self) -> Option<&str> {
+        self.manifest.as_ref()?.get("metadata")?.get("env")?.get(LAKE_OF_MANIFEST)?.as_str()
     }
 
     /// The status of each node of the last command, by its id.

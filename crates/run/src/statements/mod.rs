@@ -22,7 +22,9 @@ use tidemill_core::{
     StageRequest, Staged, Statement, StatementOutcome, TableStore, WriteMode,
 };
 
-use record::{described, granted, only_comments};
+use record::{described, described_whole, granted, only_comments};
+
+pub(crate) use record::commented;
 use rewrite::Rewrite;
 
 pub use locks::WriteLocks;
@@ -544,14 +546,19 @@ impl StatementSession {
         };
         if let RelationKind::View { sql } = &published.kind {
             let schema = described(&published.schema, changes);
-            let meta = PublishMeta::default();
+            let record = described_whole(published.record.as_deref(), changes);
+            let meta = PublishMeta { record, ..PublishMeta::default() };
             let (relation, sql) = (relation.clone(), sql.clone());
             return self.publish(vec![PublishChange::View { relation, sql, schema, meta }]).await;
         }
+        let described = described_whole(published.record.as_deref(), changes);
         let staged =
             self.store.stage_schema(relation, changes, &context.snapshot, &context.run).await?;
         let staged = Arc::new(staged);
-        let record = (!only_comments(changes)).then(|| self.record_after_write(relation));
+        let record = match only_comments(changes) {
+            true => described,
+            false => Some(self.record_after_write(relation)),
+        };
         let meta = PublishMeta { record, ..PublishMeta::default() };
         if let Err(error) = self.publish(vec![PublishChange::Table(staged.clone(), meta)]).await {
             if error.kind() != ErrorKind::Unknown {

@@ -1,17 +1,49 @@
-//! What statements record beside rows: descriptions of a view's columns, and who may do what.
+//! What is recorded beside rows: descriptions of a view's columns, and who may do what.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tidemill_core::SchemaChange;
 use tidemill_core::arrow_schema::{Schema, SchemaRef};
+use tidemill_core::{PublishedRelation, SchemaChange};
 
 /// Whether nothing but descriptions changes.
 pub(super) fn only_comments(changes: &[SchemaChange]) -> bool {
     changes.iter().all(|change| matches!(change, SchemaChange::Comment { .. }))
 }
 
-/// The columns of a view with other descriptions. (A view itself has none.)
+/// The columns of a view with the descriptions of its node.
+pub(crate) fn commented(schema: &SchemaRef, comments: &[(String, String)]) -> SchemaRef {
+    let changes: Vec<SchemaChange> = schema
+        .fields()
+        .iter()
+        .filter_map(|field| {
+            let (_, text) =
+                comments.iter().find(|(name, _)| name.eq_ignore_ascii_case(field.name()))?;
+            let column = Some(field.name().clone());
+            Some(SchemaChange::Comment { column, text: Some(text.clone()) })
+        })
+        .collect();
+    described(schema, &changes)
+}
+
+/// A record with the description that a relation itself is given; `None` where it is given none.
+pub(super) fn described_whole(
+    record: Option<&serde_json::Value>,
+    changes: &[SchemaChange],
+) -> Option<serde_json::Value> {
+    let text = changes.iter().rev().find_map(|change| match change {
+        SchemaChange::Comment { column: None, text } => Some(text),
+        _ => None,
+    })?;
+    let mut record = record.and_then(serde_json::Value::as_object).cloned().unwrap_or_default();
+    match text {
+        Some(text) => record.insert(PublishedRelation::DESCRIPTION.to_owned(), text.clone().into()),
+        None => record.remove(PublishedRelation::DESCRIPTION),
+    };
+    Some(record.into())
+}
+
+/// The columns of a view with other descriptions.
 pub(super) fn described(schema: &SchemaRef, changes: &[SchemaChange]) -> SchemaRef {
     let fields: Vec<_> = schema
         .fields()
