@@ -16,9 +16,10 @@ use tidemill_core::{
 use tokio::runtime::Handle;
 
 use super::written::{Rows, affinity, declared_type, takes};
-use super::{BUSY, blocking, failure, quote};
+use super::{BUSY, failure, quote};
 use crate::delivery::{self, Misplaced, no_unique_index};
 use crate::failpoint::failpoint;
+use crate::stream::blocking;
 
 /// A file that rows are written to.
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@ mod fixed;
 mod json;
 mod mysql;
 mod mysql_log;
+mod odbc;
 mod parquet;
 mod postgres;
 mod property;
