@@ -1,7 +1,7 @@
 //! Drivers of databases: libraries in C that are found when they are wanted.
 //!
 //! **Takes** the name of a library and what it is to connect to. **Gives** connections whose functions are
-//! safe to call: those of the ODBC manager of the machine ([`odbc`]). **Promises** that the program builds
+//! safe to call: those of the ODBC manager of the machine ([`odbc`]), and those of drivers of ADBC ([`adbc`]). **Promises** that the program builds
 //! and starts without any of these libraries, that one that is missing is named together with every place where
 //! it was looked for, and that no value that a driver gives is cut without a word.
 //!
@@ -17,5 +17,6 @@
 //! # Ok::<(), tidemill_core::Error>(())
 //! ```
 
+pub mod adbc;
 mod library;
 pub mod odbc;

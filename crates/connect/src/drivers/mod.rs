@@ -1,9 +1,10 @@
-//! Databases through drivers of others, whatever the database is: what connections of type `odbc` have in
-//! common with those that may come.
+//! Databases through drivers of others, whatever the database is: what connections of type `odbc` and
+//! `adbc` have in common.
 //!
 //! A driver is called on a thread beside the runtime ([`Link`]); which database it is ([`dialect`]) is known
 //! when a first connection is made.
 
+pub(crate) mod adbc;
 mod dialect;
 pub(crate) mod odbc;
 mod options;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use tidemill_core::{Result, SecretRef};
+use tidemill_core::{Result, Secret, SecretRef};
 
 /// A value of an option.
 #[derive(Clone)]
@@ -20,12 +20,17 @@ pub(crate) type Options = BTreeMap<String, OptionValue>;
 impl OptionValue {
     /// The value; fetches a secret.
     pub(crate) fn resolve(&self, project: &Path) -> Result<String> {
-        match self {
-            OptionValue::Plain(text) => Ok(text.clone()),
-            OptionValue::Secret(secret) => {
-                secret.resolve(project).map(|secret| secret.expose().to_owned())
-            }
+        let text = match self {
+            OptionValue::Plain(text) => text.clone(),
+            OptionValue::Secret(secret) => secret.resolve(project)?.expose().to_owned(),
+        };
+        // Messages of drivers repeat parts of an address.
+        if let Ok(address) = url::Url::parse(&text)
+            && let Some(password) = address.password()
+        {
+            drop(Secret::new(password));
         }
+        Ok(text)
     }
 }
 

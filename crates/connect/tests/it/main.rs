@@ -1,5 +1,6 @@
 //! What reads deliver.
 
+mod adbc;
 mod archives;
 mod avro;
 mod behaviour;

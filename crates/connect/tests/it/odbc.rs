@@ -29,11 +29,11 @@ fn source(settings: Value) -> Arc<dyn Source> {
 }
 
 /// A type, a value of it in SQL, what it is in Arrow, and how it is shown.
-type Typed = (&'static str, &'static str, &'static str, &'static str);
+pub(crate) type Typed = (&'static str, &'static str, &'static str, &'static str);
 
 /// One table with a column of each type, and a row of NULLs.
 #[track_caller]
-fn types_are_read(database: &dyn Fixture, types: &[Typed]) {
+pub(crate) fn types_are_read(database: &dyn Fixture, types: &[Typed]) {
     let columns: Vec<String> =
         types.iter().enumerate().map(|(at, (kind, ..))| format!("c{at} {kind} null")).collect();
     let values: Vec<&str> = types.iter().map(|(_, value, ..)| *value).collect();
@@ -392,7 +392,8 @@ mod sqlite {
             &[
                 ("integer", "-9223372036854775808", "Int64", "-9223372036854775808"),
                 ("double precision", "0.1", "Float64", "0.1"),
-                ("varchar(9)", "'größe☃😀'", "Utf8", "größe☃😀"),
+                // The driver does not take such letters within statements, but gives them.
+                ("varchar(9)", "'größe☃' || char(128512)", "Utf8", "größe☃😀"),
                 ("text", "'a\tb'", "Utf8", "a\tb"),
                 ("blob", "x'00ff'", "Binary", "00ff"),
                 ("date", "'2024-02-29'", "Date32", "2024-02-29"),
@@ -409,7 +410,7 @@ mod sqlite {
     #[test]
     fn long_values() {
         let Some(database) = Database::new() else { return };
-        let repeated = "replace(hex(zeroblob(N / 2)), '00', 'é') || replace(hex(zeroblob((N + 1) / 2)), '00', '😀')";
+        let repeated = "replace(hex(zeroblob(N / 2)), '00', 'é') || replace(hex(zeroblob((N + 1) / 2)), '00', char(128512))";
         long_values_are_whole(&database, "text", "blob", repeated);
     }
 }
