@@ -25,6 +25,7 @@ mod delivery;
 mod drivers;
 mod failpoint;
 pub mod files;
+mod insert;
 mod json_rows;
 mod json_text;
 pub mod mysql;

@@ -15,6 +15,7 @@ mod dbt_commands;
 mod dialects;
 mod docs;
 mod doctor;
+mod drivers;
 mod duckdb_projects;
 mod exports;
 mod file_formats;

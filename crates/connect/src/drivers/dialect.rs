@@ -28,6 +28,8 @@ pub(crate) enum Dbms {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dialect {
     pub(crate) dbms: Dbms,
+    /// What its driver calls it.
+    pub(crate) name: String,
     /// What names are put in, where the driver says it.
     mark: Option<char>,
 }
@@ -61,7 +63,7 @@ impl Dialect {
             Dbms::Other
         };
         let mark = mark.trim().chars().next().filter(|mark| matches!(mark, '"' | '`' | '['));
-        Dialect { dbms, mark }
+        Dialect { dbms, name: name.to_owned(), mark }
     }
 
     /// The name in quotes.
@@ -156,6 +158,7 @@ impl Dialect {
                 "set session time_zone = '+00:00', sql_mode = concat(@@sql_mode, ',NO_BACKSLASH_ESCAPES'), \
                  net_write_timeout = 3600, net_read_timeout = 3600",
             ],
+            Dbms::Sqlite => &["pragma busy_timeout = 30000"],
             Dbms::Oracle => &["alter session set time_zone = 'UTC'"],
             _ => &[],
         }

@@ -9,6 +9,7 @@ mod dialect;
 pub(crate) mod odbc;
 mod options;
 mod session;
+mod sink;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,12 +23,36 @@ use crate::tables::{
 };
 pub(crate) use dialect::{Dbms, Dialect};
 use session::DriverSession;
+pub(crate) use sink::DriverSink;
 
 /// Rows of a small result, as texts.
 pub(crate) type Texts = Vec<Vec<Option<String>>>;
 
 /// Stops what runs, from another thread.
 pub(crate) type Stop = Arc<dyn Fn() + Send + Sync>;
+
+/// Does blocking work with what it is given, and gives that back; cancelled, the driver is stopped.
+async fn beside<W: Send + 'static, T: Send + 'static>(
+    mut with: W,
+    stop: Stop,
+    cancel: &Cancellation,
+    work: impl FnOnce(&mut W) -> Result<T> + Send + 'static,
+) -> Result<(W, Result<T>)> {
+    let cancelled = cancel.clone();
+    let watch = tokio::spawn(async move {
+        cancelled.cancelled().await;
+        let _ = tokio::task::spawn_blocking(move || stop()).await;
+    });
+    let done = blocking(move || {
+        let result = work(&mut with);
+        Ok((with, result))
+    })
+    .await;
+    watch.abort();
+    let done = done?;
+    cancel.check()?;
+    Ok(done)
+}
 
 /// What is read.
 pub(crate) struct Query {
@@ -46,6 +71,9 @@ pub(crate) trait Link: Send + 'static {
 
     /// Begins a transaction that changes nothing, and sees one state where the database can do that.
     fn begin_read(&mut self) -> Result<()>;
+
+    /// Runs a statement without rows.
+    fn execute(&mut self, sql: &str) -> Result<()>;
 
     fn texts(&mut self, sql: &str) -> Result<Texts>;
 

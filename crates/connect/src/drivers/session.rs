@@ -6,8 +6,8 @@ use futures::stream::BoxStream;
 use tidemill_core::{Cancellation, Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
-use super::{Link, Query};
-use crate::stream::{blocking, of_parts};
+use super::{Link, Query, beside};
+use crate::stream::of_parts;
 use crate::tables::{Column, Part, Select, Session};
 
 pub(super) struct DriverSession<L: Link> {
@@ -35,24 +35,13 @@ impl<L: Link> DriverSession<L> {
         &mut self,
         work: impl FnOnce(&mut L) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let mut link = self
+        let link = self
             .link
             .take()
             .ok_or_else(|| Error::new(ErrorKind::Internal, "a query of this session still runs"))?;
-        let (stop, cancel) = (link.stop(), self.cancel.clone());
-        let watch = tokio::spawn(async move {
-            cancel.cancelled().await;
-            let _ = tokio::task::spawn_blocking(move || stop()).await;
-        });
-        let done = blocking(move || {
-            let result = work(&mut link);
-            Ok((link, result))
-        })
-        .await;
-        watch.abort();
-        let (link, result) = done?;
+        let stop = link.stop();
+        let (link, result) = beside(link, stop, &self.cancel, work).await?;
         self.link = Some(link);
-        self.cancel.check()?;
         result
     }
 }

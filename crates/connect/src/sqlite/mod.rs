@@ -8,7 +8,7 @@
 mod column;
 mod session;
 mod sink;
-mod written;
+pub(crate) mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,38 +1,14 @@
 //! What reads through drivers of ADBC deliver, besides what all databases have in common.
 
-use std::io::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidemill_core::{ConnectContext, ErrorKind, Source};
 use tidemill_drivers::adbc::{Connection, Driver};
+use tidemill_testkit::adbc_driver;
 
 use crate::behaviour::{Fixture, behaviour};
 use crate::odbc::{Typed, types_are_read};
-
-/// The library of this driver, below the folder of Python packages that `TIDEMILL_ADBC` names; `None` (and a
-/// loud word) where there is none, which in CI is a failure.
-pub(crate) fn driver(name: &str) -> Option<String> {
-    let folder = std::env::var_os("TIDEMILL_ADBC").map(PathBuf::from);
-    let end = std::env::consts::DLL_EXTENSION;
-    // Wheels have the end of Linux on every system.
-    let found = folder.and_then(|folder| {
-        [end, "so"].into_iter().find_map(|end| {
-            let file = folder.join(format!("adbc_driver_{name}/libadbc_driver_{name}.{end}"));
-            file.is_file().then(|| file.display().to_string())
-        })
-    });
-    if found.is_none() {
-        let missing = format!(
-            "no ADBC driver for {name}: set TIDEMILL_ADBC to the folder of packages that has adbc_driver_{name} \
-             (scripts/test does)"
-        );
-        assert!(std::env::var_os("CI").is_none(), "{missing}");
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {missing}");
-    }
-    found
-}
 
 fn source(settings: Value) -> Arc<dyn Source> {
     let context = ConnectContext { name: "shop".to_owned(), ..ConnectContext::default() };
@@ -69,7 +45,7 @@ mod postgres {
 
     impl Database {
         fn new() -> Option<Self> {
-            let driver = driver("postgresql")?;
+            let driver = adbc_driver("postgresql")?;
             let server = PostgresServer::shared()?;
             Some(Database { server, name: server.database(), driver })
         }
@@ -180,14 +156,14 @@ mod sqlite {
 
     impl Database {
         fn new() -> Option<Self> {
-            let driver = driver("sqlite")?;
+            let driver = adbc_driver("sqlite")?;
             let folder = tempfile::tempdir().unwrap();
             let uri = folder.path().join("shop.db").display().to_string();
             let loaded = Driver::load(&driver, None, folder.path()).unwrap();
             let connection = loaded.connect(&[("uri".to_owned(), uri)]).unwrap();
             // A reader and a writer at once need the log.
             let mut rows = connection.query("pragma journal_mode = wal").unwrap();
-            while rows.next().unwrap().is_some() {}
+            while rows.next_batch().unwrap().is_some() {}
             drop(rows);
             Some(Database { folder, driver, connection })
         }

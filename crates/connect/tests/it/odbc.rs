@@ -1,26 +1,14 @@
 //! What reads through drivers of ODBC deliver, besides what all databases have in common.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidemill_core::{ConnectContext, ErrorKind, ReadScope, Source};
 use tidemill_drivers::odbc::Manager;
+use tidemill_testkit::odbc_driver;
 
 use crate::behaviour::{Fixture, behaviour};
 use crate::reading::{Request, drain};
-
-/// The driver of this name; `None` (and a loud word) where there is none, which in CI is a failure.
-fn driver(name: &'static str, package: &str) -> Option<&'static str> {
-    let known = Manager::load(None).and_then(|manager| manager.drivers());
-    if known.is_ok_and(|known| known.iter().any(|known| known == name)) {
-        return Some(name);
-    }
-    let missing = format!("no ODBC driver `{name}` was found: install unixodbc and {package}");
-    assert!(std::env::var_os("CI").is_none(), "{missing}");
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {missing}");
-    None
-}
 
 fn source(settings: Value) -> Arc<dyn Source> {
     let context = ConnectContext { name: "shop".to_owned(), ..ConnectContext::default() };
@@ -100,7 +88,7 @@ mod postgres {
 
     impl Database {
         fn new() -> Option<Self> {
-            driver("PostgreSQL Unicode", "odbc-postgresql")?;
+            odbc_driver("PostgreSQL Unicode", "odbc-postgresql")?;
             let server = PostgresServer::shared()?;
             Some(Database { server, name: server.database() })
         }
@@ -274,7 +262,7 @@ mod mariadb {
 
     impl Database {
         fn new() -> Option<Self> {
-            driver("MariaDB Unicode", "odbc-mariadb")?;
+            odbc_driver("MariaDB Unicode", "odbc-mariadb")?;
             let server = MariaDbServer::shared()?;
             Some(Database { server, name: server.database() })
         }
@@ -358,7 +346,7 @@ mod sqlite {
 
     impl Database {
         fn new() -> Option<Self> {
-            driver("SQLite3", "libsqliteodbc")?;
+            odbc_driver("SQLite3", "libsqliteodbc")?;
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("shop.db");
             let string = format!("Driver=SQLite3;Database={}", file.display());

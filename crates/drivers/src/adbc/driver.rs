@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_int};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use tidemill_core::{Error, ErrorKind, Result};
 
@@ -18,6 +18,10 @@ use crate::library;
 
 /// All of the objects of a catalog.
 const ALL: c_int = 0;
+
+/// The numbers of errors (`ECANCELED` of Linux, `EINTR`) that a stream ends with when it was stopped.
+const CANCELED: c_int = 125;
+const INTERRUPTED: c_int = 4;
 
 /// Drivers that are loaded, by their libraries. They stay, as they run threads of their own.
 static LOADED: Mutex<Vec<(Vec<PathBuf>, Driver)>> = Mutex::new(Vec::new());
@@ -114,7 +118,7 @@ impl Driver {
     /// Of the driver.
     pub fn connect(&self, options: &[(String, String)]) -> Result<Connection> {
         let driver = &self.functions.driver;
-        let database = Owned::new(self, Which::Database)?;
+        let database = Owned::new(self, Which::Database);
         database.call(driver.database_new, "")?;
         for (key, value) in options {
             let (key, value) = (of_c(key)?, of_c(value)?);
@@ -125,7 +129,7 @@ impl Driver {
             })?;
         }
         database.call(driver.database_init, "")?;
-        let connection = Owned::new(self, Which::Connection)?;
+        let connection = Owned::new(self, Which::Connection);
         connection.call(driver.connection_new, "")?;
         let init = driver.connection_init.ok_or_else(missing)?;
         // SAFETY: both objects were made by the driver.
@@ -171,13 +175,12 @@ unsafe impl Send for Owned {}
 unsafe impl Sync for Owned {}
 
 impl Owned {
-    #[expect(clippy::unnecessary_wraps, reason = "as the calls around it")]
-    fn new(driver: &Driver, which: Which) -> Result<Owned> {
+    fn new(driver: &Driver, which: Which) -> Owned {
         let table: *const AdbcDriver = &driver.functions.driver;
         let object =
             Object { private_data: std::ptr::null_mut(), private_driver: table.cast_mut().cast() };
         let object = Box::new(std::cell::UnsafeCell::new(object));
-        Ok(Owned { driver: driver.clone(), which, object })
+        Owned { driver: driver.clone(), which, object }
     }
 
     fn raw(&self) -> *mut Object {
@@ -337,7 +340,7 @@ impl Connection {
 
     fn statement(&self, sql: &str) -> Result<Arc<Held>> {
         let driver = self.driver();
-        let statement = Owned::new(&self.connection.object.driver, Which::Statement)?;
+        let statement = Owned::new(&self.connection.object.driver, Which::Statement);
         let new = driver.statement_new.ok_or_else(missing)?;
         // SAFETY: the connection is one of the driver's, and the statement is filled in.
         self.connection
@@ -397,7 +400,7 @@ impl Connection {
                 .done("", |object, error| unsafe { get(object, &code, 1, &mut *stream, error) })?;
             let mut rows = Rows::of(stream, None, Canceller::default(), "")?;
             let mut name = String::new();
-            while let Some(batch) = rows.next()? {
+            while let Some(batch) = rows.next_batch()? {
                 let values = batch.column(1).as_union_opt().map(|values| values.value(0));
                 if let Some(text) = values.as_ref().and_then(|value| value.as_string_opt::<i32>()) {
                     name = text.value(0).to_owned();
@@ -422,7 +425,7 @@ impl Connection {
         })?;
         let mut rows = Rows::of(stream, None, Canceller::default(), "")?;
         let mut batches = Vec::new();
-        while let Some(batch) = rows.next()? {
+        while let Some(batch) = rows.next_batch()? {
             batches.push(batch);
         }
         Ok(batches)
@@ -498,8 +501,7 @@ impl Rows {
     ///
     /// # Errors
     /// Of the driver.
-    #[expect(clippy::should_implement_trait, reason = "it can fail")]
-    pub fn next(&mut self) -> Result<Option<RecordBatch>> {
+    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         let get = self.stream.get_next.ok_or_else(missing)?;
         let mut array = ArrowArray::empty();
         // SAFETY: the stream was filled in by the driver, and the array is.
@@ -514,11 +516,7 @@ impl Rows {
         // SAFETY: the driver filled it in, with rows of the schema.
         let rows = unsafe { imported::array(&array, &rows) }?;
         let Some(rows) = rows.as_struct_opt() else { return Err(missing()) };
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(
-            rows.columns()
-                .first()
-                .map_or_else(|| usize::try_from(array.length).unwrap_or(0), |column| column.len()),
-        ));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         RecordBatch::try_new_with_options(self.schema.clone(), rows.columns().to_vec(), &options)
             .map(Some)
             .map_err(|error| {
@@ -545,7 +543,7 @@ fn of_stream(stream: &mut ArrowStream, code: c_int, sql: &str) -> Error {
         false => message,
     };
     let kind = match code {
-        libc_cancelled if libc_cancelled == 125 || libc_cancelled == 4 => ErrorKind::Cancelled,
+        CANCELED | INTERRUPTED => ErrorKind::Cancelled,
         _ => kind_of(0, "", &message),
     };
     let error = Error::new(kind, message);

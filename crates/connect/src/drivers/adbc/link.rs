@@ -55,10 +55,14 @@ impl Link for AdbcLink {
         Ok(())
     }
 
+    fn execute(&mut self, sql: &str) -> Result<()> {
+        self.connection.execute(sql).map(drop)
+    }
+
     fn texts(&mut self, sql: &str) -> Result<Texts> {
         let mut rows = self.connection.query(sql)?;
         let mut texts = Vec::new();
-        while let Some(batch) = rows.next()? {
+        while let Some(batch) = rows.next_batch()? {
             for row in 0..batch.num_rows() {
                 let text =
                     |column: &ArrayRef| column.is_valid(row).then(|| display_value(column, row));
@@ -118,7 +122,7 @@ impl Link for AdbcLink {
         let fields = columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let limit = query.batch_rows.unwrap_or(BATCH_ROWS);
-        while let Some(batch) = rows.next().map_err(|error| error.with("query", &sql))? {
+        while let Some(batch) = rows.next_batch().map_err(|error| error.with("query", &sql))? {
             query.cancel.check()?;
             for from in (0..batch.num_rows()).step_by(limit) {
                 let part = batch.slice(from, limit.min(batch.num_rows() - from));

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::Value;
-use tidemill_core::{ConnectContext, Connector, ReadScope, Result, SecretRef, Source};
+use tidemill_core::{ConnectContext, Connector, ReadScope, Result, SecretRef, Sink, Source};
 use tidemill_drivers::adbc::Driver;
 
 use super::options::{OptionValue, Options};
-use super::{Opens, Place};
+use super::{DriverSink, Opens, Place};
 use crate::tables::{DatabaseSource, TableSettings};
 use link::AdbcLink;
 
@@ -52,6 +52,11 @@ impl Connector for AdbcConnector {
     fn connect(config: AdbcConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
         let server = Server { config: Arc::new(config), project: context.project };
         Ok(Arc::new(DatabaseSource::new(Place::new(server), context.name)))
+    }
+
+    fn sink(config: AdbcConfig, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        let server = Server { config: Arc::new(config), project: context.project };
+        Ok(Arc::new(DriverSink::new(server, context.name)))
     }
 
     fn check_table(settings: &Value) -> Result<()> {

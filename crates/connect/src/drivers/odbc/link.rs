@@ -141,6 +141,10 @@ impl Link for OdbcLink {
         Ok(())
     }
 
+    fn execute(&mut self, sql: &str) -> Result<()> {
+        self.connection.execute(sql).map(drop)
+    }
+
     fn texts(&mut self, sql: &str) -> Result<Texts> {
         self.connection.texts(sql)
     }

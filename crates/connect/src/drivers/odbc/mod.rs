@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use tidemill_core::{ConnectContext, Connector, ReadScope, Result, Source};
+use tidemill_core::{ConnectContext, Connector, ReadScope, Result, Sink, Source};
 
-use super::{Opens, Place};
+use super::{DriverSink, Opens, Place};
 use crate::tables::{DatabaseSource, TableSettings};
 pub use config::OdbcConfig;
 use link::OdbcLink;
@@ -35,6 +35,12 @@ impl Connector for OdbcConnector {
         config.check()?;
         let server = Server { config: Arc::new(config), project: context.project };
         Ok(Arc::new(DatabaseSource::new(Place::new(server), context.name)))
+    }
+
+    fn sink(config: OdbcConfig, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        config.check()?;
+        let server = Server { config: Arc::new(config), project: context.project };
+        Ok(Arc::new(DriverSink::new(server, context.name)))
     }
 
     fn check_table(settings: &Value) -> Result<()> {
