@@ -74,6 +74,27 @@ pub(crate) fn no_unique_index(table: &str, key: &[String], help: String) -> Erro
     Error::new(ErrorKind::Config, message).with("help", help)
 }
 
+/// A key that is NULL in some rows or comes twice (`twice` is one that does) is an error.
+///
+/// # Errors
+/// Kind `Data`.
+pub(crate) fn wrong_keys(
+    nulls: u64,
+    twice: Option<String>,
+    key: &[String],
+    delivery: &Delivery,
+) -> Result<()> {
+    let wrong = match (nulls, twice) {
+        (0, None) => return Ok(()),
+        (0, Some(key)) => format!("the key ({key}) comes more than once"),
+        (1, _) => "1 row has NULL in its key".to_owned(),
+        (rows, _) => format!("{rows} rows have NULL in their key"),
+    };
+    Err(Error::new(ErrorKind::Data, wrong)
+        .with("primary_key", key.join(", "))
+        .with("relation", &delivery.relation))
+}
+
 /// The answer to a commit did not come: the record of the delivery, for which `has_record` asks over a new
 /// connection, tells whether it was done.
 ///

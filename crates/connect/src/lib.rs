@@ -1,7 +1,7 @@
 //! Connectors: the external systems that rows come from and go to.
 //!
 //! Files on disk, on object stores and behind HTTP ([`files`]), PostgreSQL ([`postgres`], which runs models too), MySQL and MariaDB ([`mysql`]), SQLite
-//! ([`sqlite`]), REST APIs ([`rest`]) and Singer taps ([`singer`]); what tables of databases have in common stands in [`tables`].
+//! ([`sqlite`]), any database by its ODBC or ADBC driver ([`OdbcConnector`], [`AdbcConnector`]), REST APIs ([`rest`]) and Singer taps ([`singer`]); what tables of databases have in common stands in [`tables`].
 //!
 //! **Takes** the settings of a connection and of a table. **Gives** a
 //! [`Source`](tidemill_core::Source) whose read is a stream of changes, and, where the system can be
@@ -22,8 +22,10 @@
 //! ```
 
 mod delivery;
+mod drivers;
 mod failpoint;
 pub mod files;
+mod insert;
 mod json_rows;
 mod json_text;
 pub mod mysql;
@@ -35,6 +37,8 @@ pub mod sqlite;
 mod stream;
 pub mod tables;
 
+pub use drivers::adbc::{AdbcConfig, AdbcConnector};
+pub use drivers::odbc::{OdbcConfig, OdbcConnector};
 pub use failpoint::FAILPOINTS as EXPORT_FAILPOINTS;
 pub use files::{column_names, unquoted_header};
 pub use registry::{KINDS, Kind, kind};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tidemill_core::{ConnectContext, Connector, Error, ErrorKind, ReadScope, Result, Sink, Source};
 
+use crate::drivers::adbc::AdbcConnector;
+use crate::drivers::odbc::OdbcConnector;
 use crate::files::{AzureConnector, FilesConnector, GcsConnector, HttpConnector, S3Connector};
 use crate::mysql::MySqlConnector;
 use crate::postgres::PostgresConnector;
@@ -22,6 +24,8 @@ pub const KINDS: &[&dyn Kind] = &[
     &Of::<PostgresConnector>::NEW,
     &Of::<MySqlConnector>::NEW,
     &Of::<SqliteConnector>::NEW,
+    &Of::<OdbcConnector>::NEW,
+    &Of::<AdbcConnector>::NEW,
     &Of::<RestConnector>::NEW,
     &Of::<SingerConnector>::NEW,
 ];

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Poll;
 
+use futures::stream::BoxStream;
 use tidemill_core::{Change, ChangeStream, Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -64,4 +65,52 @@ impl Sink {
             .await
             .map_err(|_| Error::new(ErrorKind::Cancelled, "nobody reads any more"))
     }
+}
+
+/// Runs blocking work beside the runtime.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::new(ErrorKind::Internal, "the reader failed").because(error)),
+    }
+}
+
+/// What work beside the stream sends, which goes on while its parts are waited for; its error is the end.
+pub(crate) fn of_parts<'a, T: Send + 'a>(
+    work: impl Future<Output = Result<()>> + Send + 'a,
+    mut receiver: mpsc::Receiver<T>,
+) -> BoxStream<'a, Result<T>> {
+    let mut running = Some(Box::pin(work));
+    Box::pin(futures::stream::poll_fn(move |context| {
+        let ended = match &mut running {
+            Some(work) => match work.as_mut().poll(context) {
+                Poll::Pending => None,
+                Poll::Ready(result) => Some(result),
+            },
+            None => Some(Ok(())),
+        };
+        match receiver.poll_recv(context) {
+            Poll::Ready(Some(part)) => {
+                if let Some(result) = ended {
+                    running = None;
+                    // Sent before it failed: the rows are worth nothing then.
+                    if let Err(error) = result {
+                        receiver.close();
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
+                Poll::Ready(Some(Ok(part)))
+            }
+            Poll::Ready(None) => match ended {
+                Some(result) => {
+                    running = None;
+                    Poll::Ready(result.err().map(Err))
+                }
+                None => Poll::Pending,
+            },
+            Poll::Pending => Poll::Pending,
+        }
+    }))
 }

@@ -261,7 +261,7 @@ impl std::fmt::Debug for SecretRef {
 /// The names of settings that hold secrets, whatever the connector. What stands there must be a
 /// reference.
 pub fn is_secret_key(key: &str) -> bool {
-    const PARTS: [&str; 12] = [
+    const PARTS: [&str; 13] = [
         "password",
         "passwd",
         "passphrase",
@@ -273,13 +273,14 @@ pub fn is_secret_key(key: &str) -> bool {
         "access_key",
         "account_key",
         "credential",
+        "connection_string",
         "sas",
     ];
     // These say where something is, or whose it is.
     const NOT: [&str; 6] = ["_file", "_path", "_url", "_id", "_name", "_endpoint"];
     let key = key.to_ascii_lowercase();
     let named = PARTS.iter().any(|part| match *part {
-        "sas" => key == "sas",
+        "sas" => matches!(key.as_str(), "sas" | "pwd"),
         part => key.contains(part),
     });
     named && !NOT.iter().any(|end| key.ends_with(end))
@@ -341,6 +342,8 @@ mod tests {
             "api_key",
             "AWS_SECRET_ACCESS_KEY",
             "sas",
+            "Pwd",
+            "connection_string",
             "token",
         ] {
             assert!(is_secret_key(key), "{key}");

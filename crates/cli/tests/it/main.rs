@@ -17,6 +17,7 @@ mod deletes;
 mod dialects;
 mod docs;
 mod doctor;
+mod drivers;
 mod duckdb_projects;
 mod exports;
 mod file_formats;

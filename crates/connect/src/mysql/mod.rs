@@ -6,7 +6,7 @@ mod error;
 mod log;
 mod session;
 mod shared;
-mod sink;
+pub(crate) mod sink;
 mod types;
 
 use std::path::PathBuf;

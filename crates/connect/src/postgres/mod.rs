@@ -29,7 +29,7 @@ mod error;
 mod numeric;
 mod pool;
 mod session;
-mod sink;
+pub(crate) mod sink;
 mod source;
 mod statements;
 mod text;

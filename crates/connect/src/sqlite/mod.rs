@@ -8,7 +8,7 @@
 mod column;
 mod session;
 mod sink;
-mod written;
+pub(crate) mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use tidemill_core::{
     TableDescription,
 };
 
+use crate::stream::blocking;
 use crate::tables::{CursorValue, Database, DatabaseSource, Session, TableSettings};
 use session::SqliteSession;
 use sink::SqliteSink;
@@ -108,16 +109,6 @@ impl Sqlite {
         open().map_err(|error| {
             failure(error, "the SQLite file cannot be read").with("file", self.shown.display())
         })
-    }
-}
-
-/// Runs blocking work beside the runtime.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::new(ErrorKind::Internal, "the reader failed").because(error)),
     }
 }
 

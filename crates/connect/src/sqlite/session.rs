@@ -11,7 +11,8 @@ use tidemill_core::{Cancellation, Error, ErrorKind, Result, ResultExt};
 use tokio::sync::mpsc;
 
 use super::column::{Builder, Kinds, column_type, is_certain, order};
-use super::{blocking, failure, quote};
+use super::{failure, quote};
+use crate::stream::{blocking, of_parts};
 use crate::tables::{Column, Part, Select, Session};
 
 /// A batch ends with this many bytes.
@@ -99,46 +100,13 @@ impl Session for SqliteSession {
             .collect();
         let (sql, columns) = (select.sql(&list.join(", ")), columns.to_vec());
         let limit = batch_rows.unwrap_or(BATCH_ROWS);
-        let mut reading = Some(Box::pin(self.run(move |connection| {
+        let reading = self.run(move |connection| {
             read(connection, &sql, columns, limit, &sender).map_err(|error| match error {
                 Stopped::Failed(error) => failure(error, "the query failed").with("query", sql),
                 Stopped::Ours(error) => error,
             })
-        })));
-        let mut receiver = receiver;
-        Ok(Box::pin(futures::stream::poll_fn(move |context| {
-            use std::future::Future;
-            use std::task::Poll;
-            // The work goes on while its rows are waited for.
-            let ended = match &mut reading {
-                Some(running) => match running.as_mut().poll(context) {
-                    Poll::Pending => None,
-                    Poll::Ready(result) => Some(result),
-                },
-                None => Some(Ok(())),
-            };
-            match receiver.poll_recv(context) {
-                Poll::Ready(Some(part)) => {
-                    if let Some(result) = ended {
-                        reading = None;
-                        // Sent before it failed: the rows are worth nothing then.
-                        if let Err(error) = result {
-                            receiver.close();
-                            return Poll::Ready(Some(Err(error)));
-                        }
-                    }
-                    Poll::Ready(Some(Ok(part)))
-                }
-                Poll::Ready(None) => match ended {
-                    Some(result) => {
-                        reading = None;
-                        Poll::Ready(result.err().map(Err))
-                    }
-                    None => Poll::Pending,
-                },
-                Poll::Pending => Poll::Pending,
-            }
-        })))
+        });
+        Ok(of_parts(reading, receiver))
     }
 }
 

@@ -16,9 +16,10 @@ use tidemill_core::{
 use tokio::runtime::Handle;
 
 use super::written::{Rows, affinity, declared_type, takes};
-use super::{BUSY, blocking, failure, quote};
+use super::{BUSY, failure, quote};
 use crate::delivery::{self, Misplaced, no_unique_index};
 use crate::failpoint::failpoint;
+use crate::stream::blocking;
 
 /// A file that rows are written to.
 #[derive(Debug, Clone)]
@@ -390,13 +391,5 @@ fn check_rows(
         0 => connection.query_row(&sql, [], |row| row.get(0)).optional()?,
         _ => None,
     };
-    let wrong = match (nulls, twice) {
-        (0, None) => return Ok(Ok(())),
-        (0, Some(key)) => format!("the key ({key}) comes more than once"),
-        (1, _) => "1 row has NULL in its key".to_owned(),
-        (rows, _) => format!("{rows} rows have NULL in their key"),
-    };
-    Ok(Err(Error::new(ErrorKind::Data, wrong)
-        .with("primary_key", key.join(", "))
-        .with("relation", &delivery.relation)))
+    Ok(delivery::wrong_keys(u64::try_from(nulls).unwrap_or(0), twice, key, delivery))
 }

@@ -10,7 +10,7 @@ use crate::json_text::json_texts;
 
 /// How SQLite takes values of a column, by its declared type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Affinity {
+pub(crate) enum Affinity {
     Integer,
     Text,
     /// As they come.
@@ -20,7 +20,7 @@ pub(super) enum Affinity {
 }
 
 /// By SQLite's rules, in their order.
-pub(super) fn affinity(declared: &str) -> Affinity {
+pub(crate) fn affinity(declared: &str) -> Affinity {
     let name = declared.to_ascii_uppercase();
     let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
     if has(&["INT"]) {
@@ -37,7 +37,7 @@ pub(super) fn affinity(declared: &str) -> Affinity {
 }
 
 /// What a column of a new table is declared as, so that a read finds the type again.
-pub(super) fn declared_type(kind: &DataType) -> String {
+pub(crate) fn declared_type(kind: &DataType) -> String {
     match kind {
         DataType::Dictionary(_, values) => declared_type(values),
         DataType::Boolean => "boolean".to_owned(),
@@ -65,7 +65,7 @@ pub(super) fn declared_type(kind: &DataType) -> String {
 }
 
 /// Whether a column of this affinity keeps these values as they are.
-pub(super) fn takes(kind: &DataType, affinity: Affinity) -> bool {
+pub(crate) fn takes(kind: &DataType, affinity: Affinity) -> bool {
     use Affinity::{Blob, Integer, Numeric, Real, Text};
     if affinity == Blob {
         return true;

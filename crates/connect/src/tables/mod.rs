@@ -136,12 +136,22 @@ pub(crate) struct LogRequest<'a> {
 /// A database whose tables can be read by queries.
 #[async_trait]
 pub(crate) trait Database: Send + Sync + 'static {
+    /// Learns what the other functions need to know; comes before them.
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The name in quotes.
     fn quote(&self, name: &str) -> String;
 
     /// The name of a table as people write it (`public.orders`), in quotes.
     fn table(&self, name: &str) -> String {
         name.split('.').map(|part| self.quote(part)).collect::<Vec<_>>().join(".")
+    }
+
+    /// A query as a table.
+    fn subquery(&self, query: &str) -> String {
+        format!("({query}\n) as {}", self.quote("t"))
     }
 
     /// A value as an expression that compares with the column that it came from.

@@ -49,6 +49,8 @@ impl<D: Database> Source for DatabaseSource<D> {
     }
 
     async fn read(&self, request: ReadRequest) -> Result<ChangeStream> {
+        let prepared = self.database.prepare().await;
+        prepared.map_err(|error| error.with("connection", &self.name))?;
         let settings = TableSettings::parse(&self.database.table_settings(&request.settings)?)?;
         let position = match request.scope {
             ReadScope::Whole => TablePosition::default(),
@@ -121,7 +123,7 @@ impl Plan {
             (Some(table), _) => (database.table(table), table.clone()),
             (None, Some(query)) => {
                 let query = query.trim().trim_end_matches(';');
-                (format!("({query}\n) as {}", database.quote("t")), query.to_owned())
+                (database.subquery(query), query.to_owned())
             }
             (None, None) => (database.quote(&request.name), request.name.clone()),
         };

@@ -110,7 +110,7 @@ macro_rules! deliveries {
             #[test]
             fn $test() {
                 if let Some(target) = $target {
-                    super::$test(&target);
+                    crate::delivery::$test(&target);
                 }
             }
         )*
@@ -260,6 +260,12 @@ fn shown(id: i64, name: Option<&str>, amount: f64) -> String {
 mod postgres {
     use super::*;
 
+    pub(super) fn rows(server: &PostgresServer, name: &str) -> Vec<String> {
+        let sql =
+            "select id || ',' || coalesce(name::text, '∅') || ',' || amount from t order by 1";
+        server.sql(name, sql)
+    }
+
     struct Database {
         server: &'static PostgresServer,
         name: String,
@@ -287,9 +293,7 @@ mod postgres {
         }
 
         fn rows(&self) -> Vec<String> {
-            let sql =
-                "select id || ',' || coalesce(name::text, '∅') || ',' || amount from t order by 1";
-            self.server.sql(&self.name, sql)
+            rows(self.server, &self.name)
         }
     }
 
@@ -304,6 +308,16 @@ mod postgres {
 
 mod mysql {
     use super::*;
+
+    pub(super) fn rows(server: &MariaDbServer, name: &str) -> Vec<String> {
+        // The client of MariaDB shows tabs and backslashes by two characters.
+        let sql =
+            "select concat(id, ',', coalesce(name, '∅'), ',', amount) from t order by id, amount";
+        let rows = server.sql(name, sql);
+        let shown =
+            |row: &String| row.replace("\\\\", "\0").replace("\\t", "\t").replace('\0', "\\");
+        rows.iter().map(shown).collect()
+    }
 
     struct Database {
         server: &'static MariaDbServer,
@@ -332,12 +346,7 @@ mod mysql {
         }
 
         fn rows(&self) -> Vec<String> {
-            // The client of MariaDB shows tabs and backslashes by two characters.
-            let sql = "select concat(id, ',', coalesce(name, '∅'), ',', amount) from t order by id, amount";
-            let rows = self.server.sql(&self.name, sql);
-            let shown =
-                |row: &String| row.replace("\\\\", "\0").replace("\\t", "\t").replace('\0', "\\");
-            rows.iter().map(shown).collect()
+            rows(self.server, &self.name)
         }
     }
 
@@ -399,6 +408,176 @@ mod sqlite {
     }
 
     deliveries!(tables Database::new());
+}
+
+/// Databases through drivers of others.
+mod drivers {
+    use arrow::array::AsArray;
+    use tidemill_drivers::{adbc, odbc};
+    use tidemill_testkit::{adbc_driver, odbc_driver};
+
+    use super::*;
+
+    /// Who says what is there: a client of the server, or the driver itself, as two libraries of SQLite in one
+    /// process do not see each other's locks.
+    enum Witness {
+        Postgres(&'static PostgresServer, String),
+        MariaDb(&'static MariaDbServer, String),
+        Odbc(odbc::Connection),
+        Adbc(adbc::Connection),
+    }
+
+    struct Database {
+        kind: &'static str,
+        settings: Value,
+        witness: Witness,
+        /// Of a file.
+        _folder: Option<tempfile::TempDir>,
+    }
+
+    fn odbc_postgres() -> Option<Database> {
+        let driver = odbc_driver("PostgreSQL Unicode", "odbc-postgresql")?;
+        let server = PostgresServer::shared()?;
+        let name = server.database();
+        let options = json!({"Server": "127.0.0.1", "Port": server.port(), "Database": name});
+        let settings = json!({"driver": driver, "user": "postgres", "options": options});
+        Some(Database {
+            kind: "odbc",
+            settings,
+            witness: Witness::Postgres(server, name),
+            _folder: None,
+        })
+    }
+
+    fn odbc_mariadb() -> Option<Database> {
+        let driver = odbc_driver("MariaDB Unicode", "odbc-mariadb")?;
+        let server = MariaDbServer::shared()?;
+        let name = server.database();
+        let options = json!({"Server": "127.0.0.1", "Port": server.port(), "Database": name});
+        let settings = json!({"driver": driver, "user": "root", "options": options});
+        Some(Database {
+            kind: "odbc",
+            settings,
+            witness: Witness::MariaDb(server, name),
+            _folder: None,
+        })
+    }
+
+    fn odbc_sqlite() -> Option<Database> {
+        let driver = odbc_driver("SQLite3", "libsqliteodbc")?;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("crm.db").display().to_string();
+        let manager = odbc::Manager::load(None).unwrap();
+        let connection = manager.connect(&format!("Driver={driver};Database={file}"), 10).unwrap();
+        let settings = json!({"driver": driver, "options": {"Database": file}});
+        Some(Database {
+            kind: "odbc",
+            settings,
+            witness: Witness::Odbc(connection),
+            _folder: Some(folder),
+        })
+    }
+
+    fn adbc_postgres() -> Option<Database> {
+        let driver = adbc_driver("postgresql")?;
+        let server = PostgresServer::shared()?;
+        let name = server.database();
+        let uri = format!("postgresql://postgres@127.0.0.1:{}/{name}", server.port());
+        let settings = json!({"driver": driver, "uri": uri});
+        Some(Database {
+            kind: "adbc",
+            settings,
+            witness: Witness::Postgres(server, name),
+            _folder: None,
+        })
+    }
+
+    fn adbc_sqlite() -> Option<Database> {
+        let driver = adbc_driver("sqlite")?;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("crm.db").display().to_string();
+        let loaded = adbc::Driver::load(&driver, None, folder.path()).unwrap();
+        let connection = loaded.connect(&[("uri".to_owned(), file.clone())]).unwrap();
+        let settings = json!({"driver": driver, "uri": file});
+        Some(Database {
+            kind: "adbc",
+            settings,
+            witness: Witness::Adbc(connection),
+            _folder: Some(folder),
+        })
+    }
+
+    impl Target for Database {
+        fn sink(&self) -> Arc<dyn Sink> {
+            let context = ConnectContext { name: "crm".to_owned(), ..ConnectContext::default() };
+            let settings = self.settings.as_object().cloned().unwrap();
+            tidemill_connect::kind(self.kind).unwrap().sink(settings, context).unwrap()
+        }
+
+        fn to(&self, _: &DeliveryMode) -> Value {
+            json!({"table": "t"})
+        }
+
+        fn rows(&self) -> Vec<String> {
+            let sqlite = "select id || ',' || coalesce(cast(name as text), '∅') || ',' || printf('%g', amount) from t order by 1";
+            match &self.witness {
+                Witness::Postgres(server, name) => super::postgres::rows(server, name),
+                Witness::MariaDb(server, name) => super::mysql::rows(server, name),
+                Witness::Odbc(connection) => {
+                    connection.texts(sqlite).unwrap().into_iter().flatten().flatten().collect()
+                }
+                Witness::Adbc(connection) => {
+                    let mut rows = connection.query(sqlite).unwrap();
+                    let mut all = Vec::new();
+                    while let Some(batch) = rows.next_batch().unwrap() {
+                        let texts = batch.column(0).as_string_opt::<i32>();
+                        all.extend(texts.into_iter().flatten().flatten().map(str::to_owned));
+                    }
+                    all
+                }
+            }
+        }
+    }
+
+    impl Tables for Database {
+        fn execute(&self, sql: &str) {
+            let each = || sql.split(';').filter(|sql| !sql.trim().is_empty());
+            match &self.witness {
+                Witness::Postgres(server, name) => drop(server.sql(name, sql)),
+                Witness::MariaDb(server, name) => drop(server.sql(name, sql)),
+                Witness::Odbc(connection) => {
+                    for sql in each() {
+                        connection.execute(sql).unwrap();
+                    }
+                }
+                Witness::Adbc(connection) => {
+                    for sql in each() {
+                        connection.execute(sql).unwrap();
+                    }
+                }
+            }
+        }
+    }
+
+    mod to_postgres_by_odbc {
+        deliveries!(tables super::odbc_postgres());
+    }
+
+    mod to_mariadb_by_odbc {
+        deliveries!(tables super::odbc_mariadb());
+    }
+
+    mod to_sqlite_by_odbc {
+        deliveries!(tables super::odbc_sqlite());
+    }
+
+    mod to_postgres_by_adbc {
+        deliveries!(tables super::adbc_postgres());
+    }
+
+    mod to_sqlite_by_adbc {
+        deliveries!(tables super::adbc_sqlite());
+    }
 }
 
 mod files {

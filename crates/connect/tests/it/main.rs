@@ -1,5 +1,6 @@
 //! What reads deliver.
 
+mod adbc;
 mod archives;
 mod avro;
 mod behaviour;
@@ -13,6 +14,7 @@ mod fixed;
 mod json;
 mod mysql;
 mod mysql_log;
+mod odbc;
 mod parquet;
 mod postgres;
 mod property;

@@ -7,38 +7,55 @@ use crate::mysql::quoted;
 
 /// A column of a table that is there.
 #[derive(Debug, Clone)]
-pub(super) struct Column {
-    pub(super) name: String,
+pub(crate) struct Column {
+    pub(crate) name: String,
     /// Its type: `decimal(9,2) unsigned`.
-    pub(super) kind: String,
+    pub(crate) kind: String,
     /// The word of it: `decimal`.
-    pub(super) word: String,
+    pub(crate) word: String,
     /// The digits behind the point, of a number that has a fixed number of them.
-    pub(super) scale: Option<u8>,
+    pub(crate) scale: Option<u8>,
     /// The digits of a second.
-    pub(super) fraction: u8,
+    pub(crate) fraction: u8,
     /// The collation of a text.
-    pub(super) collation: Option<String>,
+    pub(crate) collation: Option<String>,
     /// Its values are made by the database alone.
-    pub(super) generated: bool,
+    pub(crate) generated: bool,
 }
 
 impl Column {
     /// As a column of another table that takes the same values, and NULL.
-    pub(super) fn definition(&self) -> String {
+    pub(crate) fn definition(&self) -> String {
         let collation = self.collation.as_ref();
         let collation = collation.map(|name| format!(" collate {}", quoted(name)));
         format!("{} {}{} null", quoted(&self.name), self.kind, collation.unwrap_or_default())
     }
 
     /// Whether it is a text, which may equal one that has other letters.
-    pub(super) fn is_text(&self) -> bool {
+    pub(crate) fn is_text(&self) -> bool {
         self.collation.is_some()
     }
 }
 
+/// The query that gives the columns of a table, in the order of [`Column`].
+pub(crate) fn described(of: &str) -> String {
+    format!(
+        "select column_name, column_type, lower(data_type), numeric_scale, datetime_precision, collation_name, \
+         coalesce(generation_expression, '') <> '' or extra like '%INVISIBLE%' and extra like '%GENERATED%' \
+         from information_schema.columns where {of} order by ordinal_position"
+    )
+}
+
+/// The query that gives the columns of each unique index, one a line.
+pub(crate) fn unique(of: &str) -> String {
+    format!(
+        "select group_concat(column_name order by column_name separator '\n') from information_schema.statistics \
+         where {of} and non_unique = 0 group by index_name having count(sub_part) = 0 and count(column_name) = count(*)"
+    )
+}
+
 /// What the texts of a table that is made are compared by: each character, and blanks as well.
-pub(super) fn exact(maria: bool) -> &'static str {
+pub(crate) fn exact(maria: bool) -> &'static str {
     match maria {
         true => "utf8mb4_nopad_bin",
         false => "utf8mb4_0900_bin",
@@ -46,12 +63,12 @@ pub(super) fn exact(maria: bool) -> &'static str {
 }
 
 /// Whether the values are lists, structs or maps.
-pub(super) fn is_nested(kind: &DataType) -> bool {
+pub(crate) fn is_nested(kind: &DataType) -> bool {
     kind.is_nested()
 }
 
 /// MySQL's type for one of Arrow's; that of a key has a length.
-pub(super) fn sql_type(kind: &DataType, keys: usize) -> Option<String> {
+pub(crate) fn sql_type(kind: &DataType, keys: usize) -> Option<String> {
     use DataType as T;
     // The largest key has 3072 bytes.
     let length = 255.min(768 / keys.max(1));
@@ -91,7 +108,7 @@ pub(super) fn sql_type(kind: &DataType, keys: usize) -> Option<String> {
 }
 
 /// `name type` of a column.
-pub(super) fn definition(field: &Field, key: &[String]) -> Result<String> {
+pub(crate) fn definition(field: &Field, key: &[String]) -> Result<String> {
     let in_key = key.contains(field.name());
     let keys = if in_key { key.len() } else { 0 };
     let Some(kind) = sql_type(field.data_type(), keys) else {
@@ -110,7 +127,7 @@ pub(super) fn definition(field: &Field, key: &[String]) -> Result<String> {
 }
 
 /// The type of the model in words.
-pub(super) fn word(field: &Field) -> String {
+pub(crate) fn word(field: &Field) -> String {
     match field.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_owned(),
         kind => sql_type(kind, 0).unwrap_or_else(|| kind.to_string()),
@@ -119,7 +136,7 @@ pub(super) fn word(field: &Field) -> String {
 
 /// Whether the column takes these values as they are: what MySQL would round, cut or understand as something
 /// else without a word is no fit; what it refuses value by value is one.
-pub(super) fn fits(from: &DataType, to: &Column) -> bool {
+pub(crate) fn fits(from: &DataType, to: &Column) -> bool {
     use DataType as T;
     let is = |words: &[&str]| words.contains(&to.word.as_str());
     let integer = is(&["tinyint", "smallint", "mediumint", "int", "integer", "bigint"]);

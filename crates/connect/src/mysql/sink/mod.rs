@@ -9,10 +9,9 @@
 //! table beside is there exactly until it took the place, whoever reads that record later knows what became
 //! of it.
 
-mod columns;
+pub(crate) mod columns;
 mod rows;
 mod target;
-mod write;
 
 use std::future::Future;
 

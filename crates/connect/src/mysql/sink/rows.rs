@@ -3,14 +3,14 @@
 use arrow::datatypes::Schema;
 use futures::StreamExt;
 use mysql_async::prelude::Queryable;
-use tidemill_core::{BatchStream, Delivered, DeliveryMode, Error, ErrorKind, Result};
+use tidemill_core::{BatchStream, Delivered, DeliveryMode, Result};
 
 use super::columns::{definition, exact};
 use super::target::Target;
-use super::write::Statements;
 use super::{End, Writer, of_rows};
-use crate::delivery::check_key;
+use crate::delivery::{check_key, wrong_keys};
 use crate::failpoint::failpoint;
+use crate::insert::{Constants, Statements};
 use crate::mysql::error::failure;
 use crate::mysql::quoted;
 
@@ -169,7 +169,7 @@ impl Writer<'_> {
         let columns: Vec<String> =
             rows.schema.fields().iter().map(|field| quoted(field.name())).collect();
         let key = self.delivery.mode.key();
-        let mut statements = Statements::new(table, &columns, key, limit);
+        let mut statements = Statements::new(Constants::Escaped, table, &columns, key, limit);
         let mut count = 0;
         while let Some(batch) = rows.batches.next().await {
             let batch = batch?;
@@ -194,15 +194,7 @@ impl Writer<'_> {
         );
         let twice: Option<String> =
             self.connection.query_first(&sql).await.map_err(|error| failure(error, &sql))?;
-        let wrong = match (nulls.unwrap_or(0), twice) {
-            (0, None) => return Ok(()),
-            (0, Some(key)) => format!("the key ({key}) comes more than once"),
-            (1, _) => "1 row has NULL in its key".to_owned(),
-            (rows, _) => format!("{rows} rows have NULL in their key"),
-        };
-        Err(Error::new(ErrorKind::Data, wrong)
-            .with("primary_key", key.join(", "))
-            .with("relation", &self.delivery.relation))
+        wrong_keys(nulls.unwrap_or(0), twice, key, self.delivery)
     }
 }
 

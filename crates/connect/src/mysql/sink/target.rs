@@ -35,11 +35,7 @@ impl Target {
                 format!("{} is not a table, and only tables are written to", names.target),
             ));
         }
-        let sql = format!(
-            "select column_name, column_type, lower(data_type), numeric_scale, datetime_precision, collation_name, \
-             coalesce(generation_expression, '') <> '' or extra like '%INVISIBLE%' and extra like '%GENERATED%' \
-             from information_schema.columns where {of} order by ordinal_position"
-        );
+        let sql = columns::described(&of);
         type Row = (String, String, String, Option<u8>, Option<u8>, Option<String>, bool);
         let rows: Vec<Row> = connection.query(&sql).await.map_err(|error| failure(error, &sql))?;
         let columns = rows
@@ -54,10 +50,7 @@ impl Target {
                 generated,
             })
             .collect();
-        let sql = format!(
-            "select group_concat(column_name order by column_name separator '\\n') from information_schema.statistics \
-             where {of} and non_unique = 0 group by index_name having count(sub_part) = 0 and count(column_name) = count(*)"
-        );
+        let sql = columns::unique(&of);
         let unique: Vec<Option<String>> =
             connection.query(&sql).await.map_err(|error| failure(error, &sql))?;
         let unique =

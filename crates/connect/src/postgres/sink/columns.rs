@@ -7,23 +7,23 @@ use crate::postgres::catalog::quoted;
 
 /// A column of a table that is there.
 #[derive(Debug, Clone)]
-pub(super) struct Column {
-    pub(super) name: String,
+pub(crate) struct Column {
+    pub(crate) name: String,
     /// In SQL, for messages: `numeric(9,2)`.
-    pub(super) sql: String,
+    pub(crate) sql: String,
     /// The name of its type, or of the one below a domain: `int4`, `timestamptz`.
-    pub(super) base: String,
+    pub(crate) base: String,
     /// The name of the type of its items, for an array.
-    pub(super) item: Option<String>,
+    pub(crate) item: Option<String>,
     /// The type modifier: -1 for none.
-    pub(super) modifier: i32,
+    pub(crate) modifier: i32,
     /// Its values are made by the database alone.
-    pub(super) generated: bool,
+    pub(crate) generated: bool,
 }
 
 /// How the values of a column are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// As the text of the value.
     Text,
     /// `\x…`
@@ -36,7 +36,7 @@ pub(super) enum Form {
 
 impl Form {
     /// Of values that go to a column of this type; without one, to the type that is made for them.
-    pub(super) fn of(from: &DataType, to: Option<&Column>) -> Form {
+    pub(crate) fn of(from: &DataType, to: Option<&Column>) -> Form {
         let array = match to {
             Some(column) => column.item.is_some(),
             None => item_of(from).is_some_and(|item| !is_nested(item)),
@@ -69,7 +69,7 @@ fn is_nested(kind: &DataType) -> bool {
 }
 
 /// PostgreSQL's type for one of Arrow's.
-pub(super) fn sql_type(kind: &DataType) -> Option<String> {
+pub(crate) fn sql_type(kind: &DataType) -> Option<String> {
     if let Some(item) = item_of(kind).filter(|item| !is_nested(item)) {
         return Some(format!("{}[]", sql_type(item)?));
     }
@@ -104,7 +104,7 @@ pub(super) fn sql_type(kind: &DataType) -> Option<String> {
 }
 
 /// `"name" type` of all columns.
-pub(super) fn definitions(schema: &Schema) -> Result<String> {
+pub(crate) fn definitions(schema: &Schema) -> Result<String> {
     let columns = schema.fields().iter().map(|field| match sql_type(field.data_type()) {
         Some(kind) => Ok(format!("{} {kind}", quoted(field.name()))),
         None => Err(Error::new(
@@ -123,7 +123,7 @@ pub(super) fn definitions(schema: &Schema) -> Result<String> {
 /// Whether the column takes these values as they are: what PostgreSQL would round, cut or understand as
 /// something else without a word is no fit; what it would refuse value by value (a number that is too
 /// large, a text that is too long) is one.
-pub(super) fn fits(from: &DataType, to: &Column) -> bool {
+pub(crate) fn fits(from: &DataType, to: &Column) -> bool {
     match &to.item {
         Some(item) => item_of(from).is_some_and(|from| takes(from, item, to.modifier)),
         None => takes(from, &to.base, to.modifier),
@@ -184,7 +184,7 @@ fn takes(from: &DataType, base: &str, modifier: i32) -> bool {
 }
 
 /// What the words of an error call the type of a column of a model.
-pub(super) fn word(field: &Field) -> String {
+pub(crate) fn word(field: &Field) -> String {
     sql_type(field.data_type()).unwrap_or_else(|| field.data_type().to_string())
 }
 

@@ -5,10 +5,10 @@
 //! delivery is a row of `tidemill_deliveries` in the target's schema, written in the same
 //! transaction: when the answer to the commit is lost, that row tells what became of it.
 
-mod columns;
+pub(crate) mod columns;
 mod statements;
 mod swap;
-mod target;
+pub(crate) mod target;
 mod write;
 
 use std::future::Future;
@@ -28,10 +28,11 @@ use super::source::Place;
 use super::{catalog, error};
 use crate::delivery::{check_key, settle};
 use crate::failpoint::failpoint;
-use columns::Form;
+pub(crate) use columns::Form;
 use statements::{Names, STAGE, Written};
 use target::Target;
 use write::Column;
+pub(crate) use write::array_text;
 
 /// A PostgreSQL that rows are written to.
 pub(super) struct PostgresSink {

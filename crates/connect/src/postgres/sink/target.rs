@@ -53,7 +53,8 @@ select relkind::text,
     end
 from t";
 
-const COLUMNS: &str = "
+/// The columns of a table.
+pub(crate) const COLUMNS: &str = "
 select a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), b.typname::text,
     case when b.typcategory = 'A' then i.typname::text end,
     case t.typtype when 'd' then t.typtypmod else a.atttypmod end,

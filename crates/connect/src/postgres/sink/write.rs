@@ -287,6 +287,13 @@ fn hex(byte: u8, out: &mut BytesMut) {
     out.put_u8(DIGITS[usize::from(byte & 15)]);
 }
 
+/// A list as the text of an array.
+pub(crate) fn array_text(items: &ArrayRef) -> Result<String> {
+    let mut text = String::new();
+    list(items, &options(), &mut text)?;
+    Ok(text)
+}
+
 /// `{"a","b",NULL}`; lists of lists have one more pair of braces.
 fn list(items: &ArrayRef, options: &FormatOptions<'_>, text: &mut String) -> Result<()> {
     let zone = zone(items.data_type());

@@ -1,0 +1,218 @@
+//! Loads and exports through drivers of ODBC and ADBC, as a user runs them.
+
+use std::process::Stdio;
+
+use tidemill_connect::EXPORT_FAILPOINTS;
+use tidemill_testkit::{MariaDbServer, PostgresServer, adbc_driver, odbc_driver};
+
+use crate::databases::SECOND;
+use crate::sandbox::Sandbox;
+
+const FIRST: &str =
+    "id,name,amount,day\n1,Ada,10.5,2024-01-01\n2,\"Bo'\\?{\",,2024-01-02\n3,,30,\n";
+
+/// A server for a test, and a client of its own to look at it.
+#[derive(Clone, Copy)]
+enum Server {
+    Postgres(&'static PostgresServer),
+    MariaDb(&'static MariaDbServer),
+}
+
+/// A project with a connection `shop` through a driver.
+struct Shop {
+    sandbox: Sandbox,
+    server: Server,
+    database: String,
+}
+
+impl Shop {
+    fn new(server: Server, database: String, connection: &str) -> Shop {
+        let sandbox = Sandbox::new(&[]);
+        sandbox.write("connections.yml", format!("connections:\n  shop: {connection}\n"));
+        Shop { sandbox, server, database }
+    }
+
+    fn odbc_postgres() -> Option<Shop> {
+        let driver = odbc_driver("PostgreSQL Unicode", "odbc-postgresql")?;
+        let server = PostgresServer::shared()?;
+        let (database, port) = (server.database(), server.port());
+        let connection = format!(
+            "{{type: odbc, driver: {driver}, user: postgres, options: {{Server: 127.0.0.1, Port: {port}, Database: {database}}}}}"
+        );
+        Some(Shop::new(Server::Postgres(server), database, &connection))
+    }
+
+    fn odbc_mariadb() -> Option<Shop> {
+        let driver = odbc_driver("MariaDB Unicode", "odbc-mariadb")?;
+        let server = MariaDbServer::shared()?;
+        let (database, port) = (server.database(), server.port());
+        let connection = format!(
+            "{{type: odbc, driver: {driver}, user: root, options: {{Server: 127.0.0.1, Port: {port}, Database: {database}}}}}"
+        );
+        Some(Shop::new(Server::MariaDb(server), database, &connection))
+    }
+
+    fn adbc_postgres() -> Option<Shop> {
+        let driver = adbc_driver("postgresql")?;
+        let server = PostgresServer::shared()?;
+        let (database, port) = (server.database(), server.port());
+        let connection = format!(
+            "{{type: adbc, driver: {driver}, uri: 'postgresql://postgres@127.0.0.1:{port}/{database}'}}"
+        );
+        Some(Shop::new(Server::Postgres(server), database, &connection))
+    }
+
+    #[track_caller]
+    fn sql(&self, sql: &str) -> Vec<String> {
+        match self.server {
+            Server::Postgres(server) => server.sql(&self.database, sql),
+            Server::MariaDb(server) => server.sql(&self.database, sql),
+        }
+    }
+
+    fn exports(&self, mode: &str) {
+        self.sandbox.has_customers(FIRST);
+        self.sandbox.write(
+            "exports.yml",
+            format!("exports:\n  - {{from: ref('customers'), to: {{connection: shop, table: customer}}, {mode}}}\n"),
+        );
+    }
+
+    fn rows(&self) -> Vec<String> {
+        let text = match self.server {
+            Server::Postgres(_) => "text",
+            Server::MariaDb(_) => "char",
+        };
+        self.sql(&format!(
+            "select concat_ws(',', id, coalesce(name, ''), coalesce(cast(amount as {text}), ''), coalesce(cast(day as {text}), '')) from customer order by id, amount"
+        ))
+    }
+
+    /// Ends what a process that was killed left behind in the server.
+    fn waits_for_sessions(&self) {
+        let open = match self.server {
+            Server::Postgres(_) => {
+                "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+            }
+            Server::MariaDb(_) => {
+                "select count(*) from information_schema.processlist where db = database() and id <> connection_id()"
+            }
+        };
+        while self.sql(open) != ["0"] {}
+    }
+}
+
+const SECOND_ROWS: [&str; 3] = ["1,Ada,11.00,2024-01-01", "3,,30.00,", "4,Di,40.00,2024-01-04"];
+
+fn a_killed_delivery_is_made_whole(shop: &Shop, mode: &str) {
+    shop.exports(mode);
+    for step in EXPORT_FAILPOINTS {
+        shop.sql("drop table if exists customer; drop table if exists tidemill_driver_deliveries");
+        shop.sandbox.publishes(FIRST);
+        shop.sandbox.run(&["export"]).ok().says("3 rows");
+        shop.sandbox.publishes(SECOND);
+        let before = shop.rows();
+        assert!(shop.sandbox.dies_at(step, &["export"]), "{step} never fired");
+        shop.waits_for_sessions();
+        let done = *step == "export.after-commit";
+        assert_eq!(shop.rows() == before, !done, "{mode}: {step}");
+        let again = shop.sandbox.run(&["export"]).ok();
+        match done {
+            true => again.says("nothing to do"),
+            false => again.says("3 rows"),
+        };
+        match mode {
+            "mode: append" => assert_eq!(shop.rows().len(), 6, "{step}"),
+            _ => assert_eq!(shop.rows(), SECOND_ROWS, "{mode}: {step}"),
+        }
+    }
+}
+
+#[test]
+fn a_delivery_by_odbc_that_is_killed_at_any_step_is_made_whole_by_the_next() {
+    if let Some(shop) = Shop::odbc_postgres() {
+        a_killed_delivery_is_made_whole(&shop, "mode: merge, primary_key: id, deletes: true");
+    }
+    if let Some(shop) = Shop::odbc_mariadb() {
+        a_killed_delivery_is_made_whole(&shop, "mode: full");
+    }
+}
+
+#[test]
+fn a_delivery_by_adbc_that_is_killed_at_any_step_is_made_whole_by_the_next() {
+    let Some(shop) = Shop::adbc_postgres() else { return };
+    a_killed_delivery_is_made_whole(&shop, "mode: append");
+}
+
+#[test]
+fn a_lost_answer_to_a_commit_is_settled_by_the_record() {
+    for shop in [Shop::odbc_postgres(), Shop::odbc_mariadb(), Shop::adbc_postgres()] {
+        let Some(shop) = shop else { continue };
+        shop.exports("mode: append");
+        // It was committed and nobody heard of it: not a second time.
+        shop.sandbox.publishes(FIRST);
+        let output = shop
+            .sandbox
+            .command(&["export"])
+            .env("TIDEMILL_FAILPOINT", "export.after-commit=error")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.contains("3 rows"), "{said}");
+        assert_eq!(shop.rows().len(), 3);
+        // The server ended the session before the commit: a second time.
+        shop.sandbox.publishes(SECOND);
+        let file = shop.sandbox.root().join("go");
+        let running = shop
+            .sandbox
+            .command(&["export"])
+            .env("TIDEMILL_FAILPOINT", format!("export.before-commit=pause:{}", file.display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        while !file.with_extension("reached").exists() {}
+        match shop.server {
+            Server::Postgres(_) => drop(shop.sql(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+            )),
+            Server::MariaDb(_) => {
+                let sessions = shop.sql("select id from information_schema.processlist where db = database() and id <> connection_id()");
+                for id in sessions {
+                    shop.sql(&format!("kill {id}"));
+                }
+            }
+        }
+        std::fs::write(&file, "").unwrap();
+        let output = running.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert_eq!(shop.rows().len(), 6, "{said}");
+        shop.sandbox.run(&["export"]).ok().says("nothing to do");
+    }
+}
+
+#[test]
+fn a_connection_is_tried_looked_at_and_loaded_from() {
+    for shop in [Shop::odbc_postgres(), Shop::adbc_postgres()] {
+        let Some(shop) = shop else { continue };
+        shop.sql(
+            "create table orders (id int primary key, amount numeric(9,2), at timestamptz); \
+             insert into orders values (1, 10.50, '2024-01-01 10:00+02'), (2, null, null)",
+        );
+        shop.sandbox.run(&["connection", "test"]).ok().says("shop");
+        shop.sandbox.run(&["connection", "discover", "shop"]).ok().says("orders").says("amount");
+        shop.sandbox.run(&["connection", "preview", "shop", "orders"]).ok().says("10.50");
+        shop.sandbox.write(
+            "models/s.yml",
+            "sources:\n  - name: raw\n    tables:\n      - name: orders\n        columns: [{name: amount, data_type: 'numeric(9,2)'}]\n        ingest: {connection: shop, table: orders, mode: merge, primary_key: [id], cursor: id}\n",
+        );
+        shop.sandbox.run(&["ingest"]).ok().says("2 rows");
+        shop.sql("insert into orders values (3, 7, '2024-01-02 00:00+00')");
+        shop.sandbox.run(&["ingest"]).ok().says("1 row");
+        assert_eq!(
+            shop.sandbox.rows("select id, amount, at from raw.orders order by id"),
+            ["1,10.50,2024-01-01T08:00:00Z", "2,,", "3,7.00,2024-01-02T00:00:00Z"]
+        );
+    }
+}
