@@ -68,7 +68,8 @@ fn nullable_again(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let field = field.as_ref().clone().with_nullable(nullable || field.is_nullable());
         (qualifier.cloned(), Arc::new(field))
     });
-    let schema = DFSchema::new_with_metadata(fields.collect(), union.schema.metadata().clone())?;
+    let schema =
+        DFSchema::new_with_metadata(fields.collect(), union.schema.as_arrow().metadata().clone())?;
     let union = Union { inputs: union.inputs, schema: Arc::new(schema) };
     Ok(Transformed::yes(LogicalPlan::Union(union)))
 }

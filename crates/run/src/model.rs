@@ -310,10 +310,10 @@ pub(crate) async fn finish(
     let product = if unchanged {
         product.discard(&*shared.doers.store).await;
         match product {
-            Product::Table { staged, extra, position, record } => {
+            Product::Table { staged, extra, views, position, record } => {
                 let record = Record { unchanged: true, ..record };
                 match described_again(shared, &staged, published).await {
-                    Some(staged) => Product::Table { staged, extra, position, record },
+                    Some(staged) => Product::Table { staged, extra, views, position, record },
                     None => Product::Same { record: Some(record), unchanged: true, position: None },
                 }
             }
