@@ -117,18 +117,8 @@ pub struct TableSettings {
 }
 
 /// The keys of the load loop, which are not for us but may be misspelled here.
-const LOAD_KEYS: [&str; 10] = [
-    "connection",
-    "mode",
-    "primary_key",
-    "cursor",
-    "schema_contract",
-    "max_rejects",
-    "deletes",
-    "changes",
-    "keep",
-    "lag",
-];
+const LOAD_KEYS: [&str; 6] =
+    ["connection", "mode", "primary_key", "cursor", "schema_contract", "max_rejects"];
 
 const KEYS: [&str; 38] = [
     "all_text",
