@@ -335,7 +335,7 @@ pub(crate) fn validate(
                 format!("source `{}.{}`: {text}", source.source_name, source.name),
             )
             .at(position)
-            .hint("of the load itself there are also mode, primary_key, cursor, schema_contract and max_rejects"),
+            .hint("of the load itself there are also mode, primary_key, cursor, schema_contract, max_rejects, deletes, changes, keep and lag"),
         );
     }
     if diagnostics.has_errors() { Err(diagnostics) } else { Ok(()) }

@@ -265,8 +265,8 @@ fn sources(manifest: &Manifest, value: &str) -> Result<BTreeSet<UniqueId>, Box<D
         .collect();
     // A table and what comes with it (its changes, and the view of both) are one.
     let of = |id: &UniqueId| {
-        let parents = manifest.parents_of(id).iter();
-        parents.filter(|parent| manifest.sources.contains_key(*parent)).cloned().next()
+        let mut parents = manifest.parents_of(id).iter();
+        parents.find(|parent| manifest.sources.contains_key(*parent)).cloned()
     };
     found.extend(found.iter().filter_map(of).collect::<Vec<_>>());
     for id in manifest.sources.keys() {
