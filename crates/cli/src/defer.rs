@@ -34,7 +34,7 @@ pub(crate) fn deferred(
     }
     let state = state(session)?;
     let manifest = session.manifest();
-    let lake = other_lake(session)?;
+    let lake = other_lake(session);
     let favor = flags.on("favor_state");
     let mut found = BTreeMap::new();
     for node in manifest.nodes.values().filter(|node| node.is_relational()) {
@@ -97,23 +97,21 @@ pub(crate) fn state(session: &Session) -> Result<Arc<PreviousState>> {
 
 /// The lake of the environment that `--defer` or `clone` reads, where that is not the project's own:
 /// `--defer-lake`, else what the manifest of the state says. Nothing when that is not there.
-///
-/// # Errors
-/// When the state cannot be read.
-pub(crate) fn other_lake(session: &Session) -> Result<Option<OtherLake>> {
+pub(crate) fn other_lake(session: &Session) -> Option<OtherLake> {
     let flags = &session.global.flags;
     let in_database = session.manifest().target.runs_in.is_some();
     if in_database || !(flags.on("defer") || session.command == "clone") {
-        return Ok(None);
+        return None;
     }
     let own = lake_of(session);
     let at = |location: &str| (location != own).then(|| OtherLake::at(location));
     if let Some(given) = flags.text("defer_lake") {
-        return Ok(at(&place(&session.root, given)));
+        return at(&place(&session.root, given));
     }
-    let state = state(session)?;
+    // Without a state, a command that needs one says so itself; others have no use for it.
+    let Ok(state) = state(session) else { return None };
     let is_there = |lake: &&str| lake.contains("://") || Path::new(lake).is_dir();
-    Ok(state.lake().filter(is_there).and_then(at))
+    state.lake().filter(is_there).and_then(at)
 }
 
 /// Where the project's lake is, in the same words from wherever it is asked.

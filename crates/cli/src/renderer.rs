@@ -511,7 +511,11 @@ impl Renderer for ProjectRenderer {
             && reads.columns.is_empty()
             && reads.relations.is_empty()
             && reads.schemas.is_empty());
-        let again = self.wait(external::lost(self, node, &request.context));
+        let has_file = self.project.manifest().external_files.contains_key(id);
+        let again = match has_file {
+            true => self.wait(external::lost(self, node, &request.context)),
+            false => None,
+        };
         Ok(Rendered { sql: rendered.sql, fingerprint, volatile, asked_lake, again })
     }
 

@@ -163,6 +163,9 @@ pub(crate) fn end_names(
         let Some(node) = manifest.node(&UniqueId::new(id)) else { continue };
         let mut result = result.clone();
         result["node"] = tidemill_project::node_json(node);
+        for key in ["compiled", "compiled_code", "relation_name"] {
+            result["node"][key] = result[key].clone();
+        }
         results.push(result);
     }
     let mut places: Vec<(String, String)> = summary

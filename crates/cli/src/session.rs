@@ -207,7 +207,7 @@ impl Session {
         options.store = target.storage_options.0.iter().map(|(key, value)| (key, value)).collect();
         let lake = Arc::new(Lake::open(&target.lake, options.clone()).await?);
         let files = Arc::new(QueryFiles::new(lake.clone(), self.root.clone()));
-        let (store, engine): (Arc<dyn TableStore>, _) = match crate::defer::other_lake(self)? {
+        let (store, engine): (Arc<dyn TableStore>, _) = match crate::defer::other_lake(self) {
             None => (lake.clone(), engine.with_tables(lake.clone())),
             Some(other) => {
                 let lakes = Lakes::open(lake.clone(), &other, options).await.map_err(|error| {

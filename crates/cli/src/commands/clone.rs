@@ -58,7 +58,7 @@ pub(crate) async fn run(
     let everything = work(manifest, &selected, Scope::BUILD.without_checks(), false);
     let mut work = Work { owners: everything.owners, ..Work::default() };
     let mut sources = BTreeMap::new();
-    let lake = defer::other_lake(session)?;
+    let lake = defer::other_lake(session);
     let (mut there, mut unknown) = (0, 0);
     for (id, mut node) in everything.nodes {
         if !manifest.nodes.contains_key(&id) {

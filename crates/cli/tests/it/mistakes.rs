@@ -19,6 +19,35 @@ fn several_mistakes_are_shown_at_once_where_they_are() {
     assert!(!sandbox.path("lake").exists(), "nothing was to be written");
 }
 
+/// As in dbt, what a model calls and nobody has fails that model, and no other.
+#[test]
+fn a_macro_that_is_not_there_fails_its_model_alone() {
+    let sandbox = Sandbox::new(&[
+        ("macros/m.sql", "{% macro own() %}1{% endmacro %}"),
+        ("models/a.sql", "select 1 as id"),
+        ("models/b.sql", "select {{ missing.key(['id']) }} as k\nfrom {{ ref('a') }}"),
+        ("models/c.sql", "{{ config(materialized='table') }}\nselect {{ nobody(2) }} as n"),
+        ("models/d.sql", "select * from {{ ref('b') }}"),
+    ]);
+    let outcome = sandbox.run(&["build"]).fails_with(1);
+    outcome
+        .says("warning[jinja-undefined]: model `b`: 'missing' is undefined")
+        .says("models/b.sql:1:11")
+        .says("tidemill deps");
+    assert_eq!(sandbox.rows("select id from a"), ["1"]);
+    let results = std::fs::read_to_string(sandbox.path("target/run_results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_str(&results).unwrap();
+    let mut found: Vec<(&str, &str)> = results["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["unique_id"].as_str().unwrap(), one["status"].as_str().unwrap()))
+        .collect();
+    found.sort_unstable();
+    let status: Vec<&str> = found.iter().map(|(_, status)| *status).collect();
+    assert_eq!(status, ["success", "error", "error", "skipped"], "{found:?}");
+}
+
 #[test]
 fn a_cycle_is_named() {
     let sandbox = Sandbox::new(&[

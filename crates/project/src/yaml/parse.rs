@@ -348,6 +348,13 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Whether a block is the last of a file that has no line break at its end: then it has none, either.
+    fn ends_without_break(&self, span: Span) -> bool {
+        let text = &*self.file.text;
+        let rest = text.get(self.byte(span.end.index())..).unwrap_or_default();
+        !text.ends_with(['\n', '\r']) && rest.trim().is_empty()
+    }
+
     fn scalar(
         &self,
         text: Cow<'a, str>,
@@ -358,6 +365,9 @@ impl<'a> Builder<'a> {
         let Some(tag) = tag else {
             return Ok(match style {
                 ScalarStyle::Plain => resolve(&text),
+                ScalarStyle::Literal | ScalarStyle::Folded if self.ends_without_break(span) => {
+                    Kind::Text(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+                }
                 _ => Kind::Text(text.into_owned()),
             });
         };
@@ -395,6 +405,20 @@ mod tests {
 
     fn read(text: &str) -> Parsed {
         parse(&SourceFile::new("models/schema.yml", text))
+    }
+
+    #[test]
+    fn the_last_block_of_a_file_ends_as_the_file_does() {
+        let read = |text: &str| read(text).root.get("b").unwrap().to_json();
+        for sign in ["|", ">"] {
+            assert_eq!(
+                read(&format!("b: {sign}\n  é\n  two")).as_str().unwrap().lines().last(),
+                read(&format!("b: {sign}\n  é\n  two\n")).as_str().unwrap().lines().last()
+            );
+            assert!(!read(&format!("b: {sign}\n  é\n  two")).as_str().unwrap().ends_with('\n'));
+            assert!(read(&format!("b: {sign}\n  é\n  two\n")).as_str().unwrap().ends_with('\n'));
+            assert!(read(&format!("b: {sign}\n  two\nc: d")).as_str().unwrap().ends_with('\n'));
+        }
     }
 
     #[test]
