@@ -195,7 +195,7 @@ fn ready<'a>(
         DataType::Timestamp(..) => {
             let zone = match (was, constants) {
                 (DataType::Timestamp(_, Some(_)), Constants::Postgres) => "+00",
-                (DataType::Timestamp(_, Some(_)), Constants::Sqlite) => "Z",
+                (DataType::Timestamp(_, Some(_)), Constants::Sqlite) => "+00:00",
                 _ => "",
             };
             Values::Moment(array, formatter()?, zone)

@@ -212,7 +212,7 @@ fn a_connection_is_tried_looked_at_and_loaded_from() {
         shop.sandbox.run(&["ingest"]).ok().says("1 row");
         assert_eq!(
             shop.sandbox.rows("select id, amount, at from raw.orders order by id"),
-            ["1,10.50,2024-01-01T08:00:00Z", "2,,", "3,7.00,2024-01-02T00:00:00Z"]
+            ["1,10.50,2024-01-01 08:00:00+00:00", "2,,", "3,7.00,2024-01-02 00:00:00+00:00"]
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 
-use crate::tables::CursorValue;
+use crate::tables::{CursorValue, decimal_text};
 
 /// A database by its name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -105,7 +105,7 @@ impl Dialect {
     pub(crate) fn literal(&self, value: &CursorValue) -> String {
         match value {
             CursorValue::Integer(value) => value.to_string(),
-            CursorValue::Decimal(value, scale) => decimal(*value, *scale),
+            CursorValue::Decimal(value, scale) => decimal_text(*value, *scale),
             CursorValue::Date(days) => {
                 let date = moment(i64::from(*days) * 86_400_000_000, "%Y-%m-%d");
                 match self.dbms {
@@ -203,17 +203,6 @@ impl Dialect {
             Dbms::Sqlite => Some("main"),
             _ => None,
         }
-    }
-}
-
-fn decimal(value: i128, scale: i8) -> String {
-    let scale = usize::try_from(scale).unwrap_or(0);
-    let digits = format!("{:0>width$}", value.unsigned_abs(), width = scale + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - scale);
-    let sign = if value < 0 { "-" } else { "" };
-    match fraction {
-        "" => format!("{sign}{whole}"),
-        fraction => format!("{sign}{whole}.{fraction}"),
     }
 }
 

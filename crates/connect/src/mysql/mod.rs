@@ -25,7 +25,7 @@ use tidemill_core::{
 
 use crate::tables::{
     CursorValue, Database, DatabaseSource, LogRequest, RESTART, Select, Session, TableSettings,
-    largest_by_order, text_of,
+    decimal_text, largest_by_order, text_of,
 };
 pub use config::{MySqlConfig, SslMode};
 use error::failure;
@@ -127,16 +127,7 @@ impl Database for Place {
         match value {
             CursorValue::Integer(value) => value.to_string(),
             // With a point it is exact; with an exponent it would be a double.
-            CursorValue::Decimal(value, scale) => {
-                let scale = usize::try_from(*scale).unwrap_or(0);
-                let digits = format!("{:0>width$}", value.unsigned_abs(), width = scale + 1);
-                let (whole, fraction) = digits.split_at(digits.len() - scale);
-                let sign = if *value < 0 { "-" } else { "" };
-                match fraction {
-                    "" => format!("{sign}{whole}"),
-                    fraction => format!("{sign}{whole}.{fraction}"),
-                }
-            }
+            CursorValue::Decimal(value, scale) => decimal_text(*value, *scale),
             CursorValue::Date(days) => {
                 let date = moment(i64::from(*days) * 86_400_000_000);
                 format!("date({date})")

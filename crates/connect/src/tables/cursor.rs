@@ -63,6 +63,18 @@ mod decimal {
     }
 }
 
+/// A decimal as digits with a point; nothing else is exact everywhere.
+pub(crate) fn decimal_text(value: i128, scale: i8) -> String {
+    let scale = usize::try_from(scale).unwrap_or(0);
+    let digits = format!("{:0>width$}", value.unsigned_abs(), width = scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    let sign = if value < 0 { "-" } else { "" };
+    match fraction {
+        "" => format!("{sign}{whole}"),
+        fraction => format!("{sign}{whole}.{fraction}"),
+    }
+}
+
 impl CursorValue {
     /// Whether it is what stands for `infinity`: the last day of the year 9999, or later.
     fn is_last(&self) -> bool {

@@ -34,6 +34,7 @@ type Other = *const c_void;
 
 /// The functions of a driver.
 #[repr(C)]
+#[allow(clippy::type_complexity, reason = "as the header has them")]
 pub(super) struct AdbcDriver {
     pub(super) private_data: *mut c_void,
     pub(super) private_manager: *mut c_void,

@@ -146,7 +146,7 @@ mod tests {
             format!("[Driver]\nentrypoint = 'Start'\n[Driver.shared]\n{} = 'each.so'\n", machine()),
         );
         write("other.toml", "[Driver.shared]\nplan9_mips = 'x.so'\n".to_owned());
-        let find = |name: &str| find_in(name, Path::new("/project"), &[folder.clone()]);
+        let find = |name: &str| find_in(name, Path::new("/project"), std::slice::from_ref(&folder));
         assert_eq!(find("one").unwrap().libraries, [Path::new("/lib/one.so")]);
         let each = find("each").unwrap();
         assert_eq!(each.libraries, [folder.join("each.so")]);

@@ -228,9 +228,7 @@ impl Rows {
         let eight = || bytes.first_chunk::<8>().copied().unwrap_or_default();
         let four = |at: usize| bytes[at..].first_chunk::<4>().copied().unwrap_or_default();
         // What fits has as many bytes as there are, less those that end it.
-        let within = |room: usize| {
-            usize::try_from(length).ok().filter(|length| length != &usize::MAX && *length <= room)
-        };
+        let within = |room: usize| usize::try_from(length).ok().filter(|length| *length <= room);
         match bound.kind {
             Kind::Integer => Value::Integer(i64::from_ne_bytes(eight())),
             Kind::Double => Value::Double(f64::from_ne_bytes(eight())),

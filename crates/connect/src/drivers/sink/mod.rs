@@ -173,8 +173,13 @@ impl<L: Link> Writer<L> {
     /// Does everything but the end; nothing where the state is there.
     fn work(&mut self, rows: BatchStream, handle: &Handle) -> Result<Option<Delivered>> {
         self.enter(true)?;
-        let sql = self.system.create_records(&self.names);
-        self.run(&sql)?;
+        if self.kind(Names::RECORDS)?.is_none() {
+            if let Some(sql) = self.system.lock_records(&self.names) {
+                self.count(&sql)?;
+            }
+            let sql = self.system.create_records(&self.names);
+            self.run(&sql)?;
+        }
         if self.is_delivered()? {
             return Ok(None);
         }

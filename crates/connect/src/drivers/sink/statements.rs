@@ -87,6 +87,14 @@ impl System {
         }
     }
 
+    /// Waits until no other delivery makes the table of records, where that would be an error.
+    pub(super) fn lock_records(self, names: &Names) -> Option<String> {
+        let number = xxh3_64(names.records.as_bytes()).cast_signed();
+        (self == System::Postgres).then(|| {
+            format!("select count(*) from (select pg_catalog.pg_advisory_xact_lock({number})) as l")
+        })
+    }
+
     /// Asks what kind of object this name is.
     pub(super) fn kind(self, names: &Names, table: &str) -> String {
         let name = names.dialect.text(table);
