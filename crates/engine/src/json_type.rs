@@ -59,9 +59,8 @@ pub(crate) fn json_type_of(expr: &Expr, schema: &DFSchema) -> Option<JsonType> {
         Expr::BinaryExpr(_) | Expr::Literal(..) => None,
         Expr::Alias(alias) => json_type_of(&alias.expr, schema),
         Expr::Case(case) => {
-            let results =
-                case.when_then_expr.iter().map(|(_, result)| result).chain(&case.else_expr);
-            results.into_iter().find_map(|result| json_type_of(result, schema))
+            let results = case.when_then_expr.iter().map(|(_, result)| result);
+            results.chain(&case.else_expr).find_map(|result| json_type_of(result, schema))
         }
         Expr::ScalarFunction(call) if CHOOSING.contains(&call.name()) => first(call.args.iter()),
         Expr::AggregateFunction(call) if CHOOSING.contains(&call.func.name()) => {

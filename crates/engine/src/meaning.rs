@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ExprSchema, Result, ScalarValue};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Between, Cast, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
@@ -214,16 +214,13 @@ impl Rewriter<'_> {
     /// A column that is JSON, in words that stay where it is read otherwise: what reads a file knows the
     /// file's columns alone.
     fn column(&self, expr: Expr) -> Expr {
-        let known = match &expr {
-            Expr::Column(column) => self.schema.field_from_column(column).ok(),
-            _ => None,
-        };
-        match known.filter(|field| *field.data_type() == DataType::Utf8View) {
-            Some(field) => match json_type(field) {
-                Some(json) => known_json(expr, json),
-                None => expr,
-            },
-            None => expr,
+        if !matches!(expr, Expr::Column(_)) {
+            return expr;
+        }
+        let Ok((_, field)) = expr.to_field(self.schema) else { return expr };
+        match json_type(&field) {
+            Some(json) if *field.data_type() == DataType::Utf8View => known_json(expr, json),
+            _ => expr,
         }
     }
 

@@ -121,12 +121,14 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        if let ([data_type], true) = (types, self.mean)
+            && let Some(mean) = mean_type(data_type)
+        {
+            return Ok(mean);
+        }
         match types {
             [DataType::Decimal128(_, scale)] if self.mean => {
                 Ok(DataType::Decimal128(38, DIGITS.max(*scale)))
-            }
-            [data_type] if self.mean && mean_type(data_type).is_some() => {
-                Ok(mean_type(data_type).unwrap_or(DataType::Null))
             }
             _ => self.inner.return_type(types),
         }
