@@ -496,12 +496,10 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
                 let one = crate::syntax::interval_of(text(unit));
                 nested(binary(count.clone(), BinaryOperator::Multiply, one))
             };
-            [(hours, "1 hour"), (minutes, "1 minute"), (seconds, "1 second")]
-                .into_iter()
-                .map(|(count, unit)| times(count, unit))
-                .fold(Some(midnight), |sum, part| {
-                    sum.map(|sum| nested(binary(sum, BinaryOperator::Plus, part)))
-                })
+            let parts = [(hours, "1 hour"), (minutes, "1 minute"), (seconds, "1 second")];
+            Some(parts.into_iter().fold(midnight, |sum, (count, unit)| {
+                nested(binary(sum, BinaryOperator::Plus, times(count, unit)))
+            }))
         }
         ("make_timestamptz", [parts @ .., last]) if parts.len() == 5 => {
             let local = parts.iter().chain(std::iter::once(last)).cloned().collect();

@@ -220,7 +220,8 @@ impl Tree {
         self.refuse_scalar()?;
         match self.holder(path)? {
             Some((Tree::Object(pairs), key)) => {
-                if pairs.insert(key_of(&key), new).is_some() {
+                let before = pairs.insert(key_of(&key), new);
+                if before.is_some() {
                     return Err(bad_value(format!(
                         "cannot replace existing key `{key}`; use `jsonb_set`"
                     )));

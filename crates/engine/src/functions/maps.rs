@@ -52,15 +52,15 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         ),
         Simple::function("map_concat", |types| Ok(types.to_vec()), joined_type, joined),
         Simple::function("map_contains", looked_into, gives_boolean, |args, _| {
-            found(args, |entries, row| same(&entries.column(0), row, &args[1]))
+            found(args, |entries, row| same(entries.column(0), row, &args[1]))
         }),
         Simple::function("map_contains_value", looked_into, gives_boolean, |args, _| {
-            found(args, |entries, row| same(&entries.column(1), row, &args[1]))
+            found(args, |entries, row| same(entries.column(1), row, &args[1]))
         }),
         Simple::function("map_contains_entry", looked_into, gives_boolean, |args, _| {
             found(args, |entries, row| {
-                let keys = same(&entries.column(0), row, &args[1])?;
-                let values = same(&entries.column(1), row, &args[2])?;
+                let keys = same(entries.column(0), row, &args[1])?;
+                let values = same(entries.column(1), row, &args[2])?;
                 Ok(keys.into_iter().zip(values).map(|(key, value)| key && value).collect())
             })
         }),

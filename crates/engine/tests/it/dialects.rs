@@ -275,8 +275,13 @@ async fn compare(
             ));
         }
     }
-    println!("{name}: {} of {count} the same", count - missing);
-    assert!(wrong.is_empty(), "{} wrong of {count}\n{}", wrong.len(), wrong.join("\n"));
+    let same = count - missing;
+    assert!(
+        wrong.is_empty(),
+        "{} wrong of {count}, {same} listed as the same\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// What was read and cannot be put into the engine's SQL is told, and is not run with another meaning.
