@@ -15,6 +15,20 @@ pub(crate) enum JsonType {
     Jsonb,
 }
 
+impl JsonType {
+    /// As PostgreSQL calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            JsonType::Json => "json",
+            JsonType::Jsonb => "jsonb",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [JsonType::Json, JsonType::Jsonb].into_iter().find(|json| json.name() == name)
+    }
+}
+
 const JSON: &str = "tidemill.json";
 const JSONB: &str = "tidemill.jsonb";
 
@@ -78,17 +92,15 @@ pub(crate) fn chooses(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if CHOOSING.contains(&call.name()))
 }
 
-/// Whether a function does another thing with JSON than with a text.
+/// Whether a function of one argument does another thing with JSON than with a text. The planner says in a
+/// second argument which type it is.
 pub(crate) fn says_json(name: &str) -> bool {
-    const FUNCTIONS: [&str; 6] = [
-        "tidemill_json_object",
-        "tidemill_json_array",
-        "tidemill_as_json",
-        "to_json",
-        "typeof",
-        "pg_typeof",
-    ];
-    FUNCTIONS.contains(&name)
+    ["tidemill_as_json", "to_json", "typeof", "pg_typeof"].contains(&name)
+}
+
+/// Whether a function says in its first argument which of the others are JSON.
+pub(crate) fn lists_json(name: &str) -> bool {
+    ["tidemill_json_object", "tidemill_json_array"].contains(&name)
 }
 
 /// Functions whose value is one of their arguments.

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::expr::{Between, Cast, TryCast};
+use datafusion::logical_expr::expr::{Between, Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -23,7 +23,7 @@ use crate::functions::{
     checked, joined, known_json, nullable, placed, read, reads, refused_cast, rendered, renders,
     timezone, type_of_checked,
 };
-use crate::json_type::{JsonType, chooses, json_type, json_type_of, says_json};
+use crate::json_type::{JsonType, chooses, json_type, json_type_of, lists_json, says_json};
 use crate::protect::guarded;
 
 /// Runs after the types of all operands agree.
@@ -180,10 +180,7 @@ impl Rewriter<'_> {
                         Err(old) => old,
                     };
                 }
-                let said = says_json(call.name());
-                if said {
-                    call.args = call.args.into_iter().map(|arg| self.column(arg)).collect();
-                }
+                let said = self.say_json(&mut call);
                 let call = Expr::ScalarFunction(call);
                 match moved {
                     true => Ok(Transformed::yes(self.out_of_session_zone(call)?)),
@@ -211,17 +208,34 @@ impl Rewriter<'_> {
         }
     }
 
-    /// A column that is JSON, in words that stay where it is read otherwise: what reads a file knows the
-    /// file's columns alone.
-    fn column(&self, expr: Expr) -> Expr {
-        if !matches!(expr, Expr::Column(_)) {
-            return expr;
+    /// Says to a function that wants to know it which of its arguments are JSON.
+    fn say_json(&self, call: &mut ScalarFunction) -> bool {
+        let known = |arg: &Expr| json_type_of(arg, self.schema);
+        if says_json(call.name()) {
+            let [only] = &call.args[..] else { return false };
+            let Some(json) = known(only) else { return false };
+            call.args.push(Expr::Literal(ScalarValue::from(json.name()), None));
+            return true;
         }
-        let Ok((_, field)) = expr.to_field(self.schema) else { return expr };
-        match json_type(&field) {
-            Some(json) if *field.data_type() == DataType::Utf8View => known_json(expr, json),
-            _ => expr,
+        if !lists_json(call.name()) {
+            return false;
         }
+        let Some((first, values)) = call.args.split_first_mut() else { return false };
+        // A literal, which the types of the function may have put into a cast.
+        let written = match &*first {
+            Expr::Cast(cast) => &*cast.expr,
+            other => other,
+        };
+        let Expr::Literal(written, _) = written else { return false };
+        let Some(kinds) = written.try_as_str().flatten() else { return false };
+        let kind = |(kind, value): (char, &Expr)| match known(value) {
+            Some(_) => 'j',
+            None => kind,
+        };
+        let said: String = kinds.chars().zip(values.iter()).map(kind).collect();
+        let is_new = said != kinds;
+        *first = Expr::Literal(ScalarValue::Utf8View(Some(said)), None);
+        is_new
     }
 
     /// Says of what chooses among JSON texts that it gives one.

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
-use crate::json_type::{JsonType, json_type, with_json_type};
+use crate::json_type::{JsonType, json_type, says_json, with_json_type};
 
 type Coerce = fn(&[DataType]) -> Result<Vec<DataType>>;
 type Returns = fn(&[DataType], &[Option<&ScalarValue>]) -> Result<DataType>;
@@ -49,6 +49,12 @@ pub(super) enum Kind {
 }
 
 impl Simple {
+    /// How many arguments are the query's. The planner says behind the one of some functions which JSON type
+    /// it has: a value that turns out to be the same in a whole file becomes a literal, which has none.
+    fn given(&self, count: usize) -> usize {
+        if says_json(self.name) { count.min(1) } else { count }
+    }
+
     pub(super) fn function(
         name: &'static str,
         coerce: Coerce,
@@ -137,13 +143,22 @@ impl ScalarUDFImpl for Simple {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        let types = &types[..self.given(types.len())];
         (self.returns)(types, &vec![None; types.len()])
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<arrow::datatypes::FieldRef> {
         let types: Vec<DataType> =
             args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
-        let returns = (self.returns)(&types, args.scalar_arguments)?;
+        let given = self.given(types.len());
+        let (scalars, said) = args.scalar_arguments.split_at(given);
+        let says_type = |said: &Option<&ScalarValue>| {
+            said.and_then(|name| name.try_as_str().flatten()).and_then(JsonType::named).is_some()
+        };
+        if said.len() > 1 || !said.iter().all(says_type) {
+            return usage(format!("`{}` takes one argument", self.name));
+        }
+        let returns = (self.returns)(&types[..given], scalars)?;
         let field = Field::new(self.name, returns, true);
         let first = || args.arg_fields.first().and_then(|field| json_type(field));
         let known = match self.kind {
@@ -159,16 +174,23 @@ impl ScalarUDFImpl for Simple {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        (self.coerce)(types)
+        let (given, said) = types.split_at(self.given(types.len()));
+        let mut coerced = (self.coerce)(given)?;
+        coerced.extend(said.iter().cloned());
+        Ok(coerced)
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
+        let (given, said) = args.args.split_at(self.given(args.args.len()));
         let arrays =
-            args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
-        let json: Vec<Option<JsonType>> =
-            args.arg_fields.iter().map(|field| json_type(field)).collect();
+            given.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
+        let mut json: Vec<Option<JsonType>> =
+            args.arg_fields.iter().take(given.len()).map(|field| json_type(field)).collect();
+        if let ([first], [ColumnarValue::Scalar(name)]) = (&mut json[..], said) {
+            *first = name.try_as_str().flatten().and_then(JsonType::named).or(*first);
+        }
         let call = Call {
             json: &json,
             returns: args.return_field.data_type(),

@@ -253,6 +253,12 @@ async fn tables_keep_which_texts_are_json() {
         ("select jsonb_agg(a) from t", r#"[{"b": 1}]"#),
         ("select to_jsonb(c) || coalesce(a, b) from t", r#"["x", {"b": 1}]"#),
         ("select jsonb_build_object('k', a, 'c', c) from t", r#"{"c": "x", "k": {"b": 1}}"#),
+        ("select jsonb_build_array(a) from t", r#"[{"b": 1}]"#),
+        ("select jsonb_build_array(x) from (select c, '[1]'::jsonb as x from t) s", "[[1]]"),
+        ("select jsonb_build_array(x) from (select to_jsonb(c) as x from t) s", r#"["x"]"#),
+        ("select to_jsonb(a) from t", r#"{"b": 1}"#),
+        ("select pg_typeof(a) from t", "jsonb"),
+        ("select pg_typeof(a::text) from t", "text"),
     ] {
         let rows = ask(sql).await;
         let column = arrow::compute::cast(rows[0].column(0), &arrow::datatypes::DataType::Utf8);
