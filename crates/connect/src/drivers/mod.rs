@@ -69,8 +69,20 @@ pub(crate) trait Link: Send + 'static {
 
     fn stop(&self) -> Stop;
 
+    /// Makes the driver begin a transaction with the next statement.
+    fn begin_by_driver(&mut self) -> Result<()>;
+
     /// Begins a transaction that changes nothing, and sees one state where the database can do that.
-    fn begin_read(&mut self) -> Result<()>;
+    fn begin_read(&mut self) -> Result<()> {
+        let (by_driver, statements) = self.dialect().begin_read();
+        if by_driver {
+            self.begin_by_driver()?;
+        }
+        for sql in statements {
+            self.execute(sql)?;
+        }
+        Ok(())
+    }
 
     /// Runs a statement without rows.
     fn execute(&mut self, sql: &str) -> Result<()>;

@@ -44,15 +44,8 @@ impl Link for AdbcLink {
         Arc::new(move || canceller.cancel())
     }
 
-    fn begin_read(&mut self) -> Result<()> {
-        let (by_driver, statements) = self.dialect.begin_read();
-        if by_driver {
-            self.connection.set("adbc.connection.autocommit", "false")?;
-        }
-        for sql in statements {
-            self.connection.execute(sql)?;
-        }
-        Ok(())
+    fn begin_by_driver(&mut self) -> Result<()> {
+        self.connection.set("adbc.connection.autocommit", "false")
     }
 
     fn execute(&mut self, sql: &str) -> Result<()> {
