@@ -205,3 +205,32 @@ impl Sandbox {
 /// A seed of customers: three rows.
 pub(crate) const SECOND: &str =
     "id,name,amount,day\n1,Ada,11,2024-01-01\n3,,30,\n4,Di,40,2024-01-04\n";
+
+/// Exports three rows; their commit is done and nobody hears of it.
+#[track_caller]
+pub(crate) fn exports_unheard(sandbox: &Sandbox) {
+    let mut export = sandbox.command(&["export"]);
+    let output = export.env("TIDEMILL_FAILPOINT", "export.after-commit=error").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("3 rows"), "{said}");
+}
+
+/// Exports; right before the commit the database ends the sessions.
+#[track_caller]
+pub(crate) fn exports_cut_off(sandbox: &Sandbox, end_sessions: impl FnOnce()) {
+    let file = sandbox.root().join("go");
+    let mut running = sandbox
+        .command(&["export"])
+        .env("TIDEMILL_FAILPOINT", format!("export.before-commit=pause:{}", file.display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !file.with_extension("reached").exists() {
+        assert!(running.try_wait().unwrap().is_none(), "it ended before its commit");
+    }
+    end_sessions();
+    std::fs::write(&file, "").unwrap();
+    let output = running.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

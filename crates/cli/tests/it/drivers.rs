@@ -1,11 +1,9 @@
 //! Loads and exports through drivers of ODBC and ADBC, as a user runs them.
 
-use std::process::Stdio;
-
 use tidemill_connect::EXPORT_FAILPOINTS;
 use tidemill_testkit::{MariaDbServer, PostgresServer, adbc_driver, odbc_driver};
 
-use crate::databases::SECOND;
+use crate::databases::{SECOND, exports_cut_off, exports_unheard};
 use crate::sandbox::Sandbox;
 
 const FIRST: &str =
@@ -151,28 +149,12 @@ fn a_lost_answer_to_a_commit_is_settled_by_the_record() {
         shop.exports("mode: append");
         // It was committed and nobody heard of it: not a second time.
         shop.sandbox.publishes(FIRST);
-        let output = shop
-            .sandbox
-            .command(&["export"])
-            .env("TIDEMILL_FAILPOINT", "export.after-commit=error")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && said.contains("3 rows"), "{said}");
+        exports_unheard(&shop.sandbox);
         assert_eq!(shop.rows().len(), 3);
         // The server ended the session before the commit: a second time.
         shop.sandbox.publishes(SECOND);
-        let file = shop.sandbox.root().join("go");
-        let running = shop
-            .sandbox
-            .command(&["export"])
-            .env("TIDEMILL_FAILPOINT", format!("export.before-commit=pause:{}", file.display()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        while !file.with_extension("reached").exists() {}
-        match shop.server {
+        exports_cut_off(&shop.sandbox, || {
+            match shop.server {
             Server::Postgres(_) => drop(shop.sql(
                 "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
             )),
@@ -183,11 +165,8 @@ fn a_lost_answer_to_a_commit_is_settled_by_the_record() {
                 }
             }
         }
-        std::fs::write(&file, "").unwrap();
-        let output = running.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        assert_eq!(shop.rows().len(), 6, "{said}");
+        });
+        assert_eq!(shop.rows().len(), 6);
         shop.sandbox.run(&["export"]).ok().says("nothing to do");
     }
 }

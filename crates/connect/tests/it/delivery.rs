@@ -559,6 +559,27 @@ mod drivers {
         }
     }
 
+    #[test]
+    fn first_deliveries_to_two_tables_at_once_make_the_records_once() {
+        let Some(database) = odbc_postgres() else { return };
+        let started = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (database, started) = (&database, &started);
+                scope.spawn(move || {
+                    let mut delivery = Sent::new(append(), "a").delivery(database);
+                    delivery.export = format!("crm.{number}");
+                    delivery.to.insert("table".to_owned(), json!(format!("t{number}")));
+                    started.wait();
+                    let rows = stream(vec![Ok(batch(FIRST))]);
+                    runtime().block_on(database.sink().deliver(&delivery, rows)).unwrap();
+                });
+            }
+        });
+        let Witness::Postgres(server, name) = &database.witness else { return };
+        assert_eq!(server.sql(name, "select count(*) from tidemill_driver_deliveries"), ["4"]);
+    }
+
     mod to_postgres_by_odbc {
         deliveries!(tables super::odbc_postgres());
     }

@@ -6,7 +6,7 @@ use tidemill_connect::EXPORT_FAILPOINTS;
 use tidemill_testkit::MariaDbServer;
 
 use super::Shop;
-use crate::databases::SECOND;
+use crate::databases::{SECOND, exports_cut_off, exports_unheard};
 
 const FIRST: &str = "id,name,amount,day\n1,Ada,10.5,2024-01-01\n2,\"Bo'\\\",,2024-01-02\n3,,30,\n";
 
@@ -128,35 +128,16 @@ fn a_lost_answer_to_a_commit_is_settled_by_the_record() {
         };
         // It was committed and nobody heard of it: not a second time.
         shop.sandbox.publishes(FIRST);
-        let output = shop
-            .sandbox
-            .command(&["export"])
-            .env("TIDEMILL_FAILPOINT", "export.after-commit=error")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && said.contains("3 rows"), "{said}");
+        exports_unheard(&shop.sandbox);
         assert_eq!(shop.sql("select count(*), count(distinct id) from customer"), ["3\t3"]);
         // The server ended the session before the commit: a second time.
         shop.sandbox.publishes(SECOND);
-        let file = shop.sandbox.root().join("go");
-        let running = shop
-            .sandbox
-            .command(&["export"])
-            .env("TIDEMILL_FAILPOINT", format!("export.before-commit=pause:{}", file.display()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        while !file.with_extension("reached").exists() {}
-        let sessions = shop.sql("select id from information_schema.processlist where db = database() and id <> connection_id()");
-        for id in sessions {
-            shop.sql(&format!("kill {id}"));
-        }
-        std::fs::write(&file, "").unwrap();
-        let output = running.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
+        exports_cut_off(&shop.sandbox, || {
+            let sessions = shop.sql("select id from information_schema.processlist where db = database() and id <> connection_id()");
+            for id in sessions {
+                shop.sql(&format!("kill {id}"));
+            }
+        });
         let expected = if mode == "append" { "6\t4" } else { "3\t3" };
         assert_eq!(shop.sql("select count(*), count(distinct id) from customer"), [expected]);
     }

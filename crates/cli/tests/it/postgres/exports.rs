@@ -5,7 +5,7 @@ use std::process::Stdio;
 use tidemill_connect::EXPORT_FAILPOINTS;
 use tidemill_testkit::PostgresServer;
 
-use crate::databases::SECOND;
+use crate::databases::{SECOND, exports_cut_off, exports_unheard};
 use crate::sandbox::Sandbox;
 
 /// A project with a lake, and a database that its models go to.
@@ -336,34 +336,15 @@ fn a_lost_answer_to_a_commit_is_settled_by_the_record() {
     ) else {
         return;
     };
-    let with = |step: &str| {
-        let output =
-            shop.sandbox.command(&["export"]).env("TIDEMILL_FAILPOINT", step).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
-        assert!(said.contains("3 rows"), "{said}");
-    };
     // It was committed and nobody heard of it: not a second time.
     shop.sandbox.publishes(FIRST);
-    with("export.after-commit=error");
+    exports_unheard(&shop.sandbox);
     assert_eq!(shop.sql("select count(*), count(distinct id) from customer"), ["3,3"]);
     // The server ended the session before the commit: a second time.
     shop.sandbox.publishes(SECOND);
-    let file = shop.sandbox.root().join("go");
-    let running = shop
-        .sandbox
-        .command(&["export"])
-        .env("TIDEMILL_FAILPOINT", format!("export.before-commit=pause:{}", file.display()))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    while !file.with_extension("reached").exists() {}
-    shop.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tidemill' and datname = current_database()");
-    std::fs::write(&file, "").unwrap();
-    let output = running.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    exports_cut_off(&shop.sandbox, || {
+        shop.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tidemill' and datname = current_database()");
+    });
     assert_eq!(shop.sql("select count(*), count(distinct id) from customer"), ["6,4"]);
 }
 
