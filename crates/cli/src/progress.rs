@@ -168,14 +168,26 @@ impl Progress {
         }
     }
 
-    /// One line that says how the run went.
-    pub(crate) fn finish(&self, elapsed: Duration, cancelled: bool) {
+    /// Whether nothing came of the run, as everything was there.
+    pub(crate) fn was_idle(&self) -> bool {
+        let state = self.state();
+        state.counts.keys().all(|key| *key == "reused") && !state.counts.is_empty()
+    }
+
+    /// Takes the bar away, and says nothing.
+    pub(crate) fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+
+    /// One line that says how the run went.
+    pub(crate) fn finish(&self, elapsed: Duration, cancelled: bool) {
+        self.clear();
         if self.output.json || self.output.quiet {
             return;
         }
+        let idle = self.was_idle();
         let state = self.state();
         let part = |counts: &BTreeMap<&'static str, u64>, names: &[(&str, &str)]| -> Vec<String> {
             names
@@ -201,7 +213,6 @@ impl Progress {
             &state.checks,
             &[("pass", "passed"), ("warn", "warned"), ("fail", "failed"), ("error", "broken")],
         );
-        let idle = state.counts.keys().all(|key| *key == "reused") && !state.counts.is_empty();
         let verb = if cancelled { "stopped after" } else { "done in" };
         let mut line = if idle && !cancelled {
             let all = state.counts.get("reused").copied().unwrap_or(0);

@@ -59,7 +59,7 @@ pub use source::{
     ReadRequest, ReadScope, Source, TableDescription, Until,
 };
 pub use sql_dialect::SqlDialect;
-pub use sql_type::sql_type;
+pub use sql_type::{JSON, JSONB, STORED_TYPE, sql_type};
 pub use statement::{RewriteByFile, Statement};
 pub use table_store::{
     ColumnChange, Dropped, Duplicates, FILE, Maintenance, MaintenanceReport, NullKeys,

@@ -2,6 +2,14 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
+/// Where a table keeps the name of a type that is stored as another: [`JSON`] or [`JSONB`] of a text. A
+/// source says it in the metadata of its columns.
+pub const STORED_TYPE: &str = "tidemill.type";
+/// A text that is PostgreSQL's `json`, or what another system calls so.
+pub const JSON: &str = "tidemill.json";
+/// A text that is PostgreSQL's `jsonb`, as PostgreSQL writes it.
+pub const JSONB: &str = "tidemill.jsonb";
+
 /// The Arrow type of a declared SQL type, PostgreSQL's and the other warehouses' words alike.
 /// `None` for one that is not known.
 pub fn sql_type(text: &str) -> Option<DataType> {

@@ -42,6 +42,7 @@ use crate::running::Run;
 use crate::semi_join::DistinctSemiJoin;
 use crate::sort_merge::SortMergeJoins;
 use crate::tables::TableProviders;
+use crate::view_plans::ViewPlans;
 use crate::{functions, operators};
 
 /// Threads have room for the deepest plan that the parser lets through. Only what is used is real
@@ -62,6 +63,8 @@ pub struct EmbeddedEngine {
     pub(crate) core: Arc<Core>,
     tables: Arc<Tables>,
     prepared: Arc<Prepared>,
+    /// Clones share it.
+    views: Arc<ViewPlans>,
 }
 
 /// What does not depend on the lake.
@@ -116,6 +119,7 @@ impl EmbeddedEngine {
             core: Arc::new(core),
             tables: Arc::new(Tables::new(Arc::new(NoTables))),
             prepared: Arc::default(),
+            views: Arc::default(),
         })
     }
 
@@ -126,6 +130,7 @@ impl EmbeddedEngine {
             core: self.core.clone(),
             tables: Arc::new(Tables::new(tables)),
             prepared: Arc::default(),
+            views: Arc::default(),
         }
     }
 
@@ -137,6 +142,7 @@ impl EmbeddedEngine {
             core: self.core.clone(),
             tables: Arc::new(Tables { providers, files: Some(files), open: Mutex::default() }),
             prepared: Arc::default(),
+            views: Arc::default(),
         }
     }
 
@@ -199,7 +205,7 @@ impl EmbeddedEngine {
         context: &QueryContext,
     ) -> Result<Planned> {
         let options = &self.core.options;
-        let mut planner = Planner::new(state, context, &*self.tables, options);
+        let mut planner = Planner::new(state, context, &*self.tables, options, &self.views);
         let plan = planner.plan(sql).await?;
         let Planner { relations, direct, files, .. } = planner;
         Ok(Planned {

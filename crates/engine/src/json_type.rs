@@ -4,7 +4,8 @@
 use arrow::datatypes::Field;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, ExprSchemable};
-use tidemill_lake::{EXTENSION_TYPE, STORED_TYPE};
+use tidemill_core::{JSON, JSONB, STORED_TYPE};
+use tidemill_lake::EXTENSION_TYPE;
 
 /// The JSON types of PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +29,6 @@ impl JsonType {
         [JsonType::Json, JsonType::Jsonb].into_iter().find(|json| json.name() == name)
     }
 }
-
-const JSON: &str = "tidemill.json";
-const JSONB: &str = "tidemill.jsonb";
 
 /// What a column is, where it is known to be JSON.
 pub(crate) fn json_type(field: &Field) -> Option<JsonType> {

@@ -91,6 +91,7 @@ mod tables;
 mod types;
 mod unlisted;
 mod using;
+mod view_plans;
 mod whole_rows;
 mod windows;
 mod wording;

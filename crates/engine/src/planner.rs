@@ -50,6 +50,7 @@ use crate::spelling::respell;
 use crate::syntax::{simple_name, text};
 use crate::types::Types;
 use crate::unlisted::{self, Answer, Question};
+use crate::view_plans::{PlannedView, Reads, Seen, ViewPlans};
 use crate::whole_rows::use_row;
 
 /// How deeply views may read views.
@@ -80,13 +81,17 @@ pub(crate) struct Planner<'a> {
     context: &'a QueryContext,
     tables: &'a dyn OpenTable,
     databases: &'a [String],
+    /// What was planned for earlier queries.
+    views: &'a ViewPlans,
     /// Columns are named as in DuckDB.
     for_duckdb: bool,
     types: Arc<Types>,
     /// What was looked up so far; a view that is named twice is planned once.
-    sources: HashMap<RelationName, Arc<dyn TableSource>>,
+    sources: HashMap<RelationName, PlannedView>,
     /// The views that are being planned, outermost first.
     within: Vec<RelationName>,
+    /// What their plans rest on.
+    reads: Vec<Reads>,
     /// Every relation that was read, views included.
     pub(crate) relations: BTreeSet<RelationName>,
     /// Those that the outermost text names.
@@ -106,6 +111,7 @@ impl<'a> Planner<'a> {
         context: &'a QueryContext,
         tables: &'a dyn OpenTable,
         options: &'a EngineOptions,
+        views: &'a ViewPlans,
     ) -> Self {
         let timezone = state.config_options().execution.time_zone.as_deref().unwrap_or("UTC");
         Planner {
@@ -113,10 +119,12 @@ impl<'a> Planner<'a> {
             context,
             tables,
             databases: &options.databases,
+            views,
             for_duckdb: options.for_duckdb,
             types: Arc::new(Types { timezone: timezone.into() }),
             sources: HashMap::new(),
             within: Vec::new(),
+            reads: Vec::new(),
             relations: BTreeSet::new(),
             direct: BTreeSet::new(),
             files: BTreeSet::new(),
@@ -139,6 +147,7 @@ impl<'a> Planner<'a> {
         Box::pin(async move {
             let mut statement = parse_query(sql)?;
             if let Statement::ExplainTable { table_name, .. } = &statement {
+                self.rests_on_more();
                 statement = parse_query(&self.describe_table(table_name, schemas)?)?;
             }
             self.settle_unlisted(&mut statement, schemas).await?;
@@ -147,6 +156,7 @@ impl<'a> Planner<'a> {
             name_database(&mut statement, database, schemas.first().map_or("", String::as_str));
             let mut files = HashMap::new();
             for Taken { key, request, names } in take_files(&mut statement)? {
+                self.rests_on_more();
                 let table = self.tables.open(Table::Files(&request, self.context)).await?;
                 let source = provider_as_source(table);
                 if let Some(names) = names {
@@ -194,7 +204,11 @@ impl<'a> Planner<'a> {
         schemas: &[String],
     ) -> Result<()> {
         for _ in 0..UNLISTED {
-            let answer = match unlisted::question(statement) {
+            let question = unlisted::question(statement);
+            if question.is_some() {
+                self.rests_on_more();
+            }
+            let answer = match question {
                 None => return Ok(()),
                 Some(Question::Columns(query)) => {
                     let plan = self.plan_text(&query.to_string(), schemas).await?;
@@ -304,35 +318,67 @@ impl<'a> Planner<'a> {
         reference: &TableReference,
         schemas: &[String],
     ) -> Result<Arc<dyn TableSource>> {
-        if let Some(Target::Information(table)) = self.targets(reference, schemas).first() {
+        let targets = self.targets(reference, schemas);
+        if let Some(Target::Information(table)) = targets.first() {
+            self.rests_on_more();
             let catalog = self.databases.first().map_or("lake", String::as_str);
             let found = information_table(table, catalog, self.context)?;
             return found.map(provider_as_source).ok_or_else(|| self.not_found(reference, schemas));
         }
-        let Some((name, found)) = self.look_up(reference, schemas) else {
+        let mut first = None;
+        for target in targets {
+            let Target::Relation(name) = target else { continue };
+            let found = self.find(&name);
+            if let Some(reads) = self.reads.last_mut() {
+                reads.saw(&name, seen(found.as_ref()));
+            }
+            if let Some(found) = found {
+                first = Some((name, found));
+                break;
+            }
+        }
+        let Some((name, found)) = first else {
             return Err(self.not_found(reference, schemas));
         };
         self.relations.insert(name.clone());
+        if let Some(reads) = self.reads.last_mut() {
+            reads.relations.insert(name.clone());
+        }
         if self.within.is_empty() {
             self.direct.insert(name.clone());
         }
-        if let Some(source) = self.sources.get(&name) {
-            return Ok(source.clone());
-        }
-        let source = match found {
-            Found::Published(relation) => {
-                provider_as_source(self.tables.open(Table::Published(&relation)).await?)
+        let planned = match self.sources.get(&name) {
+            Some(planned) => planned.clone(),
+            None => {
+                let planned = self.open(&name, found).await?;
+                self.sources.insert(name, planned.clone());
+                planned
             }
-            Found::Staged(staged) => {
-                provider_as_source(self.tables.open(Table::Staged(&staged)).await?)
-            }
-            Found::View(sql) => self.view(&name, &sql).await?,
         };
-        self.sources.insert(name, source.clone());
-        Ok(source)
+        if let Some(reads) = self.reads.last_mut() {
+            reads.include(&planned.reads);
+        }
+        Ok(planned.source)
     }
 
-    async fn view(&mut self, name: &RelationName, sql: &str) -> Result<Arc<dyn TableSource>> {
+    async fn open(&mut self, name: &RelationName, found: Found) -> Result<PlannedView> {
+        let table = match &found {
+            Found::Published(relation) => Table::Published(relation),
+            Found::Staged(staged) => Table::Staged(staged),
+            Found::View(sql) => return self.view(name, sql).await,
+        };
+        let source = provider_as_source(self.tables.open(table).await?);
+        Ok(PlannedView { source, reads: Arc::default() })
+    }
+
+    /// What is planned now rests on more than what names stand for.
+    fn rests_on_more(&mut self) {
+        if let Some(reads) = self.reads.last_mut() {
+            reads.rests_on_more();
+        }
+    }
+
+    async fn view(&mut self, name: &RelationName, sql: &str) -> Result<PlannedView> {
         if self.within.contains(name) {
             let path: Vec<String> = self.within.iter().map(ToString::to_string).collect();
             return Err(Error::new(
@@ -340,17 +386,27 @@ impl<'a> Planner<'a> {
                 format!("the view `{name}` reads itself: {} -> {name}", path.join(" -> ")),
             ));
         }
-        if self.within.len() >= VIEW_DEPTH {
+        let now = |name: &RelationName| seen(self.find(name).as_ref());
+        let known = self.views.find(name, sql, self.context, now);
+        let depth = known.as_ref().map_or(1, |known| known.reads.depth);
+        if self.within.len() + depth > VIEW_DEPTH {
             return Err(Error::new(
                 ErrorKind::Query,
                 format!("views read views more than {VIEW_DEPTH} levels deep"),
             )
             .with("view", name));
         }
+        if let Some(known) = known {
+            self.relations.extend(known.reads.relations.iter().cloned());
+            return Ok(known);
+        }
         self.within.push(name.clone());
+        self.reads.push(Reads::default());
         let schemas = search_path([name.schema(), self.context.default_schema.as_str()]);
         let plan = self.plan_text(sql, &schemas).await;
         self.within.pop();
+        let mut reads = self.reads.pop().unwrap_or_default();
+        reads.depth += 1;
         // Line and column are those of the view's text: say whose they are.
         let plan =
             plan.map_err(|error| match error.context().iter().any(|(n, _)| *n == "view") {
@@ -361,7 +417,10 @@ impl<'a> Planner<'a> {
             true => numbered(plan).map_err(|error| from_datafusion(error, None))?,
             false => plan,
         };
-        Ok(Arc::new(View { schema: plan.schema().inner().clone(), plan }))
+        let source = Arc::new(View { schema: plan.schema().inner().clone(), plan });
+        let planned = PlannedView { source, reads: Arc::new(reads) };
+        self.views.keep(name, sql, self.context, &planned);
+        Ok(planned)
     }
 
     fn targets(&self, reference: &TableReference, schemas: &[String]) -> Vec<Target> {
@@ -398,19 +457,23 @@ impl<'a> Planner<'a> {
     ) -> Option<(RelationName, Found)> {
         self.targets(reference, schemas).into_iter().find_map(|target| {
             let Target::Relation(name) = target else { return None };
-            let found = match self.context.overlay.0.get(&name) {
-                Some(OverlayEntry::Absent) => return None,
-                Some(OverlayEntry::View(sql)) => Found::View(sql.clone()),
-                Some(OverlayEntry::Staged(staged)) => Found::Staged(staged.clone()),
-                None => {
-                    let relation = self.context.snapshot.get(&name)?;
-                    match &relation.kind {
-                        RelationKind::View { sql } => Found::View(sql.clone()),
-                        RelationKind::Table { .. } => Found::Published(relation.clone()),
-                    }
-                }
-            };
+            let found = self.find(&name)?;
             Some((name, found))
+        })
+    }
+
+    fn find(&self, name: &RelationName) -> Option<Found> {
+        Some(match self.context.overlay.0.get(name) {
+            Some(OverlayEntry::Absent) => return None,
+            Some(OverlayEntry::View(sql)) => Found::View(sql.clone()),
+            Some(OverlayEntry::Staged(staged)) => Found::Staged(staged.clone()),
+            None => {
+                let relation = self.context.snapshot.get(name)?;
+                match &relation.kind {
+                    RelationKind::View { sql } => Found::View(sql.clone()),
+                    RelationKind::Table { .. } => Found::Published(relation.clone()),
+                }
+            }
         })
     }
 
@@ -454,6 +517,16 @@ impl<'a> Planner<'a> {
 /// of others usually stand.
 fn search_path<'s>(schemas: impl IntoIterator<Item = &'s str>) -> Vec<String> {
     schemas.into_iter().chain(["public"]).map(str::to_owned).collect()
+}
+
+/// What a plan of a view remembers of a name; `None` of what is not published yet.
+fn seen(found: Option<&Found>) -> Option<Seen> {
+    match found {
+        None => Some(Seen::Absent),
+        Some(Found::View(sql)) => Some(Seen::View(sql.clone())),
+        Some(Found::Published(relation)) => Some(Seen::Published(relation.clone())),
+        Some(Found::Staged(_)) => None,
+    }
 }
 
 enum Found {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use tidemill_core::{Error, ErrorKind, Notice, Result, ResultExt};
+use tidemill_core::{Error, ErrorKind, Notice, Result, ResultExt, STORED_TYPE};
 
 use crate::{Policy, SchemaContract};
 
@@ -52,6 +52,20 @@ pub(crate) fn conform(
         };
         let offered = source.field(at).data_type();
         columns.push(Some(at));
+        // That a text is JSON is said of tables of before, too.
+        let named = match source.field(at).metadata().get(STORED_TYPE) {
+            Some(kind)
+                if field.metadata().get(STORED_TYPE) != Some(kind)
+                    && offered == field.data_type() =>
+            {
+                changes = true;
+                let mut named = field.as_ref().clone();
+                named.metadata_mut().insert(STORED_TYPE.to_owned(), kind.clone());
+                Arc::new(named)
+            }
+            _ => Arc::clone(field),
+        };
+        let field = &named;
         if contract.types == Policy::Freeze && !fits(offered, field.data_type()) {
             changed.push(format!(
                 "`{}` is {} now, and {} in the table",

@@ -46,7 +46,7 @@ mod travel;
 pub use failpoint::FAILPOINTS;
 pub use lake::{Lake, LakeOptions};
 pub use local::SyncCounts;
-pub use provider::{EXTENSION_TYPE, STORED_TYPE};
+pub use provider::EXTENSION_TYPE;
 pub use stage::Compression;
 pub use travel::{Difference, EntrySummary, HistoryEntry, Orphan, Repair};
 

@@ -25,7 +25,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use tidemill_core::{Error, ErrorKind, PublishedRelation, Result, Staged};
+use tidemill_core::{Error, ErrorKind, PublishedRelation, Result, STORED_TYPE, Staged};
 
 use crate::Lake;
 use crate::delta::{LiveFile, TableState};
@@ -73,10 +73,8 @@ struct ScanFile {
     rows: Option<u64>,
 }
 
-/// Where a table keeps the name of a type that the engine stores as another, `tidemill.jsonb` say. Within a
-/// query it is the name of an extension type of Arrow, which a cast takes away.
-pub const STORED_TYPE: &str = "tidemill.type";
-/// The name of an extension type of Arrow.
+/// The name of an extension type of Arrow: what [`STORED_TYPE`] says is this within a query, where a cast
+/// takes it away.
 pub const EXTENSION_TYPE: &str = "ARROW:extension:name";
 
 /// A column as a query sees it.

@@ -366,7 +366,11 @@ pub(crate) async fn run_work(
     let exported =
         exports::after_build(session, stores, invocation, &exports, &summary, &progress).await;
     summary.elapsed += delivering.elapsed();
-    progress.finish(summary.elapsed, summary.cancelled);
+    // One of many rounds is not worth a line when there was nothing to do.
+    match session.follows && progress.was_idle() {
+        true => progress.clear(),
+        false => progress.finish(summary.elapsed, summary.cancelled),
+    }
 
     let mut arguments = session.arguments(&invocation.to_json());
     if let Some(window) = sample(session, invocation)? {

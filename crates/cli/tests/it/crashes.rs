@@ -222,8 +222,14 @@ fn a_build_that_is_stopped_between_steps_finds_another_ones_publish() {
     }
 }
 
+/// Whether the tests of crashes run at their full size, and the seed of what happens by chance.
+pub(crate) fn soak() -> (bool, u64) {
+    let written = std::env::var("TIDEMILL_SOAK_SEED").ok().and_then(|text| text.parse().ok());
+    (std::env::var_os("TIDEMILL_SOAK").is_some(), written.unwrap_or(20_130_101))
+}
+
 /// A number below `below`, by SplitMix64.
-fn random(seed: &mut u64, below: u64) -> u64 {
+pub(crate) fn random(seed: &mut u64, below: u64) -> u64 {
     *seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mixed = (*seed ^ (*seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -232,10 +238,8 @@ fn random(seed: &mut u64, below: u64) -> u64 {
 
 #[test]
 fn builds_killed_at_any_time_lose_and_double_nothing() {
-    let soak = std::env::var_os("TIDEMILL_SOAK").is_some();
+    let (soak, mut seed) = soak();
     let rounds = if soak { 300 } else { 6 };
-    let written = std::env::var("TIDEMILL_SOAK_SEED").ok().and_then(|text| text.parse().ok());
-    let mut seed: u64 = written.unwrap_or(20_130_101);
     let (sandbox, clean) = (project(), project());
     let both = [&sandbox, &clean];
     let began = std::time::Instant::now();

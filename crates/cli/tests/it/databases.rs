@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::crashes::{random, soak};
 use crate::sandbox::{Outcome, Sandbox};
 
 /// A table `t` of a database whose log of changes is followed into a lake.
@@ -52,6 +53,51 @@ pub(crate) trait Followed: Sync {
         });
         self.ingests();
         self.is_followed();
+    }
+
+    /// `ingest --follow` is killed at any time, again and again, while rows change by `writes`, which performs
+    /// a transaction or says that it failed; `disturbs` is done in the middle. In the end the target is the source,
+    /// and each change was kept once.
+    fn outlives_kills(&self, writes: impl Fn(&str) -> bool + Sync, disturbs: impl FnOnce()) {
+        let (soak, mut seed) = soak();
+        let rounds = if soak { 200 } else { 5 };
+        self.sandbox().loads("mode: cdc, primary_key: id, changes: true, lag: 1s");
+        self.sql("create table inserted (id int primary key)");
+        self.ingests();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let (done, writes) = (&done, &writes);
+            scope.spawn(move || {
+                let mut id = 100_000;
+                while !done.load(Ordering::Relaxed) {
+                    id += 1;
+                    writes(&format!(
+                        "begin; update t set part = coalesce(part, 0) + 1 where id % 7 = {}; \
+                         insert into t values ({id}, 1, 'new', 1, null); insert into inserted values ({id}); \
+                         delete from t where id = {id} - 20; commit",
+                        id % 7
+                    ));
+                }
+            });
+            let mut disturbs = Some(disturbs);
+            for round in 0..rounds {
+                let following = Following::start(self.sandbox());
+                if round == rounds / 2
+                    && let Some(disturbs) = disturbs.take()
+                {
+                    disturbs();
+                }
+                std::thread::park_timeout(Duration::from_millis(random(&mut seed, 3_000)));
+                drop(following);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        self.ingests();
+        self.is_followed();
+        let inserted = self.sql("select count(*) from inserted").remove(0);
+        let kept = "select count(*), count(distinct id) from raw.t__changes where _change = 'insert' and id > 100000";
+        assert_eq!(self.sandbox().rows(kept), [format!("{inserted},{inserted}")], "seed {seed}");
+        assert_ne!(inserted, "0");
     }
 }
 

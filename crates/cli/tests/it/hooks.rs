@@ -64,6 +64,33 @@ fn checks_see_what_a_post_hook_made_of_the_model() {
 }
 
 #[test]
+fn what_hooks_refer_to_is_built_before() {
+    let sandbox = project(
+        "models: {+post-hook: \"{{ noted(this) }}\", +pre-hook: \"select count(*) from {{ source('raw', 't') }}\"}\n",
+        &[
+            ("macros/m.sql", "{% macro noted(rel) %}select count(*) from {{ rel }}{% endmacro %}"),
+            ("models/s.yml", "sources: [{name: raw, schema: main, tables: [{name: t}]}]"),
+            (
+                "models/a.sql",
+                "{{ config(materialized='table', post_hook=\"create or replace table main.copied as select * \
+                 from {{ ref('z') }}\") }} select 1 as n",
+            ),
+            ("models/z.sql", "select 2 as n"),
+        ],
+    );
+    sandbox.run(&["sql", "create table main.t as select 1 as id"]).ok();
+    sandbox.build().ok();
+    assert_eq!(sandbox.rows("select n from main.copied"), ["2"]);
+    assert_eq!(sandbox.run(&["ls", "--select", "+a", "--quiet"]).ok().stdout, "shop.a\nshop.z\n");
+    let manifest = std::fs::read_to_string(sandbox.path("target/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let of = |id: &str| manifest["nodes"][id]["depends_on"].to_string();
+    let expected =
+        r#"{"macros":["macro.shop.noted"],"nodes":["model.shop.z","source.shop.raw.t"]}"#;
+    assert_eq!(of("model.shop.a"), expected);
+}
+
+#[test]
 fn models_that_all_update_one_table_wait_for_each_other() {
     let sandbox = project(
         "on-run-start: create table if not exists main.jobs (model varchar, state varchar)\n\

@@ -387,6 +387,53 @@ fn logins_are_made_and_never_shown() {
 }
 
 #[test]
+fn refresh_tokens_that_are_replaced_are_kept_in_their_file() {
+    let mut number = 0;
+    let (port, asked) = serve(move |asked| {
+        if asked.path == "/token" {
+            let known: HashMap<String, String> =
+                url::form_urlencoded::parse(asked.body.as_bytes()).into_owned().collect();
+            assert_eq!(known["grant_type"], "refresh_token");
+            // Each may be used once.
+            if known["refresh_token"] != format!("refresh-number-{number}") {
+                return (400, String::new(), json!({"error": "invalid_grant"}).to_string());
+            }
+            number += 1;
+            let (access, refresh) =
+                (format!("access-{number}"), format!("refresh-number-{number}"));
+            return said(json!({"access_token": access, "refresh_token": refresh}));
+        }
+        let login = asked.headers.get("authorization").cloned().unwrap_or_default();
+        match asked.number("page", 1) {
+            1 if login == format!("Bearer access-{number}") => said(json!([{"id": number}])),
+            // Another one is wanted in the middle.
+            2 if number % 2 == 1 => (401, String::new(), String::new()),
+            _ => said("[]"),
+        }
+    });
+    let auth = format!(
+        "    auth: {{type: oauth2, token_url: 'http://127.0.0.1:{port}/token', client_id: us, refresh_token: TOKEN}}\n    \
+         paging: {{type: page}}\n"
+    );
+    let kept = auth.replace("TOKEN", "{file: secrets/token}");
+    let sandbox = project(port, &kept, &json!({"path": "x"}));
+    sandbox.write("secrets/token", "refresh-number-0\n");
+    for round in 1..4 {
+        sandbox.run(&["ingest"]).ok().does_not_say("refresh-number").does_not_say("WARN");
+        let token = std::fs::read_to_string(sandbox.path("secrets/token")).unwrap();
+        assert_eq!(token, format!("refresh-number-{}\n", 2 * round));
+    }
+    assert_eq!(std::fs::read_dir(sandbox.path("secrets")).unwrap().count(), 1);
+    // From elsewhere it is known to one run alone.
+    let elsewhere = auth.replace("TOKEN", "{env: TOKEN}");
+    let sandbox = project(port, &elsewhere, &json!({"path": "x"}));
+    let run = |token| sandbox.run_with(&[("TOKEN", token)], &["ingest"]);
+    run("refresh-number-6").ok().says("keep the token in a file").does_not_say("refresh-number");
+    run("refresh-number-6").fails_with(1).says("invalid_grant");
+    assert!(asked.lock().unwrap().len() > 10);
+}
+
+#[test]
 fn an_api_that_is_busy_or_breaks_off_is_asked_again() {
     let mut asked_before = 0;
     let (port, asked) = serve(move |_| {

@@ -9,9 +9,10 @@ use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use mysql_async::consts::ColumnType;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, Statement};
-use tidemill_core::{Cancellation, Error, ErrorKind, Notice, Result, ResultExt};
+use tidemill_core::{Cancellation, Error, ErrorKind, JSON, Notice, Result, ResultExt};
 
 use super::error::failure;
 use super::shared::{self, Readers, Shared};
@@ -206,7 +207,9 @@ pub(super) async fn described(connection: &mut Conn, sql: &str) -> Result<Vec<Co
             let name = column.name_str().into_owned();
             let expression =
                 is_bits(column).then(|| format!("cast({} as unsigned)", quoted(&name)));
-            Column { name, data_type, order, expression }
+            let is_json = column.column_type() == ColumnType::MYSQL_TYPE_JSON;
+            let stored_type = is_json.then_some(JSON);
+            Column { name, data_type, stored_type, order, expression }
         })
         .collect();
     connection.close(prepared).await.map_err(|error| failure(error, ""))?;

@@ -6,21 +6,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use flate2::read::MultiGzDecoder;
-use tidemill_core::{
-    Cancellation, ConnectContext, Error, ErrorKind, Result, Secret, SecretRef, scrub,
-};
+use tidemill_core::{Cancellation, ConnectContext, Error, ErrorKind, Result, Secret, scrub};
 use tidemill_objects::guarded_agent;
 use tokio::runtime::Handle;
 use ureq::Agent;
 use ureq::http::{HeaderMap, Request as HttpRequest};
 use url::Url;
 
+use super::auth::{Auth, Grant, RefreshToken};
 use super::raw::{Document, Raw};
-use super::settings::{AuthSettings, ClientAuth, KeyPlace, Oauth2, RestConfig, Written};
+use super::settings::{RestConfig, Written};
 
 /// How often a request is repeated that fails.
 const TRIES: u32 = 6;
@@ -379,10 +376,13 @@ impl Client {
         {
             return Ok(token.clone());
         }
+        // Held until a token that replaces it is kept.
+        let refresh = grant.refresh.as_ref().map(RefreshToken::take).transpose()?;
+        let form = grant.form(refresh.as_ref().map(|held| &held.token));
         let mut tries = 0;
         let reply = loop {
             tries += 1;
-            let reply = self.exchange("POST", &grant.url, &grant.headers, Some(&grant.form));
+            let reply = self.exchange("POST", &grant.url, &grant.headers, Some(&form));
             match reply {
                 Ok(reply) if reply.status < 500 && reply.status != 429 => break reply,
                 Ok(reply) if tries >= TRIES => break reply,
@@ -404,16 +404,10 @@ impl Client {
             )
             .with("token_url", &grant.url));
         };
-        let next = field("refresh_token").map(Secret::new);
-        let replaced = match (&grant.refresh, &next) {
-            (Some(old), Some(new)) => old.expose() != new.expose(),
-            _ => false,
-        };
-        if replaced {
-            tracing::warn!(
-                token_url = %grant.url,
-                "the API gave a new refresh token; if it takes the old one back, the next run cannot log in"
-            );
+        if let (Some(source), Some(held), Some(new)) =
+            (&grant.refresh, refresh, field("refresh_token").map(Secret::new))
+        {
+            held.replaced(source, new, &grant.url);
         }
         let seconds: Option<u64> = field("expires_in").and_then(|seconds| seconds.parse().ok());
         let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -524,102 +518,4 @@ fn asked_wait(reply: &Reply) -> Option<Duration> {
     // A small number is a number of seconds, a large one a moment.
     let seconds = if reset > 1e9 { reset - Utc::now().timestamp() as f64 + 1.0 } else { reset };
     Duration::try_from_secs_f64(seconds.max(0.0)).ok()
-}
-
-/// Who asks, with secrets.
-enum Auth {
-    None,
-    Header(String, String),
-    Query(String, String),
-    Token(Box<Grant>),
-}
-
-/// How a token is asked for, and the one that is there.
-struct Grant {
-    url: Url,
-    headers: Vec<(String, String)>,
-    form: String,
-    refresh: Option<Secret>,
-    token: Mutex<Option<(Secret, Option<Instant>)>>,
-}
-
-impl Auth {
-    fn new(settings: &AuthSettings, project: &std::path::Path) -> Result<Auth> {
-        let bearer = |token: &SecretRef| {
-            let token = token.resolve(project)?;
-            Ok(Auth::Header("authorization".to_owned(), format!("Bearer {}", token.expose())))
-        };
-        match settings {
-            AuthSettings::None => Ok(Auth::None),
-            AuthSettings::Bearer { token } => bearer(token),
-            AuthSettings::Basic { user, password } => {
-                let password = match password {
-                    Some(password) => password.resolve(project)?.expose().to_owned(),
-                    None => String::new(),
-                };
-                Ok(Auth::Header("authorization".to_owned(), basic(user, &password)))
-            }
-            AuthSettings::ApiKey { name, api_key, place } => {
-                let key = api_key.resolve(project)?.expose().to_owned();
-                Ok(match place {
-                    KeyPlace::Header => Auth::Header(name.clone(), key),
-                    KeyPlace::Query => Auth::Query(name.clone(), key),
-                })
-            }
-            AuthSettings::Oauth2(oauth) => Ok(Auth::Token(Box::new(Grant::new(oauth, project)?))),
-        }
-    }
-
-    /// Forgets a token that the API does not take; whether there may be a new one.
-    fn renew(&self) -> bool {
-        let Auth::Token(grant) = self else { return false };
-        grant.token.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
-    }
-}
-
-fn basic(user: &str, password: &str) -> String {
-    let login = STANDARD.encode(format!("{user}:{password}"));
-    if !password.is_empty() {
-        // Another form of the secret.
-        drop(Secret::new(login.as_str()));
-    }
-    format!("Basic {login}")
-}
-
-impl Grant {
-    fn new(oauth: &Oauth2, project: &std::path::Path) -> Result<Grant> {
-        let url = Url::parse(&oauth.token_url).map_err(|error| {
-            Error::new(ErrorKind::Config, "`token_url` is not an address").because(error)
-        })?;
-        let secret =
-            oauth.client_secret.as_ref().map(|secret| secret.resolve(project)).transpose()?;
-        let refresh =
-            oauth.refresh_token.as_ref().map(|token| token.resolve(project)).transpose()?;
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        match &refresh {
-            Some(token) => form
-                .append_pair("grant_type", "refresh_token")
-                .append_pair("refresh_token", token.expose()),
-            None => form.append_pair("grant_type", "client_credentials"),
-        };
-        let mut headers =
-            vec![("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned())];
-        let password = secret.as_ref().map_or("", Secret::expose);
-        match oauth.client_auth {
-            ClientAuth::Body => {
-                form.append_pair("client_id", &oauth.client_id);
-                if secret.is_some() {
-                    form.append_pair("client_secret", password);
-                }
-            }
-            ClientAuth::Basic => {
-                headers.push(("authorization".to_owned(), basic(&oauth.client_id, password)));
-            }
-        }
-        if let Some(scope) = &oauth.scope {
-            form.append_pair("scope", scope);
-        }
-        form.extend_pairs(&oauth.params);
-        Ok(Grant { url, headers, form: form.finish(), refresh, token: Mutex::new(None) })
-    }
 }

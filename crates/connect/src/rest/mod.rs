@@ -5,6 +5,7 @@
 //! values and records that do not fit. What was read is published with the position of its cursor, in
 //! one commit; a load that ends early publishes nothing and is made again from the same position.
 
+mod auth;
 mod client;
 mod fetch;
 mod paging;

@@ -145,7 +145,13 @@ fn describe(connection: &Connection, sql: &str, all: bool) -> rusqlite::Result<V
         .zip(kinds)
         .map(|((name, declared), kinds)| {
             let data_type = column_type(&declared, kinds);
-            Column { name, order: order(&data_type), data_type, expression: None }
+            Column {
+                name,
+                order: order(&data_type),
+                data_type,
+                stored_type: None,
+                expression: None,
+            }
         })
         .collect())
 }

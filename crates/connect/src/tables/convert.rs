@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, Strin
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options, filter_record_batch};
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::util::display::FormatOptions;
-use tidemill_core::{Error, ErrorKind, Result, ResultExt, display_value, row_as_json};
+use tidemill_core::{Error, ErrorKind, Result, ResultExt, STORED_TYPE, display_value, row_as_json};
 
 use crate::files::rejected_schema;
 
@@ -30,7 +30,11 @@ pub(crate) fn declared_field(field: &Field, declared: &[Field]) -> Result<Field>
             ),
         ));
     }
-    Ok(field.clone().with_data_type(wanted.data_type().clone()))
+    let mut field = field.clone();
+    if field.data_type() != wanted.data_type() {
+        field.metadata_mut().remove(STORED_TYPE);
+    }
+    Ok(field.with_data_type(wanted.data_type().clone()))
 }
 
 /// The batch under the schema with declared types, and rows with values that do not fit.

@@ -39,6 +39,8 @@ pub(crate) const RESTART: [Duration; 5] = [
 pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) data_type: DataType,
+    /// What it is to the engine, where that is more than its type: JSON of a text.
+    pub(crate) stored_type: Option<&'static str>,
     /// Who can compare its values.
     pub(crate) order: Order,
     /// What stands in the list of the query, where it is not the column itself.

@@ -1,6 +1,6 @@
 //! The read of a table: which query, which columns, what of it is new.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +12,7 @@ use futures::StreamExt;
 use serde_json::Value;
 use tidemill_core::{
     Change, ChangeStream, Error, ErrorKind, Notice, Position, ReadPart, ReadRange, ReadRequest,
-    ReadScope, Result, ResultExt, Source, TableDescription,
+    ReadScope, Result, ResultExt, STORED_TYPE, Source, TableDescription,
 };
 
 use super::convert::{convert, declared_field, rejected};
@@ -355,6 +355,7 @@ impl Read {
             columns.push(Column {
                 name: CURSOR.to_owned(),
                 data_type: DataType::Utf8,
+                stored_type: None,
                 order: Order::Database,
                 expression: Some(database.as_cursor(&database.quote(&cursor.name), &known)),
             });
@@ -539,11 +540,11 @@ impl Shape {
         let mut raw = Vec::with_capacity(ours.len());
         let mut declared = Vec::with_capacity(ours.len());
         for (column, name) in ours.iter().zip(&names) {
-            let mut field = Field::new(name, column.data_type.clone(), true);
-            if *name != column.name {
-                field
-                    .set_metadata(HashMap::from([(ORIGINAL_NAME.to_owned(), column.name.clone())]));
-            }
+            let original = (*name != column.name).then(|| (ORIGINAL_NAME, column.name.clone()));
+            let stored_type = column.stored_type.map(|kind| (STORED_TYPE, kind.to_owned()));
+            let said = original.into_iter().chain(stored_type);
+            let field = Field::new(name, column.data_type.clone(), true)
+                .with_metadata(said.map(|(key, value)| (key.to_owned(), value)).collect());
             declared.push(declared_field(&field, &read.request.declared)?);
             raw.push(field);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::DataType;
 use futures::TryStreamExt;
-use tidemill_core::{Engine, ErrorKind, OverlayEntry, RelationName};
+use tidemill_core::{Engine, ErrorKind, OverlayEntry, QueryContext, RelationName};
 use tidemill_engine::MemoryTables;
 
 use crate::support::{Setup, flat};
@@ -89,6 +89,64 @@ async fn a_view_that_reads_itself_is_an_error() {
     let error = setup.rows("select * from a").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Query);
     assert!(error.message().contains("main.a -> main.b -> main.a"), "{error}");
+}
+
+#[tokio::test]
+async fn a_view_is_planned_again_when_what_it_reads_is_another() {
+    let setup = shop();
+    setup.table("main.t", vec![("id", numbers(&[1, 2]))]);
+    setup.view("main.inner", "select * from t");
+    setup.view("main.outer", "select max(id) as m, count(*) as n from inner");
+    for _ in 0..2 {
+        assert_eq!(setup.text("select * from outer").await, "2|2");
+    }
+    // Other rows, and another type.
+    setup.table("main.t", vec![("id", numbers(&[5]))]);
+    assert_eq!(setup.text("select * from outer").await, "5|1");
+    setup.table("main.t", vec![("id", words(&["x"]))]);
+    assert_eq!(setup.text("select * from outer").await, "x|1");
+    // Another text of a view within.
+    setup.view("main.inner", "select 7 as id union all select 8");
+    assert_eq!(setup.text("select * from outer").await, "8|2");
+    let mut context = setup.context();
+    let inner = RelationName::new("main", "inner");
+    context.overlay = context
+        .overlay
+        .with(inner.clone(), OverlayEntry::View("select id from public.t".to_owned()));
+    let of =
+        async |sql: &str, context: &QueryContext| flat(&setup.rows_in(sql, context).await.unwrap());
+    // A name that was not there.
+    assert!(setup.rows_in("select * from outer", &context).await.is_err());
+    setup.table("public.t", vec![("id", numbers(&[3]))]);
+    context.snapshot = setup.context().snapshot;
+    assert_eq!(of("select * from outer", &context).await, "3|1");
+    // What is staged is not kept; what is read is said of a plan that is kept, too.
+    let batch = setup.rows("select 9 as id").await.unwrap().remove(0);
+    for value in [9, 10] {
+        let batch = match value {
+            9 => batch.clone(),
+            _ => setup.rows("select 10 as id").await.unwrap().remove(0),
+        };
+        let staged = MemoryTables::stage(inner.clone(), batch.schema(), vec![batch]);
+        let staged = OverlayEntry::Staged(Arc::new(staged));
+        context.overlay = context.overlay.with(inner.clone(), staged);
+        assert_eq!(of("select * from outer", &context).await, format!("{value}|1"));
+    }
+    let context = setup.context();
+    for _ in 0..2 {
+        let said = setup.engine.describe("select * from outer", &context).await.unwrap();
+        let read: Vec<String> = said.relations.iter().map(ToString::to_string).collect();
+        assert_eq!(read, ["main.inner", "main.outer"]);
+    }
+    // However views came to be deep, they are not deeper than is allowed.
+    setup.view("main.v0", "select 1 as id");
+    let mut deepest = Ok(String::new());
+    for depth in 1..100 {
+        setup.view(&format!("main.v{depth}"), &format!("select * from v{}", depth - 1));
+        let rows = setup.rows(&format!("select * from v{depth}")).await;
+        deepest = rows.map(|rows| flat(&rows));
+    }
+    assert!(deepest.unwrap_err().message().contains("levels deep"));
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::CastOptions;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
-use tidemill_core::{ColumnChange, Error, ErrorKind, Result};
+use tidemill_core::{ColumnChange, Error, ErrorKind, Result, STORED_TYPE};
 
 /// The columns that these rows are stored with.
 pub(crate) fn stored_schema(input: &Schema, comments: &[(String, String)]) -> Result<SchemaRef> {
@@ -216,10 +216,12 @@ pub(crate) fn evolve(
         };
         let mut field = (**field).clone();
         let new = stored.field(index);
-        if let Some(comment) = new.metadata().get("comment") {
-            let mut metadata = field.metadata().clone();
-            metadata.insert("comment".to_owned(), comment.clone());
-            field.set_metadata(metadata);
+        for key in ["comment", STORED_TYPE] {
+            if let Some(said) = new.metadata().get(key) {
+                let mut metadata = field.metadata().clone();
+                metadata.insert(key.to_owned(), said.clone());
+                field.set_metadata(metadata);
+            }
         }
         let typeless = *input.field(index).data_type() == DataType::Null;
         let from = field.data_type().clone();

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 use tidemill_core::{DiagnosticLevel, Diagnostics, SourcePosition, UniqueId};
 use tidemill_jinja::{
-    DefinitionKind, ErrorKind, Options, Span, StaticCall, StaticCalls, Template, Value,
+    DefinitionKind, ErrorKind, Options, Source, Span, StaticCall, StaticCalls, Template, Value,
 };
 
 use super::files::{FileKind, ParsedFile};
-use crate::config::Layer;
+use crate::config::{Layer, NodeConfig};
 use crate::manifest::{RefCall, ResourceType, SourceCall};
 use crate::read::project_file::Package;
 use crate::read::walk::{folders, stem};
@@ -200,27 +200,7 @@ fn note_calls(
     draft.sources.clear();
     draft.config = Layer::default();
     draft.said.clear();
-    let target = &world.target;
-    let unique_id = UniqueId::new(format!("{}.{}.{}", draft.kind, draft.package.name, draft.name));
-    let model = json!({
-        "name": draft.name, "alias": draft.name, "database": target.database,
-        "schema": target.schema, "unique_id": unique_id, "package_name": draft.package.name,
-        "resource_type": draft.kind.as_str(), "path": draft.relative,
-        "original_file_path": draft.original, "fqn": draft.fqn, "raw_code": &*draft.raw_code,
-        "config": {}, "tags": [], "meta": {}, "description": "", "columns": {},
-        "refs": [], "sources": [], "depends_on": {"nodes": [], "macros": []},
-        "language": draft.language, "version": null, "batch": null,
-    });
-    let subject = Subject {
-        unique_id,
-        name: draft.name.clone(),
-        package: Arc::from(draft.package.name.as_str()),
-        relation: Some(Relation::new(world.style(), &target.database, &target.schema, &draft.name)),
-        config: Arc::default(),
-        model: Model::Draft(model),
-        depends_on: Arc::from([]),
-    };
-    let context = Arc::new(Context::new(world, subject, Phase::Parse));
+    let context = parse_context(draft, Arc::default(), world);
     let host = ContextHost { context: context.clone() };
     let rendered = template.render(&host, &Options::for_package(draft.package.name.as_str()));
     // As in dbt, a name that nothing has (a macro of a package that is not installed, say) fails the
@@ -237,23 +217,12 @@ fn note_calls(
         diagnostics.push(found);
     }
     let record = context.take_record();
-    for noted in record.refs {
-        let place = literal_place(&noted, &noted.call.name);
-        let mut call = noted.call;
-        call.span = own_span(&noted.span, template);
-        if !draft.refs.iter().any(|(known, _)| same_ref(known, &call)) {
-            draft.refs.push((call, place));
-        }
-    }
-    for noted in record.sources {
-        let place = literal_place(&noted, &noted.call.table);
-        let mut call = noted.call;
-        call.span = own_span(&noted.span, template);
-        let known = |known: &SourceCall| known.source == call.source && known.table == call.table;
-        if !draft.sources.iter().any(|(other, _)| known(other)) {
-            draft.sources.push((call, place));
-        }
-    }
+    note_refs(draft, record.refs, |noted| {
+        (literal_place(noted, &noted.call.name), own_span(&noted.span, template))
+    });
+    note_sources(draft, record.sources, |noted| {
+        (literal_place(noted, &noted.call.table), own_span(&noted.span, template))
+    });
     let written = config_places(calls);
     if unfinished {
         note_written(draft, calls);
@@ -269,6 +238,96 @@ fn note_calls(
         draft.configure(&layer);
     }
     draft.macros = record.macros;
+}
+
+/// A node's context while the project is read.
+fn parse_context(
+    draft: &Draft,
+    config: Arc<Map<String, Json>>,
+    world: &Arc<World>,
+) -> Arc<Context> {
+    let target = &world.target;
+    let unique_id = UniqueId::new(format!("{}.{}.{}", draft.kind, draft.package.name, draft.name));
+    let model = json!({
+        "name": draft.name, "alias": draft.name, "database": target.database,
+        "schema": target.schema, "unique_id": unique_id, "package_name": draft.package.name,
+        "resource_type": draft.kind.as_str(), "path": draft.relative,
+        "original_file_path": draft.original, "fqn": draft.fqn, "raw_code": &*draft.raw_code,
+        "config": &*config, "tags": [], "meta": {}, "description": "", "columns": {},
+        "refs": [], "sources": [], "depends_on": {"nodes": [], "macros": []},
+        "language": draft.language, "version": null, "batch": null,
+    });
+    let subject = Subject {
+        unique_id,
+        name: draft.name.clone(),
+        package: Arc::from(draft.package.name.as_str()),
+        relation: Some(Relation::new(world.style(), &target.database, &target.schema, &draft.name)),
+        config,
+        model: Model::Draft(model),
+        depends_on: Arc::from([]),
+    };
+    Arc::new(Context::new(world, subject, Phase::Parse))
+}
+
+/// Where a reference is written, and where in the node's own template.
+type Written = (Option<SourcePosition>, Option<(usize, usize)>);
+
+fn note_refs(
+    draft: &mut Draft,
+    found: Vec<Noted<RefCall>>,
+    written: impl Fn(&Noted<RefCall>) -> Written,
+) {
+    for noted in found {
+        let (place, span) = written(&noted);
+        let call = RefCall { span, ..noted.call };
+        if !draft.refs.iter().any(|(known, _)| same_ref(known, &call)) {
+            draft.refs.push((call, place));
+        }
+    }
+}
+
+fn note_sources(
+    draft: &mut Draft,
+    found: Vec<Noted<SourceCall>>,
+    written: impl Fn(&Noted<SourceCall>) -> Written,
+) {
+    for noted in found {
+        let (place, span) = written(&noted);
+        let call = SourceCall { span, ..noted.call };
+        let known = |known: &SourceCall| known.source == call.source && known.table == call.table;
+        if !draft.sources.iter().any(|(other, _)| known(other)) {
+            draft.sources.push((call, place));
+        }
+    }
+}
+
+/// Takes what the node's hooks refer to, and the macros that they call: as in dbt, what a hook reads is built
+/// before the node. A hook that cannot be rendered now (it may need what a query gives) fails when it runs.
+pub(super) fn note_hooks(draft: &mut Draft, config: &NodeConfig, world: &Arc<World>) {
+    let hooks = config.pre_hooks.iter().chain(&config.post_hooks);
+    let templates = hooks.filter(|hook| hook.sql.contains("{{") || hook.sql.contains("{%"));
+    let mut context = None;
+    for hook in templates {
+        let source = Source::new(draft.original.as_str(), hook.sql.as_str());
+        let Ok(template) = Template::parse(&source) else { continue };
+        let context = context
+            .get_or_insert_with(|| parse_context(draft, Arc::new(config.all.clone()), world));
+        let host = ContextHost { context: context.clone() };
+        let _ = template.render(&host, &Options::for_package(draft.package.name.as_str()));
+        let record = context.take_record();
+        let place = Some(hook.position.clone().unwrap_or_else(|| draft.position.clone()));
+        // A seed comes before everything else (dbt refuses such hooks of seeds).
+        if draft.kind != ResourceType::Seed {
+            note_refs(draft, record.refs, |_| (place.clone(), None));
+            note_sources(draft, record.sources, |_| (place.clone(), None));
+        }
+        for id in record.macros.direct {
+            if !draft.macros.direct.contains(&id) {
+                draft.macros.direct.push(id);
+            }
+        }
+        draft.macros.reached.extend(record.macros.reached);
+    }
 }
 
 const UNDEFINED: &str = "it fails when it is built; check the spelling, or install the package of a macro with \

@@ -330,7 +330,7 @@ impl Builder<'_> {
         tree::layer(root.trees.get(key), fqn, &root.file, used)
     }
 
-    fn node(&mut self, draft: Draft, found: Option<&Found<'_>>) -> Node {
+    fn node(&mut self, mut draft: Draft, found: Option<&Found<'_>>) -> Node {
         let key = tree_key(draft.kind);
         let mut merged = self.tree_layer(key, &draft.package, &draft.fqn);
         let of_version = found.and_then(|found| {
@@ -391,6 +391,9 @@ impl Builder<'_> {
             self.config_problems(&what, &problems, &merged, &draft.position);
             spec
         });
+        if config.enabled && draft.kind != ResourceType::Test {
+            super::draft::note_hooks(&mut draft, &config, self.world);
+        }
         // What is disabled does not take the place of an enabled node of its name.
         let counts = config.enabled || !self.manifest.nodes.contains_key(&unique_id);
         if let Some(template) = draft.template.filter(|_| counts) {

@@ -396,3 +396,14 @@ fn every_change_is_kept_and_applied() {
         ["1"]
     );
 }
+
+#[test]
+fn a_follower_that_is_killed_at_any_time_misses_and_doubles_nothing() {
+    let Some(server) = MariaDbServer::shared() else { return };
+    let shop = Shop::follows(server, &format!("{TABLE} {}", rows(1, 200)));
+    let writes = |sql: &str| {
+        shop.sql(sql);
+        true
+    };
+    shop.outlives_kills(writes, || {});
+}

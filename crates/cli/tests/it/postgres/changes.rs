@@ -266,3 +266,11 @@ fn changes_made_during_the_first_read_and_by_long_transactions_come_once() {
     let shop = Shop::follows(server, &format!("{TABLE} {}", rows(1, 400)));
     shop.is_written_beside("pg_sleep", ["insert into", "on conflict do nothing"]);
 }
+
+#[test]
+fn a_follower_that_is_killed_at_any_time_misses_and_doubles_nothing() {
+    let Some(server) = PostgresServer::start() else { return };
+    let shop = Shop::follows(&server, &format!("{TABLE} {}", rows(1, 200)));
+    shop.outlives_kills(|sql| shop.writes(sql), || server.restart());
+    assert_eq!(shop.slots().len(), 1);
+}

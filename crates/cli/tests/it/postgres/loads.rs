@@ -26,6 +26,11 @@ impl<'a> Shop<'a> {
         self.server.sql(&self.database, sql)
     }
 
+    /// Performs a transaction, or says that it failed.
+    pub(super) fn writes(&self, sql: &str) -> bool {
+        self.server.psql(&self.database, sql).1
+    }
+
     /// Every row of the target is one of the source, and the other way round.
     #[track_caller]
     fn is_loaded(&self) {
@@ -284,4 +289,32 @@ fn days_are_read_again_and_deleted_rows_are_found() {
         shop.sandbox.run(&["ingest"]).ok();
         shop.is_loaded();
     }
+}
+
+#[test]
+fn json_stays_json() {
+    let Some(server) = PostgresServer::shared() else { return };
+    let shop = Shop::new(
+        server,
+        r#"create table t (id int primary key, a jsonb, b jsonb, plain json, text text);
+         insert into t values (1, '[1, {"y": [1]}]', '{"x": 2}', '{"k":  1}', '{"x": 1}');"#,
+    );
+    // Without the characters that only one of the two puts in quotes.
+    let documents = ["a || b", "a - 0", r#"b || a || '{"z": true}'"#, "text || text"]
+        .map(|one| format!(r#"translate(({one})::text, '",', '!;')"#));
+    let documents = format!("select {} from {{}} order by id", documents.join(", "));
+    let read = |table: &str| documents.replace("{}", table);
+    shop.sandbox.loads("mode: merge, primary_key: id, cursor: id");
+    shop.sandbox.run(&["ingest"]).ok();
+    assert_eq!(shop.sandbox.rows(&read("raw.t")), shop.sql(&read("t")));
+    // What is built from it, and what comes later, too.
+    shop.sandbox.write("models/m.sql", "select * from {{ source('shop', 't') }}");
+    shop.sql(
+        r#"insert into t values (2, '[1]', '[2]', null, 'x'), (4, '[]', '[]', '{"k": 2}', null)"#,
+    );
+    shop.sandbox.run(&["ingest"]).ok();
+    shop.sandbox.run(&["build"]).ok();
+    assert_eq!(shop.sandbox.rows(&read("m")), shop.sql(&read("t")));
+    let plain = "select count(distinct plain ->> 'k') from {}";
+    assert_eq!(shop.sandbox.rows(&plain.replace("{}", "m")), ["2"]);
 }

@@ -78,7 +78,13 @@ impl Link for AdbcLink {
                 DataType::Utf8 => Order::Database,
                 _ => Order::Value,
             };
-            Column { name: field.name().clone(), data_type, order, expression: None }
+            Column {
+                name: field.name().clone(),
+                data_type,
+                stored_type: None,
+                order,
+                expression: None,
+            }
         };
         Ok(rows.schema().fields().iter().map(column).collect())
     }

@@ -155,6 +155,7 @@ impl Link for OdbcLink {
             name: described.name.clone(),
             order: types::order(&described.data_type, &self.dialect),
             data_type: described.data_type.clone(),
+            stored_type: None,
             expression: None,
         };
         Ok(self.described.iter().map(column).collect())

@@ -1,6 +1,7 @@
 //! How the columns of a query are read: which type, by which cast, in which order of values.
 
 use arrow::datatypes::DataType;
+use tidemill_core::{JSON, JSONB};
 use tokio_postgres::types::Type;
 
 use crate::postgres::{ColumnType, Encoding, Reading};
@@ -34,6 +35,15 @@ impl Described {
 
     pub(super) fn data_type(&self) -> DataType {
         self.encoding.arrow()
+    }
+
+    /// That a text is JSON.
+    pub(super) fn stored_type(&self) -> Option<&'static str> {
+        match self.kind {
+            Type::JSON => Some(JSON),
+            Type::JSONB => Some(JSONB),
+            _ => None,
+        }
     }
 
     /// Who compares its values.

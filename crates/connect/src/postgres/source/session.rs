@@ -281,6 +281,7 @@ impl Session for PostgresSession {
             .map(|column| Column {
                 name: column.name.clone(),
                 data_type: column.data_type(),
+                stored_type: column.stored_type(),
                 order: column.order(),
                 expression: None,
             })

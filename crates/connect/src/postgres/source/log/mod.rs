@@ -373,6 +373,7 @@ impl LogSession {
         let column = |column: &Described| Column {
             name: column.name.clone(),
             data_type: column.data_type(),
+            stored_type: column.stored_type(),
             order: column.order(),
             expression: None,
         };
