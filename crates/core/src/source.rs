@@ -205,7 +205,8 @@ pub struct Notice {
     /// A stable name in kebab case: `empty-file`, `vanished-file`, `changed-file`,
     /// `waiting-file`, `touched-file`, `duplicate-content`, `new-column`, `missing-column`,
     /// `dropped-column`, `widened-column`, `kept-type`, `read-again`, `converted-column`,
-    /// `rejected-rows`, `no-table`, `left-out-column`, `new-slot`, `left-slot`, `followed-log`, `read-alone`, `cell-errors`.
+    /// `rejected-rows`, `no-table`, `left-out-column`, `new-slot`, `left-slot`, `followed-log`, `read-alone`, `cell-errors`,
+    /// `refresh-token`.
     pub code: String,
     /// The sentence.
     pub message: String,

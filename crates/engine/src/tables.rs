@@ -50,10 +50,13 @@ impl MemoryTables {
     /// Adds or replaces a table.
     pub fn insert(&self, name: RelationName, schema: SchemaRef, batches: Vec<RecordBatch>) {
         let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-        let kind = RelationKind::Table {
-            location: format!("{}/{}", name.schema(), name.name()),
-            version: TableVersion(0),
+        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        let version = match before.map(|before| before.kind.clone()) {
+            Some(RelationKind::Table { version, .. }) => TableVersion(version.0 + 1),
+            _ => TableVersion(0),
         };
+        let location = format!("{}/{}", name.schema(), name.name());
+        let kind = RelationKind::Table { location, version };
         self.publish(name.clone(), kind, schema.clone(), Some(rows));
         self.1.lock().unwrap_or_else(PoisonError::into_inner).insert(name, (schema, batches));
     }

@@ -81,12 +81,15 @@ fn what_hooks_refer_to_is_built_before() {
     sandbox.run(&["sql", "create table main.t as select 1 as id"]).ok();
     sandbox.build().ok();
     assert_eq!(sandbox.rows("select n from main.copied"), ["2"]);
-    assert_eq!(sandbox.run(&["ls", "--select", "+a", "--quiet"]).ok().stdout, "shop.a\nshop.z\n");
+    assert_eq!(
+        sandbox.run(&["ls", "--select", "+a", "--quiet"]).ok().stdout,
+        "shop.a\nshop.z\nsource:shop.raw.t\n"
+    );
     let manifest = std::fs::read_to_string(sandbox.path("target/manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
     let of = |id: &str| manifest["nodes"][id]["depends_on"].to_string();
     let expected =
-        r#"{"macros":["macro.shop.noted"],"nodes":["model.shop.z","source.shop.raw.t"]}"#;
+        r#"{"macros":["macro.shop.noted"],"nodes":["source.shop.raw.t","model.shop.z"]}"#;
     assert_eq!(of("model.shop.a"), expected);
 }
 

@@ -182,28 +182,23 @@ impl RefreshToken {
 
 impl Held {
     /// The API gave another one in its place. It is kept in the file that it came from; of one that came from
-    /// elsewhere this process alone knows, which a warning says.
-    pub(super) fn replaced(self, source: &RefreshToken, new: Secret, url: &Url) {
+    /// elsewhere this process alone knows. What the user should know of it.
+    pub(super) fn replaced(self, source: &RefreshToken, new: Secret) -> Option<String> {
         if new.expose() == self.token.expose() {
-            return;
+            return None;
         }
-        match source.file() {
-            Some(path) => {
-                if let Err(error) = RefreshToken::write(&path, &new) {
-                    tracing::warn!(
-                        token_url = %url,
-                        file = %path.display(),
-                        "the API gave a new refresh token, which cannot be written to its file ({error}); if it \
-                         takes the old one back, the next run cannot log in"
-                    );
-                }
-            }
-            None => tracing::warn!(
-                token_url = %url,
-                "the API gave a new refresh token; if it takes the old one back, the next run cannot log in: keep \
-                 the token in a file (`refresh_token: {{file: path}}`), where it is replaced"
-            ),
-        }
+        let kept = source.file().map(|path| RefreshToken::write(&path, &new));
         *source.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
+        let lost = "if it takes the old one back, the next run cannot log in";
+        match kept {
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some(format!(
+                "the API gave a new refresh token, which cannot be written to its file ({error}): {lost}"
+            )),
+            None => Some(format!(
+                "the API gave a new refresh token: {lost}; keep the token in a file (`refresh_token: {{file: \
+                 path}}`), where it is replaced"
+            )),
+        }
     }
 }

@@ -94,6 +94,8 @@ pub(super) struct Client {
     max_wait: Duration,
     private: bool,
     handle: Handle,
+    /// What the user should know of the logins.
+    said: Mutex<Vec<String>>,
 }
 
 impl Client {
@@ -138,7 +140,13 @@ impl Client {
             max_wait: config.max_wait.map_or(Duration::from_secs(600), |span| span.0),
             private: config.allow_private_addresses,
             handle,
+            said: Mutex::default(),
         })
+    }
+
+    /// What the user should know of the logins that were made.
+    pub(super) fn said(self) -> Vec<String> {
+        self.said.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The address of a path below the API's, or of an address that a reply gives.
@@ -407,7 +415,8 @@ impl Client {
         if let (Some(source), Some(held), Some(new)) =
             (&grant.refresh, refresh, field("refresh_token").map(Secret::new))
         {
-            held.replaced(source, new, &grant.url);
+            let said = held.replaced(source, new);
+            self.said.lock().unwrap_or_else(PoisonError::into_inner).extend(said);
         }
         let seconds: Option<u64> = field("expires_in").and_then(|seconds| seconds.parse().ok());
         let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));

@@ -10,8 +10,8 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tidemill_core::{
-    Change, ConnectContext, Error, ErrorKind, Position, ReadRequest, ReadScope, Result, ResultExt,
-    Source,
+    Change, ConnectContext, Error, ErrorKind, Notice, Position, ReadRequest, ReadScope, Result,
+    ResultExt, Source,
 };
 use tokio::runtime::Handle;
 
@@ -124,11 +124,17 @@ impl Plan {
         let (config, context) = (config.clone(), context.clone());
         let (settings, name) = (self.settings.clone(), self.request.name.clone());
         let cancel = self.request.cancel.clone();
-        let spooled = blocking(move || {
+        let (spooled, said) = blocking(move || {
             let client = Client::new(&config, &context, handle)?;
-            fetch::fetch(&client, &settings, &name, config.paging.as_ref(), since, &cancel)
+            let paging = config.paging.as_ref();
+            let spooled = fetch::fetch(&client, &settings, &name, paging, since, &cancel)?;
+            Ok((spooled, client.said()))
         })
         .await?;
+        for message in said {
+            let (code, object) = ("refresh-token".to_owned(), None);
+            sink.send(Change::Notice(Notice { code, message, object })).await?;
+        }
         let mut shape = Shape::new(&self);
         if spooled.records == 0 {
             // The columns stay what they are; a table that is replaced has no rows.
@@ -174,8 +180,7 @@ impl Plan {
                         false => object,
                     });
                     let message = notice.message.replace(FILE, &self.path);
-                    sink.send(Change::Notice(tidemill_core::Notice { object, message, ..notice }))
-                        .await?;
+                    sink.send(Change::Notice(Notice { object, message, ..notice })).await?;
                 }
                 Change::Replaces { .. } => {
                     return Err(Error::new(ErrorKind::Internal, "a fetched file replaces another"));
