@@ -42,6 +42,7 @@ use crate::running::Run;
 use crate::semi_join::DistinctSemiJoin;
 use crate::sort_merge::SortMergeJoins;
 use crate::tables::TableProviders;
+use crate::truths::Truths;
 use crate::{functions, operators};
 
 /// Threads have room for the deepest plan that the parser lets through. Only what is used is real
@@ -524,7 +525,8 @@ fn template(
     // than to send both sides of the join through an exchange.
     settings.optimizer.hash_join_single_partition_threshold = (memory_limit / 16).min(256 << 20);
     settings.optimizer.hash_join_single_partition_threshold_rows = 4 << 20;
-    let mut analyzers: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(Moments)];
+    let mut analyzers: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+        vec![Arc::new(Moments), Arc::new(Truths)];
     analyzers.extend(Analyzer::new().rules);
     analyzers.push(Arc::new(Meaning { late: options.for_duckdb }));
     let mut rules = PhysicalOptimizer::new().rules;

@@ -88,6 +88,7 @@ mod summaries;
 mod survey;
 mod syntax;
 mod tables;
+mod truths;
 mod types;
 mod unlisted;
 mod using;

@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::functions::{date_part, divide, divided, letters, multiplied, multiply};
 use crate::json_type::{JsonType, json_type_of};
+use crate::truths;
 
 /// Plans our operators and leaves the others.
 pub(crate) fn planner() -> Arc<dyn ExprPlanner> {
@@ -41,6 +42,19 @@ impl ExprPlanner for Operators {
         }
         if is_arithmetic(&expr.op) {
             signed(&mut expr, schema);
+        }
+        match expr.op {
+            BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq => truths::compared(&mut expr.left, &mut expr.right, schema),
+            BinaryOperator::And | BinaryOperator::Or => {
+                truths::condition(&mut expr.left);
+                truths::condition(&mut expr.right);
+            }
+            _ => {}
         }
         if matches!(expr.op, BinaryOperator::Multiply | BinaryOperator::Divide) {
             expr = match spans(expr, schema) {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::{Error, ErrorKind, NullKeys, Result};
-use tidemill_project::{MicrobatchConfig, SnapshotConfig, SnapshotStrategy};
+use tidemill_project::{
+    MicrobatchConfig, SnapshotConfig, SnapshotStrategy, unknown_materialization,
+};
 
 /// What a model asks for, as its configuration has it.
 #[derive(Debug, Clone, Default)]
@@ -165,6 +167,11 @@ impl MaterializationConfig {
             return Ok(WritePlan::Macro);
         }
         match self.materialized.as_str() {
+            "view" | "materialized_view" if self.program => Err(Error::new(
+                ErrorKind::Config,
+                format!("a Python model cannot be materialized as `{}`", self.materialized),
+            )
+            .with("hint", "use table or incremental")),
             "view" => Ok(WritePlan::View),
             "table" | "materialized_view" => Ok(WritePlan::Replace),
             "snapshot" => match &self.snapshot {
@@ -200,12 +207,10 @@ impl MaterializationConfig {
                     WritePlan::Replace
                 })
             }
-            other => Err(Error::new(
-                ErrorKind::Config,
-                format!(
-                    "materialization `{other}` is not supported; use view, table, incremental, materialized_view or ephemeral"
-                ),
-            )),
+            other => {
+                let (message, hint) = unknown_materialization(other);
+                Err(Error::new(ErrorKind::Config, message).with("hint", hint))
+            }
         }
     }
 

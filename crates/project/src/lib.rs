@@ -59,7 +59,7 @@ pub mod yaml;
 
 pub use artifact::{ManifestMeta, node_json, resource_json, write_manifest};
 pub use base::DBT_VERSION;
-pub use config::{Materialization, NodeConfig, OnSchemaChange, canonical};
+pub use config::{Materialization, NodeConfig, OnSchemaChange, canonical, unknown_materialization};
 pub use contract::{Constraint, ConstraintKind, ContractColumn, ContractSpec};
 pub use environment::{Environment, parse_vars};
 pub use file::SourceFile;

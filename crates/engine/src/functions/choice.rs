@@ -1,4 +1,4 @@
-//! `coalesce` of a date or time and a text: the text is one, as a literal is in PostgreSQL.
+//! `coalesce` of a date, a time or a boolean and a text: the text is one, as a literal is in PostgreSQL.
 
 use std::sync::Arc;
 
@@ -41,6 +41,12 @@ impl ScalarUDFImpl for Coalesce {
         };
         let moment =
             |data_type: &DataType| matches!(data_type, DataType::Date32 | DataType::Timestamp(..));
+        let fits = |data_type: &DataType| {
+            *data_type == DataType::Boolean || text(data_type) || data_type.is_null()
+        };
+        if types.contains(&DataType::Boolean) && types.iter().all(fits) {
+            return Ok(vec![DataType::Boolean; types.len()]);
+        }
         let moments: Vec<DataType> =
             types.iter().filter(|data_type| moment(data_type)).cloned().collect();
         let others = types

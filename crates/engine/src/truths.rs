@@ -1,0 +1,112 @@
+//! Texts that stand where a boolean has to: `is_open = 'true'`, `is_open in ('yes', 'no')`,
+//! `coalesce(is_open, 'f')`.
+//!
+//! DataFusion knows no type in common; PostgreSQL reads such a literal as a boolean. What a boolean is
+//! compared with may be any text (as in DuckDB), elsewhere only literals are taken so.
+
+use arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::expr::{Between, Case, InList};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, cast};
+use datafusion::optimizer::AnalyzerRule;
+
+use crate::meaning::{compares, rewrite_expressions, seen_by};
+
+/// Runs before the types of operands are made to agree.
+#[derive(Debug)]
+pub(crate) struct Truths;
+
+impl AnalyzerRule for Truths {
+    fn name(&self) -> &str {
+        "truths"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(rewrite_node).map(|done| done.data)
+    }
+}
+
+fn rewrite_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let schema = seen_by(&node)?;
+    let done = rewrite_expressions(node, |expr| Ok(rewrite(expr, &schema)))?;
+    match done.transformed {
+        true => done.map_data(LogicalPlan::recompute_schema),
+        false => Ok(done),
+    }
+}
+
+fn rewrite(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let changed = match &mut expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => {
+            agreed(vec![left, right], schema, is_text)
+        }
+        Expr::Between(Between { expr, low, high, .. }) => {
+            agreed(vec![expr, low, high], schema, is_text)
+        }
+        Expr::InList(InList { expr, list, .. }) => {
+            agreed(std::iter::once(&mut **expr).chain(list).collect(), schema, is_text)
+        }
+        Expr::Case(Case { expr, when_then_expr, else_expr }) => {
+            let compared = match expr {
+                Some(value) => {
+                    let values = when_then_expr.iter_mut().map(|(when, _)| &mut **when);
+                    agreed(std::iter::once(&mut **value).chain(values).collect(), schema, is_text)
+                }
+                None => false,
+            };
+            let branches = when_then_expr.iter_mut().map(|(_, then)| &mut **then);
+            let results = branches.chain(else_expr.as_deref_mut()).collect();
+            agreed(results, schema, is_literal) || compared
+        }
+        _ => false,
+    };
+    if changed { Transformed::yes(expr) } else { Transformed::no(expr) }
+}
+
+/// The sides of a comparison, as soon as it is planned: its own type is asked for before a rule runs.
+pub(crate) fn compared(left: &mut Expr, right: &mut Expr, schema: &DFSchema) {
+    agreed(vec![left, right], schema, is_text);
+}
+
+/// A literal in the place of a condition.
+pub(crate) fn condition(expr: &mut Expr) {
+    if is_literal(expr, &DataType::Utf8) {
+        *expr = cast(std::mem::take(expr), DataType::Boolean);
+    }
+}
+
+/// Makes texts booleans where one of these is a boolean and all others are booleans, NULL or such texts.
+fn agreed(all: Vec<&mut Expr>, schema: &DFSchema, reads: fn(&Expr, &DataType) -> bool) -> bool {
+    let types: Option<Vec<DataType>> = all.iter().map(|expr| expr.get_type(schema).ok()).collect();
+    // Types that are not known yet (a subquery's outer column) are left to DataFusion.
+    let Some(types) = types else { return false };
+    let fits = |(expr, data_type): (&&mut Expr, &DataType)| {
+        *data_type == DataType::Boolean || data_type.is_null() || reads(expr, data_type)
+    };
+    if !types.contains(&DataType::Boolean)
+        || !types.iter().any(DataType::is_string)
+        || !all.iter().zip(&types).all(fits)
+    {
+        return false;
+    }
+    for (expr, data_type) in all.into_iter().zip(types) {
+        if data_type.is_string() {
+            *expr = cast(std::mem::take(expr), DataType::Boolean);
+        }
+    }
+    true
+}
+
+fn is_text(_: &Expr, data_type: &DataType) -> bool {
+    data_type.is_string()
+}
+
+fn is_literal(expr: &Expr, _: &DataType) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Utf8View(_), _) => true,
+        Expr::Alias(alias) => is_literal(&alias.expr, &DataType::Utf8),
+        _ => false,
+    }
+}
