@@ -526,7 +526,7 @@ fn template(
     settings.optimizer.hash_join_single_partition_threshold = (memory_limit / 16).min(256 << 20);
     settings.optimizer.hash_join_single_partition_threshold_rows = 4 << 20;
     let mut analyzers: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(Moments), Arc::new(Truths)];
+        vec![Arc::new(Moments), Arc::new(Truths { for_duckdb: options.for_duckdb })];
     analyzers.extend(Analyzer::new().rules);
     analyzers.push(Arc::new(Meaning { late: options.for_duckdb }));
     let mut rules = PhysicalOptimizer::new().rules;
@@ -536,7 +536,7 @@ fn template(
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(environment)
-        .with_expr_planners(vec![operators::planner()])
+        .with_expr_planners(vec![operators::planner(options.for_duckdb)])
         .with_default_features()
         .with_analyzer_rules(analyzers)
         .with_optimizer_rule(Arc::new(DistinctSemiJoin))

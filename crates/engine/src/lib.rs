@@ -92,6 +92,7 @@ mod truths;
 mod types;
 mod unlisted;
 mod using;
+mod value_lists;
 mod whole_rows;
 mod windows;
 mod wording;

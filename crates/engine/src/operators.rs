@@ -20,12 +20,15 @@ use crate::json_type::{JsonType, json_type_of};
 use crate::truths;
 
 /// Plans our operators and leaves the others.
-pub(crate) fn planner() -> Arc<dyn ExprPlanner> {
-    Arc::new(Operators)
+pub(crate) fn planner(for_duckdb: bool) -> Arc<dyn ExprPlanner> {
+    Arc::new(Operators { for_duckdb })
 }
 
 #[derive(Debug)]
-struct Operators;
+struct Operators {
+    /// The project was made for DuckDB.
+    for_duckdb: bool,
+}
 
 impl ExprPlanner for Operators {
     fn plan_binary_op(
@@ -49,7 +52,9 @@ impl ExprPlanner for Operators {
             | BinaryOperator::Lt
             | BinaryOperator::LtEq
             | BinaryOperator::Gt
-            | BinaryOperator::GtEq => truths::compared(&mut expr.left, &mut expr.right, schema),
+            | BinaryOperator::GtEq => {
+                truths::compared(&mut expr.left, &mut expr.right, schema, self.for_duckdb);
+            }
             BinaryOperator::And | BinaryOperator::Or => {
                 truths::condition(&mut expr.left);
                 truths::condition(&mut expr.right);

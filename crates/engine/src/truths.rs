@@ -2,7 +2,8 @@
 //! `coalesce(is_open, 'f')`.
 //!
 //! DataFusion knows no type in common; PostgreSQL reads such a literal as a boolean. What a boolean is
-//! compared with may be any text (as in DuckDB), elsewhere only literals are taken so.
+//! compared with may be any text (as in DuckDB), elsewhere only literals are taken so. In a project for
+//! DuckDB a boolean beside a number is 1 or 0.
 
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
@@ -16,7 +17,10 @@ use crate::meaning::{compares, rewrite_expressions, seen_by};
 
 /// Runs before the types of operands are made to agree.
 #[derive(Debug)]
-pub(crate) struct Truths;
+pub(crate) struct Truths {
+    /// The project was made for DuckDB.
+    pub(crate) for_duckdb: bool,
+}
 
 impl AnalyzerRule for Truths {
     fn name(&self) -> &str {
@@ -24,41 +28,44 @@ impl AnalyzerRule for Truths {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(rewrite_node).map(|done| done.data)
+        plan.transform_up_with_subqueries(|node| rewrite_node(node, self.for_duckdb))
+            .map(|done| done.data)
     }
 }
 
-fn rewrite_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+fn rewrite_node(node: LogicalPlan, for_duckdb: bool) -> Result<Transformed<LogicalPlan>> {
     let schema = seen_by(&node)?;
-    let done = rewrite_expressions(node, |expr| Ok(rewrite(expr, &schema)))?;
+    let done = rewrite_expressions(node, |expr| Ok(rewrite(expr, &schema, for_duckdb)))?;
     match done.transformed {
         true => done.map_data(LogicalPlan::recompute_schema),
         false => Ok(done),
     }
 }
 
-fn rewrite(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+fn rewrite(mut expr: Expr, schema: &DFSchema, for_duckdb: bool) -> Transformed<Expr> {
     let changed = match &mut expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => {
-            agreed(vec![left, right], schema, is_text)
+            side_by_side(vec![left, right], schema, for_duckdb)
         }
         Expr::Between(Between { expr, low, high, .. }) => {
-            agreed(vec![expr, low, high], schema, is_text)
+            side_by_side(vec![expr, low, high], schema, for_duckdb)
         }
         Expr::InList(InList { expr, list, .. }) => {
-            agreed(std::iter::once(&mut **expr).chain(list).collect(), schema, is_text)
+            side_by_side(std::iter::once(&mut **expr).chain(list).collect(), schema, for_duckdb)
         }
         Expr::Case(Case { expr, when_then_expr, else_expr }) => {
             let compared = match expr {
                 Some(value) => {
                     let values = when_then_expr.iter_mut().map(|(when, _)| &mut **when);
-                    agreed(std::iter::once(&mut **value).chain(values).collect(), schema, is_text)
+                    let all = std::iter::once(&mut **value).chain(values).collect();
+                    side_by_side(all, schema, for_duckdb)
                 }
                 None => false,
             };
             let branches = when_then_expr.iter_mut().map(|(_, then)| &mut **then);
-            let results = branches.chain(else_expr.as_deref_mut()).collect();
-            agreed(results, schema, is_literal) || compared
+            let mut results: Vec<&mut Expr> = branches.chain(else_expr.as_deref_mut()).collect();
+            let counted = for_duckdb && numbered(&mut results, schema);
+            counted || agreed(results, schema, is_literal) || compared
         }
         _ => false,
     };
@@ -66,8 +73,37 @@ fn rewrite(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 }
 
 /// The sides of a comparison, as soon as it is planned: its own type is asked for before a rule runs.
-pub(crate) fn compared(left: &mut Expr, right: &mut Expr, schema: &DFSchema) {
-    agreed(vec![left, right], schema, is_text);
+pub(crate) fn compared(left: &mut Expr, right: &mut Expr, schema: &DFSchema, for_duckdb: bool) {
+    side_by_side(vec![left, right], schema, for_duckdb);
+}
+
+/// What is compared with each other.
+fn side_by_side(mut all: Vec<&mut Expr>, schema: &DFSchema, for_duckdb: bool) -> bool {
+    if for_duckdb && numbered(&mut all, schema) {
+        return true;
+    }
+    agreed(all, schema, is_text)
+}
+
+/// Makes booleans numbers where the others are numbers.
+fn numbered(all: &mut [&mut Expr], schema: &DFSchema) -> bool {
+    let types: Option<Vec<DataType>> = all.iter().map(|expr| expr.get_type(schema).ok()).collect();
+    let Some(types) = types else { return false };
+    let fits = |data_type: &DataType| {
+        *data_type == DataType::Boolean || data_type.is_numeric() || data_type.is_null()
+    };
+    if !types.contains(&DataType::Boolean)
+        || !types.iter().any(DataType::is_numeric)
+        || !types.iter().all(fits)
+    {
+        return false;
+    }
+    for (expr, data_type) in all.iter_mut().zip(types) {
+        if data_type == DataType::Boolean {
+            **expr = cast(std::mem::take(&mut **expr), DataType::Int64);
+        }
+    }
+    true
 }
 
 /// A literal in the place of a condition.

@@ -47,6 +47,16 @@ impl ScalarUDFImpl for Coalesce {
         if types.contains(&DataType::Boolean) && types.iter().all(fits) {
             return Ok(vec![DataType::Boolean; types.len()]);
         }
+        // DuckDB's: a boolean beside a number is one.
+        let numbers: Vec<DataType> =
+            types.iter().filter(|data_type| data_type.is_numeric()).cloned().collect();
+        let others = |data_type: &DataType| {
+            *data_type == DataType::Boolean || data_type.is_numeric() || data_type.is_null()
+        };
+        if types.contains(&DataType::Boolean) && !numbers.is_empty() && types.iter().all(others) {
+            let wanted = self.0.coerce_types(&numbers)?;
+            return Ok(vec![wanted.first().cloned().unwrap_or(DataType::Int64); types.len()]);
+        }
         let moments: Vec<DataType> =
             types.iter().filter(|data_type| moment(data_type)).cloned().collect();
         let others = types
