@@ -84,10 +84,10 @@ pub(crate) fn postgres_name(expr: &Expr) -> Option<String> {
             ObjectNamePart::Identifier(ident) => Some(folded(ident)),
             ObjectNamePart::Function(_) => None,
         },
-        Expr::Cast { expr, data_type, .. } => match expr.as_ref() {
-            Expr::Value(_) | Expr::UnaryOp { .. } => Some(type_word(data_type)),
-            value => postgres_name(value).or_else(|| Some(type_word(data_type))),
-        },
+        Expr::Cast { expr, data_type, .. } => Some(match is_called(expr) {
+            true => postgres_name(expr).unwrap_or_else(|| type_word(data_type)),
+            false => type_word(data_type),
+        }),
         Expr::TypedString(typed) => Some(type_word(&typed.data_type)),
         Expr::Case { else_result, .. } => else_result
             .as_deref()
@@ -111,6 +111,18 @@ pub(crate) fn postgres_name(expr: &Expr) -> Option<String> {
         Expr::AtTimeZone { .. } => Some("timezone".to_owned()),
         Expr::Subquery(_) => None,
         _ => Some("column".to_owned()),
+    }
+}
+
+/// Whether an expression has a name of its own, which a cast leaves to it.
+fn is_called(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => is_called(inner),
+        Expr::Case { else_result, .. } => else_result.as_deref().is_some_and(is_called),
+        Expr::Value(_) | Expr::TypedString(_) | Expr::UnaryOp { .. } | Expr::BinaryOp { .. } => {
+            false
+        }
+        _ => true,
     }
 }
 
