@@ -15,7 +15,7 @@ use tidemill_core::{
     Position, ReadRequest, ReadScope, RelationName, Result, RunId, Sink, Snapshot, Source,
     TableStore, UniqueId, Until,
 };
-use tidemill_ingest::{Backfill, LoadMode, LoadSettings, LoadSpec, changes};
+use tidemill_ingest::{Backfill, LoadMode, LoadSettings, LoadSpec, MaxRejects, changes};
 use tidemill_plan::Fingerprint;
 use tidemill_project::{Connection, Ingest, Manifest, Node, Project};
 use tidemill_run::{LoadRequest, Loaded, Loader};
@@ -433,7 +433,7 @@ fn seed_target(node: &Node, root: &std::path::Path, for_duckdb: bool) -> Result<
     Ok(Target {
         relation: node.relation(),
         name: node.name.clone(),
-        settings,
+        settings: LoadSettings { max_rejects: MaxRejects::Never, ..settings },
         source_settings,
         declared: declared(&node.config.column_types, &node.unique_id, for_duckdb)?,
         comments: node

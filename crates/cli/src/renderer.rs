@@ -653,9 +653,13 @@ impl Renderer for ProjectRenderer {
             _ => None,
         };
         let attached = native.and_then(|generic| generic.attached.as_ref());
+        // What has no table of its own is part of the query.
+        let is_there = |id: &UniqueId| {
+            !manifest.node(id).is_some_and(Node::is_ephemeral)
+                && manifest.source(id).is_none_or(|it| it.external_location().is_none())
+        };
         let relation = attached
-            .filter(|id| !manifest.node(id).is_some_and(Node::is_ephemeral))
-            .filter(|id| manifest.source(id).is_none_or(|it| it.external_location().is_none()))
+            .filter(|id| is_there(id) && manifest.parents_of(&node.unique_id).iter().all(is_there))
             .and_then(|id| match self.deferred.get(id) {
                 Some(other) => Some(other.clone()),
                 None => manifest.relation_of(id),

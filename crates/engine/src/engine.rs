@@ -42,6 +42,7 @@ use crate::running::Run;
 use crate::semi_join::DistinctSemiJoin;
 use crate::sort_merge::SortMergeJoins;
 use crate::tables::TableProviders;
+use crate::truths::Truths;
 use crate::view_plans::ViewPlans;
 use crate::{functions, operators};
 
@@ -530,7 +531,8 @@ fn template(
     // than to send both sides of the join through an exchange.
     settings.optimizer.hash_join_single_partition_threshold = (memory_limit / 16).min(256 << 20);
     settings.optimizer.hash_join_single_partition_threshold_rows = 4 << 20;
-    let mut analyzers: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(Moments)];
+    let mut analyzers: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+        vec![Arc::new(Moments), Arc::new(Truths { for_duckdb: options.for_duckdb })];
     analyzers.extend(Analyzer::new().rules);
     analyzers.push(Arc::new(Meaning { late: options.for_duckdb }));
     let mut rules = PhysicalOptimizer::new().rules;
@@ -540,7 +542,7 @@ fn template(
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(environment)
-        .with_expr_planners(vec![operators::planner()])
+        .with_expr_planners(vec![operators::planner(options.for_duckdb)])
         .with_default_features()
         .with_analyzer_rules(analyzers)
         .with_optimizer_rule(Arc::new(DistinctSemiJoin))

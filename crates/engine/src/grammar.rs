@@ -91,6 +91,11 @@ macro_rules! generic {
     };
 }
 
+/// All that is not ASCII may stand in a name, as in PostgreSQL and DuckDB.
+pub(crate) fn is_foreign_letter(letter: char) -> bool {
+    !letter.is_ascii() && !letter.is_whitespace()
+}
+
 impl Dialect for Grammar {
     // The parser asks for it by its type, too.
     fn dialect(&self) -> TypeId {
@@ -106,11 +111,11 @@ impl Dialect for Grammar {
     }
 
     fn is_identifier_start(&self, letter: char) -> bool {
-        self.0.is_identifier_start(letter)
+        self.0.is_identifier_start(letter) || is_foreign_letter(letter)
     }
 
     fn is_identifier_part(&self, letter: char) -> bool {
-        self.0.is_identifier_part(letter)
+        self.0.is_identifier_part(letter) || is_foreign_letter(letter)
     }
 
     /// `x between symmetric a and b`, and `a # b`.

@@ -1,7 +1,10 @@
-//! Dates, times and texts that stand beside each other, made timestamps of microseconds.
+//! Dates, times and texts that stand beside each other, made timestamps of microseconds; and decimals
+//! beside doubles, made doubles.
 //!
-//! DataFusion brings them to nanoseconds, which end in the year 2262: `timestamp '9999-12-31' >
-//! current_date` would be an error. This runs before it looks for types in common.
+//! DataFusion brings the first to nanoseconds, which end in the year 2262: `timestamp '9999-12-31' >
+//! current_date` would be an error. The others it brings to decimals of fifteen digits before the point and
+//! behind it: `coalesce(x, 0.0)` of a large double would be an error. This runs before it looks for types
+//! in common.
 
 use std::sync::Arc;
 
@@ -65,16 +68,42 @@ fn becomes(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Date32) || data_type.is_string()
 }
 
-/// The expressions with those that are dates or texts made timestamps; nothing where none has to be.
-fn agreed(all: Vec<&mut Expr>, schema: &DFSchema) -> bool {
+/// The floating type that all of these are to have: where one has it, and others are decimals. What is only
+/// compared is as exact as it can be.
+fn floating(types: &[Option<DataType>], compared: bool) -> Option<DataType> {
+    let mut decimals = false;
+    let mut widest = None;
+    for data_type in types.iter().flatten() {
+        match data_type {
+            DataType::Float64 => widest = Some(DataType::Float64),
+            DataType::Float16 | DataType::Float32 => {
+                widest.get_or_insert(if compared { DataType::Float64 } else { DataType::Float32 });
+            }
+            other if other.is_decimal() => decimals = true,
+            other if other.is_integer() || other.is_null() => {}
+            _ => return None,
+        }
+    }
+    widest.filter(|_| decimals)
+}
+
+/// The expressions with those that are dates or texts made timestamps, or decimals made doubles; nothing
+/// where none has to be.
+fn agreed(all: Vec<&mut Expr>, schema: &DFSchema, compared: bool) -> bool {
     // Types that are not known yet (a subquery's outer column) are left to DataFusion.
     let types: Vec<Option<DataType>> = all.iter().map(|expr| expr.get_type(schema).ok()).collect();
     if types.iter().any(Option::is_none) {
         return false;
     }
-    let Some(wanted) = moment(&types) else { return false };
+    let (wanted, becomes): (_, fn(&DataType) -> bool) = match moment(&types) {
+        Some(wanted) => (wanted, becomes),
+        None => match floating(&types, compared) {
+            Some(wanted) => (wanted, DataType::is_numeric),
+            None => return false,
+        },
+    };
     for (expr, data_type) in all.into_iter().zip(types) {
-        if data_type.as_ref().is_some_and(becomes) {
+        if data_type.as_ref().is_some_and(|found| becomes(found) && *found != wanted) {
             let old = std::mem::take(expr);
             *expr = cast(old, wanted.clone());
         }
@@ -85,27 +114,30 @@ fn agreed(all: Vec<&mut Expr>, schema: &DFSchema) -> bool {
 fn rewrite(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let changed = match &mut expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => {
-            agreed(vec![left, right], schema)
+            agreed(vec![left, right], schema, true)
         }
-        Expr::Between(Between { expr, low, high, .. }) => agreed(vec![expr, low, high], schema),
+        Expr::Between(Between { expr, low, high, .. }) => {
+            agreed(vec![expr, low, high], schema, true)
+        }
         Expr::InList(InList { expr, list, .. }) => {
-            agreed(std::iter::once(&mut **expr).chain(list).collect(), schema)
+            agreed(std::iter::once(&mut **expr).chain(list).collect(), schema, true)
         }
         Expr::Case(Case { when_then_expr, else_expr, .. }) => {
             let branches = when_then_expr.iter_mut().map(|(_, then)| &mut **then);
-            agreed(branches.chain(else_expr.as_deref_mut()).collect(), schema)
+            agreed(branches.chain(else_expr.as_deref_mut()).collect(), schema, false)
         }
         Expr::ScalarFunction(ScalarFunction { func, args })
             if OF_ONE_TYPE.contains(&func.name()) =>
         {
-            agreed(args.iter_mut().collect(), schema)
+            agreed(args.iter_mut().collect(), schema, false)
         }
         _ => false,
     };
     if changed { Transformed::yes(expr) } else { Transformed::no(expr) }
 }
 
-/// The columns of a union's inputs, where one is a timestamp and another a date.
+/// The columns of a union's inputs, where one is a timestamp and another a date, or one a double and
+/// another a decimal.
 fn rewrite_union(union: Union) -> Result<Transformed<LogicalPlan>> {
     let Union { inputs, schema } = union;
     let width = schema.fields().len();
@@ -118,7 +150,7 @@ fn rewrite_union(union: Union) -> Result<Transformed<LogicalPlan>> {
             // Texts beside timestamps are texts, or an error; only dates become timestamps here.
             let dates = types.iter().flatten().any(|data_type| *data_type == DataType::Date32);
             let texts = types.iter().flatten().any(DataType::is_string);
-            moment(&types).filter(|_| dates && !texts)
+            moment(&types).filter(|_| dates && !texts).or_else(|| floating(&types, false))
         })
         .collect();
     if wanted.iter().all(Option::is_none) {
@@ -131,7 +163,10 @@ fn rewrite_union(union: Union) -> Result<Transformed<LogicalPlan>> {
                 let (qualifier, field) = input.schema().qualified_field(index);
                 let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
                 match wanted {
-                    Some(wanted) if field.data_type() == &DataType::Date32 => {
+                    Some(wanted)
+                        if field.data_type() == &DataType::Date32
+                            || field.data_type().is_numeric() && field.data_type() != wanted =>
+                    {
                         cast(column, wanted.clone())
                             .alias_qualified(qualifier.cloned(), field.name())
                     }

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectNamePart, Select, SelectItem, TableFactor, VisitorMut,
+    DataType, Expr, Ident, ObjectNamePart, Select, SelectItem, TableFactor, TrimWhereField,
+    VisitorMut,
 };
 
 /// Gives columns that have no name the one that PostgreSQL gives them: `count(*)` is `count`,
@@ -83,9 +84,11 @@ pub(crate) fn postgres_name(expr: &Expr) -> Option<String> {
             ObjectNamePart::Identifier(ident) => Some(folded(ident)),
             ObjectNamePart::Function(_) => None,
         },
-        Expr::Cast { expr, data_type, .. } => {
-            postgres_name(expr).or_else(|| Some(plain_word(&data_type.to_string())))
-        }
+        Expr::Cast { expr, data_type, .. } => Some(match is_called(expr) {
+            true => postgres_name(expr).unwrap_or_else(|| type_word(data_type)),
+            false => type_word(data_type),
+        }),
+        Expr::TypedString(typed) => Some(type_word(&typed.data_type)),
         Expr::Case { else_result, .. } => else_result
             .as_deref()
             .filter(|value| matches!(value, Expr::Identifier(_) | Expr::CompoundIdentifier(_)))
@@ -93,7 +96,14 @@ pub(crate) fn postgres_name(expr: &Expr) -> Option<String> {
             .or_else(|| Some("case".to_owned())),
         Expr::Extract { .. } => Some("extract".to_owned()),
         Expr::Substring { .. } => Some("substring".to_owned()),
-        Expr::Trim { .. } => Some("btrim".to_owned()),
+        Expr::Trim { trim_where, .. } => Some(
+            match trim_where {
+                Some(TrimWhereField::Leading) => "ltrim",
+                Some(TrimWhereField::Trailing) => "rtrim",
+                _ => "btrim",
+            }
+            .to_owned(),
+        ),
         Expr::Ceil { .. } => Some("ceil".to_owned()),
         Expr::Floor { .. } => Some("floor".to_owned()),
         Expr::Position { .. } => Some("position".to_owned()),
@@ -101,6 +111,40 @@ pub(crate) fn postgres_name(expr: &Expr) -> Option<String> {
         Expr::AtTimeZone { .. } => Some("timezone".to_owned()),
         Expr::Subquery(_) => None,
         _ => Some("column".to_owned()),
+    }
+}
+
+/// Whether an expression has a name of its own, which a cast leaves to it.
+fn is_called(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => is_called(inner),
+        Expr::Case { else_result, .. } => else_result.as_deref().is_some_and(is_called),
+        Expr::Value(_) | Expr::TypedString(_) | Expr::UnaryOp { .. } | Expr::BinaryOp { .. } => {
+            false
+        }
+        _ => true,
+    }
+}
+
+/// The name that PostgreSQL itself has for a type, by which it calls a literal of it.
+fn type_word(data_type: &DataType) -> String {
+    let word = plain_word(&data_type.to_string());
+    let known = match word.as_str() {
+        "int" | "integer" => "int4",
+        "bigint" => "int8",
+        "smallint" => "int2",
+        "double" | "float" => "float8",
+        "real" => "float4",
+        "decimal" => "numeric",
+        "boolean" => "bool",
+        "char" | "character" => "bpchar",
+        _ => return word,
+    };
+    match known {
+        "bpchar" if data_type.to_string().to_lowercase().contains("varying") => {
+            "varchar".to_owned()
+        }
+        known => known.to_owned(),
     }
 }
 

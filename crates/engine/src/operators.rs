@@ -17,14 +17,18 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::functions::{date_part, divide, divided, letters, multiplied, multiply};
 use crate::json_type::{JsonType, json_type_of};
+use crate::truths;
 
 /// Plans our operators and leaves the others.
-pub(crate) fn planner() -> Arc<dyn ExprPlanner> {
-    Arc::new(Operators)
+pub(crate) fn planner(for_duckdb: bool) -> Arc<dyn ExprPlanner> {
+    Arc::new(Operators { for_duckdb })
 }
 
 #[derive(Debug)]
-struct Operators;
+struct Operators {
+    /// The project was made for DuckDB.
+    for_duckdb: bool,
+}
 
 impl ExprPlanner for Operators {
     fn plan_binary_op(
@@ -41,6 +45,21 @@ impl ExprPlanner for Operators {
         }
         if is_arithmetic(&expr.op) {
             signed(&mut expr, schema);
+        }
+        match expr.op {
+            BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq => {
+                truths::compared(&mut expr.left, &mut expr.right, schema, self.for_duckdb);
+            }
+            BinaryOperator::And | BinaryOperator::Or => {
+                truths::condition(&mut expr.left);
+                truths::condition(&mut expr.right);
+            }
+            _ => {}
         }
         if matches!(expr.op, BinaryOperator::Multiply | BinaryOperator::Divide) {
             expr = match spans(expr, schema) {

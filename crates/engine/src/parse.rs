@@ -101,6 +101,7 @@ pub(crate) fn words(sql: &str) -> Result<Vec<TokenWithSpan>> {
 fn parser(sql: &str) -> Result<Parser<'static>> {
     let mut tokens = words(sql)?;
     keys_asked(&mut tokens);
+    columns_like_clauses(&mut tokens);
     limit_chains(&tokens)?;
     refuse_glued(&tokens)?;
     let tokens = without_materialized(tokens);
@@ -125,6 +126,48 @@ pub(crate) fn keys_asked(tokens: &mut Vec<TokenWithSpan>) {
             }
         }
         place += 1;
+    }
+}
+
+/// `select a, exclude, sort from t`: columns that are called like the beginning of a clause, which the
+/// parser would take for that behind a comma that is one too many.
+pub(crate) fn columns_like_clauses(tokens: &mut [TokenWithSpan]) {
+    const WORDS: [Keyword; 9] = [
+        Keyword::CLUSTER,
+        Keyword::DISTRIBUTE,
+        Keyword::EXCLUDE,
+        Keyword::EXPLAIN,
+        Keyword::MINUS,
+        Keyword::SORT,
+        Keyword::TOP,
+        Keyword::VALUES,
+        Keyword::VIEW,
+    ];
+    let places: Vec<usize> = (0..tokens.len())
+        .filter(|place| !matches!(tokens[*place].token, Token::Whitespace(_)))
+        .collect();
+    for (index, place) in places.iter().enumerate() {
+        let is = |place: Option<&usize>, keywords: &[Keyword]| {
+            matches!(place.map(|place| &tokens[*place].token),
+                Some(Token::Word(word)) if keywords.contains(&word.keyword))
+        };
+        if !is(Some(place), &WORDS) {
+            continue;
+        }
+        let before = index.checked_sub(1).and_then(|index| places.get(index));
+        let after = places.get(index + 1);
+        let begins = is(before, &[Keyword::SELECT, Keyword::DISTINCT])
+            || before.is_some_and(|place| tokens[*place].token == Token::Comma);
+        let goes_on = match after.map(|place| &tokens[*place].token) {
+            Some(Token::LParen | Token::Number(..) | Token::SingleQuotedString(_)) => true,
+            _ => is(after, &[Keyword::ALL, Keyword::BY, Keyword::SELECT, Keyword::WITH]),
+        };
+        if begins
+            && !goes_on
+            && let Token::Word(word) = &mut tokens[*place].token
+        {
+            word.keyword = Keyword::NoKeyword;
+        }
     }
 }
 

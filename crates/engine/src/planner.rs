@@ -493,6 +493,14 @@ impl<'a> Planner<'a> {
             Some(Target::Relation(name)) => name.to_string(),
             _ => reference.to_string(),
         };
+        if reference.table().contains('"') {
+            return Error::new(ErrorKind::NotFound, format!("relation `{wanted}` does not exist"))
+                .with(
+                    "hint",
+                    "a relation that stands in quotes is a text: write `{{ ref('x') }}`, not \
+                     `'{{ ref('x') }}'`",
+                );
+        }
         let known: Vec<String> = self.known();
         let names: Vec<&str> = known.iter().map(String::as_str).collect();
         // The same name in another schema is the likeliest mistake.

@@ -71,6 +71,7 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         order_by_inputs(query);
+        crate::value_lists::settle(query);
         ControlFlow::Continue(())
     }
 

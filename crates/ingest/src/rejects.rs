@@ -75,6 +75,7 @@ impl Tally {
     ) -> Result<()> {
         let over = match limit {
             MaxRejects::Count(count) => self.rejected > count,
+            MaxRejects::Never => self.rejected > 0,
             MaxRejects::Percent(percent) => {
                 let all = (rows + self.rejected) as f64;
                 at_end && self.rejected as f64 > all * percent / 100.0
@@ -85,18 +86,26 @@ impl Tally {
         }
         let more = if at_end { "" } else { "at least " };
         let noun = if self.rejected == 1 { "row" } else { "rows" };
-        let mut message = format!(
-            "{more}{} {noun} for `{relation}` cannot be read, and `max_rejects` is {limit}:",
-            self.rejected
-        );
+        let allowed = match limit {
+            MaxRejects::Never => String::new(),
+            limit => format!(", and `max_rejects` is {limit}"),
+        };
+        let mut message =
+            format!("{more}{} {noun} for `{relation}` cannot be read{allowed}:", self.rejected);
         for example in &self.examples {
             message.push_str("\n  ");
             message.push_str(example);
         }
-        message.push_str(
-            "\nraise `max_rejects` to load the others; those go to the table with `__rejected` \
-             behind its name",
-        );
+        message.push_str(match limit {
+            MaxRejects::Never => {
+                "\ncorrect the file; the types of columns are those of `column_types` in the seed's \
+                 config, what stands between them is its `delimiter`"
+            }
+            _ => {
+                "\nraise `max_rejects` to load the others; those go to the table with `__rejected` \
+                 behind its name"
+            }
+        });
         Err(Error::new(ErrorKind::Data, message))
     }
 }

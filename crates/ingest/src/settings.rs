@@ -79,6 +79,8 @@ pub enum MaxRejects {
     Count(u64),
     /// So many of a hundred rows that were read.
     Percent(f64),
+    /// None, and nobody can allow any: the file is part of the project (a seed).
+    Never,
 }
 
 impl Default for MaxRejects {
@@ -92,6 +94,7 @@ impl std::fmt::Display for MaxRejects {
         match self {
             MaxRejects::Count(count) => write!(f, "{count}"),
             MaxRejects::Percent(percent) => write!(f, "{percent}%"),
+            MaxRejects::Never => write!(f, "0"),
         }
     }
 }

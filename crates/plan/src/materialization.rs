@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::{Error, ErrorKind, NullKeys, Result};
-use tidemill_project::{MicrobatchConfig, SnapshotConfig, SnapshotStrategy};
+use tidemill_project::{
+    MicrobatchConfig, SnapshotConfig, SnapshotStrategy, unknown_materialization,
+};
 
 /// What a model asks for, as its configuration has it.
 #[derive(Debug, Clone, Default)]
@@ -165,6 +167,11 @@ impl MaterializationConfig {
             return Ok(WritePlan::Macro);
         }
         match self.materialized.as_str() {
+            "view" | "materialized_view" if self.program => Err(Error::new(
+                ErrorKind::Config,
+                format!("a Python model cannot be materialized as `{}`", self.materialized),
+            )
+            .with("hint", "use table or incremental")),
             "view" => Ok(WritePlan::View),
             "table" | "materialized_view" => Ok(WritePlan::Replace),
             "snapshot" => match &self.snapshot {
@@ -192,20 +199,17 @@ impl MaterializationConfig {
                 None => Err(Error::new(ErrorKind::Internal, "a snapshot without its settings")),
             },
             "incremental" => {
-                let increment = self.increment()?;
                 self.on_schema_change()?;
-                Ok(if table_exists && !full_refresh {
-                    WritePlan::Increment(increment)
-                } else {
-                    WritePlan::Replace
-                })
+                // As in dbt, a strategy is looked for when it is needed.
+                match table_exists && !full_refresh {
+                    true => Ok(WritePlan::Increment(self.increment()?)),
+                    false => Ok(WritePlan::Replace),
+                }
             }
-            other => Err(Error::new(
-                ErrorKind::Config,
-                format!(
-                    "materialization `{other}` is not supported; use view, table, incremental, materialized_view or ephemeral"
-                ),
-            )),
+            other => {
+                let (message, hint) = unknown_materialization(other);
+                Err(Error::new(ErrorKind::Config, message).with("hint", hint))
+            }
         }
     }
 
@@ -269,16 +273,6 @@ impl MaterializationConfig {
     }
 
     fn increment(&self) -> Result<Increment> {
-        let with_key = |strategy: &str| {
-            if self.unique_key.is_empty() {
-                Err(Error::new(
-                    ErrorKind::Config,
-                    format!("`incremental_strategy: {strategy}` needs `unique_key`"),
-                ))
-            } else {
-                Ok(self.unique_key.clone())
-            }
-        };
         if let Some(name) = &self.strategy_macro {
             return Ok(Increment::Macro { name: name.clone() });
         }
@@ -290,8 +284,8 @@ impl MaterializationConfig {
                 null_keys: self.null_keys()?,
             }),
             Some("append") => Ok(Increment::Append),
-            // Without a key, dbt's merge adds every row.
-            Some("merge") if self.unique_key.is_empty() => Ok(Increment::Append),
+            // Without a key, dbt's statements add every row.
+            Some("merge" | "delete+insert") if self.unique_key.is_empty() => Ok(Increment::Append),
             Some("merge") => {
                 if !self.merge_update_columns.is_empty() && !self.merge_exclude_columns.is_empty() {
                     return Err(Error::new(
@@ -308,7 +302,7 @@ impl MaterializationConfig {
                 })
             }
             Some("delete+insert") => Ok(Increment::DeleteInsert {
-                key: with_key("delete+insert")?,
+                key: self.unique_key.clone(),
                 null_keys: self.null_keys()?,
             }),
             Some("microbatch") => {
@@ -378,7 +372,7 @@ mod tests {
                 },
                 Err("use insert or fail"),
             ),
-            (config(Some("delete+insert"), &[]), Err("needs `unique_key`")),
+            (config(Some("delete+insert"), &[]), Ok(Increment::Append)),
             (config(Some("insert_overwrite"), &[]), Err("needs `partition_by`")),
             (config(Some("microbatch"), &[]), Err("without its settings")),
             (config(Some("mine"), &[]), Err("is not supported")),

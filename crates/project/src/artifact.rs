@@ -272,6 +272,12 @@ pub(crate) fn graph_json(manifest: &Manifest) -> Value {
     })
 }
 
+/// JSON as Python writes it: blanks behind its separators, characters beyond ASCII escaped.
+pub fn python_json(value: &Value) -> String {
+    let dict = tidemill_jinja::Value::from(value);
+    tidemill_jinja::to_json_text(&dict, false, None).unwrap_or_else(|_| value.to_string())
+}
+
 /// A node, source, exposure or another resource of the graph as `manifest.json` has it, without
 /// what only a run knows.
 pub fn resource_json(manifest: &Manifest, id: &UniqueId) -> Option<Value> {

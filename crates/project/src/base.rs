@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 use tidemill_jinja::{Error, Host, State, Value};
 
 use crate::environment::{Environment, SECRET_PREFIX};
-use crate::suggest::nearest;
+use crate::suggest::{alike, nearest};
 use crate::yaml::render::has_jinja;
 
 /// The version of dbt whose language is spoken and whose artifacts are written.
@@ -68,7 +68,7 @@ pub(crate) fn env_value(
         _ => {
             let error =
                 Error::user(format!("the environment variable `{name}` is required, but not set"));
-            Err(match nearest(name, environment.names()) {
+            Err(match alike(name, environment.names()) {
                 Some(known) => error.with_hint(format!("did you mean `{known}`?")),
                 None => error
                     .with_hint(format!("set it, or give a default: `env_var('{name}', 'value')`")),

@@ -10,6 +10,7 @@ use crate::manifest::ResourceType;
 use crate::microbatch::{self, MicrobatchConfig};
 use crate::settings::Hook;
 use crate::snapshot_config::{self, SnapshotConfig};
+use crate::suggest::nearest;
 
 /// How a model is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,6 +34,20 @@ pub enum Materialization {
     Test,
     /// A name that Tidemill does not know.
     Other(String),
+}
+
+/// What is said of a materialization that neither Tidemill nor the project has: the message, and what
+/// to do.
+pub fn unknown_materialization(name: &str) -> (String, String) {
+    let known = ["view", "table", "incremental", "materialized_view", "ephemeral"];
+    let hint = match nearest(name, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!(
+            "use one of {}, or write `{{% materialization {name}, default %}}`",
+            known.join(", ")
+        ),
+    };
+    (format!("there is no materialization `{name}`"), hint)
 }
 
 impl Materialization {
@@ -522,7 +537,7 @@ fn misspelled<'a>(key: &str, known: &'a Map<String, Value>) -> Option<&'a str> {
     if key.len() < 5 {
         return None;
     }
-    let name = crate::suggest::nearest(key, known.keys().map(String::as_str))?;
+    let name = nearest(key, known.keys().map(String::as_str))?;
     let same_start = name.chars().next() == key.chars().next();
     (same_start && name.len().abs_diff(key.len()) <= 2 && name.len() >= 5).then_some(name)
 }

@@ -57,9 +57,9 @@ mod unit_test;
 mod world;
 pub mod yaml;
 
-pub use artifact::{ManifestMeta, node_json, resource_json, write_manifest};
+pub use artifact::{ManifestMeta, node_json, python_json, resource_json, write_manifest};
 pub use base::DBT_VERSION;
-pub use config::{Materialization, NodeConfig, OnSchemaChange, canonical};
+pub use config::{Materialization, NodeConfig, OnSchemaChange, canonical, unknown_materialization};
 pub use contract::{Constraint, ConstraintKind, ContractColumn, ContractSpec};
 pub use environment::{Environment, parse_vars};
 pub use file::SourceFile;

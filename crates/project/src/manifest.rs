@@ -764,13 +764,9 @@ impl Manifest {
             return None;
         }
         let name = node.config.materialized.as_str();
-        let built_in = matches!(name, "view" | "table" | "incremental" | "ephemeral" | "snapshot");
+        let built_in = is_built_in(name);
         let root = self.settings.name.as_str();
-        let adapters: &[&str] = match self.target.runs_in {
-            Some(_) => &["postgres", "default"],
-            None => &["tidemill", "postgres", "default"],
-        };
-        for adapter in adapters {
+        for adapter in self.materialization_adapters(name) {
             let full = format!("materialization_{name}_{adapter}");
             let of = |package: &str| self.macros.get_key_value(&format!("macro.{package}.{full}"));
             let found = of(root).or_else(|| if built_in { None } else { of(&node.package_name) });
@@ -783,6 +779,22 @@ impl Manifest {
             }
         }
         None
+    }
+
+    /// The adapters for which a materialization may be written, in the order in which they are looked
+    /// for. One that takes the place of a built-in one and was written for a system that the lake
+    /// stands in for is not looked for, except DuckDB's: its statements are that system's.
+    pub(crate) fn materialization_adapters(&self, name: &str) -> Vec<&str> {
+        if self.target.runs_in.is_some() {
+            return vec!["postgres", "default"];
+        }
+        if self.target.is_for_duckdb() {
+            return vec!["tidemill", "duckdb", "default", "postgres"];
+        }
+        let mut adapters = vec!["tidemill", "postgres", "default"];
+        let of_profile = self.target.extra.get("type").and_then(Value::as_str);
+        adapters.extend(of_profile.filter(|kind| !is_built_in(name) && !adapters.contains(kind)));
+        adapters
     }
 
     /// The macro of an incremental model's strategy, when the project has one of its own
@@ -919,4 +931,9 @@ impl Manifest {
         }
         order
     }
+}
+
+/// Whether a materialization is there without the project writing one.
+fn is_built_in(name: &str) -> bool {
+    matches!(name, "view" | "table" | "incremental" | "ephemeral" | "snapshot")
 }

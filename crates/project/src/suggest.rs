@@ -8,6 +8,28 @@ pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> O
         6..=10 => 3,
         _ => 4,
     };
+    within(written, known, allowed)
+}
+
+/// The known name that is the written one but for a slip: among names that have nothing to do with each
+/// other, such as environment variables, a near one is mostly another.
+pub(crate) fn alike<'a>(
+    written: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let allowed = match written.chars().count() {
+        0..=4 => 0,
+        5..=11 => 1,
+        _ => 2,
+    };
+    within(written, known, allowed)
+}
+
+fn within<'a>(
+    written: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    allowed: usize,
+) -> Option<&'a str> {
     let folded = written.to_lowercase();
     known
         .into_iter()
@@ -60,5 +82,9 @@ mod tests {
         assert_eq!(nearest("ordres", known), Some("orders"));
         assert_eq!(nearest("payments", known), None);
         assert_eq!(nearest("x", ["y"]), Some("y"));
+        assert_eq!(alike("PGHOST", ["PGPORT", "HOST", "PGHOSTS"]), Some("PGHOSTS"));
+        assert_eq!(alike("WAREHOUSE_PASSWORD", ["WAREHOUSE_PASWORD"]), Some("WAREHOUSE_PASWORD"));
+        assert_eq!(alike("MODE", ["HOME", "mode"]), Some("mode"));
+        assert_eq!(alike("DBT_USER", ["USER", "DBT_HOST"]), None);
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 use tidemill_core::UniqueId;
-use tidemill_project::{Manifest, ResourceType, resource_json};
+use tidemill_project::{Manifest, ResourceType, python_json, resource_json};
 
 use crate::args::{Format, Ls, LsOutput};
 use crate::session::Session;
@@ -44,7 +44,7 @@ pub(crate) fn run(session: &Session, args: &Ls) -> Result<i32> {
     // In the order of their ids, as in dbt.
     for id in &selected {
         let line = if json {
-            describe(manifest, id, &args.output_keys).map(|value| value.to_string())
+            describe(manifest, id, &args.output_keys).map(|value| python_json(&value))
         } else {
             match args.output {
                 LsOutput::Name => name(manifest, id),

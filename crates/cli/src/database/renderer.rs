@@ -269,7 +269,7 @@ impl DatabaseRenderer for InDatabase {
             "target_name": target.name,
             "node_id": id,
         });
-        (Some(python_json(&text)), after)
+        (Some(tidemill_project::python_json(&text)), after)
     }
 }
 
@@ -293,12 +293,4 @@ impl InDatabase {
             }
         }
     }
-}
-
-/// JSON as Python writes it, with blanks behind its separators.
-fn python_json(value: &Value) -> String {
-    let Value::Object(fields) = value else { return value.to_string() };
-    let fields: Vec<String> =
-        fields.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
-    format!("{{{}}}", fields.join(", "))
 }

@@ -334,3 +334,28 @@ fn a_check_of_what_has_failed_is_skipped_and_holds_nothing_back() {
     shop.write("models/b.sql", "select 2 as id");
     shop.build().fails_with(1).says("relationships_a_id__id__ref_b_");
 }
+
+#[test]
+fn relationships_with_an_ephemeral_model_are_checked() {
+    let sandbox = Sandbox::new(&[
+        ("models/part.sql", "{{ config(materialized='ephemeral') }} select 1 as id"),
+        (
+            "models/known.sql",
+            "{{ config(materialized='ephemeral') }} select id from {{ ref('part') }}",
+        ),
+        (
+            "models/orders.sql",
+            "{{ config(materialized='table') }} select * from (values (1, 1), (2, 7)) v(id, part)",
+        ),
+        (
+            "models/m.yml",
+            "models:\n  - name: orders\n    columns:\n      - name: part\n        data_tests:\n          - relationships: {arguments: {to: ref('known'), field: id}}\n",
+        ),
+    ]);
+    sandbox.build().fails_with(1).says("Got 1 result").does_not_say("does not exist");
+    sandbox.write(
+        "models/part.sql",
+        "{{ config(materialized='ephemeral') }} select unnest(array[1, 7]) as id",
+    );
+    sandbox.build().ok();
+}

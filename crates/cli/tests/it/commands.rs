@@ -59,7 +59,7 @@ fn ls_selects_as_dbt_does() {
         .run(&["ls", "--select", "out", "--resource-type", "model", "--output", "json"])
         .ok()
         .stdout;
-    assert!(json.contains("\"unique_id\":\"model.shop.out\""), "{json}");
+    assert!(json.contains("\"unique_id\": \"model.shop.out\", "), "{json}");
 }
 
 #[test]

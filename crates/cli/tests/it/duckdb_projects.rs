@@ -287,3 +287,69 @@ fn hooks_and_operations_write_in_the_sql_of_duckdb() {
     assert_eq!(rows("select half from log order by half"), ["1.5", "3.0"]);
     assert_eq!(rows("select x from a"), ["0.25"]);
 }
+
+#[test]
+fn columns_without_a_name_are_called_as_there() {
+    let sandbox = Sandbox::new(&[
+        ("dbt_project.yml", "name: shop\nversion: '1.0'\nprofile: shop\n"),
+        ("profiles.yml", PROFILE),
+        ("seeds/orders.csv", "id,kind,amount\n1,a,5\n2,a,7\n3,b,8\n"),
+        (
+            "models/totals.sql",
+            "{{ config(materialized='table') }}\n\
+             select kind, count(*), sum(amount), case when kind = 'a' then 1 end, max(id)::varchar\n\
+             from {{ ref('orders') }} group by kind",
+        ),
+        (
+            "models/named.sql",
+            "select kind, \"count_star()\" as orders, t.\"sum(amount)\" + 1 as more from {{ ref('totals') }} t",
+        ),
+        ("tests/t.sql", "select count(*) from {{ ref('named') }} having count(*) <> 2"),
+    ]);
+    sandbox.run(&["build", "--profiles-dir", ".", "--target-lake=lake"]).ok();
+    let rows = |sql: &str| {
+        let lake = ["--format", "csv", "--profiles-dir", ".", "--target-lake=lake"];
+        let shown = sandbox.run(&[&["sql", sql][..], &lake].concat());
+        shown.ok().stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        rows("select * from totals order by kind"),
+        [
+            "kind,count_star(),sum(amount),\
+             CASE  WHEN ((kind = 'a')) THEN (1) ELSE NULL END,CAST(max(id) AS VARCHAR)",
+            "a,2,12,1,2",
+            "b,1,8,,3"
+        ]
+    );
+    assert_eq!(rows("select * from named order by kind"), ["kind,orders,more", "a,2,13", "b,1,9"]);
+}
+
+/// A materialization for DuckDB is one of a project for DuckDB.
+#[test]
+fn materializations_for_duckdb_are_found() {
+    let sandbox = Sandbox::new(&[
+        ("dbt_project.yml", "name: shop\nversion: '1.0'\nprofile: shop\n"),
+        ("profiles.yml", PROFILE),
+        (
+            "macros/m.sql",
+            "{% materialization doubled, adapter='duckdb' %}\n\
+             {%- set target_relation = this.incorporate(type='table') -%}\n\
+             {% call statement('main') %}create or replace table {{ target_relation }} as \
+             select * from ({{ sql }}) a union all select * from ({{ sql }}) b{% endcall %}\n\
+             {{ return({'relations': [target_relation]}) }}\n\
+             {% endmaterialization %}",
+        ),
+        ("models/two.sql", "{{ config(materialized='doubled') }} select 1 as id"),
+    ]);
+    sandbox.run(&["build", "--profiles-dir", ".", "--target-lake=lake"]).ok();
+    let shown = sandbox.run(&[
+        "sql",
+        "select count(*) as n from two",
+        "--format",
+        "csv",
+        "--profiles-dir",
+        ".",
+        "--target-lake=lake",
+    ]);
+    assert_eq!(shown.ok().stdout.trim(), "n\n2");
+}

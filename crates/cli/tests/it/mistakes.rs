@@ -128,3 +128,64 @@ fn a_query_that_is_too_deep_ends_with_an_error() {
     let outcome = sandbox.run(&["sql", &query]);
     assert!(outcome.code.is_some(), "killed: {}", outcome.all());
 }
+
+/// As in dbt, a materialization that nobody has fails its model, and no other.
+#[test]
+fn a_materialization_that_is_not_there_fails_its_model_alone() {
+    let sandbox = Sandbox::new(&[
+        ("models/a.sql", "select 1 as id"),
+        ("models/b.sql", "{{ config(materialized='tabel') }} select * from {{ ref('a') }}"),
+        ("models/c.sql", "{{ config(materialized='dynamic_cube') }} select 1 as id"),
+        ("models/d.sql", "select * from {{ ref('b') }}"),
+    ]);
+    sandbox.run(&["parse"]).ok();
+    sandbox
+        .run(&["build"])
+        .fails_with(1)
+        .says("there is no materialization `tabel`")
+        .says("did you mean `table`?")
+        .says("there is no materialization `dynamic_cube`")
+        .says("{% materialization dynamic_cube, default %}")
+        .says("1 built, 2 failed, 1 skipped");
+    assert_eq!(sandbox.rows("select id from a"), ["1"]);
+    sandbox.run(&["doctor"]).fails_with(1).says("there is no materialization `tabel`");
+}
+
+#[test]
+fn what_is_wrong_with_a_seed_is_told_with_what_a_seed_has() {
+    let sandbox = Sandbox::new(&[
+        ("seeds/wide.csv", "a,b\n1,2\n4,5,6\n"),
+        ("seeds/typed.csv", "a\n1\nx\n"),
+        ("seeds/s.yml", "seeds: [{name: typed, config: {column_types: {a: integer}}}]"),
+    ]);
+    sandbox
+        .run(&["seed"])
+        .fails_with(1)
+        .says("seeds/wide.csv:3: 3 fields where the header has 2")
+        .says("`x` is not an integer")
+        .says("`column_types` in the seed's config")
+        .does_not_say("max_rejects")
+        .does_not_say("__rejected");
+}
+
+#[test]
+fn a_reference_between_quotes_is_told_as_that() {
+    let sandbox = Sandbox::new(&[
+        ("models/a.sql", "select 1 as id"),
+        ("models/b.sql", "-- {{ ref('a') }}\nselect * from '{{ ref('a') }}'"),
+    ]);
+    sandbox.run(&["build"]).fails_with(1).says("in quotes is a text: write `{{ ref('x') }}`");
+}
+
+#[test]
+fn only_a_variable_that_is_alike_is_named_for_one_that_is_missing() {
+    let sandbox = Sandbox::new(&[("models/a.sql", "select '{{ env_var(\"SHOP_HOST\") }}' as h")]);
+    let variables = [("SHOP_PORT", "1"), ("SHIP_COST", "2")];
+    sandbox
+        .run_with(&variables, &["build"])
+        .fails_with(2)
+        .says("`SHOP_HOST` is required")
+        .says("give a default")
+        .does_not_say("did you mean");
+    sandbox.run_with(&[("SHOP_HOSTS", "1")], &["build"]).says("did you mean `SHOP_HOSTS`?");
+}

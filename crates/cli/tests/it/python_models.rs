@@ -315,7 +315,9 @@ fn a_failure_names_the_line_and_leaves_nothing() {
         "models/m.py",
         "def model(dbt, session):\n    dbt.config(materialized='view')\n    return 1\n",
     );
-    shop.run(&["parse"]).fails_with(2).says("cannot be materialized as `view`");
+    shop.run(&["parse"]).ok();
+    shop.build().fails_with(1).says("cannot be materialized as `view`");
+    assert!(!shop.staged("m"));
     shop.sandbox.write("models/m.py", "def model(dbt, session):\n    return dbt.ref('srk')\n");
     shop.run(&["parse"]).fails_with(2).says("did you mean `src`?");
 }

@@ -224,12 +224,13 @@ fn unknown_unit(unit: &Expr, name: &str) -> Error {
     )
 }
 
-/// A start before the text counts from its end, and 0 is 1.
+/// A start before the text counts from its end, and 0 is 1 (in DuckDB the place before the text).
 fn substr(value: &Expr, from: &Expr, length: Option<&Expr>, dialect: SqlDialect) -> Result<Expr> {
     let mut arguments = vec![value.clone()];
+    let zero_stays = dialect == SqlDialect::DuckDb;
     arguments.push(match from {
         Expr::Value(literal) => match &literal.value {
-            Value::Number(digits, _) if digits == "0" => number(1),
+            Value::Number(digits, _) if digits == "0" && !zero_stays => number(1),
             _ => from.clone(),
         },
         Expr::UnaryOp { op: UnaryOperator::Minus, .. } => template(
@@ -238,7 +239,12 @@ fn substr(value: &Expr, from: &Expr, length: Option<&Expr>, dialect: SqlDialect)
             dialect,
         )?,
         other => template(
-            "case when s < 0 then greatest(length(x) + s + 1, 1) when s = 0 then 1 else s end",
+            match zero_stays {
+                true => "case when s < 0 then greatest(length(x) + s + 1, 1) else s end",
+                false => {
+                    "case when s < 0 then greatest(length(x) + s + 1, 1) when s = 0 then 1 else s end"
+                }
+            },
             &[("x", value.clone()), ("s", other.clone())],
             dialect,
         )?,

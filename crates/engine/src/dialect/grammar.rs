@@ -13,8 +13,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Wor
 use tidemill_core::{Error, ErrorKind, Result, SqlDialect};
 
 use crate::error::syntax;
-use crate::grammar::place_of;
-use crate::parse::{NESTING, limit_chains, refuse_writes_inside};
+use crate::grammar::{is_foreign_letter, place_of};
+use crate::parse::{NESTING, columns_like_clauses, limit_chains, refuse_writes_inside};
 
 /// Databricks' grammar with what `sqlparser`'s leaves out of its strings: a backslash escapes there.
 #[derive(Debug)]
@@ -107,10 +107,10 @@ impl Dialect for DuckDb {
         true
     }
     fn is_identifier_start(&self, letter: char) -> bool {
-        DuckDbDialect {}.is_identifier_start(letter)
+        DuckDbDialect {}.is_identifier_start(letter) || is_foreign_letter(letter)
     }
     fn is_identifier_part(&self, letter: char) -> bool {
-        DuckDbDialect {}.is_identifier_part(letter)
+        DuckDbDialect {}.is_identifier_part(letter) || is_foreign_letter(letter)
     }
     fn supports_filter_during_aggregation(&self) -> bool {
         true
@@ -226,6 +226,7 @@ pub(super) fn parse_any(sql: &str, dialect: SqlDialect) -> Result<(Statement, Ve
     let mut tokens = Tokenizer::new(grammar.as_ref(), sql)
         .tokenize_with_location()
         .map_err(|error| syntax(&error.to_string()))?;
+    columns_like_clauses(&mut tokens);
     limit_chains(&tokens)?;
     match dialect {
         SqlDialect::BigQuery | SqlDialect::Databricks => names_of_relations(&mut tokens),

@@ -27,6 +27,7 @@ mod spoken;
 mod translator;
 mod turned;
 mod types;
+mod unnamed;
 
 pub(crate) use rules::template;
 
@@ -74,8 +75,9 @@ pub fn translate(sql: &str, dialect: SqlDialect) -> Result<String> {
 /// # use tidemill_core::SqlDialect;
 /// # use tidemill_engine::adapt;
 /// let adapted = |sql| adapt(sql, SqlDialect::DuckDb).unwrap();
-/// assert_eq!(adapted("select a + 1 from t"), "select a + 1 from t");
-/// assert_eq!(adapted("select a / 2 from t"), "SELECT (a OPERATOR(duckdb./) 2) FROM t");
+/// assert_eq!(adapted("select a + 1 as b from t"), "select a + 1 as b from t");
+/// assert_eq!(adapted("select a / 2 as b from t"), "SELECT (a OPERATOR(duckdb./) 2) AS b FROM t");
+/// assert_eq!(adapted("select count(*) from t"), "SELECT count(*) AS \"count_star()\" FROM t");
 /// assert!(adapt("from t asof join p on t.k = p.k", SqlDialect::DuckDb).is_err());
 /// ```
 pub fn adapt(sql: &str, dialect: SqlDialect) -> Result<String> {

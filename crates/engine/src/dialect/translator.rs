@@ -38,6 +38,9 @@ pub(super) fn adapt(statement: &mut Statement, dialect: SqlDialect) -> Result<()
 }
 
 fn walk(statement: &mut Statement, mut translator: Translator) -> Result<()> {
+    if translator.dialect == SqlDialect::DuckDb {
+        super::unnamed::name(statement);
+    }
     match VisitMut::visit(statement, &mut translator) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),

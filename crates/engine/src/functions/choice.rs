@@ -1,4 +1,4 @@
-//! `coalesce` of a date or time and a text: the text is one, as a literal is in PostgreSQL.
+//! `coalesce` of a date, a time or a boolean and a text: the text is one, as a literal is in PostgreSQL.
 
 use std::sync::Arc;
 
@@ -41,6 +41,22 @@ impl ScalarUDFImpl for Coalesce {
         };
         let moment =
             |data_type: &DataType| matches!(data_type, DataType::Date32 | DataType::Timestamp(..));
+        let fits = |data_type: &DataType| {
+            *data_type == DataType::Boolean || text(data_type) || data_type.is_null()
+        };
+        if types.contains(&DataType::Boolean) && types.iter().all(fits) {
+            return Ok(vec![DataType::Boolean; types.len()]);
+        }
+        // DuckDB's: a boolean beside a number is one.
+        let numbers: Vec<DataType> =
+            types.iter().filter(|data_type| data_type.is_numeric()).cloned().collect();
+        let others = |data_type: &DataType| {
+            *data_type == DataType::Boolean || data_type.is_numeric() || data_type.is_null()
+        };
+        if types.contains(&DataType::Boolean) && !numbers.is_empty() && types.iter().all(others) {
+            let wanted = self.0.coerce_types(&numbers)?;
+            return Ok(vec![wanted.first().cloned().unwrap_or(DataType::Int64); types.len()]);
+        }
         let moments: Vec<DataType> =
             types.iter().filter(|data_type| moment(data_type)).cloned().collect();
         let others = types

@@ -189,6 +189,17 @@ fn whole(array: &ArrayRef) -> ArrayRef {
 
 static DIVISION: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(division()));
 
+/// Two columns of doubles, worked on row by row.
+fn doubles(
+    args: &[ArrayRef],
+    work: impl Fn(f64, f64) -> std::result::Result<f64, arrow::error::ArrowError>,
+) -> Result<ArrayRef> {
+    let (left, right) =
+        (args[0].as_primitive::<Float64Type>(), args[1].as_primitive::<Float64Type>());
+    let worked: Float64Array = arrow::compute::try_binary(left, right, work)?;
+    Ok(Arc::new(worked))
+}
+
 /// The quotient of two decimals.
 pub(crate) fn divide(left: Expr, right: Expr) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(DIVISION.clone(), vec![left, right]))
@@ -214,7 +225,15 @@ fn as_decimal(data_type: &DataType) -> DataType {
 
 fn divide_takes(types: &[DataType]) -> Result<Vec<DataType>> {
     arity("/", types, 2, 2)?;
-    Ok(types.iter().map(as_decimal).collect())
+    Ok(factors(types))
+}
+
+/// What two factors become: a side that turned out to be a double makes both doubles.
+fn factors(types: &[DataType]) -> Vec<DataType> {
+    match types.iter().any(DataType::is_floating) {
+        true => vec![DataType::Float64; types.len()],
+        false => types.iter().map(as_decimal).collect(),
+    }
 }
 
 /// Digits behind the point that a quotient has at least.
@@ -234,11 +253,20 @@ fn scale_of(data_type: &DataType) -> i8 {
 /// A quotient that has more than 22 digits before the point is an error when it comes, and not a
 /// reason to give all others fewer digits behind it.
 fn quotient_type(types: &[DataType]) -> Result<DataType> {
+    if types.iter().any(DataType::is_floating) {
+        return Ok(DataType::Float64);
+    }
     let scales = types.iter().map(|data_type| scale_of(&as_decimal(data_type)));
     Ok(DataType::Decimal128(MOST, scales.max().unwrap_or(0).max(DIGITS)))
 }
 
 fn divide_all(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
+    if call.returns.is_floating() {
+        return doubles(args, |dividend, divisor| match divisor == 0.0 {
+            true => Err(arrow::error::ArrowError::DivideByZero),
+            false => Ok(dividend / divisor),
+        });
+    }
     let (left, right) =
         (args[0].as_primitive::<Decimal128Type>(), args[1].as_primitive::<Decimal128Type>());
     let shift = i32::from(scale_of(call.returns)) + i32::from(scale_of(right.data_type()))
@@ -324,7 +352,7 @@ fn multiplication() -> ScalarUDF {
         "tidemill_multiply",
         |types| {
             arity("*", types, 2, 2)?;
-            Ok(types.iter().map(as_decimal).collect())
+            Ok(factors(types))
         },
         |types, _| Ok(product_type(&types[0], &types[1])),
         multiply_all,
@@ -351,11 +379,17 @@ pub(crate) fn multiply(left: Expr, right: Expr, types: (&DataType, &DataType)) -
 const BEHIND: i8 = 20;
 
 fn product_type(left: &DataType, right: &DataType) -> DataType {
+    if left.is_floating() || right.is_floating() {
+        return DataType::Float64;
+    }
     let (s, t) = (scale_of(&as_decimal(left)), scale_of(&as_decimal(right)));
     DataType::Decimal128(MOST, (s + t).min(BEHIND.max(s).max(t)))
 }
 
 fn multiply_all(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
+    if call.returns.is_floating() {
+        return doubles(args, |x, y| Ok(x * y));
+    }
     let (left, right) =
         (args[0].as_primitive::<Decimal128Type>(), args[1].as_primitive::<Decimal128Type>());
     let all = scale_of(left.data_type()) + scale_of(right.data_type());

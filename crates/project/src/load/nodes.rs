@@ -359,16 +359,14 @@ impl Builder<'_> {
         let what = format!("{} `{}`", draft.kind, draft.name);
         let mut external = None;
         self.config_problems(&what, &problems, &merged, &draft.position);
+        // Another one that nobody wrote fails when its model is built, as in dbt.
         if draft.kind == ResourceType::Model
-            && let Materialization::Other(name) = &config.materialized
+            && matches!(&config.materialized, Materialization::Other(name) if name == "external")
             && config.enabled
+            && !self.has_materialization("external")
         {
-            if name == "external" && !self.has_materialization(name) {
-                external = self.external(&what, &merged, &draft);
-                config.materialized = Materialization::Table;
-            } else {
-                self.unknown_materialization(&what, name, &merged, &draft);
-            }
+            external = self.external(&what, &merged, &draft);
+            config.materialized = Materialization::Table;
         }
         if draft.language == "python" && config.enabled {
             self.python_materialization(&what, &config, &merged, &draft.position);
@@ -508,7 +506,7 @@ impl Builder<'_> {
         }
     }
 
-    /// The rows of a Python model are there once it has run: it is built as a table.
+    /// The rows of a Python model are there once it has run: it is no part of another query.
     fn python_materialization(
         &mut self,
         what: &str,
@@ -516,10 +514,10 @@ impl Builder<'_> {
         merged: &Layer,
         fallback: &SourcePosition,
     ) {
-        let refused = match &config.materialized {
-            Materialization::Table | Materialization::Incremental => return,
-            other => format!("a Python model cannot be materialized as `{}`", other.as_str()),
-        };
+        if config.materialized != Materialization::Ephemeral {
+            return;
+        }
+        let refused = "a Python model cannot be materialized as `ephemeral`";
         let place = merged.positions.get("materialized").unwrap_or(fallback);
         self.diagnostics.push(
             Diagnostic::error("python-materialization", format!("{what}: {refused}"))
@@ -530,26 +528,10 @@ impl Builder<'_> {
 
     /// Whether a macro of the project carries out a materialization.
     fn has_materialization(&self, name: &str) -> bool {
-        ["tidemill", "postgres", "default"].iter().any(|adapter| {
+        self.manifest.materialization_adapters(name).iter().any(|adapter| {
             let full = format!("materialization_{name}_{adapter}");
             self.world.macros.all().any(|(_, found)| **found.name() == *full)
         })
-    }
-
-    fn unknown_materialization(&mut self, what: &str, name: &str, merged: &Layer, draft: &Draft) {
-        if self.has_materialization(name) {
-            return;
-        }
-        let known = ["view", "table", "incremental", "materialized_view", "ephemeral"];
-        let place = merged.positions.get("materialized").unwrap_or(&draft.position);
-        let diagnostic = Diagnostic::error(
-            "unknown-materialization",
-            format!("{what}: there is no materialization `{name}`"),
-        );
-        self.diagnostics.push(diagnostic.at(place.clone()).hint(match nearest(name, known) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("use one of {}", known.join(", ")),
-        }));
     }
 
     /// Paths of the root project's config trees that reach nothing.

@@ -71,9 +71,9 @@ pub(crate) fn read_mapping(file: &SourceFile, diagnostics: &mut Diagnostics) -> 
 /// What an unknown key does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unknown {
-    /// dbt's files: a warning.
+    /// dbt's property files: a warning.
     Warn,
-    /// Our files: an error.
+    /// Our files and, as in dbt, `dbt_project.yml`: an error.
     Refuse,
 }
 

@@ -21,6 +21,7 @@ const KNOWN: &[&str] = &[
     "name",
     "version",
     "config-version",
+    "project-root",
     "profile",
     "model-paths",
     "source-paths",
@@ -33,6 +34,7 @@ const KNOWN: &[&str] = &[
     "docs-paths",
     "asset-paths",
     "function-paths",
+    "osi-paths",
     "target-path",
     "log-path",
     "clean-targets",
@@ -49,6 +51,7 @@ const KNOWN: &[&str] = &[
     "tests",
     "data_tests",
     "sources",
+    "analyses",
     "exposures",
     "metrics",
     "semantic-models",
@@ -298,7 +301,7 @@ pub(crate) fn resolve(
     diagnostics: &mut Diagnostics,
 ) -> Package {
     let RawProject { file, root, name } = raw;
-    check_keys(&root, FILE_NAME, KNOWN, Unknown::Warn, &file, diagnostics);
+    check_keys(&root, FILE_NAME, KNOWN, Unknown::Refuse, &file, diagnostics);
     // Those of packages do not count.
     if shown.as_os_str().is_empty()
         && let Some(flags) = root.get("flags").filter(|flags| flags.is_map())

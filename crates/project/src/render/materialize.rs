@@ -10,6 +10,7 @@ use tidemill_jinja::{Args, Budget, State, Value};
 use super::context::{Context, ContextHost};
 use super::relation::{ColumnObject, Relation};
 use super::{described, errors, finish};
+use crate::config::{Materialization, unknown_materialization};
 use crate::manifest::{Node, ResourceType};
 use crate::project::Project;
 use crate::snapshot_config::{HardDeletes, SnapshotConfig, SnapshotExpressions, SnapshotStrategy};
@@ -242,6 +243,12 @@ impl Project {
         };
         let found = match self.manifest().materialization_macro(node) {
             Some(found) => found.to_owned(),
+            None if matches!(node.config.materialized, Materialization::Other(_)) => {
+                let (message, hint) = unknown_materialization(built_in);
+                let diagnostic = Diagnostic::error("unknown-materialization", message);
+                let diagnostic = diagnostic.at(node.position.clone()).hint(hint);
+                return Err(Diagnostics::from_iter([diagnostic]));
+            }
             None => format!("macro.dbt.materialization_{built_in}_default"),
         };
         let (value, rendered, results) = self.call(node, &found, sql, Vec::new(), state)?;

@@ -36,7 +36,7 @@ fn several_mistakes_are_reported_at_once() {
         ("models/a.sql", "{% if true %}{{ ref('nowhere') }}{% endif %}"),
         ("models/b.sql", "select * from {{ source('raw', 'order') }}"),
         ("models/c.sql", "{{ config(materialized='tabel') }} select {{ 1 "),
-        ("models/d.sql", "{{ config(materialized='tabel', enabled='no') }} select 1"),
+        ("models/d.sql", "{{ config(materialized='table', enabled='no') }} select 1"),
         ("models/s.yml", "sources:\n  - name: raw\n    tables: [{name: orders}]\n"),
     ])
     .said();
@@ -45,8 +45,6 @@ fn several_mistakes_are_reported_at_once() {
         "model `b` refers to the source `raw.order`, which does not exist\n  --> models/b.sql:1:33",
         "did you mean `raw.orders`?",
         "error[jinja-syntax]: `models/c.sql`: ",
-        "error[unknown-materialization]: model `d`: there is no materialization `tabel`\n  --> models/d.sql:1:24",
-        "did you mean `table`?",
         "the config key `enabled` needs true or false, not `\"no\"`\n  --> models/d.sql:1:41",
     ] {
         assert!(said.contains(expected), "{expected}\n--- not in:\n{said}");
@@ -109,7 +107,6 @@ hint: rename one of the two files",
 #[test]
 fn unknown_keys_of_dbts_files_are_warnings_with_the_nearest_key() {
     let folder = Folder::new(&[
-        ("dbt_project.yml", "name: shop\nmodel-path: [models]\n"),
         ("models/a.sql", "select 1"),
         (
             "models/a.yml",
@@ -119,14 +116,7 @@ fn unknown_keys_of_dbts_files_are_warnings_with_the_nearest_key() {
     let (_, warnings) = folder.load().unwrap();
     assert_eq!(
         warnings.to_string(),
-        "warning[unknown-key]: dbt_project.yml has no key `model-path`
-  --> dbt_project.yml:2:1
-   |
- 2 | model-path: [models]
-   | ^^^^^^^^^^ nobody reads this
-hint: did you mean `model-paths`?
-
-warning[unknown-key]: model `a` has no key `descriptoin`
+        "warning[unknown-key]: model `a` has no key `descriptoin`
   --> models/a.yml:3:5
    |
  3 |     descriptoin: x
@@ -139,6 +129,20 @@ warning[unknown-key]: column `x` of model `a` has no key `tset`
  6 |         tset: [not_null]
    |         ^^^^ nobody reads this
 hint: did you mean `tests`?"
+    );
+}
+
+#[test]
+fn unknown_keys_of_the_project_file_are_errors_as_in_dbt() {
+    check(
+        &[("dbt_project.yml", "name: shop\nmodel-path: [models]\n"), ("models/a.sql", "select 1")],
+        "
+error[unknown-key]: dbt_project.yml has no key `model-path`
+  --> dbt_project.yml:2:1
+   |
+ 2 | model-path: [models]
+   | ^^^^^^^^^^
+hint: did you mean `model-paths`?",
     );
 }
 
