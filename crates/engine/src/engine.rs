@@ -28,6 +28,7 @@ use tidemill_core::{
 use tokio::sync::mpsc;
 
 use crate::EngineOptions;
+use crate::correlated::Correlated;
 use crate::describe::moving;
 use crate::dialect::positional::PLACE;
 use crate::error::from_datafusion;
@@ -531,8 +532,11 @@ fn template(
     // than to send both sides of the join through an exchange.
     settings.optimizer.hash_join_single_partition_threshold = (memory_limit / 16).min(256 << 20);
     settings.optimizer.hash_join_single_partition_threshold_rows = 4 << 20;
-    let mut analyzers: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(Moments), Arc::new(Truths { for_duckdb: options.for_duckdb })];
+    let mut analyzers: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(Correlated),
+        Arc::new(Moments),
+        Arc::new(Truths { for_duckdb: options.for_duckdb }),
+    ];
     analyzers.extend(Analyzer::new().rules);
     analyzers.push(Arc::new(Meaning { late: options.for_duckdb }));
     let mut rules = PhysicalOptimizer::new().rules;

@@ -84,7 +84,11 @@ fn convert(error: &DataFusionError, limit: Option<usize>, span: &mut Option<Span
         DataFusionError::ResourcesExhausted(text) => resources(text, limit),
         DataFusionError::IoError(inner) => io(inner),
         DataFusionError::ParquetError(inner) => {
-            Error::new(ErrorKind::Io, "a data file cannot be read").because(inner.to_string())
+            let text = inner.to_string();
+            match of_condition(&text) {
+                Some(text) => Error::new(ErrorKind::Data, sentence(text)),
+                None => Error::new(ErrorKind::Io, "a data file cannot be read").because(text),
+            }
         }
         DataFusionError::ObjectStore(inner) => {
             Error::new(ErrorKind::Io, "the store failed").because(inner.to_string())
@@ -98,6 +102,16 @@ fn convert(error: &DataFusionError, limit: Option<usize>, span: &mut Option<Span
         }
         other => Error::new(ErrorKind::Internal, sentence(&other.to_string())),
     }
+}
+
+/// What went wrong with a condition that is looked at while a file is read: the file is as it should be.
+fn of_condition(text: &str) -> Option<&str> {
+    let (_, error) = text.split_once("Error evaluating filter predicate: ")?;
+    if error.contains("DivideByZero") {
+        return Some("division by zero");
+    }
+    let (_, message) = error.split_once("(\"")?;
+    Some(message.split_once("\")").map_or(message, |(message, _)| message))
 }
 
 fn foreign(
@@ -367,6 +381,16 @@ fn sentence(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_condition_that_fails_while_a_file_is_read_is_no_broken_file() {
+        let text = "External: Compute error: Error evaluating filter predicate: \
+                    ArrowError(CastError(\"Cannot cast string 'a' to value of Int64 type\"), Some(\"\"))";
+        assert_eq!(of_condition(text), Some("Cannot cast string 'a' to value of Int64 type"));
+        let text = "Error evaluating filter predicate: ArrowError(DivideByZero, Some(\"\"))";
+        assert_eq!(of_condition(text), Some("division by zero"));
+        assert_eq!(of_condition("EOF: file size of 3 is less than footer"), None);
+    }
 
     #[test]
     fn a_syntax_error_has_its_place() {

@@ -41,6 +41,7 @@ mod aliases;
 mod catalog;
 mod clauses;
 mod columns;
+mod correlated;
 mod cte;
 mod describe;
 mod dialect;

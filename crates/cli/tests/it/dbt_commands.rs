@@ -145,3 +145,29 @@ fn what_a_template_says_before_it_fails_is_shown() {
     );
     shop.run(&["build", "--select", "fails"]).fails_with(1).says("so far so good").says("not here");
 }
+
+/// Names in property files may be templates, as in dbt: of a source that is in the target's schema, say.
+#[test]
+fn names_in_property_files_are_rendered() {
+    let sandbox = Sandbox::new(&[
+        ("dbt_project.yml", "name: shop\nvars: {of: orders}\n"),
+        ("models/orders.sql", "select 1 as id"),
+        ("models/read.sql", "select * from {{ source(target.schema ~ '_raw', 'items') }}"),
+        (
+            "models/m.yml",
+            "sources:\n  - name: '{{ target.schema + \"_raw\" }}'\n    tables:\n      - name: items\n        columns: [{name: id, data_tests: [unique]}]\nmodels:\n  - name: \"{{ var('of') }}\"\n    description: All of them.\n",
+        ),
+    ]);
+    let all = sandbox.run(&["ls"]).ok().does_not_say("warning").stdout;
+    let mut all: Vec<&str> = all.lines().collect();
+    all.sort_unstable();
+    assert_eq!(
+        all,
+        [
+            "shop.orders",
+            "shop.read",
+            "shop.source_unique_main_raw_items_id",
+            "source:shop.main_raw.items"
+        ]
+    );
+}

@@ -303,7 +303,9 @@ fn what_cannot_be_adapted_is_an_error() {
         assert!(error.contains(words), "{sql}: {error}");
     }
     // What means the same here, and what may be a macro's for this engine, stays.
-    for sql in ["select random()", "select to_char(d, 'YYYY') from t", "select uuid()"] {
+    for sql in
+        ["select random() as r", "select to_char(d, 'YYYY') as y from t", "select uuid() as u"]
+    {
         assert_eq!(adapt(sql).unwrap(), sql);
     }
     // The engine says what is wrong with what nobody reads, and what it alone reads is adapted.

@@ -378,6 +378,7 @@ impl Reader<'_> {
         let what = format!("a {kind}");
         let (name, position) = self.name(item, &what)?;
         let item = self.render(item, &is_late);
+        let name = item.get("name").and_then(Yaml::scalar_text).unwrap_or(name);
         let what = format!("{kind} `{name}`");
         check_keys(&item, &what, NODE, Unknown::Warn, self.file, self.diagnostics);
         let mut config = Layer::default();
@@ -601,6 +602,8 @@ impl Reader<'_> {
         let (unrendered_schema, unrendered_database) =
             (unrendered("schema"), unrendered("database"));
         let item = self.render(item, &is_late_source);
+        // It may be a template: the schema of the target, say.
+        let source = item.get("name").and_then(Yaml::scalar_text).unwrap_or(source);
         let what = format!("source `{source}`");
         check_keys(&item, &what, SOURCE, Unknown::Warn, self.file, self.diagnostics);
         let schema = text_of(&item, "schema", &what, self.file, self.diagnostics);
