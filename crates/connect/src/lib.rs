@@ -30,6 +30,7 @@ mod json_rows;
 mod json_text;
 pub mod mysql;
 pub mod postgres;
+mod queue;
 mod registry;
 pub mod rest;
 pub mod singer;

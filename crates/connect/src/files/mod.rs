@@ -61,6 +61,7 @@ pub use excel::{CellErrors, MergedCells, SheetSetting};
 pub use fixed::FixedField;
 pub use header::ORIGINAL_NAME;
 pub use header::{column_names, unquoted as unquoted_header};
+pub(crate) use read::raw_text;
 pub use read::rejected_schema;
 pub use settings::{
     CompressionSetting, Deduplicate, FileFormat, Locations, NameOrOff, OnChange, SizeText,
@@ -75,8 +76,8 @@ use infer::{Formats, Seen};
 use listing::FileEntry;
 use position::{Decision, FilesPosition, Rules, decide, notice};
 use read::{FileTask, Load};
-pub(crate) use settings::duration;
 use settings::{NullTexts, Resolved};
+pub(crate) use settings::{duration, size_of};
 use sink::FilesSink;
 use types::{Shape, Types};
 
