@@ -28,7 +28,9 @@ pub mod files;
 mod insert;
 mod json_rows;
 mod json_text;
+pub mod kafka;
 pub mod mysql;
+pub mod nats;
 pub mod postgres;
 mod queue;
 mod registry;
@@ -37,6 +39,7 @@ pub mod singer;
 pub mod sqlite;
 mod stream;
 pub mod tables;
+mod tls;
 
 pub use drivers::adbc::{AdbcConfig, AdbcConnector};
 pub use drivers::odbc::{OdbcConfig, OdbcConnector};

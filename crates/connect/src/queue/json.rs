@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
 use tidemill_core::{
-    Change, Error, ErrorKind, Notice, Position, ReadRequest, ReadScope, Result, ResultExt, Source,
+    Change, Error, ErrorKind, Notice, Position, ReadRequest, ReadScope, Result, Source,
 };
 
 use super::envelope::Envelope;

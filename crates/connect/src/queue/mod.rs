@@ -22,11 +22,14 @@
 //!
 //! A read without end does the last three lines again and again, one position after the other.
 
+mod avro;
+mod datum;
 mod envelope;
 mod json;
 mod metadata;
 mod plain;
 mod read;
+mod registry;
 mod rows;
 mod settings;
 mod spool;
@@ -37,9 +40,10 @@ use bytes::Bytes;
 use serde_json::Value;
 
 pub(crate) use metadata::{Meta, MetaKind};
-pub(crate) use read::{QueueContext, Reading};
+pub(crate) use read::{QueueContext, Reading, check, few_messages};
+pub(crate) use registry::RegistryConfig;
 pub(crate) use settings::{QueueSettings, Start, own_settings};
-pub(crate) use spool::{Spool, Spooled};
+pub(crate) use spool::Spool;
 
 /// A message as the queue gave it.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -82,28 +82,32 @@ pub(super) fn without_refused(batch: Vec<Envelope>) -> (Vec<Envelope>, Vec<Refus
 
 fn take(rows: &Rows, batch: Vec<Envelope>, text: bool) -> Result<Taken> {
     let (batch, mut refused) = without_refused(batch);
-    let mut bad = Vec::new();
-    let values = batch.iter().map(|envelope| envelope.message.value.as_deref());
-    let column: ArrayRef = if text {
-        let mut column = StringBuilder::new();
-        for (row, value) in values.enumerate() {
-            match value.map(std::str::from_utf8) {
-                None => column.append_null(),
-                Some(Ok(text)) => column.append_value(text),
-                Some(Err(_)) => {
-                    column.append_null();
-                    let reason = "the message is not UTF-8; `format: bytes` takes it as it is";
-                    bad.push((row, reason.to_owned()));
-                }
-            }
-        }
-        Arc::new(column.finish())
-    } else {
-        let mut column = BinaryBuilder::new();
-        values.for_each(|value| column.append_option(value));
-        Arc::new(column.finish())
-    };
+    let (column, bad) = single_values(&batch, text);
     let mut taken = rows.take(vec![column], &batch, bad)?;
     refused.append(&mut taken.refused);
     Ok(Taken { refused, ..taken })
+}
+
+/// The column of bodies that are one value, and which of them are not.
+pub(super) fn single_values(batch: &[Envelope], text: bool) -> (ArrayRef, Vec<(usize, String)>) {
+    let mut bad = Vec::new();
+    let values = batch.iter().map(|envelope| envelope.message.value.as_deref());
+    if !text {
+        let mut column = BinaryBuilder::new();
+        values.for_each(|value| column.append_option(value));
+        return (Arc::new(column.finish()), bad);
+    }
+    let mut column = StringBuilder::new();
+    for (row, value) in values.enumerate() {
+        match value.map(std::str::from_utf8) {
+            None => column.append_null(),
+            Some(Ok(text)) => column.append_value(text),
+            Some(Err(_)) => {
+                column.append_null();
+                let reason = "the message is not UTF-8; `format: bytes` takes it as it is";
+                bad.push((row, reason.to_owned()));
+            }
+        }
+    }
+    (Arc::new(column.finish()), bad)
 }

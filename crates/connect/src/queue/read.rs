@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 use tidemill_core::{Change, Error, ErrorKind, Notice, Position, ReadRequest, ReadScope, Result};
 
 use super::metadata::{self, Meta, MetaColumn};
+use super::registry::RegistryConfig;
 use super::rows::{Rows, Taken, rejected};
-use super::settings::{Format, QueueSettings, Tombstones};
+use super::settings::{Format, KeyFormat, QueueSettings, Tombstones};
 use super::spool::{Spool, Spooled};
-use super::{json, plain};
+use super::{avro, json, plain};
 use crate::stream::Sink;
 
 /// Under this name a position says what was seen in each column, beside what the connector says.
@@ -33,6 +34,7 @@ pub(crate) struct Reading {
     pub(super) request: ReadRequest,
     pub(super) context: QueueContext,
     pub(super) metadata: Arc<Vec<MetaColumn>>,
+    pub(super) registry: Option<RegistryConfig>,
 }
 
 impl Reading {
@@ -44,11 +46,17 @@ impl Reading {
         request: ReadRequest,
         context: QueueContext,
     ) -> Result<Reading> {
-        let metadata = Arc::new(check(layout, &settings)?);
+        let metadata = Arc::new(columns(layout, &settings)?);
         let wrong = |message: &str| Err(Error::new(ErrorKind::Config, message.to_owned()));
         if settings.tombstones == Tombstones::Delete && request.scope != ReadScope::Changed {
             return wrong(
                 "`tombstones: delete` removes rows by their key, and goes with `mode: merge`",
+            );
+        }
+        if settings.tombstones == Tombstones::Delete && request.cursor.is_some() {
+            return wrong(
+                "of a queue the order of its messages says which one is the last; leave `cursor` out with \
+                 `tombstones: delete`",
             );
         }
         let whole = request.scope == ReadScope::Whole;
@@ -58,7 +66,12 @@ impl Reading {
                  `append` and `merge`",
             );
         }
-        Ok(Reading { settings: Arc::new(settings), request, context, metadata })
+        Ok(Reading { settings: Arc::new(settings), request, context, metadata, registry: None })
+    }
+
+    /// With the registry of schemas that the connection has.
+    pub(crate) fn with_registry(self, registry: Option<RegistryConfig>) -> Reading {
+        Reading { registry, ..self }
     }
 
     /// What the connector said last of where it was, if this read goes on from there.
@@ -103,12 +116,10 @@ impl Reading {
                 sink.send(Change::Schema(self.columns_of_nothing()?)).await?;
                 before
             }
+            _ if self.has_avro() => avro::deliver(self, spooled, sink).await?,
             _ => match self.settings.format {
                 Format::Json | Format::Csv => json::deliver(self, spooled, before, sink).await?,
-                Format::Text | Format::Bytes => plain::deliver(self, spooled, sink).await?,
-                Format::Avro | Format::Protobuf => {
-                    return Err(Error::new(ErrorKind::Internal, "a format is not read"));
-                }
+                _ => plain::deliver(self, spooled, sink).await?,
             },
         };
         if let Some(types) = types {
@@ -130,6 +141,11 @@ impl Reading {
             object: Some(self.context.object.clone()),
         }))
         .await
+    }
+
+    /// Whether bodies or keys are in Avro.
+    fn has_avro(&self) -> bool {
+        self.settings.format == Format::Avro || self.settings.key_format == KeyFormat::Avro
     }
 
     /// Whether a message without a body removes a row.
@@ -183,11 +199,15 @@ impl Reading {
     }
 }
 
-/// The columns of what the queue knows, if the settings are right. For [`tidemill_core::Connector::check_table`].
+/// Whether settings are right, for [`tidemill_core::Connector::check_table`].
 ///
 /// # Errors
 /// Kind `Config`.
-pub(crate) fn check(layout: &[Meta], settings: &QueueSettings) -> Result<Vec<MetaColumn>> {
+pub(crate) fn check(layout: &[Meta], settings: &QueueSettings) -> Result<()> {
+    columns(layout, settings).map(drop)
+}
+
+fn columns(layout: &[Meta], settings: &QueueSettings) -> Result<Vec<MetaColumn>> {
     let columns = metadata::columns(layout, settings)?;
     if columns.is_empty() && !matches!(settings.format, Format::Text | Format::Bytes) {
         // A message whose body has no field is a row all the same, and a table has columns before the first
@@ -198,6 +218,14 @@ pub(crate) fn check(layout: &[Meta], settings: &QueueSettings) -> Result<Vec<Met
         ));
     }
     Ok(columns)
+}
+
+/// The same read with so many messages at most, of a new table.
+pub(crate) fn few_messages(mut request: ReadRequest, messages: usize) -> ReadRequest {
+    if let Some(settings) = request.settings.as_object_mut() {
+        settings.insert("max_messages".to_owned(), messages.into());
+    }
+    ReadRequest { scope: ReadScope::New, position: None, ..request }
 }
 
 /// Gives what a batch of messages came to.

@@ -236,6 +236,16 @@ impl QueueSettings {
                 "`key_format: json` does not go with `format: csv`; use `key_format: text`",
             );
         }
+        let lines = matches!(self.format, Format::Json | Format::Csv);
+        if lines && self.key_format == KeyFormat::Avro {
+            return wrong(
+                "`key_format: avro` goes with `format: avro`, `text` and `bytes`; with JSON or CSV take keys by \
+                 `key_format: bytes`",
+            );
+        }
+        if self.format != Format::Json && self.key_format == KeyFormat::Json {
+            return wrong("`key_format: json` goes with `format: json`; use `key_format: text`");
+        }
         if self.schema.is_some() && self.format != Format::Avro {
             return wrong("`schema` goes with `format: avro`");
         }
@@ -317,6 +327,8 @@ mod tests {
             (json!({"columns": ["a"]}), "`format: csv`"),
             (json!({"value_column": "a"}), "`value_column`"),
             (json!({"schema": "a.avsc"}), "`schema`"),
+            (json!({"key_format": "avro"}), "`format: avro`"),
+            (json!({"format": "text", "key_format": "json"}), "`format: json`"),
             (json!({"key_schema": "a.avsc"}), "`key_schema`"),
             (json!({"max_bytes": "much"}), "`max_bytes`"),
             (json!({"tombstones": "drop"}), "`tombstones`"),
