@@ -8,7 +8,7 @@ use krafka::auth::{AuthConfig, TlsConfig};
 use serde::Deserialize;
 use tidemill_core::{Error, ErrorKind, Result, ResultExt, SecretRef};
 
-use crate::queue::RegistryConfig;
+use crate::queue::{OnLost, RegistryConfig, Servers, check_encryption};
 use crate::rest::Span;
 use crate::tls::system_roots;
 
@@ -47,14 +47,6 @@ pub struct KafkaConfig {
     pub(super) schema_registry: Option<RegistryConfig>,
 }
 
-/// A text with commas, or a list.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Servers {
-    Text(String),
-    List(Vec<String>),
-}
-
 /// How a client says who it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -79,17 +71,15 @@ impl KafkaConfig {
     /// Kind `Config`.
     pub(super) fn check(&self) -> Result<()> {
         let wrong = |message: &str| Err(Error::new(ErrorKind::Config, message.to_owned()));
-        if self.servers().trim().is_empty() {
+        if self.servers().is_empty() {
             return wrong("`bootstrap_servers` is empty; it names brokers as `host:port`");
         }
-        if !self.tls
-            && (self.ca.is_some() || self.client_cert.is_some() || self.client_key.is_some())
-        {
-            return wrong("`ca`, `client_cert` and `client_key` go with `tls: true`");
-        }
-        if self.client_cert.is_some() != self.client_key.is_some() {
-            return wrong("`client_cert` and `client_key` have to be given together");
-        }
+        check_encryption(
+            self.tls,
+            self.ca.is_some(),
+            self.client_cert.is_some(),
+            self.client_key.is_some(),
+        )?;
         match (self.sasl, &self.user, &self.password) {
             (Sasl::None, None, None) => {}
             (Sasl::None, ..) => {
@@ -114,10 +104,7 @@ impl KafkaConfig {
 
     /// The brokers, by commas.
     pub(super) fn servers(&self) -> String {
-        match &self.bootstrap_servers {
-            Servers::Text(text) => text.clone(),
-            Servers::List(list) => list.join(","),
-        }
+        self.bootstrap_servers.list().join(",")
     }
 
     /// The name of this client.
@@ -214,17 +201,6 @@ pub(super) enum Isolation {
     ReadCommitted,
     /// All, also of transactions that were aborted or are open.
     ReadUncommitted,
-}
-
-/// What happens when messages that were not read are gone.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum OnLost {
-    /// The load fails and says how many.
-    #[default]
-    Error,
-    /// It goes on with the oldest message that is there, with a note.
-    Earliest,
 }
 
 impl TopicSettings {

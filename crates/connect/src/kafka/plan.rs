@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use tidemill_core::{Error, ErrorKind, Result};
 
-use super::config::OnLost;
 use super::position::{KafkaPosition, TopicPosition};
-use crate::queue::Start;
+use crate::queue::{OnLost, Start};
 
 /// Which messages a partition has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,11 +110,7 @@ pub(super) fn decide(
         }
     }
     if !lost.is_empty() {
-        let sentence = lost_sentence(&lost);
-        if rules.on_lost == OnLost::Error {
-            return Err(lost_error(&sentence));
-        }
-        plan.notices.push(("lost-messages", format!("{sentence}; they are not in the table")));
+        plan.notices.push(("lost-messages", rules.on_lost.take(lost_sentence(&lost))?));
     }
     // What is not there any more: who makes it again must not be taken for what it was.
     for (name, before) in last.iter().flat_map(|last| &last.topics) {
@@ -181,17 +176,6 @@ pub(super) fn lost_sentence(lost: &[(&str, i32, i64, i64)]) -> String {
     format!(
         "up to {total} messages were deleted at the broker before they were read: {}{more}",
         shown.join(", ")
-    )
-}
-
-/// That messages are gone.
-pub(super) fn lost_error(sentence: &str) -> Error {
-    Error::new(
-        ErrorKind::Data,
-        format!(
-            "{sentence}; `on_lost: earliest` goes on with what is there, and --full-refresh makes the table of that \
-             alone"
-        ),
     )
 }
 

@@ -13,11 +13,12 @@ use tidemill_core::{
 
 use super::LAYOUT;
 use super::client::{Client, failure};
-use super::config::{Isolation, KafkaConfig, OnLost, TopicSettings, Wanted};
-use super::plan::{Plan, Rules, decide, lost_error, lost_sentence};
+use super::config::{Isolation, KafkaConfig, TopicSettings, Wanted};
+use super::plan::{Plan, Rules, decide, lost_sentence};
 use super::position::KafkaPosition;
 use crate::queue::{
-    Message, Offset, QueueContext, QueueSettings, Reading, Spool, Start, own_settings,
+    Message, Offset, QueueContext, QueueSettings, Reading, Spool, Start, more_messages,
+    own_settings,
 };
 use crate::stream::{Sink, blocking};
 
@@ -92,11 +93,8 @@ impl Read {
             position.set(topic, *partition, *next);
         }
         if left > 0 {
-            let message = format!(
-                "{} messages are loaded, and up to {left} are left for the next load (`max_messages`, `max_bytes`)",
-                spool.count()
-            );
-            self.reading.notice(sink, "more-messages", message).await?;
+            let left = u64::try_from(left).unwrap_or_default();
+            more_messages(&self.reading, spool.count(), left, sink).await?;
         }
         let spooled = blocking(move || spool.finish()).await?;
         self.reading.deliver(spooled, position.to_map()?, sink).await
@@ -225,10 +223,7 @@ impl Read {
             let message = "the broker says of no partition which of its offsets is missing";
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
-        let sentence = lost_sentence(&lost);
-        if self.own.on_lost == OnLost::Error {
-            return Err(lost_error(&sentence));
-        }
+        let sentence = self.own.on_lost.take(lost_sentence(&lost))?;
         for (topic, partition, _, earliest) in lost {
             consumer
                 .seek(topic, partition, earliest)
@@ -236,7 +231,7 @@ impl Read {
                 .map_err(|error| failure(error, "the messages"))?;
             fetch.skip((Arc::from(topic), partition), earliest);
         }
-        fetch.lost.push(format!("{sentence}; they are not in the table"));
+        fetch.lost.push(sentence);
         Ok(())
     }
 }

@@ -9,9 +9,10 @@ use async_nats::jetstream::Context;
 use serde::Deserialize;
 use tidemill_core::{Cancellation, Error, ErrorKind, Result, SecretRef};
 
-use crate::queue::{QueueSettings, RegistryConfig, Start};
+use crate::queue::{OnLost, QueueSettings, RegistryConfig, Servers, Start, check_encryption};
 use crate::rest::Span;
 use crate::stream::blocking;
+use crate::tls::client_config;
 
 /// The settings of a connection of type `nats`.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,14 +50,6 @@ pub struct NatsConfig {
     pub(super) schema_registry: Option<RegistryConfig>,
 }
 
-/// A text with commas, or a list.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Servers {
-    Text(String),
-    List(Vec<String>),
-}
-
 impl NatsConfig {
     /// Whether the settings go together.
     ///
@@ -70,14 +63,12 @@ impl NatsConfig {
         if self.servers().iter().any(|server| server.contains('@')) {
             return wrong("`servers` has a login; write it as `user` and `password`, or `token`");
         }
-        if !self.tls
-            && (self.ca.is_some() || self.client_cert.is_some() || self.client_key.is_some())
-        {
-            return wrong("`ca`, `client_cert` and `client_key` go with `tls: true`");
-        }
-        if self.client_cert.is_some() != self.client_key.is_some() {
-            return wrong("`client_cert` and `client_key` have to be given together");
-        }
+        check_encryption(
+            self.tls,
+            self.ca.is_some(),
+            self.client_cert.is_some(),
+            self.client_key.is_some(),
+        )?;
         if self.user.is_some() != self.password.is_some() {
             return wrong("`user` and `password` have to be given together");
         }
@@ -101,12 +92,7 @@ impl NatsConfig {
     }
 
     fn servers(&self) -> Vec<String> {
-        let written = match &self.servers {
-            Servers::Text(text) => text.split(',').map(str::to_owned).collect(),
-            Servers::List(list) => list.clone(),
-        };
-        let trimmed = written.into_iter().map(|server| server.trim().to_owned());
-        trimmed.filter(|server| !server.is_empty()).collect()
+        self.servers.list().into_iter().map(str::to_owned).collect()
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -134,11 +120,12 @@ impl NatsConfig {
                 Error::new(ErrorKind::Config, message).because(error)
             })?;
         }
-        if let Some(ca) = &self.ca {
-            options = options.add_root_certificates(project.join(ca));
-        }
-        if let (Some(certificate), Some(key)) = (&self.client_cert, &self.client_key) {
-            options = options.add_client_certificate(project.join(certificate), project.join(key));
+        if self.tls {
+            let ca = self.ca.as_ref().map(|file| project.join(file));
+            let identity = self.client_cert.as_ref().zip(self.client_key.as_ref());
+            let identity = identity.map(|(file, key)| (project.join(file), project.join(key)));
+            let identity = identity.as_ref().map(|(file, key)| (file.as_path(), key.as_path()));
+            options = options.tls_client_config(client_config(ca.as_deref(), identity)?);
         }
         Ok(options)
     }
@@ -230,17 +217,6 @@ pub(super) struct StreamSettings {
 enum Subjects {
     One(String),
     Many(Vec<String>),
-}
-
-/// What happens when messages that were not read are gone.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum OnLost {
-    /// The load fails and says how many.
-    #[default]
-    Error,
-    /// It goes on with the oldest message that is there, with a note.
-    Earliest,
 }
 
 impl StreamSettings {

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
 
-use super::config::OnLost;
-use crate::queue::Start;
+use crate::queue::{OnLost, Start, other_stream};
 
 /// How far a stream was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,13 +97,10 @@ pub(super) fn decide(
             [] => name.to_owned(),
             subjects => format!("{name} ({})", subjects.join(", ")),
         };
-        return Err(Error::new(
-            ErrorKind::Config,
-            "the last load had another `stream` or `subject`, so that its position says nothing about this one; load \
-             it again with --full-refresh",
-        )
-        .with("last", shown(&last.stream, &last.subjects))
-        .with("now", shown(&stream.name, subjects)));
+        return Err(other_stream(
+            &shown(&last.stream, &last.subjects),
+            &shown(&stream.name, subjects),
+        ));
     }
     let again = if last.created != stream.created {
         Some(format!("`{}` was deleted and made again", stream.name))
@@ -142,19 +138,7 @@ pub(super) fn decide(
             last.next,
             stream.first - 1
         );
-        return match on_lost {
-            OnLost::Earliest => Ok((
-                oldest,
-                vec![("lost-messages", format!("{sentence}; they are not in the table"))],
-            )),
-            OnLost::Error => Err(Error::new(
-                ErrorKind::Data,
-                format!(
-                    "{sentence}; `on_lost: earliest` goes on with what is there, and --full-refresh makes the table of \
-                     that alone"
-                ),
-            )),
-        };
+        return Ok((oldest, vec![("lost-messages", on_lost.take(sentence)?)]));
     }
     Ok((From::Sequence(last.next), Vec::new()))
 }
@@ -208,6 +192,6 @@ mod tests {
             &Start::Earliest,
             OnLost::Earliest,
         );
-        assert!(error.unwrap_err().message().contains("another `stream` or `subject`"));
+        assert!(error.unwrap_err().message().contains("events (a.>)"));
     }
 }

@@ -16,7 +16,9 @@ use tidemill_core::{
 use super::LAYOUT;
 use super::config::{Client, NatsConfig, StreamSettings, failure};
 use super::position::{From, NatsPosition, Stream, decide};
-use crate::queue::{Message, Offset, QueueContext, QueueSettings, Reading, Spool, own_settings};
+use crate::queue::{
+    Message, Offset, QueueContext, QueueSettings, Reading, Spool, more_messages, own_settings,
+};
 use crate::stream::{Sink, blocking};
 
 /// How many messages are asked for at a time,
@@ -115,12 +117,7 @@ impl Read {
         };
         if let Some(next) = stopped {
             position.next = next;
-            let message = format!(
-                "{} messages are loaded, and up to {} are left for the next load (`max_messages`, `max_bytes`)",
-                spool.count(),
-                stream.last + 1 - next
-            );
-            self.reading.notice(sink, "more-messages", message).await?;
+            more_messages(&self.reading, spool.count(), stream.last + 1 - next, sink).await?;
         }
         let spooled = blocking(move || spool.finish()).await?;
         self.reading.deliver(spooled, position.to_map()?, sink).await

@@ -26,11 +26,13 @@ mod avro;
 mod datum;
 mod envelope;
 mod json;
+mod lost;
 mod metadata;
 mod plain;
 mod read;
 mod registry;
 mod rows;
+mod servers;
 mod settings;
 mod spool;
 
@@ -39,9 +41,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
+pub(crate) use lost::{OnLost, more_messages, other_stream};
 pub(crate) use metadata::{Meta, MetaKind};
 pub(crate) use read::{QueueContext, Reading, check, few_messages};
 pub(crate) use registry::RegistryConfig;
+pub(crate) use servers::{Servers, check_encryption};
 pub(crate) use settings::{QueueSettings, Start, own_settings};
 pub(crate) use spool::Spool;
 

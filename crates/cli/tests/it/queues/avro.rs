@@ -84,7 +84,7 @@ for schema in (refers, TWO, KEY, ADDRESS):
     let settings = format!("topic: {name}, format: avro, key_format: avro, max_rejects: 9");
     project(&connection("WRONG"), &settings, "")
         .run_with(&secrets, &["ingest"])
-        .fails_with(2)
+        .fails_with(1)
         .says("the schema registry refuses the login");
     let sandbox = project(&connection("REGISTRY"), &settings, "");
     sandbox.run_with(&secrets, &["ingest"]).ok().says("5 rows");
@@ -139,7 +139,7 @@ print(json.dumps(ONE))"
     );
     let sandbox =
         topic(server, &format!("topic: {name}, format: avro, schema: schemas/order.avsc"));
-    sandbox.run(&["ingest"]).fails_with(2).says("`schema` cannot be read");
+    sandbox.run(&["ingest"]).fails_with(1).says("`schema` cannot be read");
     sandbox.write("schemas/order.avsc", &schemas[0]);
     sandbox.run(&["ingest"]).ok().says("60 rows");
     assert_eq!(

@@ -8,17 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tidemill_testkit::{QueueServer, free_port};
 
 use super::{kafka, project, python, topic, unique};
-
-const STEPS: [&str; 8] = [
-    "stage.before-file",
-    "stage.after-file",
-    "publish.before-intent",
-    "publish.after-intent",
-    "publish.before-commit",
-    "publish.after-commit",
-    "publish.before-entry",
-    "publish.after-entry",
-];
+use crate::crashes::STEPS;
 
 #[test]
 fn killed_at_any_step_every_message_is_there_once() {
@@ -216,11 +206,9 @@ fn connections_that_are_cut_in_the_middle_lose_and_repeat_nothing() {
         if !armed.load(Ordering::Relaxed) {
             return usize::MAX;
         }
-        // The first ones sooner: in the middle of what they are asked first.
-        match counted.fetch_add(1, Ordering::Relaxed) {
-            number @ 0..12 => 300 + number * 150_000,
-            _ => usize::MAX,
-        }
+        // In the middle of the first answers, and then of messages.
+        let after = [20, 300, 100_000, 700_000, 2_000_000];
+        after.get(counted.fetch_add(1, Ordering::Relaxed)).copied().unwrap_or(usize::MAX)
     });
     python(
         super::KAFKA,

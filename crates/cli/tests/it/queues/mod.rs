@@ -20,6 +20,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 SERVER = '127.0.0.1:' + sys.argv[1]
 admin = AdminClient({'bootstrap.servers': SERVER})
 def topic(name, partitions=1, **config):
+    # Times of messages may be old; the broker must not delete them for that.
+    config = {'retention.ms': '-1', **config}
     admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result()
 def producer(**more):
     return Producer({'bootstrap.servers': SERVER, 'linger.ms': 5, **more})
