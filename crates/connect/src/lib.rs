@@ -28,14 +28,18 @@ pub mod files;
 mod insert;
 mod json_rows;
 mod json_text;
+pub mod kafka;
 pub mod mysql;
+pub mod nats;
 pub mod postgres;
+mod queue;
 mod registry;
 pub mod rest;
 pub mod singer;
 pub mod sqlite;
 mod stream;
 pub mod tables;
+mod tls;
 
 pub use drivers::adbc::{AdbcConfig, AdbcConnector};
 pub use drivers::odbc::{OdbcConfig, OdbcConnector};

@@ -8,7 +8,9 @@ use tidemill_core::{ConnectContext, Connector, Error, ErrorKind, ReadScope, Resu
 use crate::drivers::adbc::AdbcConnector;
 use crate::drivers::odbc::OdbcConnector;
 use crate::files::{AzureConnector, FilesConnector, GcsConnector, HttpConnector, S3Connector};
+use crate::kafka::KafkaConnector;
 use crate::mysql::MySqlConnector;
+use crate::nats::NatsConnector;
 use crate::postgres::PostgresConnector;
 use crate::rest::RestConnector;
 use crate::singer::SingerConnector;
@@ -26,6 +28,8 @@ pub const KINDS: &[&dyn Kind] = &[
     &Of::<SqliteConnector>::NEW,
     &Of::<OdbcConnector>::NEW,
     &Of::<AdbcConnector>::NEW,
+    &Of::<KafkaConnector>::NEW,
+    &Of::<NatsConnector>::NEW,
     &Of::<RestConnector>::NEW,
     &Of::<SingerConnector>::NEW,
 ];

@@ -261,7 +261,7 @@ impl std::fmt::Debug for SecretRef {
 /// The names of settings that hold secrets, whatever the connector. What stands there must be a
 /// reference.
 pub fn is_secret_key(key: &str) -> bool {
-    const PARTS: [&str; 13] = [
+    const PARTS: [&str; 14] = [
         "password",
         "passwd",
         "passphrase",
@@ -274,6 +274,7 @@ pub fn is_secret_key(key: &str) -> bool {
         "account_key",
         "credential",
         "connection_string",
+        "nkey",
         "sas",
     ];
     // These say where something is, or whose it is.

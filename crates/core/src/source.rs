@@ -183,7 +183,7 @@ pub enum Change {
     },
     /// All rows that are published by now, and all rows of this read before it, go.
     Truncated,
-    /// Rows of the latest schema. Of a log of changes ([`ReadScope::Log`]) columns of
+    /// Rows of the latest schema. Of changes ([`ReadScope::Log`], [`Source::gives_changes`]) columns of
     /// [`crate::changes`] may follow.
     Rows(RecordBatch),
     /// Rows that could not be read: columns `_source_file` (text), `_source_row` (int64, the line
@@ -206,7 +206,8 @@ pub struct Notice {
     /// `waiting-file`, `touched-file`, `duplicate-content`, `new-column`, `missing-column`,
     /// `dropped-column`, `widened-column`, `kept-type`, `read-again`, `converted-column`,
     /// `rejected-rows`, `no-table`, `left-out-column`, `new-slot`, `left-slot`, `followed-log`, `read-alone`, `cell-errors`,
-    /// `refresh-token`.
+    /// `refresh-token`,
+    /// `lost-messages`, `more-messages`, `new-topic`, `vanished-topic`.
     pub code: String,
     /// The sentence.
     pub message: String,
@@ -272,6 +273,19 @@ pub trait Source: Send + Sync {
             ErrorKind::Unsupported,
             "ranges of a cursor are read of tables of databases; this connection has none",
         ))
+    }
+
+    /// The same read for who wants to see so many of the first rows alone: it may end behind them, and its
+    /// position says nothing.
+    fn few(&self, request: ReadRequest, _rows: usize) -> ReadRequest {
+        request
+    }
+
+    /// Whether the rows of a table with these settings are changes in their order when they are merged
+    /// ([`ReadScope::Changed`]): of those with one key the last one counts, also when everything is read
+    /// again, and one may say that the row with its key goes ([`crate::changes::GONE`]).
+    fn gives_changes(&self, _settings: &serde_json::Value) -> bool {
+        false
     }
 
     /// Whether [`ReadScope::Log`] can be read.

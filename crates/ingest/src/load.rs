@@ -189,6 +189,10 @@ struct LoadLoop<'a> {
     missing: Option<Missing>,
     /// All rows that are there go.
     truncates: bool,
+    /// The rows of a merge are changes in their order.
+    ordered: bool,
+    /// How many of them removed a row, if there was one.
+    removed: u64,
     /// Values of a column whose rows go.
     replaces: Option<(String, Vec<String>)>,
     rows_stage: Option<Staging<'a>>,
@@ -220,6 +224,8 @@ impl<'a> LoadLoop<'a> {
             compared_at: None,
             missing: None,
             truncates: false,
+            ordered: false,
+            removed: 0,
             replaces: None,
             rows_stage: None,
             rejects_stage: None,
@@ -240,6 +246,8 @@ impl<'a> LoadLoop<'a> {
             ));
         }
         changes::check(self.spec)?;
+        self.ordered = self.spec.settings.mode == LoadMode::Merge
+            && source.gives_changes(&self.spec.source_settings);
         self.read_keys(source).await?;
         let mut changes = source.read(self.request()).await?;
         let cancel = &self.spec.cancel;
@@ -456,6 +464,7 @@ impl<'a> LoadLoop<'a> {
         self.missing = None;
         self.tally = Tally::default();
         self.rows = 0;
+        self.removed = 0;
         self.notices.clear();
     }
 
@@ -509,6 +518,7 @@ impl<'a> LoadLoop<'a> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        self.removed += log::count_gone(&batch);
         self.rows += batch.num_rows() as u64;
         self.rows_stage()?.send(Ok(batch)).await?;
         if let Some(progress) = &self.spec.progress {
@@ -550,7 +560,7 @@ impl<'a> LoadLoop<'a> {
 
     /// Whether rows say whether they go.
     fn has_gone(&self) -> bool {
-        self.follows_log() || self.missing.is_some()
+        self.follows_log() || self.missing.is_some() || self.ordered
     }
 
     /// The stage of the table, begun when there is something for it.
@@ -560,10 +570,13 @@ impl<'a> LoadLoop<'a> {
                 return Err(Error::new(ErrorKind::Internal, "rows came before their columns"));
             };
             let settings = &self.spec.settings;
-            let mode = if self.replaces_all() {
+            let mode = if self.replaces_all() && !self.ordered {
                 WriteMode::Replace
             } else if self.has_gone() {
-                WriteMode::Changes { key: settings.primary_key.clone(), truncates: self.truncates }
+                WriteMode::Changes {
+                    key: settings.primary_key.clone(),
+                    truncates: self.truncates || self.replaces_all(),
+                }
             } else if let Some(backfill) =
                 self.backfill.filter(|_| settings.mode == LoadMode::Append)
             {
@@ -754,7 +767,8 @@ impl<'a> LoadLoop<'a> {
 
     /// What a merge did to the table that is there.
     fn merged(&self, staged: &Staged) -> Option<Merged> {
-        if self.spec.settings.mode != LoadMode::Merge || self.replaces_all() {
+        // Of a row that was to go it is not known whether it was there.
+        if self.spec.settings.mode != LoadMode::Merge || self.replaces_all() || self.removed > 0 {
             return None;
         }
         let before = self.spec.base.get(&self.spec.relation)?.rows?;

@@ -43,6 +43,12 @@ pub(crate) fn with_gone(rows: &RecordBatch, control: Option<&Control>) -> Result
         .or_error(ErrorKind::Internal, "rows of a log cannot be put together")
 }
 
+/// How many rows go.
+pub(crate) fn count_gone(rows: &RecordBatch) -> u64 {
+    let gone = rows.column_by_name(changes::GONE).and_then(|column| column.as_boolean_opt());
+    gone.map_or(0, |gone| gone.true_count() as u64)
+}
+
 impl Control {
     /// What is said in one of these columns.
     pub(crate) fn column(&self, name: &str) -> Option<&ArrayRef> {

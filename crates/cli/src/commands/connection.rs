@@ -405,7 +405,7 @@ async fn preview(
         parallelism: 1,
         cancel: session.cancel.child(),
     };
-    let mut changes = source.read(request).await?;
+    let mut changes = source.read(source.few(request, limit)).await?;
     let mut schema = None;
     let mut batches = Vec::new();
     let mut rows = 0;

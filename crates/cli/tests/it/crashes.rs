@@ -106,7 +106,7 @@ fn clean_run(arguments: &[&str]) -> Vec<Vec<String>> {
 }
 
 /// The steps of a publish at which a build is killed.
-const STEPS: [&str; 8] = [
+pub(crate) const STEPS: [&str; 8] = [
     "stage.before-file",
     "stage.after-file",
     "publish.before-intent",

@@ -36,6 +36,7 @@ mod packages_over_tls;
 mod postgres;
 mod predicates;
 mod python_models;
+mod queues;
 mod rejects;
 mod rest_apis;
 mod rewrites;

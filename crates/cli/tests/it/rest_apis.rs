@@ -11,11 +11,11 @@ use crate::sandbox::Sandbox;
 
 /// What a server was asked.
 #[derive(Debug, Clone)]
-struct Asked {
+pub(crate) struct Asked {
     method: String,
-    path: String,
+    pub(crate) path: String,
     query: HashMap<String, String>,
-    headers: HashMap<String, String>,
+    pub(crate) headers: HashMap<String, String>,
     body: String,
 }
 
@@ -26,14 +26,14 @@ impl Asked {
 }
 
 /// Status, further headers, body.
-type Said = (u16, String, String);
+pub(crate) type Said = (u16, String, String);
 
-fn said(body: impl ToString) -> Said {
+pub(crate) fn said(body: impl ToString) -> Said {
     (200, String::new(), body.to_string())
 }
 
 /// A server that answers by `handler`, and all that it was asked.
-fn serve(
+pub(crate) fn serve(
     mut handler: impl FnMut(&Asked) -> Said + Send + 'static,
 ) -> (u16, Arc<Mutex<Vec<Asked>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

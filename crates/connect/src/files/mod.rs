@@ -9,7 +9,7 @@
 //! which texts are NULL; the rules of inference stand in `infer.rs`).
 
 mod archive;
-mod avro;
+pub(crate) mod avro;
 mod blob;
 mod column;
 mod csv;
@@ -31,9 +31,9 @@ mod seek;
 mod settings;
 mod sink;
 mod stores;
-mod target;
-mod typed;
-mod types;
+pub(crate) mod target;
+pub(crate) mod typed;
+pub(crate) mod types;
 pub(crate) mod value;
 mod web;
 mod xml;
@@ -61,6 +61,7 @@ pub use excel::{CellErrors, MergedCells, SheetSetting};
 pub use fixed::FixedField;
 pub use header::ORIGINAL_NAME;
 pub use header::{column_names, unquoted as unquoted_header};
+pub(crate) use read::raw_text;
 pub use read::rejected_schema;
 pub use settings::{
     CompressionSetting, Deduplicate, FileFormat, Locations, NameOrOff, OnChange, SizeText,
@@ -75,7 +76,7 @@ use infer::{Formats, Seen};
 use listing::FileEntry;
 use position::{Decision, FilesPosition, Rules, decide, notice};
 use read::{FileTask, Load};
-pub(crate) use settings::duration;
+pub(crate) use settings::{NameStyle, duration, size_of};
 use settings::{NullTexts, Resolved};
 use sink::FilesSink;
 use types::{Shape, Types};

@@ -490,10 +490,7 @@ impl TableSettings {
         };
         let bytes = |name: &str, setting: &Option<SizeText>, usual: u64| match setting {
             None => Ok(usual),
-            Some(SizeText::Bytes(bytes)) => Ok(*bytes),
-            Some(SizeText::Text(text)) => size(text).ok_or_else(|| {
-                invalid(format!("`{name}` must be a size such as `16MiB`, not `{text}`"))
-            }),
+            Some(written) => size_of(name, written),
         };
         let max_record_bytes = bytes("max_record_bytes", &self.max_record_bytes, 16 << 20)?;
         let sample_bytes = bytes("sample_bytes", &self.sample_bytes, 256 << 10)?;
@@ -571,6 +568,20 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     Some(Duration::from_secs(number.checked_mul(unit)?))
+}
+
+/// The bytes that a setting of this name says.
+///
+/// # Errors
+/// Kind `Config`; the message names the setting.
+pub(crate) fn size_of(name: &str, setting: &SizeText) -> Result<u64> {
+    match setting {
+        SizeText::Bytes(bytes) => Ok(*bytes),
+        SizeText::Text(text) => size(text).ok_or_else(|| {
+            let message = format!("`{name}` must be a size such as `16MiB`, not `{text}`");
+            Error::new(ErrorKind::Config, message)
+        }),
+    }
 }
 
 /// `16MiB`, `512KiB`, `1GiB`.

@@ -79,6 +79,9 @@ fn cast(
     if data_type.is_string() && column.data_type().is_nested() {
         return json_texts(column);
     }
+    if data_type.is_nested() && column.data_type().is_nested() {
+        return grown(column, data_type).map_err(|error| error.with("column", name));
+    }
     let options = CastOptions { safe: true, ..CastOptions::default() };
     let cast = cast_with_options(column, data_type, &options).map_err(|error| {
         Error::new(
@@ -255,6 +258,42 @@ pub(crate) fn simplified(field: &Field, array: &ArrayRef) -> Result<ArrayRef> {
     }
 }
 
+/// A nested column as a type that has all of it and may have more: fields that are missing are NULL.
+fn grown(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
+    if column.data_type() == data_type {
+        return Ok(Arc::clone(column));
+    }
+    let malformed =
+        |error| Error::new(ErrorKind::Data, "a nested column is malformed").because(error);
+    match (column.data_type(), data_type) {
+        (DataType::Struct(_), DataType::Struct(fields)) => {
+            let own = column.as_struct();
+            let columns = fields.iter().map(|field| match own.column_by_name(field.name()) {
+                Some(column) => grown(column, field.data_type()),
+                None => Ok(new_null_array(field.data_type(), own.len())),
+            });
+            let columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
+            StructArray::try_new(fields.clone(), columns, own.nulls().cloned())
+                .map(|array| Arc::new(array) as ArrayRef)
+                .map_err(malformed)
+        }
+        (DataType::List(_), DataType::List(item)) => {
+            let own: &ListArray = column.as_list();
+            let values = grown(own.values(), item.data_type())?;
+            ListArray::try_new(
+                Arc::clone(item),
+                own.offsets().clone(),
+                values,
+                own.nulls().cloned(),
+            )
+            .map(|array| Arc::new(array) as ArrayRef)
+            .map_err(malformed)
+        }
+        (_, wanted) if wanted.is_string() && column.data_type().is_nested() => json_texts(column),
+        _ => whole(column, data_type),
+    }
+}
+
 /// A cast in which every value has to fit.
 fn whole(array: &dyn Array, data_type: &DataType) -> Result<ArrayRef> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
@@ -322,6 +361,26 @@ mod tests {
         )
         .unwrap();
         (Field::new("u", array.data_type().clone(), true), Arc::new(array))
+    }
+
+    #[test]
+    fn a_nested_column_grows() {
+        let field = |name: &str, data_type| Field::new(name, data_type, true);
+        let number = Arc::new(Int32Array::from(vec![1, 2])) as ArrayRef;
+        let small = StructArray::new(
+            Fields::from(vec![field("a", DataType::Int32)]),
+            vec![number],
+            Some(vec![true, false].into()),
+        );
+        let large = DataType::Struct(Fields::from(vec![
+            field("b", DataType::Utf8),
+            field("a", DataType::Int64),
+        ]));
+        let grown = grown(&(Arc::new(small) as ArrayRef), &large).unwrap();
+        assert_eq!(grown.data_type(), &large);
+        let grown = grown.as_struct();
+        assert_eq!((grown.null_count(), grown.column(0).null_count()), (1, 2));
+        assert_eq!(grown.column(1).as_primitive::<arrow::datatypes::Int64Type>().value(0), 1);
     }
 
     #[test]

@@ -45,6 +45,23 @@ pub(crate) fn convert(
     table: &str,
     first_row: i64,
 ) -> Result<(RecordBatch, Option<RecordBatch>)> {
+    let (converted, bad) = fit(batch, schema)?;
+    if bad.is_empty() {
+        return Ok((converted, None));
+    }
+    let mut keep = vec![true; batch.num_rows()];
+    bad.iter().for_each(|(row, _)| keep[*row] = false);
+    let kept = filter_record_batch(&converted, &BooleanArray::from(keep))
+        .or_error(ErrorKind::Internal, "rows could not be told apart")?;
+    Ok((kept, Some(rejected(batch, &bad, table, first_row)?)))
+}
+
+/// The batch under the schema with declared types, and which rows have a value that does not fit, with the
+/// reason; it is NULL there.
+pub(crate) fn fit(
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+) -> Result<(RecordBatch, Vec<(usize, String)>)> {
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
     let mut reasons: Vec<Option<String>> = Vec::new();
     for (column, field) in batch.columns().iter().zip(schema.fields()) {
@@ -75,18 +92,8 @@ pub(crate) fn convert(
         &arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows())),
     )
     .or_error(ErrorKind::Internal, "a batch does not have the columns that were described")?;
-    if reasons.is_empty() {
-        return Ok((converted, None));
-    }
-    let keep: BooleanArray = reasons.iter().map(|reason| Some(reason.is_none())).collect();
-    let kept = filter_record_batch(&converted, &keep)
-        .or_error(ErrorKind::Internal, "rows could not be told apart")?;
-    let bad: Vec<(usize, String)> = reasons
-        .into_iter()
-        .enumerate()
-        .filter_map(|(row, reason)| reason.map(|reason| (row, reason)))
-        .collect();
-    Ok((kept, Some(rejected(batch, &bad, table, first_row)?)))
+    let bad = reasons.into_iter().enumerate();
+    Ok((converted, bad.filter_map(|(row, reason)| reason.map(|reason| (row, reason))).collect()))
 }
 
 /// Rows of a batch as rejected rows.

@@ -12,7 +12,7 @@ mod source;
 
 pub use settings::{Lookback, TableSettings};
 
-pub(crate) use convert::{declared_field, rejected};
+pub(crate) use convert::{declared_field, fit, rejected};
 pub(crate) use cursor::{CursorValue, Order, TablePosition, Ties, Tracker, Values, decimal_text};
 pub(crate) use source::{DatabaseSource, column_of};
 

@@ -97,7 +97,7 @@ impl<'a, R: BufRead> Container<'a, R> {
             source,
             codec,
             sync,
-            out: header(&readable(&schema).map_err(damaged)?, &sync),
+            out: header(&readable(&schema, &[]).map_err(damaged)?, &sync),
             at: 0,
             next: None,
             packed: Vec::new(),
@@ -215,6 +215,17 @@ fn unpacked(codec: Codec, packed: &[u8]) -> io::Result<Option<Vec<u8>>> {
             Ok(Some(out))
         }
     }
+}
+
+/// A file of these records, which stand one behind the other, under a schema that the reader takes.
+pub(crate) fn file_of(schema: &Value, records: usize, bytes: &[u8]) -> Vec<u8> {
+    const SYNC: [u8; 16] = *b"tidemill records";
+    let mut out = header(schema, &SYNC);
+    write_long(&mut out, records as i64);
+    write_long(&mut out, bytes.len() as i64);
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(&SYNC);
+    out
 }
 
 /// A header without compression.

@@ -23,6 +23,8 @@ use super::target::Target;
 use super::typed;
 use super::types::Types;
 use container::Container;
+pub(crate) use container::file_of;
+pub(crate) use schema::readable;
 
 /// An Avro file whose header was read.
 #[derive(Debug)]

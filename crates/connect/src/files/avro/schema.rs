@@ -14,12 +14,15 @@ const MOST: usize = 100_000;
 const PRIMITIVES: [&str; 8] =
     ["null", "boolean", "int", "long", "float", "double", "bytes", "string"];
 
-/// The schema with every name resolved, as a record.
+/// The schema with every name resolved, as a record. `referred` are schemas whose types it may name.
 ///
 /// # Errors
 /// A sentence that says what is wrong.
-pub(super) fn readable(schema: &Value) -> Result<Value, String> {
+pub(crate) fn readable(schema: &Value, referred: &[Value]) -> Result<Value, String> {
     let mut names = Names { known: HashMap::new(), open: Vec::new(), types: 0 };
+    for schema in referred {
+        names.resolve(schema, "")?;
+    }
     let schema = names.resolve(schema, "")?;
     Ok(match schema.get("type") {
         Some(Value::String(kind)) if kind == "record" => schema,
@@ -155,11 +158,22 @@ mod tests {
                 {"name": "d", "type": "string"},
             ],
         });
-        assert_eq!(readable(&schema).unwrap(), expected);
+        assert_eq!(readable(&schema, &[]).unwrap(), expected);
         assert_eq!(
-            readable(&json!({"type": "int", "logicalType": "date"})).unwrap()["fields"][0]["type"],
+            readable(&json!({"type": "int", "logicalType": "date"}), &[]).unwrap()["fields"][0]["type"],
             json!({"type": "int", "logicalType": "date"})
         );
+    }
+
+    #[test]
+    fn types_of_other_schemas_are_known() {
+        let id = json!({"type": "fixed", "name": "shop.Id", "size": 4});
+        let order = json!({
+            "type": "record", "name": "shop.Order", "fields": [{"name": "id", "type": "Id"}],
+        });
+        assert!(readable(&order, &[]).is_err());
+        let found = readable(&order, &[id]).unwrap();
+        assert_eq!(found["fields"][0]["type"]["size"], json!(4));
     }
 
     #[test]
@@ -168,8 +182,8 @@ mod tests {
             "type": "record", "name": "Node",
             "fields": [{"name": "next", "type": ["null", "Node"]}],
         });
-        assert!(readable(&node).unwrap_err().contains("contains itself"));
-        assert!(readable(&json!("Nothing")).unwrap_err().contains("`Nothing`"));
+        assert!(readable(&node, &[]).unwrap_err().contains("contains itself"));
+        assert!(readable(&json!("Nothing"), &[]).unwrap_err().contains("`Nothing`"));
         // Each type has the one before twice.
         let mut fields =
             vec![json!({"name": "f", "type": {"type": "record", "name": "R0", "fields": []}})];
@@ -182,6 +196,6 @@ mod tests {
             );
         }
         let bomb = json!({"type": "record", "name": "bomb", "fields": fields});
-        assert!(readable(&bomb).unwrap_err().contains("more than"));
+        assert!(readable(&bomb, &[]).unwrap_err().contains("more than"));
     }
 }
