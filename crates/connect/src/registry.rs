@@ -8,8 +8,11 @@ use tidemill_core::{ConnectContext, Connector, Error, ErrorKind, ReadScope, Resu
 use crate::drivers::adbc::AdbcConnector;
 use crate::drivers::odbc::OdbcConnector;
 use crate::files::{AzureConnector, FilesConnector, GcsConnector, HttpConnector, S3Connector};
+use crate::mqtt::MqttConnector;
 use crate::mysql::MySqlConnector;
 use crate::postgres::PostgresConnector;
+use crate::rabbitmq::RabbitMqConnector;
+use crate::redis::RedisConnector;
 use crate::rest::RestConnector;
 use crate::singer::SingerConnector;
 use crate::sqlite::SqliteConnector;
@@ -26,6 +29,9 @@ pub const KINDS: &[&dyn Kind] = &[
     &Of::<SqliteConnector>::NEW,
     &Of::<OdbcConnector>::NEW,
     &Of::<AdbcConnector>::NEW,
+    &Of::<RabbitMqConnector>::NEW,
+    &Of::<MqttConnector>::NEW,
+    &Of::<RedisConnector>::NEW,
     &Of::<RestConnector>::NEW,
     &Of::<SingerConnector>::NEW,
 ];

@@ -1,7 +1,8 @@
 //! Doubles for tests.
 //!
 //! **Takes** nothing. **Gives** in-memory implementations of the contracts of
-//! [`tidemill_core`], and a real PostgreSQL ([`PostgresServer`]) and MariaDB ([`MariaDbServer`]), and the drivers of databases that are there ([`odbc_driver`], [`adbc_driver`]). **Promises** to keep the contract's
+//! [`tidemill_core`], a real PostgreSQL ([`PostgresServer`]), MariaDB ([`MariaDbServer`]), Redis ([`RedisServer`]), RabbitMQ ([`RabbitMqServer`]) and MQTT broker
+//! ([`MqttServer`]), and the drivers of databases that are there ([`odbc_driver`], [`adbc_driver`]). **Promises** to keep the contract's
 //! meaning, in the simplest way that can be read at a glance; nothing here is for use outside of tests.
 //!
 //! ```
@@ -11,12 +12,14 @@
 //! assert!(store.rows(&tidemill_core::RelationName::new("shop", "orders")).is_none());
 //! ```
 
+mod brokers;
 mod client;
 mod drivers;
 mod mariadb;
 mod memory_store;
 mod postgres;
 
+pub use brokers::{MqttServer, RabbitMqServer, RedisServer};
 pub use drivers::{adbc_driver, odbc_driver};
 pub use mariadb::MariaDbServer;
 pub use memory_store::MemoryStore;

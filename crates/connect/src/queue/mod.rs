@@ -23,23 +23,28 @@
 //! A read without end does the last three lines again and again, one position after the other.
 
 mod envelope;
+pub(crate) mod held;
 mod json;
+mod lost;
 mod metadata;
 mod plain;
 mod read;
 mod rows;
 mod settings;
 mod spool;
+mod unsettled;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
 
+pub(crate) use lost::{OnLost, more_messages, other_stream};
 pub(crate) use metadata::{Meta, MetaKind};
 pub(crate) use read::{QueueContext, Reading};
 pub(crate) use settings::{QueueSettings, Start, own_settings};
 pub(crate) use spool::{Spool, Spooled};
+pub(crate) use unsettled::{Acknowledged, Batch, Mark, Unsettled, now, refuse_refresh};
 
 /// A message as the queue gave it.
 #[derive(Debug, Clone, Default, PartialEq)]
