@@ -189,7 +189,7 @@ impl ProjectLoader {
             .filter(|_| !request.full && target.settings.mode != LoadMode::Full)
             .and_then(|published| published.position.as_ref());
         let written = |key: &str| target.source_settings.get(key).and_then(Value::as_str);
-        let place = ["table", "stream", "location", "query"].iter().find_map(|key| written(key));
+        let place = PLACES.iter().find_map(|key| written(key));
         // What else a source tells of its tables is not asked for: of files that is their content.
         let there =
             match written("table") {
@@ -288,7 +288,11 @@ pub(crate) struct Planned {
     pub(crate) estimated: bool,
 }
 
-/// What a position says to people: the largest value of a cursor, or how many files were loaded.
+/// The settings that say what is read.
+const PLACES: [&str; 7] = ["table", "stream", "queue", "topic", "keys", "location", "query"];
+
+/// What a position says to people: the largest value of a cursor, how many files were loaded, or where a
+/// stream goes on.
 pub(crate) fn since(position: &Position) -> Option<String> {
     let position = &position.0;
     if let Some(files) = position.get("files").and_then(Value::as_object) {
@@ -296,6 +300,12 @@ pub(crate) fn since(position: &Position) -> Option<String> {
             "{} loaded",
             crate::output::plural(files.len() as u64, "file", "files")
         ));
+    }
+    if position.get("stream").is_some() {
+        let entry = position.get("id").and_then(Value::as_str);
+        let entry = entry.map(|id| format!("behind entry {id}"));
+        let offset = position.get("next").and_then(Value::as_i64);
+        return entry.or_else(|| offset.map(|offset| format!("from offset {offset} on")));
     }
     if let Some(number) = position.get("changes_applied").and_then(Value::as_i64) {
         return Some(format!("behind change number {number}"));

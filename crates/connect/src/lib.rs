@@ -1,7 +1,8 @@
 //! Connectors: the external systems that rows come from and go to.
 //!
 //! Files on disk, on object stores and behind HTTP ([`files`]), PostgreSQL ([`postgres`], which runs models too), MySQL and MariaDB ([`mysql`]), SQLite
-//! ([`sqlite`]), any database by its ODBC or ADBC driver ([`OdbcConnector`], [`AdbcConnector`]), REST APIs ([`rest`]) and Singer taps ([`singer`]); what tables of databases have in common stands in [`tables`].
+//! ([`sqlite`]), any database by its ODBC or ADBC driver ([`OdbcConnector`], [`AdbcConnector`]), REST APIs ([`rest`]), Redis ([`redis`]), RabbitMQ ([`rabbitmq`]),
+//! MQTT ([`mqtt`]) and Singer taps ([`singer`]); what tables of databases have in common stands in [`tables`].
 //!
 //! **Takes** the settings of a connection and of a table. **Gives** a
 //! [`Source`](tidemill_core::Source) whose read is a stream of changes, and, where the system can be
@@ -29,12 +30,16 @@ mod insert;
 mod json_rows;
 mod json_text;
 pub mod kafka;
+pub mod mqtt;
 pub mod mysql;
 pub mod nats;
 pub mod postgres;
 mod queue;
+pub mod rabbitmq;
+pub mod redis;
 mod registry;
 pub mod rest;
+mod server;
 pub mod singer;
 pub mod sqlite;
 mod stream;

@@ -9,9 +9,12 @@ use crate::drivers::adbc::AdbcConnector;
 use crate::drivers::odbc::OdbcConnector;
 use crate::files::{AzureConnector, FilesConnector, GcsConnector, HttpConnector, S3Connector};
 use crate::kafka::KafkaConnector;
+use crate::mqtt::MqttConnector;
 use crate::mysql::MySqlConnector;
 use crate::nats::NatsConnector;
 use crate::postgres::PostgresConnector;
+use crate::rabbitmq::RabbitMqConnector;
+use crate::redis::RedisConnector;
 use crate::rest::RestConnector;
 use crate::singer::SingerConnector;
 use crate::sqlite::SqliteConnector;
@@ -30,6 +33,9 @@ pub const KINDS: &[&dyn Kind] = &[
     &Of::<AdbcConnector>::NEW,
     &Of::<KafkaConnector>::NEW,
     &Of::<NatsConnector>::NEW,
+    &Of::<RabbitMqConnector>::NEW,
+    &Of::<MqttConnector>::NEW,
+    &Of::<RedisConnector>::NEW,
     &Of::<RestConnector>::NEW,
     &Of::<SingerConnector>::NEW,
 ];

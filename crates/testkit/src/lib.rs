@@ -1,7 +1,8 @@
 //! Doubles for tests.
 //!
 //! **Takes** nothing. **Gives** in-memory implementations of the contracts of
-//! [`tidemill_core`], and a real PostgreSQL ([`PostgresServer`]) and MariaDB ([`MariaDbServer`]), servers of message queues ([`QueueServer`]), and the drivers of databases that are there ([`odbc_driver`], [`adbc_driver`]). **Promises** to keep the contract's
+//! [`tidemill_core`], a real PostgreSQL ([`PostgresServer`]), MariaDB ([`MariaDbServer`]), Redis ([`RedisServer`]), RabbitMQ ([`RabbitMqServer`]), MQTT broker
+//! ([`MqttServer`]) and servers of queues ([`QueueServer`]), and the drivers of databases that are there ([`odbc_driver`], [`adbc_driver`]). **Promises** to keep the contract's
 //! meaning, in the simplest way that can be read at a glance; nothing here is for use outside of tests.
 //!
 //! ```
@@ -11,6 +12,7 @@
 //! assert!(store.rows(&tidemill_core::RelationName::new("shop", "orders")).is_none());
 //! ```
 
+mod brokers;
 mod client;
 mod drivers;
 mod mariadb;
@@ -18,6 +20,7 @@ mod memory_store;
 mod postgres;
 mod queues;
 
+pub use brokers::{MqttServer, RabbitMqServer, RedisServer};
 pub use drivers::{adbc_driver, odbc_driver};
 pub use mariadb::MariaDbServer;
 pub use memory_store::MemoryStore;

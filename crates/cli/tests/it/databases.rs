@@ -8,6 +8,17 @@ use std::time::{Duration, Instant};
 use crate::crashes::{random, soak};
 use crate::sandbox::{Outcome, Sandbox};
 
+/// The steps of a load at which it is killed.
+pub(crate) const LOAD_STEPS: [&str; 7] = [
+    "stage.before-file",
+    "stage.after-file",
+    "publish.after-intent",
+    "publish.after-commit",
+    "publish.before-entry",
+    "publish.after-entry",
+    "publish.before-acknowledge",
+];
+
 /// A table `t` of a database whose log of changes is followed into a lake.
 pub(crate) trait Followed: Sync {
     fn sandbox(&self) -> &Sandbox;
@@ -107,15 +118,7 @@ pub(crate) fn is_whole_after_kills<F: Followed>(
     more: &str,
     then: impl Fn(F),
 ) {
-    for step in [
-        "stage.before-file",
-        "stage.after-file",
-        "publish.after-intent",
-        "publish.after-commit",
-        "publish.before-entry",
-        "publish.after-entry",
-        "publish.before-acknowledge",
-    ] {
+    for step in LOAD_STEPS {
         // Of the first read.
         let shop = table();
         assert!(shop.sandbox().dies_at(step, &["ingest"]), "{step} never fired");

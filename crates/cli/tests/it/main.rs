@@ -4,6 +4,7 @@ mod access;
 mod adapter;
 mod artifacts;
 mod backfills;
+mod brokers;
 mod builds;
 mod checks;
 mod commands;

@@ -25,6 +25,7 @@
 mod avro;
 mod datum;
 mod envelope;
+pub(crate) mod held;
 mod json;
 mod lost;
 mod metadata;
@@ -35,6 +36,7 @@ mod rows;
 mod servers;
 mod settings;
 mod spool;
+mod unsettled;
 
 use std::sync::Arc;
 
@@ -47,7 +49,8 @@ pub(crate) use read::{QueueContext, Reading, check, few_messages};
 pub(crate) use registry::RegistryConfig;
 pub(crate) use servers::{Servers, check_encryption};
 pub(crate) use settings::{QueueSettings, Start, own_settings};
-pub(crate) use spool::Spool;
+pub(crate) use spool::{Spool, Spooled};
+pub(crate) use unsettled::{Acknowledged, Batch, Mark, Unsettled, now, refuse_refresh};
 
 /// A message as the queue gave it.
 #[derive(Debug, Clone, Default, PartialEq)]
