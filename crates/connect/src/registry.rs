@@ -7,7 +7,9 @@ use tidemill_core::{ConnectContext, Connector, Error, ErrorKind, ReadScope, Resu
 
 use crate::drivers::adbc::AdbcConnector;
 use crate::drivers::odbc::OdbcConnector;
-use crate::files::{AzureConnector, FilesConnector, GcsConnector, HttpConnector, S3Connector};
+use crate::files::{
+    AzureConnector, FilesConnector, GcsConnector, HttpConnector, IcebergConnector, S3Connector,
+};
 use crate::mysql::MySqlConnector;
 use crate::postgres::PostgresConnector;
 use crate::rest::RestConnector;
@@ -26,6 +28,7 @@ pub const KINDS: &[&dyn Kind] = &[
     &Of::<SqliteConnector>::NEW,
     &Of::<OdbcConnector>::NEW,
     &Of::<AdbcConnector>::NEW,
+    &Of::<IcebergConnector>::NEW,
     &Of::<RestConnector>::NEW,
     &Of::<SingerConnector>::NEW,
 ];

@@ -21,6 +21,7 @@ use url::Url;
 
 use super::raw::{Document, Raw};
 use super::settings::{AuthSettings, ClientAuth, KeyPlace, Oauth2, RestConfig, Written};
+use super::sign::Signer;
 
 /// How often a request is repeated that fails.
 const TRIES: u32 = 6;
@@ -36,16 +37,16 @@ const SHOWN: usize = 300;
 
 /// One request.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
-    pub(super) method: &'static str,
-    pub(super) url: Url,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Option<String>,
+pub(crate) struct Request {
+    pub(crate) method: &'static str,
+    pub(crate) url: Url,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Option<String>,
 }
 
 /// What came back.
-pub(super) struct Reply {
-    pub(super) status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     pub(super) headers: HeaderMap,
     body: Vec<u8>,
 }
@@ -61,6 +62,14 @@ impl Reply {
             Error::new(ErrorKind::Data, format!("the reply is not JSON: {reason}"))
         })?;
         Ok((document, self))
+    }
+
+    /// Its JSON as a value.
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Error::new(ErrorKind::Data, "the reply is not the JSON that was asked for")
+                .because(error)
+        })
     }
 
     /// The start of it, on one line and without secrets, for messages.
@@ -86,7 +95,7 @@ static PACES: LazyLock<Mutex<Paces>> = LazyLock::new(Mutex::default);
 type Paces = HashMap<(PathBuf, String), Arc<Pace>>;
 
 /// The one who asks.
-pub(super) struct Client {
+pub(crate) struct Client {
     agent: Agent,
     pub(super) base: Url,
     headers: Vec<(String, String)>,
@@ -101,21 +110,14 @@ pub(super) struct Client {
 
 impl Client {
     /// With its secrets; nothing is asked yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &RestConfig,
         context: &ConnectContext,
         handle: Handle,
     ) -> Result<Client> {
         let project = &context.project;
-        let written = |(name, value): (&String, &Written)| {
-            let text = match value {
-                Written::Text(text) => text.clone(),
-                Written::Number(number) => number.to_string(),
-                Written::Flag(flag) => flag.to_string(),
-                Written::Secret(secret) => secret.resolve(project)?.expose().to_owned(),
-            };
-            Ok((name.clone(), text))
-        };
+        let written =
+            |(name, value): (&String, &Written)| Ok((name.clone(), value.resolve(project)?));
         let interval = match config.max_requests_per_second {
             None => None,
             Some(rate) if rate > 0.0 && rate.is_finite() => {
@@ -148,7 +150,7 @@ impl Client {
     ///
     /// # Errors
     /// Kind `Denied` when it is on another host: what is known of this one must not go there.
-    pub(super) fn address(&self, path: &str) -> Result<Url> {
+    pub(crate) fn address(&self, path: &str) -> Result<Url> {
         let whole = path.contains("://");
         // `./`: a path such as `items:search` is no scheme.
         let url = if whole { Url::parse(path) } else { self.base.join(&format!("./{path}")) };
@@ -171,7 +173,7 @@ impl Client {
 
     /// Asks, and again where that may help. Gives replies of any status that asking again would not
     /// change.
-    pub(super) fn send(&self, request: &Request, cancel: &Cancellation) -> Result<Reply> {
+    pub(crate) fn send(&self, request: &Request, cancel: &Cancellation) -> Result<Reply> {
         let (mut tries, mut limits, mut renewed) = (0, 0, false);
         let mut request = request.clone();
         let mut redirects = 0;
@@ -222,7 +224,7 @@ impl Client {
     }
 
     /// What a reply means that is not one of success.
-    pub(super) fn refusal(&self, request: &Request, reply: &Reply) -> Error {
+    pub(crate) fn refusal(&self, request: &Request, reply: &Reply) -> Error {
         let (kind, what) = match reply.status {
             401 => {
                 (ErrorKind::Denied, "the API does not accept the login (`auth` of the connection)")
@@ -271,7 +273,7 @@ impl Client {
         let mut url = request.url.clone();
         let mut headers = Vec::new();
         match &self.auth {
-            Auth::None => {}
+            Auth::None | Auth::Signed(_) => {}
             Auth::Header(name, value) => headers.push((name.clone(), value.clone())),
             Auth::Query(name, value) => set_params(&mut url, &[(name.clone(), value.clone())]),
             Auth::Token(grant) => {
@@ -288,6 +290,9 @@ impl Client {
         }
         headers.extend(self.headers.iter().cloned());
         headers.extend(request.headers.iter().cloned());
+        if let Auth::Signed(signer) = &self.auth {
+            headers.extend(signer.headers(request.method, &url, request.body.as_deref())?);
+        }
         self.exchange(request.method, &url, &headers, request.body.as_deref())
             .map_err(|error| error.with("request", shown(request)))
     }
@@ -532,6 +537,7 @@ enum Auth {
     Header(String, String),
     Query(String, String),
     Token(Box<Grant>),
+    Signed(Box<Signer>),
 }
 
 /// How a token is asked for, and the one that is there.
@@ -566,6 +572,7 @@ impl Auth {
                     KeyPlace::Query => Auth::Query(name.clone(), key),
                 })
             }
+            AuthSettings::AwsSigv4(aws) => Ok(Auth::Signed(Box::new(Signer::new(aws, project)?))),
             AuthSettings::Oauth2(oauth) => Ok(Auth::Token(Box::new(Grant::new(oauth, project)?))),
         }
     }

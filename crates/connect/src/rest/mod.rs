@@ -5,12 +5,13 @@
 //! values and records that do not fit. What was read is published with the position of its cursor, in
 //! one commit; a load that ends early publishes nothing and is made again from the same position.
 
-mod client;
+pub(crate) mod client;
 mod fetch;
 mod paging;
 mod raw;
 mod read;
 mod settings;
+mod sign;
 
 use std::sync::Arc;
 
@@ -22,8 +23,8 @@ use tidemill_core::{
 use tokio::runtime::Handle;
 
 pub use settings::{
-    AuthSettings, ClientAuth, EndpointSettings, Incremental, KeyPlace, Marked, Method, Numbered,
-    Oauth2, Paging, Place, RestConfig, Span, Written,
+    AuthSettings, AwsSigv4, ClientAuth, EndpointSettings, Incremental, KeyPlace, Marked, Method,
+    Numbered, Oauth2, Paging, Place, RestConfig, Span, Written,
 };
 
 use client::{Client, Request};

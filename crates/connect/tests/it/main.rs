@@ -11,6 +11,7 @@ mod delta;
 mod exactly_once;
 mod excel;
 mod fixed;
+mod iceberg;
 mod json;
 mod mysql;
 mod mysql_log;
