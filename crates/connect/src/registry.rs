@@ -10,6 +10,7 @@ use crate::drivers::odbc::OdbcConnector;
 use crate::files::{
     AzureConnector, FilesConnector, GcsConnector, HttpConnector, IcebergConnector, S3Connector,
 };
+use crate::mongo::MongoConnector;
 use crate::mysql::MySqlConnector;
 use crate::postgres::PostgresConnector;
 use crate::rest::RestConnector;
@@ -29,6 +30,7 @@ pub const KINDS: &[&dyn Kind] = &[
     &Of::<OdbcConnector>::NEW,
     &Of::<AdbcConnector>::NEW,
     &Of::<IcebergConnector>::NEW,
+    &Of::<MongoConnector>::NEW,
     &Of::<RestConnector>::NEW,
     &Of::<SingerConnector>::NEW,
 ];

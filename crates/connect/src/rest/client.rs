@@ -19,9 +19,9 @@ use ureq::Agent;
 use ureq::http::{HeaderMap, Request as HttpRequest};
 use url::Url;
 
-use super::raw::{Document, Raw};
 use super::settings::{AuthSettings, ClientAuth, KeyPlace, Oauth2, RestConfig, Written};
 use super::sign::Signer;
+use crate::records::{Document, Raw};
 
 /// How often a request is repeated that fails.
 const TRIES: u32 = 6;

@@ -8,7 +8,6 @@
 pub(crate) mod client;
 mod fetch;
 mod paging;
-mod raw;
 mod read;
 mod settings;
 mod sign;
@@ -29,7 +28,7 @@ pub use settings::{
 
 use client::{Client, Request};
 
-use crate::stream::of_work;
+use crate::stream::{blocking, of_work};
 
 /// The connector for REST APIs; its kind is `rest`.
 #[derive(Debug)]
@@ -82,7 +81,7 @@ impl Source for RestSource {
             };
             if refused { Err(client.refusal(&request, &reply)) } else { Ok(()) }
         };
-        read::blocking(work).await.map_err(|error| self.named(error))
+        blocking(work).await.map_err(|error| self.named(error))
     }
 
     async fn tables(&self) -> Result<Vec<TableDescription>> {

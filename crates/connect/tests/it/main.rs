@@ -13,6 +13,8 @@ mod excel;
 mod fixed;
 mod iceberg;
 mod json;
+mod mongo;
+mod mongo_server;
 mod mysql;
 mod mysql_log;
 mod odbc;
