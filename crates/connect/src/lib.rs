@@ -1,7 +1,7 @@
 //! Connectors: the external systems that rows come from and go to.
 //!
 //! Files on disk, on object stores and behind HTTP ([`files`]), PostgreSQL ([`postgres`], which runs models too), MySQL and MariaDB ([`mysql`]), SQLite
-//! ([`sqlite`]), any database by its ODBC or ADBC driver ([`OdbcConnector`], [`AdbcConnector`]), MongoDB ([`mongo`]), REST APIs ([`rest`]) and Singer taps ([`singer`]); what tables of databases have in common stands in [`tables`].
+//! ([`sqlite`]), SQL Server ([`sqlserver`]), any database by its ODBC or ADBC driver ([`OdbcConnector`], [`AdbcConnector`]), MongoDB ([`mongo`]), REST APIs ([`rest`]) and Singer taps ([`singer`]); what tables of databases have in common stands in [`tables`].
 //!
 //! **Takes** the settings of a connection and of a table. **Gives** a
 //! [`Source`](tidemill_core::Source) whose read is a stream of changes, and, where the system can be
@@ -36,6 +36,7 @@ mod registry;
 pub mod rest;
 pub mod singer;
 pub mod sqlite;
+pub mod sqlserver;
 mod stream;
 pub mod tables;
 

@@ -16,6 +16,7 @@ use crate::postgres::PostgresConnector;
 use crate::rest::RestConnector;
 use crate::singer::SingerConnector;
 use crate::sqlite::SqliteConnector;
+use crate::sqlserver::SqlServerConnector;
 
 /// All kinds, in the order in which they are named to people.
 pub const KINDS: &[&dyn Kind] = &[
@@ -27,6 +28,7 @@ pub const KINDS: &[&dyn Kind] = &[
     &Of::<PostgresConnector>::NEW,
     &Of::<MySqlConnector>::NEW,
     &Of::<SqliteConnector>::NEW,
+    &Of::<SqlServerConnector>::NEW,
     &Of::<OdbcConnector>::NEW,
     &Of::<AdbcConnector>::NEW,
     &Of::<IcebergConnector>::NEW,
