@@ -87,7 +87,9 @@ impl Server {
         let began = Instant::now();
         let probe = Store { port: server.port, prefix: "probe".to_owned() };
         let sandbox = Sandbox::new(&[]);
-        while TcpStream::connect(("127.0.0.1", server.port)).is_err()
+        let closed = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_err();
+        while closed(server.port)
+            || closed(server.iceberg)
             || probe.run(&sandbox, &["lake", "list"]).code != Some(0)
         {
             assert!(began.elapsed() < Duration::from_secs(90), "SeaweedFS did not start");
