@@ -1,8 +1,8 @@
 //! Connectors: the external systems that rows come from and go to.
 //!
 //! Files on disk, on object stores and behind HTTP ([`files`]), PostgreSQL ([`postgres`], which runs models too), MySQL and MariaDB ([`mysql`]), SQLite
-//! ([`sqlite`]), any database by its ODBC or ADBC driver ([`OdbcConnector`], [`AdbcConnector`]), REST APIs ([`rest`]), Redis ([`redis`]), RabbitMQ ([`rabbitmq`]),
-//! MQTT ([`mqtt`]) and Singer taps ([`singer`]); what tables of databases have in common stands in [`tables`].
+//! ([`sqlite`]), SQL Server ([`sqlserver`]), any database by its ODBC or ADBC driver ([`OdbcConnector`], [`AdbcConnector`]), MongoDB ([`mongo`]), REST APIs ([`rest`]), Kafka
+//! ([`kafka`]), NATS ([`nats`]), RabbitMQ ([`rabbitmq`]), MQTT ([`mqtt`]), Redis ([`redis`]) and Singer taps ([`singer`]); what tables of databases have in common stands in [`tables`].
 //!
 //! **Takes** the settings of a connection and of a table. **Gives** a
 //! [`Source`](tidemill_core::Source) whose read is a stream of changes, and, where the system can be
@@ -30,18 +30,21 @@ mod insert;
 mod json_rows;
 mod json_text;
 pub mod kafka;
+pub mod mongo;
 pub mod mqtt;
 pub mod mysql;
 pub mod nats;
 pub mod postgres;
 mod queue;
 pub mod rabbitmq;
+mod records;
 pub mod redis;
 mod registry;
 pub mod rest;
 mod server;
 pub mod singer;
 pub mod sqlite;
+pub mod sqlserver;
 mod stream;
 pub mod tables;
 mod tls;

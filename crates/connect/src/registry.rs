@@ -7,8 +7,12 @@ use tidemill_core::{ConnectContext, Connector, Error, ErrorKind, ReadScope, Resu
 
 use crate::drivers::adbc::AdbcConnector;
 use crate::drivers::odbc::OdbcConnector;
+use crate::files::{
+    AzureConnector, FilesConnector, GcsConnector, HttpConnector, IcebergConnector, S3Connector,
+};
 use crate::files::{AzureConnector, FilesConnector, GcsConnector, HttpConnector, S3Connector};
 use crate::kafka::KafkaConnector;
+use crate::mongo::MongoConnector;
 use crate::mqtt::MqttConnector;
 use crate::mysql::MySqlConnector;
 use crate::nats::NatsConnector;
@@ -18,6 +22,7 @@ use crate::redis::RedisConnector;
 use crate::rest::RestConnector;
 use crate::singer::SingerConnector;
 use crate::sqlite::SqliteConnector;
+use crate::sqlserver::SqlServerConnector;
 
 /// All kinds, in the order in which they are named to people.
 pub const KINDS: &[&dyn Kind] = &[
@@ -29,6 +34,7 @@ pub const KINDS: &[&dyn Kind] = &[
     &Of::<PostgresConnector>::NEW,
     &Of::<MySqlConnector>::NEW,
     &Of::<SqliteConnector>::NEW,
+    &Of::<SqlServerConnector>::NEW,
     &Of::<OdbcConnector>::NEW,
     &Of::<AdbcConnector>::NEW,
     &Of::<KafkaConnector>::NEW,
@@ -36,6 +42,8 @@ pub const KINDS: &[&dyn Kind] = &[
     &Of::<RabbitMqConnector>::NEW,
     &Of::<MqttConnector>::NEW,
     &Of::<RedisConnector>::NEW,
+    &Of::<IcebergConnector>::NEW,
+    &Of::<MongoConnector>::NEW,
     &Of::<RestConnector>::NEW,
     &Of::<SingerConnector>::NEW,
 ];

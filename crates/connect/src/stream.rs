@@ -10,14 +10,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// How many changes may wait for the one who listens. Each may be a batch of some megabytes.
-pub(crate) const WAITING_CHANGES: usize = 1;
+const WAITING_CHANGES: usize = 1;
 
 /// What the task sends, and an error if it panics: that must not look like the end. The task ends by
 /// itself when the stream is dropped, as it can send no more.
-pub(crate) fn of_task(
-    mut receiver: mpsc::Receiver<Result<Change>>,
-    task: JoinHandle<()>,
-) -> ChangeStream {
+fn of_task(mut receiver: mpsc::Receiver<Result<Change>>, task: JoinHandle<()>) -> ChangeStream {
     let mut task = Some(task);
     Box::pin(futures::stream::poll_fn(move |context| {
         match receiver.poll_recv(context) {
@@ -48,6 +45,25 @@ where
         if let Err(error) = work.await {
             // Who listens no more needs no error.
             let _ = sender.send(Err(error)).await;
+        }
+    });
+    of_task(receiver, task)
+}
+
+/// Runs blocking work beside the runtime; what it gives to the function is the stream, and so is its error.
+pub(crate) fn of_blocking(
+    work: impl FnOnce(&mut dyn FnMut(Change) -> Result<()>) -> Result<()> + Send + 'static,
+) -> ChangeStream {
+    let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
+    let task = tokio::task::spawn_blocking(move || {
+        let mut emit = |change: Change| {
+            sender
+                .blocking_send(Ok(change))
+                .map_err(|_| Error::new(ErrorKind::Cancelled, "nobody reads any more"))
+        };
+        if let Err(error) = work(&mut emit) {
+            // Who listens no more needs no error.
+            let _ = sender.blocking_send(Err(error));
         }
     });
     of_task(receiver, task)

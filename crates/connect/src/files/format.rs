@@ -8,6 +8,7 @@ use super::csv::{self, Dialect, Layout};
 use super::delta::DeltaFile;
 use super::excel::ExcelFile;
 use super::fixed::FixedFile;
+use super::iceberg::IcebergFile;
 use super::infer::Seen;
 use super::input::Input;
 use super::json::{self, DocumentSplitter};
@@ -36,6 +37,8 @@ pub(crate) enum Format {
     File,
     /// A file of a Delta table.
     Delta(DeltaFile),
+    /// A file of an Iceberg table.
+    Iceberg(Box<IcebergFile>),
 }
 
 /// A CSV file.
@@ -128,7 +131,7 @@ impl Format {
                 Ok((Format::Xml(file), types))
             }
             FileFormat::Fixed => sample_fixed(entry, settings, context),
-            FileFormat::File | FileFormat::Delta => {
+            FileFormat::File | FileFormat::Delta | FileFormat::Iceberg => {
                 Err(Error::new(ErrorKind::Internal, "what has no sample was asked for one"))
             }
         }
@@ -136,8 +139,8 @@ impl Format {
 
     /// Whether the file itself has types.
     pub(crate) fn is_typed(&self) -> bool {
-        use Format::{Avro, Delta, File, Parquet};
-        matches!(self, Parquet(_) | Avro(_) | File | Delta(_))
+        use Format::{Avro, Delta, File, Iceberg, Parquet};
+        matches!(self, Parquet(_) | Avro(_) | File | Delta(_) | Iceberg(_))
     }
 
     /// Whether types have to be inferred.
@@ -211,6 +214,7 @@ impl Format {
             Format::Xml(xml) => xml.read(file, load, target, memory, send),
             Format::File => super::blob::read(entry, settings, target, send),
             Format::Delta(delta) => delta.read(entry, target, settings.max_record_bytes, send),
+            Format::Iceberg(file) => file.read(entry, target, settings.max_record_bytes, send),
         }
     }
 

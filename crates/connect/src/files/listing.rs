@@ -68,7 +68,7 @@ pub(crate) struct Listing {
     pub(crate) missing: Vec<String>,
 }
 
-fn is_pattern(location: &str) -> bool {
+pub(super) fn is_pattern(location: &str) -> bool {
     location.contains(['*', '?', '[', '{'])
 }
 

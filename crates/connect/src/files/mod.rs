@@ -1,5 +1,6 @@
 //! Files, local or in an object store, plain or compressed, in archives or not, by path or pattern:
-//! CSV, fixed width, NDJSON, JSON, XML, Parquet, Avro, workbooks, and files as rows; and Delta tables.
+//! CSV, fixed width, NDJSON, JSON, XML, Parquet, Avro, workbooks, and files as rows; and Delta and
+//! Iceberg tables.
 //!
 //! Each file is loaded exactly once, known by its path and its content. What was loaded stands in
 //! the position; the rows of a file are delivered together with the position that contains it. A
@@ -14,10 +15,12 @@ mod blob;
 mod column;
 mod csv;
 mod delta;
+mod detect;
 mod excel;
 mod fixed;
 mod format;
 mod header;
+mod iceberg;
 mod infer;
 mod input;
 pub(crate) mod json;
@@ -53,7 +56,6 @@ use tidemill_core::{
 };
 use tidemill_objects::{Opened, StoreOptions};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use url::Url;
 
 pub use blob::ContentSetting;
@@ -61,6 +63,7 @@ pub use excel::{CellErrors, MergedCells, SheetSetting};
 pub use fixed::FixedField;
 pub use header::ORIGINAL_NAME;
 pub use header::{column_names, unquoted as unquoted_header};
+pub use iceberg::{IcebergConfig, IcebergConnector};
 pub(crate) use read::raw_text;
 pub use read::rejected_schema;
 pub use settings::{
@@ -81,7 +84,7 @@ use settings::{NullTexts, Resolved};
 use sink::FilesSink;
 use types::{Shape, Types};
 
-use crate::stream::{WAITING_CHANGES, of_task};
+use crate::stream::of_blocking;
 
 /// The connector for local files; its kind is `files`.
 #[derive(Debug)]
@@ -236,18 +239,7 @@ impl Source for FilesSource {
         let settings = TableSettings::parse(&request.settings)?.resolve()?;
         let source = self.clone();
         let handle = Handle::current();
-        let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
-        let reader = tokio::task::spawn_blocking(move || {
-            let mut emit = |change: Change| {
-                sender
-                    .blocking_send(Ok(change))
-                    .map_err(|_| Error::new(ErrorKind::Cancelled, "nobody reads any more"))
-            };
-            if let Err(error) = source.run(settings, request, &handle, &mut emit) {
-                let _ = sender.blocking_send(Err(error));
-            }
-        });
-        Ok(of_task(receiver, reader))
+        Ok(of_blocking(move |emit| source.run(settings, request, &handle, emit)))
     }
 
     async fn acknowledge(&self, _position: &Position) -> Result<()> {
@@ -268,13 +260,20 @@ impl FilesSource {
     /// Decides, samples, reads.
     fn run(
         &self,
-        settings: Resolved,
+        mut settings: Resolved,
         request: ReadRequest,
         handle: &Handle,
         emit: &mut read::Emit<'_>,
     ) -> Result<()> {
+        if settings.written.format.is_none() && !settings.is_iceberg() {
+            let locations = settings.written.location.all();
+            settings.written.format = detect::table_format(&self.root, locations, handle);
+        }
         if settings.written.format == Some(FileFormat::Delta) {
             return delta::run(self, settings, request, handle, emit);
+        }
+        if settings.is_iceberg() {
+            return iceberg::run(self, settings, request, handle, emit);
         }
         let listing = self.root.list(settings.written.location.all(), handle)?;
         let mut position = FilesPosition::parse(request.position.as_ref())?;

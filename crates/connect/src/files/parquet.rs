@@ -125,15 +125,8 @@ impl ParquetFile {
         if builder.schema() != &self.schema {
             return Err(changed(entry));
         }
-        let row = row_bytes(builder.metadata());
-        if row > max_record as u64 {
-            return Err(Error::new(
-                ErrorKind::Data,
-                format!("rows of {row} bytes are longer than `max_record_bytes` ({max_record})"),
-            )
-            .with("file", &entry.name));
-        }
-        Ok(typed::rows_of_batch(row))
+        rows_of_batch(builder.metadata(), max_record)
+            .map_err(|error| error.with("file", &entry.name))
     }
 
     /// Hands a batch on; false when nobody listens any more.
@@ -154,6 +147,21 @@ impl ParquetFile {
             })?;
         Ok(send(Cut::Parsed(parsed)))
     }
+}
+
+/// How many rows a batch has.
+///
+/// # Errors
+/// Kind `Data` when a row has more bytes than a record may.
+pub(super) fn rows_of_batch(metadata: &ParquetMetaData, max_record: usize) -> Result<usize> {
+    let row = row_bytes(metadata);
+    if row > max_record as u64 {
+        return Err(Error::new(
+            ErrorKind::Data,
+            format!("rows of {row} bytes are longer than `max_record_bytes` ({max_record})"),
+        ));
+    }
+    Ok(typed::rows_of_batch(row))
 }
 
 /// How many bytes a row has on average, in the row group where it has most.
@@ -201,7 +209,7 @@ fn rows_of_groups(metadata: &ParquetMetaData) -> u64 {
 }
 
 /// Stands for the content of an object, which is not read twice to be hashed: its version and size.
-fn version_hash(object: &Object) -> String {
+pub(super) fn version_hash(object: &Object) -> String {
     let version =
         object.meta.e_tag.clone().unwrap_or_else(|| object.meta.last_modified.to_string());
     let text = format!("{version} {}", object.meta.size);

@@ -11,6 +11,7 @@ use tidemill_core::{Error, ErrorKind, Notice, Position, ReadScope, Result};
 
 use super::archive::ArchiveRecord;
 use super::delta::DeltaPosition;
+use super::iceberg::IcebergPosition;
 use super::infer::Seen;
 use super::listing::{FileEntry, Listing};
 use super::settings::{Deduplicate, OnChange};
@@ -29,6 +30,9 @@ pub(crate) struct FilesPosition {
     /// Up to where a Delta table was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) delta: Option<DeltaPosition>,
+    /// Up to where an Iceberg table was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) iceberg: Option<IcebergPosition>,
     /// What was seen in each column, so that the next load widens as if it had read all files.
     #[serde(default)]
     columns: Vec<(String, ShapeRecord)>,

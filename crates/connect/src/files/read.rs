@@ -366,8 +366,8 @@ impl Load {
             .iter()
             .map(|(name, file)| (file.hash.clone(), name.clone()))
             .collect();
-        // Of a Delta table the version says what was read.
-        if self.position.delta.is_some() {
+        // Of a table of others its version says what was read.
+        if self.position.delta.is_some() || self.position.iceberg.is_some() {
             self.files.clear();
         }
         for (file, result) in self.files.iter().zip(results) {

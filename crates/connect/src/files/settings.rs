@@ -9,7 +9,9 @@ use super::archive::Members;
 use super::blob::ContentSetting;
 use super::excel::{CellErrors, CellRange, MergedCells, SheetSetting};
 use super::fixed::{Column, FixedField};
+use super::iceberg::{Which, is_metadata};
 use super::input::{Compression, TextEncoding};
+use super::value;
 use super::xml::Namespaces;
 
 /// The settings as written.
@@ -19,8 +21,8 @@ pub struct TableSettings {
     /// One path or several, relative to the project. `*`, `?`, `{a,b}` and `[…]` match within a
     /// folder, `**` across folders; names that start with a dot only when the dot is written.
     pub location: Locations,
-    /// `csv`, `tsv`, `ndjson`, `json`, `parquet`, `avro`, `excel`, `xml`, `fixed`, `file` or
-    /// `delta`. Default: by the file's name, behind which `.gz`, `.zst`, `.bz2` or `.xz` does not count.
+    /// `csv`, `tsv`, `ndjson`, `json`, `parquet`, `avro`, `excel`, `xml`, `fixed`, `file`,
+    /// `delta` or `iceberg`. Default: by the file's name, behind which `.gz`, `.zst`, `.bz2` or `.xz` does not count.
     pub format: Option<FileFormat>,
     /// `auto` (by the first bytes), `none`, `gzip`, `zstd`, `bzip2` or `xz`.
     pub compression: CompressionSetting,
@@ -102,6 +104,15 @@ pub struct TableSettings {
     /// `content`: a file whose content was loaded under another name is left out. Default: a file
     /// is known by its path, a copy is loaded and reported.
     pub deduplicate: Option<Deduplicate>,
+    /// Iceberg: the number of a snapshot that is read in place of the newest one.
+    pub snapshot: Option<i64>,
+    /// Iceberg: the table is read as it was at this time.
+    pub as_of: Option<String>,
+    /// Iceberg: the branch or the tag that is read.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// Iceberg: how much memory the keys of deleted rows may take. Default `256MiB`.
+    pub max_delete_bytes: Option<SizeText>,
     /// A file that was changed less long ago waits for the next load: `30s`, `5m`.
     pub settle: Option<String>,
     /// The column with the file's path; `false` for none (then `on_change: reload` is refused).
@@ -120,7 +131,7 @@ pub struct TableSettings {
 const LOAD_KEYS: [&str; 6] =
     ["connection", "mode", "primary_key", "cursor", "schema_contract", "max_rejects"];
 
-const KEYS: [&str; 38] = [
+const KEYS: [&str; 42] = [
     "all_text",
     "location",
     "format",
@@ -154,6 +165,10 @@ const KEYS: [&str; 38] = [
     "max_unpacked_bytes",
     "on_change",
     "deduplicate",
+    "snapshot",
+    "as_of",
+    "ref",
+    "max_delete_bytes",
     "settle",
     "source_file_column",
     "source_row_column",
@@ -216,6 +231,8 @@ pub enum FileFormat {
     File,
     /// A Delta table, whose folder is the location.
     Delta,
+    /// An Iceberg table, whose folder or metadata file is the location.
+    Iceberg,
 }
 
 impl FileFormat {
@@ -253,7 +270,7 @@ impl FileFormat {
             FileFormat::Excel => "xlsx",
             FileFormat::Xml => "xml",
             FileFormat::Fixed => "txt",
-            FileFormat::File | FileFormat::Delta => "",
+            FileFormat::File | FileFormat::Delta | FileFormat::Iceberg => "",
         }
     }
 
@@ -408,6 +425,9 @@ pub(crate) struct Resolved {
     pub(crate) fields: Vec<Column>,
     pub(crate) max_content_bytes: u64,
     pub(crate) members: Members,
+    /// Of an Iceberg table.
+    pub(crate) which: Which,
+    pub(crate) max_delete_bytes: usize,
 }
 
 impl TableSettings {
@@ -502,6 +522,7 @@ impl TableSettings {
             return Err(invalid("`max_content_bytes` must be at most 1GiB".into()));
         }
         let max_unpacked = bytes("max_unpacked_bytes", &self.max_unpacked_bytes, 64 << 30)?;
+        let max_deletes = bytes("max_delete_bytes", &self.max_delete_bytes, 256 << 20)?;
         let quote = byte("quote", &self.quote)?.unwrap_or(Some(b'"'));
         let resolved = Resolved {
             compression: match self.compression {
@@ -531,8 +552,15 @@ impl TableSettings {
             fields: Column::resolve(&self)?,
             max_content_bytes,
             members: Members::new(self.members.as_ref(), max_unpacked)?,
+            which: self.which()?,
+            max_delete_bytes: usize::try_from(max_deletes).unwrap_or(usize::MAX),
             written: self,
         };
+        if resolved.which != Which::Current && !resolved.is_iceberg() {
+            return Err(invalid(
+                "`snapshot`, `as_of` and `ref` are settings of `format: iceberg` alone".into(),
+            ));
+        }
         if resolved.file_column.is_none() && resolved.written.on_change == Some(OnChange::Reload) {
             return Err(invalid(
                 "`on_change: reload` needs the column that says which file a row is from; \
@@ -542,9 +570,38 @@ impl TableSettings {
         }
         Ok(resolved)
     }
+
+    /// Which state of an Iceberg table is meant.
+    fn which(&self) -> Result<Which> {
+        let invalid = |message: String| Error::new(ErrorKind::Config, message);
+        match (self.snapshot, &self.as_of, &self.reference) {
+            (None, None, None) => Ok(Which::Current),
+            (Some(id), None, None) => Ok(Which::Snapshot(id)),
+            (None, None, Some(name)) => Ok(Which::Named(name.clone())),
+            (None, Some(text), None) => {
+                let date = value::parse_date(text.as_bytes())
+                    .map(|days| i64::from(days).saturating_mul(86_400_000_000));
+                let moment = value::parse_timestamp(text.as_bytes()).map(|moment| moment.micros);
+                moment.or(date).map(Which::AsOf).ok_or_else(|| {
+                    invalid(format!(
+                        "`as_of` must be a time such as `2024-01-31 12:00:00Z`, not `{text}`"
+                    ))
+                })
+            }
+            _ => Err(invalid("`snapshot`, `as_of` and `ref` do not go together".into())),
+        }
+    }
 }
 
 impl Resolved {
+    /// Whether an Iceberg table is read: it is said, or the location is a metadata file of one.
+    pub(crate) fn is_iceberg(&self) -> bool {
+        match self.written.format {
+            Some(format) => format == FileFormat::Iceberg,
+            None => matches!(self.written.location.all(), [one] if is_metadata(one)),
+        }
+    }
+
     /// What happens to a loaded file that has other content, where it is said. The row of a file
     /// that is a row goes with the file.
     pub(crate) fn on_change(&self) -> Option<OnChange> {

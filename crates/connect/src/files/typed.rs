@@ -177,7 +177,7 @@ fn is_uuid(field: &Field) -> bool {
         && field.metadata().get("logicalType").is_some_and(|name| name == "uuid")
 }
 
-fn map_entries(key: &DataType, value: &DataType) -> FieldRef {
+pub(super) fn map_entries(key: &DataType, value: &DataType) -> FieldRef {
     let key = Field::new("key", key.clone(), false);
     let value = Field::new("value", value.clone(), true);
     Arc::new(Field::new("entries", DataType::Struct(Fields::from(vec![key, value])), false))

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::Field;
 use async_trait::async_trait;
 use chrono::DateTime;
 use mysql_async::Conn;
@@ -24,8 +24,8 @@ use tidemill_core::{
 };
 
 use crate::tables::{
-    CursorValue, Database, DatabaseSource, LogRequest, RESTART, Select, Session, TableSettings,
-    decimal_text, largest_by_order, text_of,
+    CursorValue, Database, DatabaseSource, Listed, LogRequest, RESTART, Select, Session,
+    TableSettings, decimal_text, described, largest_by_order, text_of,
 };
 pub use config::{MySqlConfig, SslMode};
 use error::failure;
@@ -205,41 +205,19 @@ type Described = (
     Option<u32>,
 );
 
-/// A table with its columns, and those of its key by their places.
-type Listed = (TableDescription, Vec<Field>, Vec<(u32, String)>);
-
 async fn tables(connection: &mut Conn) -> Result<Vec<TableDescription>> {
     let rows: Vec<Described> =
         connection.query(TABLES).await.map_err(|error| failure(error, TABLES))?;
-    let mut tables: Vec<Listed> = Vec::new();
-    for (schema, table, own, count, column, kind, whole, digits, scale, place) in rows {
-        let name = match own {
-            Some(true) => table,
-            _ => format!("{schema}.{table}"),
-        };
-        if tables.last().is_none_or(|(last, ..)| last.name != name) {
-            let described = TableDescription {
-                name,
-                schema: None,
-                rows: count,
-                estimated: true,
-                primary_key: Vec::new(),
+    let listed =
+        |(schema, table, own, count, column, kind, whole, digits, scale, place): Described| {
+            let table = match own {
+                Some(true) => table,
+                _ => format!("{schema}.{table}"),
             };
-            tables.push((described, Vec::new(), Vec::new()));
-        }
-        let Some((_, fields, key)) = tables.last_mut() else { continue };
-        key.extend(place.map(|place| (place, column.clone())));
-        fields.push(Field::new(column, types::of_words(&kind, &whole, digits, scale), true));
-    }
-    Ok(tables
-        .into_iter()
-        .map(|(mut table, fields, mut key)| {
-            key.sort();
-            table.schema = Some(Arc::new(Schema::new(fields)));
-            table.primary_key = key.into_iter().map(|(_, column)| column).collect();
-            table
-        })
-        .collect())
+            let field = Field::new(column, types::of_words(&kind, &whole, digits, scale), true);
+            Listed { table, rows: count, field, place }
+        };
+    Ok(described(rows.into_iter().map(listed)))
 }
 
 #[cfg(test)]

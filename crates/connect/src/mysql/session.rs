@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -12,17 +11,13 @@ use futures::stream::BoxStream;
 use mysql_async::consts::ColumnType;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, Statement};
-use tidemill_core::{Cancellation, Error, ErrorKind, JSON, Notice, Result, ResultExt};
+use tidemill_core::{Cancellation, Error, ErrorKind, JSON, Notice, Result};
 
 use super::error::failure;
 use super::shared::{self, Readers, Shared};
-use super::types::{Builder, is_bits, of_column};
+use super::types::{is_bits, of_column};
 use super::{Place, quoted};
-use crate::tables::{Column, Misfit, Order, Part, Select, Session};
-
-/// A batch ends with this many rows, or bytes.
-const BATCH_ROWS: usize = 16_384;
-const BATCH_BYTES: usize = 2 << 20;
+use crate::tables::{Batch, Column, Order, Part, Select, Session};
 
 pub(super) struct MySqlSession {
     pub(super) connection: Conn,
@@ -153,8 +148,7 @@ impl MySqlSession {
             .iter()
             .map(|column| Field::new(&column.name, column.data_type.clone(), true))
             .collect();
-        let mut batch =
-            Batch::new(Arc::new(Schema::new(fields)), batch_rows.unwrap_or(BATCH_ROWS))?;
+        let mut batch = Batch::new(Arc::new(Schema::new(fields)), batch_rows)?;
         let (cancel, runs) = (self.cancel.clone(), self.runs.clone());
         runs.store(true, Ordering::Relaxed);
         let cancelled = || Error::new(ErrorKind::Cancelled, "cancelled");
@@ -175,7 +169,7 @@ impl MySqlSession {
                 match rows.poll_next_unpin(context) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(Ok(row))) => {
-                        if let Err(error) = batch.take(row) {
+                        if let Err(error) = batch.take(row.unwrap().into_iter()) {
                             return Poll::Ready(Some(Err(error)));
                         }
                     }
@@ -252,63 +246,5 @@ impl Session for MySqlSession {
                 Ok(readers.rows(select, &columns, batch_rows))
             }
         }
-    }
-}
-
-/// Rows on their way to a batch.
-struct Batch {
-    schema: Arc<Schema>,
-    builders: Vec<Builder>,
-    misfits: Vec<Misfit>,
-    limit: usize,
-    rows: usize,
-    bytes: usize,
-}
-
-impl Batch {
-    fn new(schema: Arc<Schema>, limit: usize) -> Result<Self> {
-        let builders = schema.fields().iter().map(|field| Builder::new(field.data_type()));
-        let builders = builders.collect::<Result<Vec<_>>>()?;
-        Ok(Batch { schema, builders, misfits: Vec::new(), limit, rows: 0, bytes: 0 })
-    }
-
-    fn is_full(&self) -> bool {
-        self.rows >= self.limit || self.bytes >= BATCH_BYTES
-    }
-
-    fn take(&mut self, row: Row) -> Result<()> {
-        let values = row.unwrap();
-        if values.len() != self.builders.len() {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "a row does not have the columns that were described",
-            ));
-        }
-        for (at, (builder, value)) in self.builders.iter_mut().zip(values).enumerate() {
-            match builder.push(value) {
-                Ok(bytes) => self.bytes += bytes,
-                Err(reason) => {
-                    builder.null();
-                    let field = self.schema.field(at);
-                    let reason =
-                        format!("`{}` is a {}, and {reason}", field.name(), field.data_type());
-                    self.misfits.push(Misfit { row: self.rows, reason });
-                }
-            }
-        }
-        self.rows += 1;
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<Option<Part>> {
-        if self.rows == 0 {
-            return Ok(None);
-        }
-        let arrays = self.builders.iter_mut().map(Builder::finish).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        (self.rows, self.bytes) = (0, 0);
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
-            .or_error(ErrorKind::Internal, "rows do not make a batch")?;
-        Ok(Some(Part::Rows(batch, std::mem::take(&mut self.misfits))))
     }
 }

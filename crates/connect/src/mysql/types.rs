@@ -1,17 +1,11 @@
 //! MySQL's types and what they are in Arrow; values of the binary protocol to arrays.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder,
-    Float64Builder, Int16Builder, Int32Builder, Int64Builder, StringBuilder,
-    TimestampMicrosecondBuilder,
-};
 use arrow::datatypes::{DataType, TimeUnit};
 use chrono::{NaiveDate, NaiveDateTime};
 use mysql_async::Value;
 use mysql_async::consts::{ColumnFlags, ColumnType};
-use tidemill_core::{Error, ErrorKind, Result};
+
+use crate::tables::{Builder, Put};
 
 /// Whether the values of a column are bits, which come as bytes unless they are cast.
 pub(super) fn is_bits(column: &mysql_async::Column) -> bool {
@@ -121,70 +115,8 @@ pub(super) fn of_words(
     }
 }
 
-/// Takes the values of one column and gives its array.
-pub(super) enum Builder {
-    Boolean(BooleanBuilder),
-    Int16(Int16Builder),
-    Int32(Int32Builder),
-    Int64(Int64Builder),
-    Float32(Float32Builder),
-    Float64(Float64Builder),
-    Decimal(Decimal128Builder, u32),
-    Text(StringBuilder),
-    Binary(BinaryBuilder),
-    Date(Date32Builder),
-    Timestamp(TimestampMicrosecondBuilder),
-}
-
-impl Builder {
-    pub(super) fn new(data_type: &DataType) -> Result<Self> {
-        Ok(match data_type {
-            DataType::Boolean => Builder::Boolean(BooleanBuilder::new()),
-            DataType::Int16 => Builder::Int16(Int16Builder::new()),
-            DataType::Int32 => Builder::Int32(Int32Builder::new()),
-            DataType::Int64 => Builder::Int64(Int64Builder::new()),
-            DataType::Float32 => Builder::Float32(Float32Builder::new()),
-            DataType::Float64 => Builder::Float64(Float64Builder::new()),
-            DataType::Decimal128(_, scale) => Builder::Decimal(
-                Decimal128Builder::new().with_data_type(data_type.clone()),
-                u32::try_from(*scale).unwrap_or(0),
-            ),
-            DataType::Utf8 => Builder::Text(StringBuilder::new()),
-            DataType::Binary => Builder::Binary(BinaryBuilder::new()),
-            DataType::Date32 => Builder::Date(Date32Builder::new()),
-            DataType::Timestamp(..) => Builder::Timestamp(
-                TimestampMicrosecondBuilder::new().with_data_type(data_type.clone()),
-            ),
-            other => {
-                return Err(Error::new(
-                    ErrorKind::Internal,
-                    format!("a value of MySQL cannot be a {other}"),
-                ));
-            }
-        })
-    }
-
-    pub(super) fn null(&mut self) {
-        match self {
-            Builder::Boolean(values) => values.append_null(),
-            Builder::Int16(values) => values.append_null(),
-            Builder::Int32(values) => values.append_null(),
-            Builder::Int64(values) => values.append_null(),
-            Builder::Float32(values) => values.append_null(),
-            Builder::Float64(values) => values.append_null(),
-            Builder::Decimal(values, _) => values.append_null(),
-            Builder::Text(values) => values.append_null(),
-            Builder::Binary(values) => values.append_null(),
-            Builder::Date(values) => values.append_null(),
-            Builder::Timestamp(values) => values.append_null(),
-        }
-    }
-
-    /// Takes one value; gives its bytes, about.
-    ///
-    /// # Errors
-    /// The reason, when it has no place in the column; then nothing was taken.
-    pub(super) fn push(&mut self, value: Value) -> Result<usize, String> {
+impl Put<Value> for Builder {
+    fn put(&mut self, value: Value) -> Result<usize, String> {
         let shown = || "a value does not have the form of its type".to_owned();
         if value == Value::NULL {
             self.null();
@@ -212,14 +144,16 @@ impl Builder {
             (Builder::Float32(values), Value::Float(value)) => values.append_value(value),
             (Builder::Float64(values), Value::Double(value)) => values.append_value(value),
             (Builder::Float64(values), Value::Float(value)) => values.append_value(value.into()),
-            (Builder::Decimal(values, scale), Value::Bytes(bytes)) => {
+            (Builder::Decimal(values, _, scale), Value::Bytes(bytes)) => {
                 let text = std::str::from_utf8(&bytes).ok();
-                let unscaled = text.and_then(|text| unscaled(text, *scale));
+                let scale = u32::try_from(*scale).unwrap_or(0);
+                let unscaled = text.and_then(|text| unscaled(text, scale));
                 values.append_value(unscaled.ok_or_else(shown)?);
             }
-            (Builder::Decimal(values, scale), value) => {
+            (Builder::Decimal(values, _, scale), value) => {
                 let whole = integer(&value).ok_or_else(shown)?;
-                values.append_value(whole.checked_mul(10_i128.pow(*scale)).ok_or_else(shown)?);
+                let unit = 10_i128.pow(u32::try_from(*scale).unwrap_or(0));
+                values.append_value(whole.checked_mul(unit).ok_or_else(shown)?);
             }
             (Builder::Text(values), value) => {
                 let text = text(value)?;
@@ -242,22 +176,6 @@ impl Builder {
             _ => return Err(shown()),
         }
         Ok(8)
-    }
-
-    pub(super) fn finish(&mut self) -> ArrayRef {
-        match self {
-            Builder::Boolean(values) => Arc::new(values.finish()),
-            Builder::Int16(values) => Arc::new(values.finish()),
-            Builder::Int32(values) => Arc::new(values.finish()),
-            Builder::Int64(values) => Arc::new(values.finish()),
-            Builder::Float32(values) => Arc::new(values.finish()),
-            Builder::Float64(values) => Arc::new(values.finish()),
-            Builder::Decimal(values, _) => Arc::new(values.finish()),
-            Builder::Text(values) => Arc::new(values.finish()),
-            Builder::Binary(values) => Arc::new(values.finish()),
-            Builder::Date(values) => Arc::new(values.finish()),
-            Builder::Timestamp(values) => Arc::new(values.finish()),
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use tidemill_core::{Error, ErrorKind, Result, Secret, SecretRef};
 use url::Url;
 
 use super::settings::{AuthSettings, ClientAuth, KeyPlace, Oauth2};
+use super::sign::Signer;
 
 /// Who asks, with secrets.
 pub(super) enum Auth {
@@ -19,6 +20,7 @@ pub(super) enum Auth {
     Header(String, String),
     Query(String, String),
     Token(Box<Grant>),
+    Signed(Box<Signer>),
 }
 
 /// How a token is asked for, and the one that is there.
@@ -54,6 +56,7 @@ impl Auth {
                     KeyPlace::Query => Auth::Query(name.clone(), key),
                 })
             }
+            AuthSettings::AwsSigv4(aws) => Ok(Auth::Signed(Box::new(Signer::new(aws, project)?))),
             AuthSettings::Oauth2(oauth) => Ok(Auth::Token(Box::new(Grant::new(oauth, project)?))),
         }
     }

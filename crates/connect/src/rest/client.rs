@@ -16,8 +16,8 @@ use ureq::http::{HeaderMap, Request as HttpRequest};
 use url::Url;
 
 use super::auth::{Auth, Grant, RefreshToken};
-use super::raw::{Document, Raw};
 use super::settings::{RestConfig, Written};
+use crate::records::{Document, Raw};
 
 /// How often a request is repeated that fails.
 const TRIES: u32 = 6;
@@ -33,16 +33,16 @@ const SHOWN: usize = 300;
 
 /// One request.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
-    pub(super) method: &'static str,
-    pub(super) url: Url,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Option<String>,
+pub(crate) struct Request {
+    pub(crate) method: &'static str,
+    pub(crate) url: Url,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Option<String>,
 }
 
 /// What came back.
-pub(super) struct Reply {
-    pub(super) status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     pub(super) headers: HeaderMap,
     body: Vec<u8>,
 }
@@ -58,6 +58,14 @@ impl Reply {
             Error::new(ErrorKind::Data, format!("the reply is not JSON: {reason}"))
         })?;
         Ok((document, self))
+    }
+
+    /// Its JSON as a value.
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Error::new(ErrorKind::Data, "the reply is not the JSON that was asked for")
+                .because(error)
+        })
     }
 
     /// The start of it, on one line and without secrets, for messages.
@@ -83,7 +91,7 @@ static PACES: LazyLock<Mutex<Paces>> = LazyLock::new(Mutex::default);
 type Paces = HashMap<(PathBuf, String), Arc<Pace>>;
 
 /// The one who asks.
-pub(super) struct Client {
+pub(crate) struct Client {
     agent: Agent,
     pub(super) base: Url,
     headers: Vec<(String, String)>,
@@ -100,21 +108,14 @@ pub(super) struct Client {
 
 impl Client {
     /// With its secrets; nothing is asked yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &RestConfig,
         context: &ConnectContext,
         handle: Handle,
     ) -> Result<Client> {
         let project = &context.project;
-        let written = |(name, value): (&String, &Written)| {
-            let text = match value {
-                Written::Text(text) => text.clone(),
-                Written::Number(number) => number.to_string(),
-                Written::Flag(flag) => flag.to_string(),
-                Written::Secret(secret) => secret.resolve(project)?.expose().to_owned(),
-            };
-            Ok((name.clone(), text))
-        };
+        let written =
+            |(name, value): (&String, &Written)| Ok((name.clone(), value.resolve(project)?));
         let interval = match config.max_requests_per_second {
             None => None,
             Some(rate) if rate > 0.0 && rate.is_finite() => {
@@ -153,7 +154,7 @@ impl Client {
     ///
     /// # Errors
     /// Kind `Denied` when it is on another host: what is known of this one must not go there.
-    pub(super) fn address(&self, path: &str) -> Result<Url> {
+    pub(crate) fn address(&self, path: &str) -> Result<Url> {
         let whole = path.contains("://");
         // `./`: a path such as `items:search` is no scheme.
         let url = if whole { Url::parse(path) } else { self.base.join(&format!("./{path}")) };
@@ -176,7 +177,7 @@ impl Client {
 
     /// Asks, and again where that may help. Gives replies of any status that asking again would not
     /// change.
-    pub(super) fn send(&self, request: &Request, cancel: &Cancellation) -> Result<Reply> {
+    pub(crate) fn send(&self, request: &Request, cancel: &Cancellation) -> Result<Reply> {
         let (mut tries, mut limits, mut renewed) = (0, 0, false);
         let mut request = request.clone();
         let mut redirects = 0;
@@ -227,7 +228,7 @@ impl Client {
     }
 
     /// What a reply means that is not one of success.
-    pub(super) fn refusal(&self, request: &Request, reply: &Reply) -> Error {
+    pub(crate) fn refusal(&self, request: &Request, reply: &Reply) -> Error {
         let (kind, what) = match reply.status {
             401 => {
                 (ErrorKind::Denied, "the API does not accept the login (`auth` of the connection)")
@@ -276,7 +277,7 @@ impl Client {
         let mut url = request.url.clone();
         let mut headers = Vec::new();
         match &self.auth {
-            Auth::None => {}
+            Auth::None | Auth::Signed(_) => {}
             Auth::Header(name, value) => headers.push((name.clone(), value.clone())),
             Auth::Query(name, value) => set_params(&mut url, &[(name.clone(), value.clone())]),
             Auth::Token(grant) => {
@@ -293,6 +294,9 @@ impl Client {
         }
         headers.extend(self.headers.iter().cloned());
         headers.extend(request.headers.iter().cloned());
+        if let Auth::Signed(signer) = &self.auth {
+            headers.extend(signer.headers(request.method, &url, request.body.as_deref())?);
+        }
         self.exchange(request.method, &url, &headers, request.body.as_deref())
             .map_err(|error| error.with("request", shown(request)))
     }

@@ -1,85 +1,12 @@
 //! All records of an endpoint, page by page and parent by parent, to a file on disk.
 
-use std::fs::File;
-use std::io::Write;
-
 use serde_json::{Map, Value};
-use tempfile::TempDir;
-use tidemill_core::{Cancellation, Error, ErrorKind, Result, ResultExt};
+use tidemill_core::{Cancellation, Error, ErrorKind, Result};
 
 use super::client::{Client, Request, set_params};
 use super::paging::{Next, Pager};
-use super::raw::{self, Raw};
 use super::settings::{EndpointSettings, Method, Paging, Place};
-
-/// The name of the file in its folder.
-pub(super) const FILE: &str = "records.ndjson.zst";
-
-/// Records on disk, one a line, compressed. They go with this.
-pub(super) struct Spool {
-    folder: TempDir,
-    writer: zstd::Encoder<'static, File>,
-    line: Vec<u8>,
-    records: u64,
-}
-
-/// A spool that is complete.
-pub(super) struct Spooled {
-    pub(super) folder: TempDir,
-    pub(super) records: u64,
-}
-
-impl Spool {
-    pub(super) fn new() -> Result<Spool> {
-        let failed = "a file for the records of the API could not be made";
-        let folder = TempDir::with_prefix("tidemill-rest-").or_error(ErrorKind::Io, failed)?;
-        let file = File::create(folder.path().join(FILE)).or_error(ErrorKind::Io, failed)?;
-        let writer = zstd::Encoder::new(file, 1).or_error(ErrorKind::Io, failed)?;
-        Ok(Spool { folder, writer, line: Vec::new(), records: 0 })
-    }
-
-    /// Adds a record with further columns before its own.
-    fn push(&mut self, record: Raw<'_>, further: &[(String, String)]) -> Result<()> {
-        self.line.clear();
-        self.line.push(b'{');
-        for (column, value) in further {
-            let name = Value::String(column.clone()).to_string();
-            self.line.extend_from_slice(name.as_bytes());
-            self.line.push(b':');
-            self.line.extend_from_slice(value.as_bytes());
-            self.line.push(b',');
-        }
-        if record.is_object() {
-            self.line.extend_from_slice(record.text()[1..].trim_ascii_start());
-        } else {
-            self.line.extend_from_slice(b"\"value\":");
-            self.line.extend_from_slice(record.text());
-            self.line.push(b'}');
-        }
-        // `{"a":1,}` of an object without members.
-        if self.line.ends_with(b",}") && record.keys().is_empty() {
-            self.line.truncate(self.line.len() - 2);
-            self.line.push(b'}');
-        }
-        // Line breaks stand between values alone.
-        for byte in &mut self.line {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
-        self.line.push(b'\n');
-        self.records += 1;
-        self.writer
-            .write_all(&self.line)
-            .or_error(ErrorKind::Io, "the records of the API could not be written to disk")
-    }
-
-    fn finish(self) -> Result<Spooled> {
-        let failed = "the records of the API could not be written to disk";
-        self.writer.finish().or_error(ErrorKind::Io, failed)?;
-        Ok(Spooled { folder: self.folder, records: self.records })
-    }
-}
+use crate::records::{Raw, Spool, Spooled, of_parents, records, rows};
 
 /// Fetches all records of an endpoint.
 pub(super) fn fetch(
@@ -95,50 +22,9 @@ pub(super) fn fetch(
     let since: Vec<(String, Value, Place)> = since.into_iter().collect();
     walk.endpoint(endpoint, name, &since, &mut |record, parents| {
         cancel.check()?;
-        let rows = match &endpoint.expand {
-            None => vec![record],
-            Some(path) => match record.get(path) {
-                None => Vec::new(),
-                Some(list) if list.text() == b"null" => Vec::new(),
-                Some(list) if list.is_array() => list.elements(),
-                Some(one) => vec![one],
-            },
-        };
-        let mut further = Vec::with_capacity(endpoint.include.len());
-        for (column, from) in &endpoint.include {
-            let (of, field) = from.split_once('.').unwrap_or(("record", from));
-            let found = match of {
-                "parent" => of_parents(parents, field),
-                _ => record.get(field),
-            };
-            let text = found.map_or("null".to_owned(), |found| {
-                String::from_utf8_lossy(found.text()).into_owned()
-            });
-            further.push((column.clone(), text));
-        }
-        for row in rows {
-            if let Some((column, _)) =
-                further.iter().find(|(column, _)| row.is_object() && row.member(column).is_some())
-            {
-                return Err(Error::new(
-                    ErrorKind::Config,
-                    format!("`include` names `{column}`, which the records have themselves; name it otherwise"),
-                ));
-            }
-            spool.push(row, &further)?;
-        }
-        Ok(())
+        rows(record, endpoint.expand.as_deref(), &endpoint.include, parents, &mut spool)
     })?;
     spool.finish()
-}
-
-/// A field of the nearest record above; `parent.` goes one further up.
-fn of_parents<'a>(parents: &[Raw<'a>], field: &str) -> Option<Raw<'a>> {
-    let (nearest, above) = parents.split_last()?;
-    match field.strip_prefix("parent.") {
-        Some(field) if !above.is_empty() => of_parents(above, field),
-        _ => nearest.get(field),
-    }
 }
 
 /// What is done with a record; behind it the records above, the nearest last.
@@ -202,12 +88,12 @@ impl Walk<'_> {
             let at = |error: Error| error.with("request", super::client::shown(&made));
             let (document, reply) = reply.document().map_err(at)?;
             let body = document.root();
-            let records = raw::records(body, endpoint.records.as_deref(), path)
+            let found = records(body, endpoint.records.as_deref(), path)
                 .map_err(|reason| at(Error::new(ErrorKind::Data, reason)))?;
-            for record in &records {
+            for record in &found {
                 each(*record, parents)?;
             }
-            let next = pager.next(&reply, body, records.len(), records.last().copied());
+            let next = pager.next(&reply, body, found.len(), found.last().copied());
             match next.map_err(at)? {
                 Next::Done => return Ok(()),
                 Next::Values(values) => request.set(&values),
@@ -376,8 +262,8 @@ fn segment(text: &str, out: &mut String) {
 mod tests {
     use serde_json::json;
 
-    use super::super::raw::Document;
     use super::*;
+    use crate::records::Document;
 
     #[test]
     fn fields_of_parents_are_filled_in() {
@@ -396,21 +282,6 @@ mod tests {
         assert!(error.message().contains("no plain value `o`"), "{error}");
         assert!(fill("{parent.id}", &[], true).unwrap_err().message().contains("needs a `parent`"));
         assert_eq!(fill("{id}", &[], true).unwrap(), "{id}");
-    }
-
-    #[test]
-    fn records_become_lines() {
-        let mut spool = Spool::new().unwrap();
-        let further = [("p".to_owned(), "1.50".to_owned())];
-        for text in ["{}", "{\n \"a\": 1\n}", "\"x\""] {
-            let record = Document::parse(text.into()).unwrap();
-            spool.push(record.root(), &further).unwrap();
-        }
-        let spooled = spool.finish().unwrap();
-        let file = File::open(spooled.folder.path().join(FILE)).unwrap();
-        let text = std::io::read_to_string(zstd::Decoder::new(file).unwrap()).unwrap();
-        assert_eq!(text, "{\"p\":1.50}\n{\"p\":1.50,\"a\": 1 }\n{\"p\":1.50,\"value\":\"x\"}\n");
-        assert_eq!(spooled.records, 3);
     }
 
     #[test]

@@ -6,12 +6,12 @@
 //! one commit; a load that ends early publishes nothing and is made again from the same position.
 
 mod auth;
-mod client;
+pub(crate) mod client;
 mod fetch;
 mod paging;
-mod raw;
 mod read;
 mod settings;
+mod sign;
 
 use std::sync::Arc;
 
@@ -23,13 +23,13 @@ use tidemill_core::{
 use tokio::runtime::Handle;
 
 pub use settings::{
-    AuthSettings, ClientAuth, EndpointSettings, Incremental, KeyPlace, Marked, Method, Numbered,
-    Oauth2, Paging, Place, RestConfig, Span, Written,
+    AuthSettings, AwsSigv4, ClientAuth, EndpointSettings, Incremental, KeyPlace, Marked, Method,
+    Numbered, Oauth2, Paging, Place, RestConfig, Span, Written,
 };
 
 use client::{Client, Request};
 
-use crate::stream::of_work;
+use crate::stream::{blocking, of_work};
 
 /// The connector for REST APIs; its kind is `rest`.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Source for RestSource {
             };
             if refused { Err(client.refusal(&request, &reply)) } else { Ok(()) }
         };
-        read::blocking(work).await.map_err(|error| self.named(error))
+        blocking(work).await.map_err(|error| self.named(error))
     }
 
     async fn tables(&self) -> Result<Vec<TableDescription>> {

@@ -8,8 +8,8 @@ use tidemill_core::{Error, ErrorKind, Result};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::client::Reply;
-use super::raw::Raw;
 use super::settings::{Marked, Numbered, Paging, Place};
+use crate::records::Raw;
 
 /// What is asked for next.
 #[derive(Debug, Clone, PartialEq)]

@@ -53,6 +53,21 @@ pub enum Written {
     Secret(SecretRef),
 }
 
+impl Written {
+    /// The value itself, with a secret fetched.
+    ///
+    /// # Errors
+    /// Those of the reference.
+    pub(crate) fn resolve(&self, project: &std::path::Path) -> Result<String> {
+        Ok(match self {
+            Written::Text(text) => text.clone(),
+            Written::Number(number) => number.to_string(),
+            Written::Flag(flag) => flag.to_string(),
+            Written::Secret(secret) => secret.resolve(project)?.expose().to_owned(),
+        })
+    }
+}
+
 /// Who asks.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
@@ -84,6 +99,24 @@ pub enum AuthSettings {
     },
     /// A token that is asked for, by the client's own credentials or by a refresh token.
     Oauth2(Box<Oauth2>),
+    /// A signature of each request, as services of AWS want it.
+    AwsSigv4(Box<AwsSigv4>),
+}
+
+/// Signatures of AWS, version 4.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwsSigv4 {
+    /// The region of the service.
+    pub region: String,
+    /// What the service is called in signatures: `execute-api`, `glue`, `s3tables`.
+    pub service: String,
+    /// The id of the key. Default: the environment's (`AWS_ACCESS_KEY_ID` and what goes with it).
+    pub access_key_id: Option<String>,
+    /// The secret of the key.
+    pub secret_access_key: Option<SecretRef>,
+    /// The token of a session.
+    pub session_token: Option<SecretRef>,
 }
 
 /// Where a key is sent.

@@ -19,12 +19,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 use tidemill_core::{
-    Cancellation, Change, ChangeStream, ConnectContext, Connector, Error, ErrorKind, Position,
-    ReadRequest, ReadScope, Result, ResultExt, SecretRef, Source, TableDescription, is_secret_key,
+    Cancellation, ChangeStream, ConnectContext, Connector, Error, ErrorKind, Position, ReadRequest,
+    ReadScope, Result, ResultExt, SecretRef, Source, TableDescription, is_secret_key,
 };
-use tokio::sync::mpsc;
 
-use crate::stream::{WAITING_CHANGES, of_task};
+use crate::stream::of_blocking;
 use catalog::Catalog;
 use process::Tap;
 
@@ -210,18 +209,10 @@ impl Source for SingerSource {
     async fn read(&self, request: ReadRequest) -> Result<ChangeStream> {
         let settings = StreamSettings::parse(&request.settings)?;
         let source = self.clone();
-        let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
-        let reader = tokio::task::spawn_blocking(move || {
-            let mut emit = |change: Change| {
-                sender
-                    .blocking_send(Ok(change))
-                    .map_err(|_| Error::new(ErrorKind::Cancelled, "nobody reads any more"))
-            };
-            if let Err(error) = source.run(&settings, &request, &mut emit) {
-                let _ = sender.blocking_send(Err(error.with("connection", &source.name)));
-            }
-        });
-        Ok(of_task(receiver, reader))
+        Ok(of_blocking(move |emit| {
+            let read = source.run(&settings, &request, emit);
+            read.map_err(|error| error.with("connection", &source.name))
+        }))
     }
 
     async fn acknowledge(&self, _position: &Position) -> Result<()> {

@@ -4,16 +4,20 @@
 //! all in one snapshot (`Database`, `Session`). What is read, from where on, what was read
 //! before, names of columns and declared types are the same for all of them and stand here.
 
+mod batch;
 mod convert;
 mod cursor;
+mod listed;
 mod parts;
 mod settings;
 mod source;
 
 pub use settings::{Lookback, TableSettings};
 
+pub(crate) use batch::{Batch, Builder, Put};
 pub(crate) use convert::{declared_field, fit, rejected};
 pub(crate) use cursor::{CursorValue, Order, TablePosition, Ties, Tracker, Values, decimal_text};
+pub(crate) use listed::{Listed, described};
 pub(crate) use source::{DatabaseSource, column_of};
 
 use std::time::Duration;

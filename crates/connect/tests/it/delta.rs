@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tidemill_core::{ReadScope, Result};
 
-use crate::reading::{Options, Outcome, Project};
+use crate::reading::{Options, Outcome, Project, copy};
 
 /// The table up to a version: 0 and 1 add rows, 2 compacts, 3 adds a column, 4 deletes a row.
 struct Table {
@@ -41,18 +41,6 @@ impl Table {
 
 fn settings() -> Value {
     json!({"location": "orders", "format": "delta"})
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
-    }
 }
 
 fn ids(outcome: &Outcome) -> Vec<i64> {
@@ -92,6 +80,9 @@ fn a_table_is_read_with_its_types_and_partitions() {
     );
     let files = outcome.columns(&["_source_file"]);
     assert!(files.iter().all(|row| row[0].starts_with("orders/day=2024-01-0")), "{files:?}");
+    // A folder of a table needs no format.
+    let plain = Table::at(0).project.read(json!("orders"));
+    assert_eq!(ids(&plain), [1, 2, 3]);
 }
 
 #[test]

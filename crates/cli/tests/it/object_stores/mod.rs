@@ -1,6 +1,7 @@
 //! Lakes and sources on object stores, on a real S3 server.
 
 mod exports;
+mod iceberg;
 mod proxy;
 mod server;
 mod web;

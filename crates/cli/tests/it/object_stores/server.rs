@@ -16,6 +16,8 @@ pub(super) const SECRET: &str = "planted-secret-of-tests";
 
 pub(super) struct Server {
     pub(super) port: u16,
+    /// That of the catalog of Iceberg tables.
+    pub(super) iceberg: u16,
     /// It ends when this process does: then its standard input is closed.
     _guard: Child,
     _data: tempfile::TempDir,
@@ -67,7 +69,7 @@ impl Server {
             flags.iter().zip(&ports).map(|(flag, port)| format!("-{flag}={port}")).collect();
         let (weed, folder) = (binary.display(), data.path().display());
         let script = format!(
-            "{weed} mini -dir={folder}/data -ip=127.0.0.1 -ip.bind=127.0.0.1 -bucket=lake \
+            "{weed} mini -dir={folder}/data -ip=127.0.0.1 -ip.bind=127.0.0.1 -bucket=lake -tableBucket=warehouse \
              -admin.ui=false -webdav=false {} >{folder}/log 2>&1 & server=$!; \
              cat >/dev/null; kill -KILL $server; wait $server 2>/dev/null; rm -rf {folder}",
             flags.join(" ")
@@ -81,11 +83,13 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Server { port: ports[6], _guard: guard, _data: data };
+        let server = Server { port: ports[6], iceberg: ports[8], _guard: guard, _data: data };
         let began = Instant::now();
         let probe = Store { port: server.port, prefix: "probe".to_owned() };
         let sandbox = Sandbox::new(&[]);
-        while TcpStream::connect(("127.0.0.1", server.port)).is_err()
+        let closed = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_err();
+        while closed(server.port)
+            || closed(server.iceberg)
             || probe.run(&sandbox, &["lake", "list"]).code != Some(0)
         {
             assert!(began.elapsed() < Duration::from_secs(90), "SeaweedFS did not start");

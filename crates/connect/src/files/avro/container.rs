@@ -6,7 +6,9 @@
 //!
 //! Source: Apache Avro 1.12, "Object Container Files".
 
+use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
 use serde_json::Value;
@@ -42,21 +44,31 @@ pub(super) struct Container<'a, R> {
     packed: Vec<u8>,
     promised: &'a Cell<u64>,
     record_bytes: u64,
+    /// What the header says, by its keys.
+    metadata: HashMap<String, Vec<u8>>,
 }
 
-fn damaged(message: impl Into<String>) -> io::Error {
+pub(super) fn damaged(message: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message.into())
 }
 
 impl<'a, R: BufRead> Container<'a, R> {
     /// Reads the header and the first block.
-    pub(super) fn open(mut source: R, promised: &'a Cell<u64>) -> io::Result<Container<'a, R>> {
+    pub(super) fn open(source: R, promised: &'a Cell<u64>) -> io::Result<Container<'a, R>> {
+        let mut container = Container::start(source, promised)?;
+        container.out = header(&container.schema()?, &container.sync);
+        container.next = container.block()?;
+        Ok(container)
+    }
+
+    /// Reads the header alone.
+    pub(super) fn start(mut source: R, promised: &'a Cell<u64>) -> io::Result<Container<'a, R>> {
         let mut magic = [0; 4];
         source.read_exact(&mut magic).map_err(|_| damaged("it does not begin as one"))?;
         if magic != *MAGIC {
             return Err(damaged("it does not begin as one"));
         }
-        let (mut schema, mut codec) = (None, None);
+        let mut metadata = HashMap::new();
         let mut left = MAX_HEADER;
         loop {
             let mut count = long(&mut source)?;
@@ -70,16 +82,12 @@ impl<'a, R: BufRead> Container<'a, R> {
             for _ in 0..count {
                 let key = bytes(&mut source, &mut left)?;
                 let value = bytes(&mut source, &mut left)?;
-                match key.as_slice() {
-                    b"avro.schema" => schema = Some(value),
-                    b"avro.codec" => codec = Some(value),
-                    _ => {}
-                }
+                metadata.insert(String::from_utf8_lossy(&key).into_owned(), value);
             }
         }
         let mut sync = [0; 16];
         source.read_exact(&mut sync)?;
-        let codec = match codec.as_deref() {
+        let codec = match metadata.get("avro.codec").map(Vec::as_slice) {
             None | Some(b"null" | b"") => Codec::Null,
             Some(b"deflate") => Codec::Deflate,
             Some(b"snappy") => Codec::Snappy,
@@ -91,21 +99,31 @@ impl<'a, R: BufRead> Container<'a, R> {
                 return Err(damaged(format!("its codec `{name}` is not known")));
             }
         };
-        let schema = schema.ok_or_else(|| damaged("its header has no schema"))?;
-        let schema: Value = serde_json::from_slice(&schema).map_err(io::Error::other)?;
-        let mut container = Container {
+        Ok(Container {
             source,
             codec,
             sync,
-            out: header(&readable(&schema, &[]).map_err(damaged)?, &sync),
+            out: Vec::new(),
             at: 0,
             next: None,
             packed: Vec::new(),
             promised,
             record_bytes: 0,
-        };
-        container.next = container.block()?;
-        Ok(container)
+            metadata,
+        })
+    }
+
+    /// What the header says, by its keys.
+    pub(super) fn metadata(&self) -> &HashMap<String, Vec<u8>> {
+        &self.metadata
+    }
+
+    /// The schema, with every name resolved, as a record.
+    pub(super) fn schema(&self) -> io::Result<Value> {
+        let schema = self.metadata.get("avro.schema");
+        let schema = schema.ok_or_else(|| damaged("its header has no schema"))?;
+        let schema: Value = serde_json::from_slice(schema).map_err(io::Error::other)?;
+        readable(&schema, &[]).map_err(damaged)
     }
 
     /// How many bytes a record of the first block has on average.
@@ -113,8 +131,20 @@ impl<'a, R: BufRead> Container<'a, R> {
         self.record_bytes
     }
 
-    /// The next block without its compression.
+    /// The next block without its compression, with its frame.
     fn block(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let sync = self.sync;
+        let Some((count, body)) = self.body()? else { return Ok(None) };
+        let mut out = Vec::with_capacity(body.len() + 40);
+        write_long(&mut out, count as i64);
+        write_long(&mut out, body.len() as i64);
+        out.extend_from_slice(&body);
+        out.extend_from_slice(&sync);
+        Ok(Some(out))
+    }
+
+    /// The records of the next block as bytes, and how many there are.
+    pub(super) fn body(&mut self) -> io::Result<Option<(u64, Cow<'_, [u8]>)>> {
         if self.source.fill_buf()?.is_empty() {
             return Ok(None);
         }
@@ -135,18 +165,15 @@ impl<'a, R: BufRead> Container<'a, R> {
         if sync != self.sync {
             return Err(damaged("a block does not end with the mark of the file"));
         }
-        let body = unpacked(self.codec, &self.packed)?;
-        let body = body.as_deref().unwrap_or(&self.packed);
+        let body = match unpacked(self.codec, &self.packed)? {
+            Some(body) => Cow::Owned(body),
+            None => Cow::Borrowed(self.packed.as_slice()),
+        };
         self.promised.set(self.promised.get().saturating_add(count));
         if self.record_bytes == 0 && count > 0 {
             self.record_bytes = (body.len() as u64 / count).max(1);
         }
-        let mut out = Vec::with_capacity(body.len() + 40);
-        write_long(&mut out, count as i64);
-        write_long(&mut out, body.len() as i64);
-        out.extend_from_slice(body);
-        out.extend_from_slice(&self.sync);
-        Ok(Some(out))
+        Ok(Some((count, body)))
     }
 }
 
@@ -242,7 +269,7 @@ fn header(schema: &Value, sync: &[u8; 16]) -> Vec<u8> {
 }
 
 /// A number in variable length.
-fn long(source: &mut impl BufRead) -> io::Result<i64> {
+pub(super) fn long(source: &mut impl BufRead) -> io::Result<i64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
         let mut byte = [0];

@@ -7,6 +7,7 @@
 
 mod container;
 mod schema;
+pub(super) mod values;
 
 use std::cell::Cell;
 use std::io::BufReader;

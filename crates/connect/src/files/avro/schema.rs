@@ -113,7 +113,12 @@ impl<'a> Names<'a> {
                         let inner =
                             field.get("type").ok_or("its schema has a field without type")?;
                         let inner = self.resolve(inner, &within)?;
-                        resolved.push(json!({"name": name, "type": inner}));
+                        let mut kept = json!({"name": name, "type": inner});
+                        // What tells fields of Iceberg's files apart.
+                        if let Some(id) = field.get("field-id") {
+                            kept["field-id"] = id.clone();
+                        }
+                        resolved.push(kept);
                     }
                     self.open.pop();
                     out.insert("fields".to_owned(), Value::Array(resolved));

@@ -10,6 +10,7 @@ mod read;
 mod schema;
 
 pub(crate) use read::{DeltaFile, run};
+pub(super) use schema::types_of;
 
 use serde::{Deserialize, Serialize};
 

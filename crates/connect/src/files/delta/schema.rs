@@ -20,7 +20,7 @@ pub(super) fn columns(schema: &str) -> Result<Vec<(String, DataType)>> {
 }
 
 /// The columns as a read has them, by the rule of names.
-pub(super) fn types_of(columns: &[(String, DataType)], style: NameStyle) -> Types {
+pub(in crate::files) fn types_of(columns: &[(String, DataType)], style: NameStyle) -> Types {
     let headers: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
     let names = names_in(style, &headers);
     let mut types = Types::default();

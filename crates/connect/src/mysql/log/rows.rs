@@ -14,8 +14,7 @@ use super::Failure;
 use super::event::{Event, MapColumn, Reader, RowsKind, TableMap, has, parse, value};
 use super::statement::{Effect, Target};
 use super::value::Reading;
-use crate::mysql::types::Builder;
-use crate::tables::{Misfit, Part};
+use crate::tables::{Builder, Misfit, Part, Put};
 
 /// A batch ends with this many rows, or bytes of the log.
 const BATCH_ROWS: usize = 8_192;
@@ -434,7 +433,7 @@ impl Build {
 
     fn push(&mut self, at: usize, value: Option<Value>) {
         let pushed = match value {
-            Some(value) => self.builders[at].push(value).map(drop),
+            Some(value) => self.builders[at].put(value).map(drop),
             None => Err("a value does not have the form of its type".to_owned()),
         };
         if let Err(reason) = pushed {

@@ -9,7 +9,7 @@ const PADDING: usize = 32;
 
 /// A JSON text that was looked at once: it is one value and nothing else.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
     data: Vec<u8>,
     start: usize,
     end: usize,
@@ -18,7 +18,7 @@ pub(super) struct Document {
 impl Document {
     /// # Errors
     /// Why it is none.
-    pub(super) fn parse(mut data: Vec<u8>) -> Result<Document, String> {
+    pub(crate) fn parse(mut data: Vec<u8>) -> Result<Document, String> {
         if std::str::from_utf8(&data).is_err() {
             return Err("it is not UTF-8".to_owned());
         }
@@ -38,14 +38,14 @@ impl Document {
     }
 
     /// Its value.
-    pub(super) fn root(&self) -> Raw<'_> {
+    pub(crate) fn root(&self) -> Raw<'_> {
         Raw { data: &self.data, start: self.start, end: self.end }
     }
 }
 
 /// The text of one JSON value, without blanks around it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Raw<'a> {
+pub(crate) struct Raw<'a> {
     /// The whole document: it can be looked at behind the value.
     data: &'a [u8],
     start: usize,
@@ -54,15 +54,15 @@ pub(super) struct Raw<'a> {
 
 impl<'a> Raw<'a> {
     /// The text.
-    pub(super) fn text(self) -> &'a [u8] {
+    pub(crate) fn text(self) -> &'a [u8] {
         &self.data[self.start..self.end]
     }
 
-    pub(super) fn is_object(self) -> bool {
+    pub(crate) fn is_object(self) -> bool {
         self.text().first() == Some(&b'{')
     }
 
-    pub(super) fn is_array(self) -> bool {
+    pub(crate) fn is_array(self) -> bool {
         self.text().first() == Some(&b'[')
     }
 
@@ -94,7 +94,7 @@ impl<'a> Raw<'a> {
     }
 
     /// The elements of an array.
-    pub(super) fn elements(self) -> Vec<Raw<'a>> {
+    pub(crate) fn elements(self) -> Vec<Raw<'a>> {
         let mut found = Vec::new();
         if self.is_array() {
             self.walk(|_, value| {
@@ -106,7 +106,7 @@ impl<'a> Raw<'a> {
     }
 
     /// The keys of an object.
-    pub(super) fn keys(self) -> Vec<String> {
+    pub(crate) fn keys(self) -> Vec<String> {
         let mut found = Vec::new();
         self.walk(|key, _| {
             found.extend(key.map(|key| String::from_utf8_lossy(key).into_owned()));
@@ -116,7 +116,7 @@ impl<'a> Raw<'a> {
     }
 
     /// The member of an object, or the element of an array by its number.
-    pub(super) fn member(self, name: &str) -> Option<Raw<'a>> {
+    pub(crate) fn member(self, name: &str) -> Option<Raw<'a>> {
         let mut found = None;
         if self.is_array() {
             return self.elements().get(name.parse::<usize>().ok()?).copied();
@@ -132,7 +132,7 @@ impl<'a> Raw<'a> {
     }
 
     /// What stands at a path of keys joined by dots; a key with dots of its own goes before.
-    pub(super) fn get(self, path: &str) -> Option<Raw<'a>> {
+    pub(crate) fn get(self, path: &str) -> Option<Raw<'a>> {
         if let Some(found) = self.member(path) {
             return Some(found);
         }
@@ -140,12 +140,12 @@ impl<'a> Raw<'a> {
     }
 
     /// The value, unless it is `null`.
-    pub(super) fn value(self) -> Option<Value> {
+    pub(crate) fn value(self) -> Option<Value> {
         serde_json::from_slice(self.text()).ok().filter(|value: &Value| !value.is_null())
     }
 
     /// A plain value as text: strings without quotes, numbers with all their digits.
-    pub(super) fn plain(self) -> Option<String> {
+    pub(crate) fn plain(self) -> Option<String> {
         match self.text().first()? {
             b'"' => match self.value()? {
                 Value::String(text) => Some(text),
@@ -158,7 +158,7 @@ impl<'a> Raw<'a> {
     }
 
     /// Whether it says that there is more: `true`, a number other than 0, a text other than `false`.
-    pub(super) fn is_true(self) -> bool {
+    pub(crate) fn is_true(self) -> bool {
         self.plain().is_some_and(|text| !matches!(text.as_str(), "false" | "0" | ""))
     }
 }
@@ -167,7 +167,7 @@ impl<'a> Raw<'a> {
 ///
 /// # Errors
 /// A sentence that says what is missing.
-pub(super) fn records<'a>(
+pub(crate) fn records<'a>(
     reply: Raw<'a>,
     path: Option<&str>,
     endpoint: &str,
