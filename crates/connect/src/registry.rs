@@ -7,7 +7,10 @@ use tidemill_core::{ConnectContext, Connector, Error, ErrorKind, ReadScope, Resu
 
 use crate::drivers::adbc::AdbcConnector;
 use crate::drivers::odbc::OdbcConnector;
-use crate::files::{AzureConnector, FilesConnector, GcsConnector, HttpConnector, S3Connector};
+use crate::files::{
+    AzureConnector, FilesConnector, FtpConnector, GcsConnector, HttpConnector, S3Connector,
+    SftpConnector, WebHdfsConnector,
+};
 use crate::mysql::MySqlConnector;
 use crate::postgres::PostgresConnector;
 use crate::rest::RestConnector;
@@ -21,6 +24,9 @@ pub const KINDS: &[&dyn Kind] = &[
     &Of::<GcsConnector>::NEW,
     &Of::<AzureConnector>::NEW,
     &Of::<HttpConnector>::NEW,
+    &Of::<SftpConnector>::NEW,
+    &Of::<FtpConnector>::NEW,
+    &Of::<WebHdfsConnector>::NEW,
     &Of::<PostgresConnector>::NEW,
     &Of::<MySqlConnector>::NEW,
     &Of::<SqliteConnector>::NEW,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// What is missing is said loudly; in CI it is a failure.
-fn skipped<T>(missing: &str) -> Option<T> {
+pub(crate) fn skipped<T>(missing: &str) -> Option<T> {
     assert!(std::env::var_os("CI").is_none(), "{missing}");
     let _ = writeln!(std::io::stderr(), "SKIPPED: {missing}");
     None

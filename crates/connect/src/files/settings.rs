@@ -19,8 +19,8 @@ pub struct TableSettings {
     /// One path or several, relative to the project. `*`, `?`, `{a,b}` and `[…]` match within a
     /// folder, `**` across folders; names that start with a dot only when the dot is written.
     pub location: Locations,
-    /// `csv`, `tsv`, `ndjson`, `json`, `parquet`, `avro`, `excel`, `xml`, `fixed`, `file` or
-    /// `delta`. Default: by the file's name, behind which `.gz`, `.zst`, `.bz2` or `.xz` does not count.
+    /// `csv`, `tsv`, `ndjson`, `json`, `parquet`, `orc`, `avro`, `excel`, `xml`, `fixed`,
+    /// `file` or `delta`. Default: by the file's name, behind which `.gz`, `.zst`, `.bz2` or `.xz` does not count.
     pub format: Option<FileFormat>,
     /// `auto` (by the first bytes), `none`, `gzip`, `zstd`, `bzip2` or `xz`.
     pub compression: CompressionSetting,
@@ -202,6 +202,8 @@ pub enum FileFormat {
     Json,
     /// Parquet.
     Parquet,
+    /// ORC.
+    Orc,
     /// Avro.
     Avro,
     /// A workbook.
@@ -234,6 +236,7 @@ impl FileFormat {
             "ndjson" | "jsonl" => FileFormat::Ndjson,
             "json" => FileFormat::Json,
             "parquet" | "pq" => FileFormat::Parquet,
+            "orc" => FileFormat::Orc,
             "avro" => FileFormat::Avro,
             "xlsx" | "xlsm" | "xls" | "xlsb" | "ods" => FileFormat::Excel,
             "xml" => FileFormat::Xml,
@@ -249,6 +252,7 @@ impl FileFormat {
             FileFormat::Ndjson => "ndjson",
             FileFormat::Json => "json",
             FileFormat::Parquet => "parquet",
+            FileFormat::Orc => "orc",
             FileFormat::Avro => "avro",
             FileFormat::Excel => "xlsx",
             FileFormat::Xml => "xml",
@@ -259,8 +263,8 @@ impl FileFormat {
 
     /// Whether such files can be written.
     pub(crate) fn is_written(self) -> bool {
-        use FileFormat::{Csv, Json, Ndjson, Parquet, Tsv};
-        matches!(self, Csv | Tsv | Ndjson | Json | Parquet)
+        use FileFormat::{Csv, Excel, Json, Ndjson, Parquet, Tsv};
+        matches!(self, Csv | Tsv | Ndjson | Json | Parquet | Excel)
     }
 }
 

@@ -4,6 +4,7 @@ mod exports;
 mod proxy;
 mod server;
 mod web;
+mod webhdfs;
 
 use std::process::Command;
 
