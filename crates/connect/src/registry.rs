@@ -8,9 +8,9 @@ use tidemill_core::{ConnectContext, Connector, Error, ErrorKind, ReadScope, Resu
 use crate::drivers::adbc::AdbcConnector;
 use crate::drivers::odbc::OdbcConnector;
 use crate::files::{
-    AzureConnector, FilesConnector, GcsConnector, HttpConnector, IcebergConnector, S3Connector,
+    AzureConnector, FilesConnector, FtpConnector, GcsConnector, HttpConnector, IcebergConnector,
+    S3Connector, SftpConnector, WebHdfsConnector,
 };
-use crate::files::{AzureConnector, FilesConnector, GcsConnector, HttpConnector, S3Connector};
 use crate::kafka::KafkaConnector;
 use crate::mongo::MongoConnector;
 use crate::mqtt::MqttConnector;
@@ -31,6 +31,9 @@ pub const KINDS: &[&dyn Kind] = &[
     &Of::<GcsConnector>::NEW,
     &Of::<AzureConnector>::NEW,
     &Of::<HttpConnector>::NEW,
+    &Of::<SftpConnector>::NEW,
+    &Of::<FtpConnector>::NEW,
+    &Of::<WebHdfsConnector>::NEW,
     &Of::<PostgresConnector>::NEW,
     &Of::<MySqlConnector>::NEW,
     &Of::<SqliteConnector>::NEW,

@@ -61,10 +61,22 @@ impl Address {
             "hdfs" | "webhdfs" => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
-                    "HDFS cannot be used: it has no conditional put, and its files are reached \
-                     through an NFS or FUSE mount as a folder",
+                    "HDFS cannot be used as a lake: it has no conditional put. Its files are read through \
+                     a connection of `type: webhdfs`, or an NFS or FUSE mount as a folder",
                 )
                 .with("address", text));
+            }
+            "sftp" | "ftp" | "ftps" => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "a server of files is no object store: it has no conditional put, which a lake \
+                     needs; its files are read and written through a connection",
+                )
+                .with("address", tidemill_core::scrub(text))
+                .with(
+                    "hint",
+                    format!("`type: {}` in connections.yml", url.scheme().trim_end_matches('s')),
+                ));
             }
             other => {
                 return Err(Error::new(

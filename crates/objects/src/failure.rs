@@ -17,8 +17,40 @@ pub fn kind_of(error: &StoreError) -> ErrorKind {
     }
 }
 
+/// What a store of ours says itself.
+fn own(error: StoreError) -> std::result::Result<Error, StoreError> {
+    use StoreError::{Generic, NotFound, NotSupported, PermissionDenied, Precondition};
+    let is_own = match &error {
+        Generic { source, .. }
+        | NotFound { source, .. }
+        | NotSupported { source }
+        | PermissionDenied { source, .. }
+        | Precondition { source, .. } => source.is::<Error>(),
+        _ => false,
+    };
+    match error {
+        Generic { source, .. }
+        | NotFound { source, .. }
+        | NotSupported { source }
+        | PermissionDenied { source, .. }
+        | Precondition { source, .. }
+            if is_own =>
+        {
+            match source.downcast::<Error>() {
+                Ok(error) => Ok(*error),
+                Err(source) => Err(Generic { store: "store", source }),
+            }
+        }
+        other => Err(other),
+    }
+}
+
 /// An error of a store, with what can be done about it.
 pub fn explain(error: StoreError, what: &str, path: &str) -> Error {
+    let error = match own(error) {
+        Ok(error) => return error,
+        Err(error) => error,
+    };
     let kind = kind_of(&error);
     let text = texts(&error);
     let said = |part: &str| text.contains(part);

@@ -2,7 +2,7 @@
 //!
 //! **Takes** nothing. **Gives** in-memory implementations of the contracts of
 //! [`tidemill_core`], a real PostgreSQL ([`PostgresServer`]), MariaDB ([`MariaDbServer`]), Redis ([`RedisServer`]), RabbitMQ ([`RabbitMqServer`]), MQTT broker
-//! ([`MqttServer`]) and servers of queues ([`QueueServer`]), and the drivers of databases that are there ([`odbc_driver`], [`adbc_driver`]). **Promises** to keep the contract's
+//! ([`MqttServer`]) servers of queues ([`QueueServer`]), SFTP ([`SshServer`]) and FTP ([`FtpServer`]), a way to a server on which connections break ([`Cutter`]), and the drivers of databases that are there ([`odbc_driver`], [`adbc_driver`]). **Promises** to keep the contract's
 //! meaning, in the simplest way that can be read at a glance; nothing here is for use outside of tests.
 //!
 //! ```
@@ -14,15 +14,21 @@
 
 mod brokers;
 mod client;
+mod cutter;
 mod drivers;
+mod ftp;
 mod mariadb;
 mod memory_store;
 mod postgres;
 mod queues;
+mod ssh;
 
 pub use brokers::{MqttServer, RabbitMqServer, RedisServer};
+pub use cutter::Cutter;
 pub use drivers::{adbc_driver, odbc_driver};
+pub use ftp::FtpServer;
 pub use mariadb::MariaDbServer;
 pub use memory_store::MemoryStore;
 pub use postgres::PostgresServer;
 pub use queues::{QueueServer, free_port, queue_python};
+pub use ssh::SshServer;

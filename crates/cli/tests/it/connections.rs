@@ -71,7 +71,7 @@ fn a_database_is_added_discovered_and_loaded_in_increments() {
 fn mistakes_in_connections_are_shown_where_they_are() {
     let (sandbox, _database) = shop();
     sandbox.run(&["connection", "add", "shop", "--type", "oracle"]).says(
-        "there are no connections of type `oracle`; known: files, s3, gcs, azure, http, postgres",
+        "there are no connections of type `oracle`; known: files, s3, gcs, azure, http, sftp, ftp, webhdfs, postgres",
     );
     sandbox
         .run(&["connection", "add", "shop", "--type", "sqlite", "file=shop.db"])

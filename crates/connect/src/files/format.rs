@@ -13,6 +13,7 @@ use super::infer::Seen;
 use super::input::Input;
 use super::json::{self, DocumentSplitter};
 use super::listing::FileEntry;
+use super::orc::OrcFile;
 use super::read::{FileTask, Load, Memory, Parsed, Piece};
 use super::settings::{FileFormat, NameStyle, Resolved, ShortRows};
 use super::target::Target;
@@ -29,6 +30,7 @@ pub(crate) enum Format {
     /// A JSON document.
     Json,
     Parquet(super::parquet::ParquetFile),
+    Orc(OrcFile),
     Avro(AvroFile),
     Excel(ExcelFile),
     Xml(XmlFile),
@@ -118,6 +120,10 @@ impl Format {
                     super::parquet::ParquetFile::open(entry, settings.written.names)?;
                 Ok((Format::Parquet(file), types))
             }
+            FileFormat::Orc => {
+                let (file, types) = OrcFile::open(entry, settings.written.names)?;
+                Ok((Format::Orc(file), types))
+            }
             FileFormat::Avro => {
                 let (file, types) = AvroFile::open(entry, settings)?;
                 Ok((Format::Avro(file), types))
@@ -139,8 +145,8 @@ impl Format {
 
     /// Whether the file itself has types.
     pub(crate) fn is_typed(&self) -> bool {
-        use Format::{Avro, Delta, File, Iceberg, Parquet};
-        matches!(self, Parquet(_) | Avro(_) | File | Delta(_) | Iceberg(_))
+        use Format::{Avro, Delta, File, Iceberg, Orc, Parquet};
+        matches!(self, Parquet(_) | Orc(_) | Avro(_) | File | Delta(_) | Iceberg(_))
     }
 
     /// Whether types have to be inferred.
@@ -209,6 +215,7 @@ impl Format {
             Format::Parquet(parquet) => {
                 parquet.read(entry, target, settings.max_record_bytes, send)
             }
+            Format::Orc(orc) => orc.read(entry, target, settings.max_record_bytes, send),
             Format::Avro(avro) => avro.read(entry, settings, target, send),
             Format::Excel(excel) => excel.read(file, load, memory, send),
             Format::Xml(xml) => xml.read(file, load, target, memory, send),

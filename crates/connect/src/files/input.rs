@@ -1,6 +1,7 @@
 //! The bytes of one file: decompressed, hashed on the way, and as UTF-8.
 
-use std::io::{BufReader, Read};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
 
 use bzip2::read::MultiBzDecoder;
 use encoding_rs::{Decoder, DecoderResult, Encoding};
@@ -308,6 +309,16 @@ fn drain(file: &mut Hashed) -> std::io::Result<()> {
 /// The hash of a file as it is on disk.
 pub(crate) fn hash_file(place: &Place, name: &str) -> Result<String> {
     Input::open(place, name, Some(Compression::None), TextEncoding::Utf8, true)?.finish()
+}
+
+/// A file as one on disk, which goes when it is closed, and its hash.
+pub(crate) fn fetched(place: &Place, name: &str) -> Result<(File, String)> {
+    let mut input = Input::open(place, name, Some(Compression::None), TextEncoding::Utf8, true)?;
+    let failed = |error| cannot("the file cannot be fetched to disk", name, error);
+    let mut file = tempfile::tempfile().map_err(failed)?;
+    std::io::copy(&mut input, &mut file).map_err(failed)?;
+    file.rewind().map_err(failed)?;
+    Ok((file, input.finish()?))
 }
 
 fn broken(name: &str, error: std::io::Error) -> Error {

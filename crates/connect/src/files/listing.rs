@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use url::Url;
 
 use super::place::{Object, Place};
+use super::servers::{Choice, Tree, Wanted};
 use super::web;
 
 /// A file as the file system shows it.
@@ -146,8 +147,14 @@ pub(crate) fn list_web(
     Ok(Listing { files: files.into_values().collect(), missing })
 }
 
-/// Looks the locations up below the root of a store. The files are called by their keys.
-pub(crate) fn list_store(store: &Opened, locations: &[String], handle: &Handle) -> Result<Listing> {
+/// Looks the locations up below the root of a store, which may be a server with folders. The files are
+/// called by their keys.
+pub(crate) fn list_store(
+    store: &Opened,
+    tree: Option<&Tree>,
+    locations: &[String],
+    handle: &Handle,
+) -> Result<Listing> {
     let mut files = BTreeMap::new();
     let mut missing = Vec::new();
     for location in locations {
@@ -162,7 +169,7 @@ pub(crate) fn list_store(store: &Opened, locations: &[String], handle: &Handle) 
             )
             .with("hint", "write the path below the connection's address"));
         }
-        let found = list_objects(store, key, "", handle)?;
+        let found = list_objects(store, tree, key, "", handle)?;
         if found.is_empty() {
             missing.push(location.clone());
         }
@@ -171,9 +178,15 @@ pub(crate) fn list_store(store: &Opened, locations: &[String], handle: &Handle) 
     Ok(Listing { files: files.into_values().collect(), missing })
 }
 
+/// The path of an object by its name, as it is where that can be.
+pub(crate) fn object_path(name: &str) -> ObjectPath {
+    ObjectPath::parse(name).unwrap_or_else(|_| ObjectPath::from(name))
+}
+
 /// The objects of one location; `before` is put before their keys as the files' names.
 fn list_objects(
     store: &Opened,
+    tree: Option<&Tree>,
     location: &str,
     before: &str,
     handle: &Handle,
@@ -192,7 +205,7 @@ fn list_objects(
             .with("store", &store.name)
     };
     if !is_pattern(location) {
-        let path = ObjectPath::parse(location).unwrap_or_else(|_| ObjectPath::from(location));
+        let path = object_path(location);
         return match handle.block_on(store.store.head(&path)) {
             // A store below a prefix names the object with it.
             Ok(meta) => Ok(vec![entry(ObjectMeta { location: path, ..meta })]),
@@ -216,17 +229,22 @@ fn list_objects(
     }
     let matcher = matcher_of(location)?;
     let start = static_prefix(location);
-    let prefix = ObjectPath::from(start.to_string_lossy().as_ref());
+    let prefix = object_path(&start.to_string_lossy());
     let hidden = wants_hidden(location);
-    let wanted = |meta: &ObjectMeta| {
-        let key = meta.location.as_ref();
+    let wanted: Arc<Choice> = Arc::new(move |key: &str| {
         matcher.is_match(key) && (hidden || !key.split('/').any(|part| part.starts_with('.')))
-    };
+    });
     let listed = async {
         let mut found = Vec::new();
-        let mut all = store.store.list((!prefix.as_ref().is_empty()).then_some(&prefix));
+        let mut all = match tree {
+            Some(tree) => {
+                let folders = folders_of(location, hidden);
+                tree.walk(prefix.as_ref(), Wanted { files: wanted.clone(), folders })
+            }
+            None => store.store.list((!prefix.as_ref().is_empty()).then_some(&prefix)),
+        };
         while let Some(meta) = all.try_next().await? {
-            if wanted(&meta) {
+            if wanted(meta.location.as_ref()) {
                 found.push(meta);
             }
         }
@@ -234,6 +252,28 @@ fn list_objects(
     };
     let found = handle.block_on(listed).map_err(|error| failed(error, location))?;
     Ok(found.into_iter().map(entry).collect())
+}
+
+/// Says which folders may hold files that a pattern means.
+fn folders_of(location: &str, hidden: bool) -> Arc<Choice> {
+    let parts: Vec<&str> = location.split('/').collect();
+    let folders = &parts[..parts.len() - 1];
+    // Braces may go over several folders.
+    let plain = folders.iter().all(|part| part.matches('{').count() == part.matches('}').count());
+    let deep = folders.iter().position(|part| part.contains("**")).or((!plain).then_some(0));
+    let fixed = &folders[..deep.unwrap_or(folders.len())];
+    let matchers: Vec<Option<GlobMatcher>> =
+        fixed.iter().map(|part| matcher_of(part).ok()).collect();
+    let deepest = deep.map_or(folders.len(), |_| usize::MAX);
+    Arc::new(move |folder: &str| {
+        let names: Vec<&str> = folder.split('/').collect();
+        let wanted = |(name, matcher): (&&str, &Option<GlobMatcher>)| {
+            matcher.as_ref().is_none_or(|matcher| matcher.is_match(name))
+        };
+        names.len() <= deepest
+            && (hidden || names.last().is_none_or(|name| !name.starts_with('.')))
+            && names.iter().zip(&matchers).all(wanted)
+    })
 }
 
 /// Looks the locations up, below a folder or by their own address.
@@ -254,7 +294,7 @@ pub(crate) fn list(project: &Path, locations: &[String], handle: &Handle) -> Res
             // An address of its own, with the credentials of the environment.
             let (bucket, key) = split_address(location);
             let store = tidemill_objects::open(bucket, &StoreOptions::new())?;
-            let found = list_objects(&store, key, &format!("{bucket}/"), handle)?;
+            let found = list_objects(&store, None, key, &format!("{bucket}/"), handle)?;
             if found.is_empty() {
                 missing.push(location.clone());
             }
@@ -402,6 +442,27 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let listing = list(project, &[location.to_owned()], runtime.handle()).unwrap();
         listing.files.into_iter().map(|file| file.name).collect()
+    }
+
+    #[test]
+    fn folders_that_may_hold_what_is_meant() {
+        for (location, folder, may) in [
+            ("*.csv", "a", false),
+            ("a/*.csv", "a", true),
+            ("a/*.csv", "b", false),
+            ("a/*.csv", "a/b", false),
+            ("a/*/c*.csv", "a/b", true),
+            ("a/b*/*.csv", "a/c", false),
+            ("a/**/*.csv", "a/b/c", true),
+            ("a/**/*.csv", "b", false),
+            ("**/*.csv", "a/b/c", true),
+            ("a/*/*.csv", "a/.b", false),
+            ("{a/x,b}/*.csv", "a", true),
+            ("{a/x,b}/*.csv", "a/x", true),
+        ] {
+            assert_eq!(folders_of(location, false)(folder), may, "{location} {folder}");
+        }
+        assert!(folders_of("a/.b/*.csv", true)("a/.b"));
     }
 
     #[test]

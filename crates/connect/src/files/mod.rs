@@ -1,5 +1,5 @@
 //! Files, local or in an object store, plain or compressed, in archives or not, by path or pattern:
-//! CSV, fixed width, NDJSON, JSON, XML, Parquet, Avro, workbooks, and files as rows; and Delta and
+//! CSV, fixed width, NDJSON, JSON, XML, Parquet, ORC, Avro, workbooks, and files as rows; and Delta and
 //! Iceberg tables.
 //!
 //! Each file is loaded exactly once, known by its path and its content. What was loaded stands in
@@ -26,11 +26,14 @@ mod input;
 pub(crate) mod json;
 mod json_line;
 mod listing;
+mod opened;
+mod orc;
 mod parquet;
 mod place;
 mod position;
 mod read;
 mod seek;
+mod servers;
 mod settings;
 mod sink;
 mod stores;
@@ -66,6 +69,9 @@ pub use header::{column_names, unquoted as unquoted_header};
 pub use iceberg::{IcebergConfig, IcebergConnector};
 pub(crate) use read::raw_text;
 pub use read::rejected_schema;
+pub use servers::ftp::{FtpConfig, FtpConnector, FtpTls};
+pub use servers::sftp::{OneOrMany, SftpConfig, SftpConnector};
+pub use servers::webhdfs::{WebHdfsConfig, WebHdfsConnector};
 pub use settings::{
     CompressionSetting, Deduplicate, FileFormat, Locations, NameOrOff, OnChange, SizeText,
     TableSettings,
@@ -79,6 +85,7 @@ use infer::{Formats, Seen};
 use listing::FileEntry;
 use position::{Decision, FilesPosition, Rules, decide, notice};
 use read::{FileTask, Load};
+use servers::Tree;
 pub(crate) use settings::{NameStyle, duration, size_of};
 use settings::{NullTexts, Resolved};
 use sink::FilesSink;
@@ -148,6 +155,7 @@ struct FilesSource {
 enum Root {
     Folder(PathBuf),
     Store(Opened),
+    Tree(Tree),
     Web { base: Url, headers: web::Headers },
 }
 
@@ -156,6 +164,7 @@ impl std::fmt::Debug for Root {
         match self {
             Root::Folder(folder) => write!(f, "{}", folder.display()),
             Root::Store(store) => f.write_str(&store.name),
+            Root::Tree(tree) => write!(f, "{tree}"),
             Root::Web { base, .. } => write!(f, "{base}"),
         }
     }
@@ -165,7 +174,8 @@ impl Root {
     fn list(&self, locations: &[String], handle: &Handle) -> Result<listing::Listing> {
         match self {
             Root::Folder(folder) => listing::list(folder, locations, handle),
-            Root::Store(store) => listing::list_store(store, locations, handle),
+            Root::Store(store) => listing::list_store(store, None, locations, handle),
+            Root::Tree(tree) => listing::list_store(&tree.opened(), Some(tree), locations, handle),
             Root::Web { base, headers } => listing::list_web(base, headers, locations, handle),
         }
     }
@@ -197,6 +207,7 @@ impl Source for FilesSource {
                     .await
                     .map(drop)
             }
+            Root::Tree(tree) => tree.reach().await,
             Root::Store(store) => match store.store.list(None).try_next().await {
                 Ok(_) => Ok(()),
                 Err(error) => Err(tidemill_objects::explain(error, "the store cannot be read", "")
@@ -211,6 +222,8 @@ impl Source for FilesSource {
         let listing = run_blocking(move || {
             let patterns: &[&str] = match root {
                 Root::Folder(_) => &["*", "data/*"],
+                // Each folder is asked for by itself.
+                Root::Tree(_) => &["*", "*/*"],
                 Root::Store(_) => &["**/*"],
                 // It cannot be listed.
                 Root::Web { .. } => &[],
@@ -365,7 +378,7 @@ impl FilesSource {
         if typed > 0 && files.iter().any(|file| file.format.is_text()) {
             return Err(Error::new(
                 ErrorKind::Config,
-                "`location` names files that bring their types (Parquet, Avro) and others; make them \
+                "`location` names files that bring their types (Parquet, ORC, Avro) and others; make them \
                  two tables",
             ));
         }

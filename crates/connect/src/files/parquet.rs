@@ -1,6 +1,5 @@
 //! Parquet: the files bring their types; those of all files are merged.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -15,9 +14,9 @@ use parquet::file::metadata::ParquetMetaData;
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
 
 use super::format::Cut;
-use super::input::hash_file;
 use super::listing::FileEntry;
-use super::place::{Object, ObjectReader, Place, cannot};
+use super::opened::{self, Opened};
+use super::place::ObjectReader;
 use super::settings::NameStyle;
 use super::target::Target;
 use super::typed;
@@ -37,7 +36,8 @@ impl ParquetFile {
     pub(crate) fn open(entry: &FileEntry, style: NameStyle) -> Result<(ParquetFile, Types)> {
         let metadata = match Opened::of(entry)? {
             Opened::Disk(file) => ArrowReaderMetadata::load(&file, Default::default()),
-            Opened::Object(object, mut reader) => {
+            Opened::Object(object) => {
+                let mut reader = ObjectReader(object.clone());
                 let load = ArrowReaderMetadata::load_async(&mut reader, Default::default());
                 object.handle.block_on(load)
             }
@@ -72,7 +72,8 @@ impl ParquetFile {
     ) -> Result<Option<String>> {
         let failed = |error| unreadable(entry, error);
         let mut delivered = 0;
-        let (promised, hash) = match Opened::of(entry)? {
+        let (opened, hash) = Opened::whole(entry)?;
+        let promised = match opened {
             Opened::Disk(file) => {
                 let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
                 let rows = self.rows_of_batch(entry, &builder, max_record)?;
@@ -84,9 +85,10 @@ impl ParquetFile {
                         return Ok(None);
                     }
                 }
-                (promised, hash_file(&entry.place, &entry.name)?)
+                promised
             }
-            Opened::Object(object, reader) => {
+            Opened::Object(object) => {
+                let reader = ObjectReader(object.clone());
                 let open = ParquetRecordBatchStreamBuilder::new(reader);
                 let builder = object.handle.block_on(open).map_err(failed)?;
                 let rows = self.rows_of_batch(entry, &builder, max_record)?;
@@ -98,7 +100,7 @@ impl ParquetFile {
                         return Ok(None);
                     }
                 }
-                (promised, version_hash(&object))
+                promised
             }
         };
         // Files are about whose footer and row groups do not agree.
@@ -112,7 +114,7 @@ impl ParquetFile {
             )
             .with("file", &entry.name));
         }
-        Ok(Some(hash))
+        hash.of(entry).map(Some)
     }
 
     /// How many rows a batch has, after a look whether this is the file that was sampled.
@@ -123,7 +125,7 @@ impl ParquetFile {
         max_record: usize,
     ) -> Result<usize> {
         if builder.schema() != &self.schema {
-            return Err(changed(entry));
+            return Err(opened::changed(entry));
         }
         rows_of_batch(builder.metadata(), max_record)
             .map_err(|error| error.with("file", &entry.name))
@@ -176,49 +178,9 @@ fn row_bytes(metadata: &ParquetMetaData) -> u64 {
 
 const DAMAGED: &str = "the Parquet file is damaged";
 
-/// A file to read the footer and the columns of.
-enum Opened {
-    Disk(File),
-    Object(Arc<Object>, ObjectReader),
-}
-
-impl Opened {
-    fn of(entry: &FileEntry) -> Result<Opened> {
-        Ok(match &entry.place {
-            Place::Disk(path) => Opened::Disk(
-                File::open(path)
-                    .map_err(|error| cannot("cannot open the file", &entry.name, error))?,
-            ),
-            Place::Web(web) => Opened::Disk(
-                web.on_disk()
-                    .map_err(|error| cannot("cannot open the file", &entry.name, error))?,
-            ),
-            Place::Member(member) => Opened::Disk(
-                member
-                    .on_disk()
-                    .map_err(|error| cannot("cannot open the file", &entry.name, error))?,
-            ),
-            Place::Object(object) => Opened::Object(object.clone(), ObjectReader(object.clone())),
-        })
-    }
-}
-
 fn rows_of_groups(metadata: &ParquetMetaData) -> u64 {
     let groups = metadata.row_groups().iter();
     groups.map(|group| group.num_rows().max(0).unsigned_abs()).sum()
-}
-
-/// Stands for the content of an object, which is not read twice to be hashed: its version and size.
-pub(super) fn version_hash(object: &Object) -> String {
-    let version =
-        object.meta.e_tag.clone().unwrap_or_else(|| object.meta.last_modified.to_string());
-    let text = format!("{version} {}", object.meta.size);
-    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
-}
-
-fn changed(entry: &FileEntry) -> Error {
-    Error::new(ErrorKind::Unavailable, "the file changed while it was read")
-        .with("file", &entry.name)
 }
 
 fn unreadable(entry: &FileEntry, error: parquet::errors::ParquetError) -> Error {

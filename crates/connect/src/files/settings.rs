@@ -21,7 +21,7 @@ pub struct TableSettings {
     /// One path or several, relative to the project. `*`, `?`, `{a,b}` and `[…]` match within a
     /// folder, `**` across folders; names that start with a dot only when the dot is written.
     pub location: Locations,
-    /// `csv`, `tsv`, `ndjson`, `json`, `parquet`, `avro`, `excel`, `xml`, `fixed`, `file`,
+    /// `csv`, `tsv`, `ndjson`, `json`, `parquet`, `orc`, `avro`, `excel`, `xml`, `fixed`, `file`,
     /// `delta` or `iceberg`. Default: by the file's name, behind which `.gz`, `.zst`, `.bz2` or `.xz` does not count.
     pub format: Option<FileFormat>,
     /// `auto` (by the first bytes), `none`, `gzip`, `zstd`, `bzip2` or `xz`.
@@ -217,6 +217,8 @@ pub enum FileFormat {
     Json,
     /// Parquet.
     Parquet,
+    /// ORC.
+    Orc,
     /// Avro.
     Avro,
     /// A workbook.
@@ -251,6 +253,7 @@ impl FileFormat {
             "ndjson" | "jsonl" => FileFormat::Ndjson,
             "json" => FileFormat::Json,
             "parquet" | "pq" => FileFormat::Parquet,
+            "orc" => FileFormat::Orc,
             "avro" => FileFormat::Avro,
             "xlsx" | "xlsm" | "xls" | "xlsb" | "ods" => FileFormat::Excel,
             "xml" => FileFormat::Xml,
@@ -266,6 +269,7 @@ impl FileFormat {
             FileFormat::Ndjson => "ndjson",
             FileFormat::Json => "json",
             FileFormat::Parquet => "parquet",
+            FileFormat::Orc => "orc",
             FileFormat::Avro => "avro",
             FileFormat::Excel => "xlsx",
             FileFormat::Xml => "xml",
@@ -276,8 +280,8 @@ impl FileFormat {
 
     /// Whether such files can be written.
     pub(crate) fn is_written(self) -> bool {
-        use FileFormat::{Csv, Json, Ndjson, Parquet, Tsv};
-        matches!(self, Csv | Tsv | Ndjson | Json | Parquet)
+        use FileFormat::{Csv, Excel, Json, Ndjson, Parquet, Tsv};
+        matches!(self, Csv | Tsv | Ndjson | Json | Parquet | Excel)
     }
 }
 

@@ -5,6 +5,7 @@ mod iceberg;
 mod proxy;
 mod server;
 mod web;
+mod webhdfs;
 
 use std::process::Command;
 

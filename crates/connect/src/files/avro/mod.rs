@@ -19,6 +19,7 @@ use tidemill_core::{Error, ErrorKind, Result};
 use super::format::Cut;
 use super::input::{Input, TextEncoding};
 use super::listing::FileEntry;
+use super::opened::changed;
 use super::settings::{NameStyle, Resolved};
 use super::target::Target;
 use super::typed;
@@ -64,8 +65,7 @@ impl AvroFile {
         let mut delivered = 0;
         let reader = opened(entry, &mut input, &promised)?;
         if reader.schema() != self.schema {
-            return Err(Error::new(ErrorKind::Unavailable, "the file changed while it was read")
-                .with("file", &entry.name));
+            return Err(changed(entry));
         }
         for batch in reader {
             let batch = batch.map_err(|error| {

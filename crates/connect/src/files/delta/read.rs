@@ -173,6 +173,9 @@ fn located(root: &Root, settings: &Resolved, handle: &Handle) -> Result<Place> {
         Root::Store(store) => {
             Ok(Place { store: store.store.clone(), folder: path(location)?, name, handle })
         }
+        Root::Tree(tree) => {
+            Ok(Place { store: tree.opened().store, folder: path(location)?, name, handle })
+        }
         Root::Web { .. } => {
             Err(config("a Delta table cannot be read from a web server, which lists no files"))
         }

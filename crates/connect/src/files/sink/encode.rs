@@ -14,11 +14,12 @@ use parquet::file::properties::WriterProperties;
 use tidemill_core::{Error, ErrorKind, Result, ResultExt};
 
 use super::settings::{Compression, Format, Layout};
+use super::workbook::Workbook;
 use crate::json_text::{json_texts, rows_writer, writer};
 
 /// Bytes that wait to be written.
 #[derive(Debug, Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Buffer(Arc<Mutex<Vec<u8>>>);
 
 impl Buffer {
     fn take(&self) -> Vec<u8> {
@@ -87,6 +88,7 @@ enum Rows {
     Lines(arrow::json::Writer<Packed, LineDelimited>),
     Document(arrow::json::Writer<Packed, JsonArray>),
     Parquet(ArrowWriter<Buffer>),
+    Workbook(Box<Workbook<Buffer>>),
 }
 
 /// A file under construction.
@@ -137,6 +139,11 @@ impl Encoder {
                     .map_err(|error| error.with("help", "cast them to text in the model"))?;
                 Rows::Parquet(writer)
             }
+            Format::Excel => {
+                let Layout { sheet, header, inexact, .. } = layout;
+                let book = Workbook::new(buffer.clone(), schema, sheet, *header, *inexact)?;
+                Rows::Workbook(Box::new(book))
+            }
             _ => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
@@ -162,6 +169,7 @@ impl Encoder {
             Rows::Parquet(writer) => {
                 writer.write(batch).or_error(ErrorKind::Unsupported, refused)?;
             }
+            Rows::Workbook(book) => book.write(batch)?,
         }
         Ok(self.buffer.take())
     }
@@ -182,6 +190,7 @@ impl Encoder {
             Rows::Parquet(writer) => {
                 writer.close().or_error(ErrorKind::Internal, refused)?;
             }
+            Rows::Workbook(book) => book.finish()?,
         }
         Ok(self.buffer.take())
     }

@@ -8,6 +8,7 @@
 mod encode;
 mod place;
 mod settings;
+mod workbook;
 
 use std::collections::BTreeSet;
 
@@ -48,6 +49,7 @@ impl FilesSink {
         match root {
             Root::Folder(folder) => Ok(FilesSink { place: Place::Folder(folder) }),
             Root::Store(store) => Ok(FilesSink { place: Place::Store(store) }),
+            Root::Tree(tree) => Ok(FilesSink { place: Place::Store(tree.opened()) }),
             Root::Web { .. } => Err(Error::new(
                 ErrorKind::Unsupported,
                 "files of an HTTP server are read, and not written",

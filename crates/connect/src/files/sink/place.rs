@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::buffered::BufWriter;
-use object_store::path::Path as Location;
 use object_store::{ObjectStoreExt, PutPayload};
 use tidemill_core::{Error, ErrorKind, Result};
 use tidemill_objects::Opened;
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Handle;
+
+use crate::files::listing::object_path as location;
 
 /// The end of the names of files that are being written.
 const TEMPORARY: &str = ".tidemill-part";
@@ -60,11 +61,6 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
 fn refused(store: &Opened, name: &str, error: object_store::Error) -> Error {
     tidemill_objects::explain(error, "the object cannot be written", name)
         .with("store", &store.name)
-}
-
-/// The name as it is: what is encoded in it stays so.
-fn location(name: &str) -> Location {
-    Location::parse(name).unwrap_or_else(|_| Location::from(name))
 }
 
 /// Makes the names of a folder durable.

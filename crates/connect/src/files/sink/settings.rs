@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tidemill_core::{DeliveryMode, Error, ErrorKind, Result};
 
+use super::workbook::{Inexact, SHEET_ROWS, is_sheet_name};
 pub(super) use crate::files::FileFormat as Format;
 
 /// `to` of an export.
@@ -24,6 +25,10 @@ pub(super) struct To {
     partition_by: Names,
     /// Rows of a file.
     max_rows: Option<u64>,
+    /// The name of a workbook's sheet.
+    sheet: Option<String>,
+    /// What becomes of values that a cell of a workbook cannot hold as they are.
+    inexact: Option<Inexact>,
 }
 
 /// One name or several.
@@ -61,15 +66,45 @@ pub(super) struct Layout {
     pub(super) null: String,
     pub(super) partition_by: Vec<String>,
     pub(super) max_rows: u64,
+    pub(super) sheet: String,
+    pub(super) inexact: Inexact,
 }
 
 fn wrong(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Config, message)
 }
 
+/// What a workbook is not.
+fn of_workbook(to: &To, is_file: bool, mode: &DeliveryMode) -> Result<()> {
+    if is_file && !to.path.to_ascii_lowercase().ends_with(".xlsx") {
+        return Err(wrong("workbooks are written as .xlsx").with("path", &to.path));
+    }
+    if *mode != DeliveryMode::Full {
+        return Err(wrong("workbooks are written with `mode: full`: their rows are not added to")
+            .with("help", "add to a folder of Parquet or CSV"));
+    }
+    if to.compression.is_some_and(|compression| compression != Compression::None) {
+        return Err(wrong("a workbook is compressed by itself: leave `compression` out"));
+    }
+    if to.delimiter.is_some() || to.null.is_some() {
+        return Err(wrong("`delimiter` and `null` are for separated values"));
+    }
+    if to.sheet.as_deref().is_some_and(|name| !is_sheet_name(name)) {
+        return Err(wrong(
+            "`sheet` is a name of 1 to 31 characters without [ ] : * ? / \\ and without ' at its ends",
+        ));
+    }
+    Ok(())
+}
+
 impl Layout {
     /// Reads `to`.
     pub(super) fn parse(to: &Map<String, Value>, mode: &DeliveryMode) -> Result<Layout> {
+        let other = to.get("format").and_then(Value::as_str);
+        if let Some(other @ ("xls" | "xlsb" | "ods")) = other {
+            return Err(wrong(format!("`format: {other}` is read, not written"))
+                .with("help", "write `format: xlsx`"));
+        }
         let to: To = serde_json::from_value(Value::Object(to.clone()))
             .map_err(|error| wrong(format!("`to` of the export: {error}")))?;
         let lower = to.path.to_ascii_lowercase();
@@ -84,12 +119,17 @@ impl Layout {
         let format = to.format.or(of_name).ok_or_else(|| {
             wrong("the export does not say how files are written").with(
                 "help",
-                "end `path` with .parquet, .csv, .ndjson or .json, or write `format: parquet`",
+                "end `path` with .parquet, .csv, .ndjson, .json or .xlsx, or write `format: parquet`",
             )
         })?;
         if !format.is_written() {
             return Err(wrong("files of this format are read, not written")
-                .with("help", "write parquet, csv, tsv, ndjson or json"));
+                .with("help", "write parquet, csv, tsv, ndjson, json or xlsx"));
+        }
+        if format == Format::Excel {
+            of_workbook(&to, is_file, mode)?;
+        } else if to.sheet.is_some() || to.inexact.is_some() {
+            return Err(wrong("`sheet` and `inexact` are for workbooks (`format: xlsx`)"));
         }
         let partition_by = match to.partition_by {
             Names::None => Vec::new(),
@@ -129,7 +169,18 @@ impl Layout {
                 _ => return Err(wrong("`delimiter` is one character of ASCII")),
             },
         };
-        let max_rows = to.max_rows.unwrap_or(u64::MAX);
+        let header = to.header.unwrap_or(true);
+        let most = match format {
+            Format::Excel => SHEET_ROWS - u64::from(header),
+            _ => u64::MAX,
+        };
+        if to.max_rows.is_some_and(|rows| rows > most) {
+            return Err(wrong(format!(
+                "`max_rows`: a sheet of a workbook has room for {most} rows"
+            )));
+        }
+        // What the one file has no room for is said when it comes.
+        let max_rows = to.max_rows.unwrap_or(if is_file { u64::MAX } else { most });
         if max_rows == 0 {
             return Err(wrong("`max_rows` must be at least 1"));
         }
@@ -144,10 +195,12 @@ impl Layout {
             format,
             compression,
             delimiter,
-            header: to.header.unwrap_or(true),
+            header,
             null: to.null.unwrap_or_default(),
             partition_by,
             max_rows,
+            sheet: to.sheet.unwrap_or_else(|| "Sheet1".to_owned()),
+            inexact: to.inexact.unwrap_or_default(),
         })
     }
 
@@ -182,6 +235,8 @@ mod tests {
         let many = parse(json!({"path": "out", "format": "parquet", "partition_by": "day"}), &full);
         let many = many.unwrap();
         assert_eq!((many.folder.as_str(), many.file), ("out/", None));
+        let books = parse(json!({"path": "out/", "format": "xlsx"}), &full).unwrap();
+        assert_eq!((books.max_rows, books.extension().as_str()), (1_048_575, "xlsx"));
         let append = DeliveryMode::Append { key: Vec::new() };
         for (to, mode, says) in [
             (json!({"path": "out/a"}), &full, "how files are written"),
@@ -190,6 +245,13 @@ mod tests {
             (json!({"path": "a.csv", "compression": "snappy"}), &full, "for Parquet"),
             (json!({"path": "a.csv", "delimiter": "||"}), &full, "one character"),
             (json!({"path": "a.csv", "table": "t"}), &full, "unknown field `table`"),
+            (json!({"path": "a.xls"}), &full, "written as .xlsx"),
+            (json!({"path": "a.xlsx.gz"}), &full, "written as .xlsx"),
+            (json!({"path": "a/", "format": "ods"}), &full, "is read, not written"),
+            (json!({"path": "a/", "format": "xlsx"}), &append, "with `mode: full`"),
+            (json!({"path": "a/", "format": "xlsx", "max_rows": 1_048_576}), &full, "1048575 rows"),
+            (json!({"path": "a.xlsx", "sheet": "a/b"}), &full, "`sheet` is a name"),
+            (json!({"path": "a.csv", "inexact": "text"}), &full, "are for workbooks"),
         ] {
             let error = parse(to, mode).unwrap_err();
             assert!(error.report().contains(says), "{}", error.report());
