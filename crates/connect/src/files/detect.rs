@@ -45,6 +45,10 @@ pub(super) fn table_format(
             let path = Path::parse(location.trim_start_matches("./").trim_matches('/')).ok()?;
             handle.block_on(of_store(store.store.as_ref(), &path))
         }
+        Root::Tree(tree) => {
+            let path = Path::parse(location.trim_start_matches("./").trim_matches('/')).ok()?;
+            handle.block_on(of_store(tree.opened().store.as_ref(), &path))
+        }
         Root::Web { .. } => None,
     }
 }

@@ -49,7 +49,7 @@ pub(crate) use read::{QueueContext, Reading, check, few_messages};
 pub(crate) use registry::RegistryConfig;
 pub(crate) use servers::{Servers, check_encryption};
 pub(crate) use settings::{QueueSettings, Start, own_settings};
-pub(crate) use spool::{Spool, Spooled};
+pub(crate) use spool::Spool;
 pub(crate) use unsettled::{Acknowledged, Batch, Mark, Unsettled, now, refuse_refresh};
 
 /// A message as the queue gave it.

@@ -115,7 +115,13 @@ impl Session for SqlServerSession {
                 _ => Order::Value,
             };
             let expression = reading.expression.map(|it| it.replace("{}", &quoted(&name)));
-            columns.push(Column { name, data_type: reading.data_type, order, expression });
+            columns.push(Column {
+                name,
+                data_type: reading.data_type,
+                stored_type: None,
+                order,
+                expression,
+            });
         }
         self.columns.clone_from(&columns);
         Ok(columns)
@@ -209,6 +215,7 @@ mod tests {
         let column = |name: &str, data_type: DataType, expression: Option<&str>| Column {
             name: name.to_owned(),
             data_type,
+            stored_type: None,
             order: Order::Value,
             expression: expression.map(str::to_owned),
         };

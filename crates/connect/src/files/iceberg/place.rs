@@ -96,6 +96,10 @@ impl Files {
             })?;
             Ok((Arc::new(store) as Arc<dyn ObjectStore>, Path::default()))
         };
+        let path = |top: &str| {
+            Path::parse(top.trim_start_matches("./").trim_matches('/'))
+                .map_err(|error| config("`location` is not a folder of the store").because(error))
+        };
         let (store, reach) = match root {
             _ if tidemill_objects::is_address(top) => {
                 let store = tidemill_objects::open(top, &StoreOptions::new())?.store;
@@ -106,13 +110,8 @@ impl Files {
                 let folder = project.join(top.strip_prefix("file://").unwrap_or(top));
                 (local(folder)?, Reach::Machine)
             }
-            Root::Store(store) => {
-                let path = Path::parse(top.trim_start_matches("./").trim_matches('/'));
-                let path = path.map_err(|error| {
-                    config("`location` is not a folder of the store").because(error)
-                })?;
-                ((store.store.clone(), path), Reach::Nothing)
-            }
+            Root::Store(store) => ((store.store.clone(), path(top)?), Reach::Nothing),
+            Root::Tree(tree) => ((tree.opened().store, path(top)?), Reach::Nothing),
             Root::Web { .. } => {
                 return Err(config(
                     "an Iceberg table cannot be read from a web server, which lists no files",
