@@ -175,7 +175,9 @@ mod tests {
             ("s3:///x", "no bucket"),
             ("s3://key:secret@bucket/x", "no login"),
             ("s3://bucket/x?versionId=1", "no `?`"),
-            ("ftp://host/x", "no object store for `ftp://`"),
+            ("nfs://host/x", "no object store for `nfs://`"),
+            ("ftp://host/x", "no conditional put"),
+            ("sftp://host/x", "`type: sftp`"),
             ("hdfs://name/x", "HDFS"),
         ] {
             let report = Address::parse(text).unwrap_err().report();

@@ -36,9 +36,9 @@ def types():
         "huge": decimals(["-" + "9" * 38, "0", "1", None, "9" * 38], 38, 0),
         "tiny": decimals(["-0." + "9" * 20, "0." + "0" * 19 + "1", "0.5", None, "0." + "1" * 20], 20, 20),
         "day": pa.array([dt.date(1, 1, 1), dt.date(1969, 12, 31), dt.date(2024, 2, 29), None, dt.date(9999, 12, 31)]),
-        "at": pa.array([dt.datetime(1900, 1, 1), dt.datetime(1969, 12, 31, 23, 59, 58, 500000),
+        "at": pa.array([dt.datetime(1900, 1, 1), dt.datetime(1969, 12, 31, 23, 59, 58),
                         dt.datetime(2024, 3, 31, 2, 30, 0, 123456), None, dt.datetime(2015, 1, 1)], pa.timestamp("us")),
-        "instant": pa.array([dt.datetime(1900, 1, 1, tzinfo=UTC), dt.datetime(1969, 12, 31, 23, 59, 58, 500000, tzinfo=UTC),
+        "instant": pa.array([dt.datetime(1900, 1, 1, tzinfo=UTC), dt.datetime(1969, 12, 31, 23, 59, 58, tzinfo=UTC),
                              dt.datetime(2024, 3, 31, 2, 30, 0, 123456, tzinfo=UTC), None,
                              dt.datetime(2015, 1, 1, tzinfo=UTC)], pa.timestamp("us", "UTC")),
         "tags": pa.array([["a", None, "b"], [], [""], None, ["c"]], pa.list_(pa.string())),
@@ -79,6 +79,10 @@ for zone, name in [("Europe/Berlin", "berlin"), ("America/New_York", "york")]:
             for n, time in enumerate(TIMES):
                 aware = time.replace(tzinfo=UTC)
                 writer.write((n, aware, aware))
+
+# Arrow writes parts of a second before 1970 as no other writer does, and nanoseconds.
+for name, unit, value in [("before-1970", "us", -1_500_000), ("nanoseconds", "ns", 1_500_000_000_000_000_001)]:
+    orc.write_table(pa.table({"at": pa.array([value], pa.timestamp(unit))}), f"{name}.orc")
 
 with open("union.orc", "wb") as file:
     with pyorc.Writer(file, "struct<id:int,u:uniontype<int,double>,c:char(5),v:varchar(5)>") as writer:

@@ -17,7 +17,7 @@ const KEYS: [&str; 8] =
     ["name", "description", "from", "to", "mode", "primary_key", "deletes", "enabled"];
 
 /// The keys of its `to`; the kind of system says which of them it takes.
-const TO_KEYS: [&str; 10] = [
+const TO_KEYS: [&str; 12] = [
     "connection",
     "table",
     "path",
@@ -28,6 +28,8 @@ const TO_KEYS: [&str; 10] = [
     "null",
     "partition_by",
     "max_rows",
+    "sheet",
+    "inexact",
 ];
 
 /// An export as it is written.

@@ -6,8 +6,10 @@
 mod chunks;
 mod guard;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use std::ops::RangeInclusive;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UnionArray};
+use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use orc_rust::reader::metadata::FileMetadata;
 use orc_rust::{ArrowReaderBuilder, TimestampPrecision};
 use tidemill_core::{Error, ErrorKind, Result};
@@ -102,6 +104,7 @@ impl OrcFile {
     }
 
     fn converted(&self, batch: &RecordBatch, target: &Target) -> Result<super::read::Parsed> {
+        batch.columns().iter().try_for_each(look_at_times)?;
         typed::convert(batch, &self.names, target, |at, column| {
             typed::simplified(self.schema.field(at), column)
         })
@@ -170,13 +173,61 @@ fn known(field: &Field, file: &str) -> Result<()> {
     }
 }
 
-fn damaged(entry: &FileEntry, error: Box<dyn std::error::Error + Send + Sync>) -> Error {
-    match is_of_place(&*error) {
-        true => Error::new(ErrorKind::Io, "cannot read the file"),
-        false => Error::new(ErrorKind::Data, "not an ORC file, or a damaged one"),
+/// Arrow's writer stores parts of a second before 1970 as a number below 0, which the specification does not
+/// have. The library reads such a time as one 584 years later, or stops at it.
+fn doubtful() -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        "the file has a time with parts of a second before 1970 as Arrow writes it, or one from 2262 \
+         to 2554, and they cannot be told apart",
+    )
+    .with("hint", "write such times to Parquet, or as texts")
+}
+
+fn look_at_times(array: &ArrayRef) -> Result<()> {
+    /// Where times of 1677 to 1970 come out.
+    const DOUBTFUL: RangeInclusive<i64> = i64::MAX / 1000..=(u64::MAX / 1000) as i64;
+    match array.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            let times = array.as_primitive::<TimestampMicrosecondType>();
+            let is_doubtful = |time: i64| time % 1_000_000 != 0 && DOUBTFUL.contains(&time);
+            match times.iter().flatten().any(is_doubtful) {
+                true => Err(doubtful()),
+                false => Ok(()),
+            }
+        }
+        DataType::Struct(_) => array.as_struct().columns().iter().try_for_each(look_at_times),
+        DataType::List(_) => look_at_times(array.as_list::<i32>().values()),
+        DataType::Map(..) => {
+            let map = array.as_map();
+            look_at_times(map.keys())?;
+            look_at_times(map.values())
+        }
+        DataType::Union(branches, _) => {
+            let Some(union) = array.as_any().downcast_ref::<UnionArray>() else { return Ok(()) };
+            branches.iter().try_for_each(|(branch, _)| look_at_times(union.child(branch)))
+        }
+        _ => Ok(()),
     }
-    .with("file", &entry.name)
-    .because(error)
+}
+
+fn damaged(entry: &FileEntry, error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    let said = error.to_string();
+    let error = if is_of_place(&*error) {
+        Error::new(ErrorKind::Io, "cannot read the file").because(error)
+    } else if said.contains("attempt to multiply with overflow") {
+        doubtful()
+    } else if said.contains("decoding timestamp") {
+        Error::new(
+            ErrorKind::Unsupported,
+            "the file has times with nanoseconds, and microseconds are what is kept",
+        )
+        .with("hint", "write them with microseconds")
+        .because(error)
+    } else {
+        Error::new(ErrorKind::Data, "not an ORC file, or a damaged one").because(error)
+    };
+    error.with("file", &entry.name)
 }
 
 /// Whether the bytes could not be had, which says nothing about them.

@@ -146,12 +146,27 @@ impl Login {
             Attempt::Done => Ok(None),
             Attempt::Refused { takes, accepted } => {
                 if takes.is_empty() && !accepted && ssh.is_closed() {
-                    return Err(Error::new(
-                        ErrorKind::Unavailable,
-                        "the server ended the connection at the login",
-                    ));
+                    return Err(self.ended());
                 }
                 Ok(Some(takes))
+            }
+        }
+    }
+
+    /// The connection ended without a word. What was meant is not known; a password is not sent again, as it
+    /// may have been a wrong one, and a login that is refused too often is locked.
+    fn ended(&self) -> Error {
+        match self.password {
+            Some(_) => Error::new(
+                ErrorKind::Denied,
+                format!(
+                    "the server does not accept the password of `{}`, or the connection broke: it \
+                     ended at the login",
+                    self.user
+                ),
+            ),
+            None => {
+                Error::new(ErrorKind::Unavailable, "the server ended the connection at the login")
             }
         }
     }
