@@ -333,8 +333,7 @@ mod tests {
                     config
                 }
             };
-            let all: BTreeMap<String, String> = given(&config, &own).into_iter().collect();
-            all
+            given(&config, &own).into_iter().collect::<BTreeMap<String, String>>()
         };
         let theirs = text(&[], 0);
         assert_eq!(theirs["access_key_id"], "theirs");
