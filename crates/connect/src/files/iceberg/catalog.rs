@@ -186,6 +186,12 @@ impl Catalog {
         Err(Error::new(ErrorKind::Data, "the catalog's list does not end").with("path", path))
     }
 
+    /// Whether the login may look at what there is: some catalogs tell their settings to everybody.
+    pub(super) fn check(&self) -> Result<()> {
+        let page = [("pageSize", "1".to_owned())];
+        self.get(&self.path(&["namespaces"]), &page, &[]).map(drop)
+    }
+
     /// The names of all tables.
     pub(super) fn tables(&self) -> Result<Vec<Identifier>> {
         let mut waiting: Vec<Option<Vec<String>>> = vec![None];
