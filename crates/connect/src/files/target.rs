@@ -56,7 +56,9 @@ impl Target {
                 Kind::Text if !declared && shape.seen == Seen::QUOTED_NULL => Kind::QuotedNulls,
                 kind => kind,
             };
-            let as_it_is = inferred.is_nested() || (shape.arrow.is_some() && !declared);
+            // Files with types bring what no text is read as, too: bytes, say.
+            let unread = Kind::of(&inferred).is_none();
+            let as_it_is = inferred.is_nested() || (shape.arrow.is_some() && (!declared || unread));
             let data_type = if as_it_is { inferred } else { kind.data_type() };
             fields.push(field(name, data_type, shape));
             readings.push(Reading { kind, declared, formats: Arc::clone(&load.formats) });

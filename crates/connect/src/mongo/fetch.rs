@@ -243,7 +243,8 @@ impl Fetch<'_> {
         let early = |failed| Stopped::Server(failed, false);
         let mut source = match snapshot {
             false => {
-                Rows::Plain(collection.find(filter).with_options(options).await.map_err(early)?)
+                let found = collection.find(filter).with_options(options).await;
+                Rows::Plain(Box::new(found.map_err(early)?))
             }
             true => {
                 let session = self.server.client.start_session().snapshot(true).await;
@@ -291,7 +292,7 @@ fn lost_snapshot(failed: &Failure) -> bool {
 
 /// Documents that come one after the other.
 enum Rows {
-    Plain(Cursor<Document>),
+    Plain(Box<Cursor<Document>>),
     InSession(Box<(SessionCursor<Document>, ClientSession)>),
 }
 

@@ -176,7 +176,8 @@ fn the_newest_metadata_is_found_in_the_folder() {
     std::fs::remove_file(metadata.join("version-hint.text")).unwrap();
     let newest = std::fs::read_dir(&metadata).unwrap();
     let newest = newest.map(|it| it.unwrap().file_name().into_string().unwrap());
-    let newest = newest.filter(|it| it.starts_with('0')).max().unwrap();
+    let newest = newest.filter(|it| it.starts_with('0') && it.ends_with(".metadata.json"));
+    let newest = newest.max().unwrap();
     let twin = format!("{}-twin.metadata.json", &newest[..5]);
     std::fs::copy(metadata.join(&newest), metadata.join(twin)).unwrap();
     let error = read(&project, folder, Options::default()).unwrap_err().report();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field};
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
@@ -43,6 +43,18 @@ fn schemas_are_merged() {
     );
     let again = project.try_read(json!("*.parquet"), Options::after(&outcome)).unwrap();
     assert!(again.schema.is_none());
+}
+
+#[test]
+fn bytes_of_a_later_file_are_bytes() {
+    let bytes =
+        |value: &[u8]| file(vec![("b", Arc::new(BinaryArray::from(vec![value])) as ArrayRef)]);
+    let project = Project::with(&[("1.parquet", &bytes(&[255]))]);
+    let first = project.read(json!("*.parquet"));
+    project.write("2.parquet", bytes(&[254]));
+    let second = project.try_read(json!("*.parquet"), Options::after(&first)).unwrap();
+    assert_eq!(second.types(), ["b Binary"]);
+    assert_eq!((second.columns(&["b"]), second.rejected.len()), (vec![vec!["fe".to_owned()]], 0));
 }
 
 #[test]

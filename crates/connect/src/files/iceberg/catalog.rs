@@ -186,6 +186,12 @@ impl Catalog {
         Err(Error::new(ErrorKind::Data, "the catalog's list does not end").with("path", path))
     }
 
+    /// Whether the login may look at what there is: some catalogs tell their settings to everybody.
+    pub(super) fn check(&self) -> Result<()> {
+        let page = [("pageSize", "1".to_owned())];
+        self.get(&self.path(&["namespaces"]), &page, &[]).map(drop)
+    }
+
     /// The names of all tables.
     pub(super) fn tables(&self) -> Result<Vec<Identifier>> {
         let mut waiting: Vec<Option<Vec<String>>> = vec![None];
@@ -333,8 +339,7 @@ mod tests {
                     config
                 }
             };
-            let all: BTreeMap<String, String> = given(&config, &own).into_iter().collect();
-            all
+            given(&config, &own).into_iter().collect::<BTreeMap<String, String>>()
         };
         let theirs = text(&[], 0);
         assert_eq!(theirs["access_key_id"], "theirs");

@@ -188,7 +188,7 @@ impl IcebergSource {
 impl Source for IcebergSource {
     async fn ping(&self) -> Result<()> {
         let (source, handle) = (self.clone(), Handle::current());
-        let work = move || source.catalog(&handle, Cancellation::new()).map(drop);
+        let work = move || source.catalog(&handle, Cancellation::new())?.check();
         blocking(work).await.map_err(|error| self.named(error))
     }
 
