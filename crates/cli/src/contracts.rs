@@ -127,7 +127,7 @@ fn conformed(columns: &[ContractColumn], sql: &str, found: &Schema, view: bool) 
     let mut mismatches: Vec<[String; 4]> = Vec::new();
     let mut wanted = Vec::new();
     for column in columns {
-        let Some(data_type) = types::parse(&column.data_type) else {
+        let Some(data_type) = type_of(&column.data_type) else {
             return Err(Error::new(
                 ErrorKind::Config,
                 format!("the type `{}` of the contract is not known", column.data_type),
@@ -197,6 +197,14 @@ fn conformed(columns: &[ContractColumn], sql: &str, found: &Schema, view: bool) 
     Ok(format!("select {} from (\n{sql}\n) as contracted", selected.join(", ")))
 }
 
+/// The type that a contract says; `text[]` is a list.
+fn type_of(text: &str) -> Option<DataType> {
+    match text.trim().strip_suffix("[]") {
+        Some(item) => Some(DataType::new_list(type_of(item)?, true)),
+        None => types::parse(text),
+    }
+}
+
 /// Whether types are stored alike.
 fn equal(found: &DataType, declared: &DataType) -> bool {
     types::name(found) == types::name(declared)
@@ -209,6 +217,9 @@ fn is_kept(found: &DataType, declared: &DataType) -> bool {
     let decimal = |data_type: &DataType| {
         matches!(data_type, DataType::Decimal128(..) | DataType::Decimal256(..))
     };
+    if let (DataType::List(found), DataType::List(declared)) = (found, declared) {
+        return is_kept(found.data_type(), declared.data_type());
+    }
     equal(found, declared)
         || *found == DataType::Null
         || (found.is_integer() && (declared.is_integer() || decimal(declared)))
@@ -262,6 +273,15 @@ mod tests {
             conformed(&[column("name", "text"), column("id", "bigint")], true).unwrap(),
             "q"
         );
+        let lists = Schema::new(vec![Field::new_list(
+            "tags",
+            Field::new_list_field(DataType::Utf8, true),
+            true,
+        )]);
+        let tags =
+            |data_type: &str| super::conformed(&[column("tags", data_type)], "q", &lists, false);
+        assert_eq!(tags("varchar[]").unwrap(), "q");
+        assert!(tags("date[]").is_err() && tags("text").is_err() && tags("geometry[]").is_err());
         let error = conformed(&[column("id", "text"), column("day", "date")], false).unwrap_err();
         assert!(
             error.to_string().ends_with(
