@@ -50,9 +50,15 @@ pub(super) async fn read(
         let fetch = Fetch { place, table, topics: &topics, reading: &reading, id: &id };
         fetch.run(unsettled.clone())
     });
-    let Fetched { session, spool, batch, packets, unsettled, notice } = fetched.await?;
+    let Fetched { session, spool, batch, packets, unsettled, notice, is_full } = fetched.await?;
     if let Some(notice) = notice {
         reading.notice(sink, "lost-messages", notice).await?;
+    }
+    if is_full {
+        let loaded = spool.count();
+        let message =
+            format!("{loaded} messages are loaded, and more may be left for the next load");
+        reading.notice(sink, "more-messages", message).await?;
     }
     let mut position = position(&topics);
     unsettled.write(&batch, now(), &mut position)?;
@@ -119,6 +125,8 @@ struct Fetched {
     packets: Vec<(u16, QoS)>,
     unsettled: Unsettled,
     notice: Option<String>,
+    /// It ended before the messages did.
+    is_full: bool,
 }
 
 struct Fetch<'a> {
@@ -139,6 +147,7 @@ impl Fetch<'_> {
             packets: Vec::new(),
             unsettled,
             notice: None,
+            is_full: false,
         };
         match self.take(&mut fetched).await {
             Ok(()) => {
@@ -162,7 +171,7 @@ impl Fetch<'_> {
                 next = fetched.session.next(self.table.idle()) => next?,
                 () = cancel.cancelled() => return cancel.check(),
             };
-            let Some(message) = next else { break };
+            let Some(message) = next else { return Ok(()) };
             if message.qos != QoS::AtMostOnce {
                 // The broker may send one again on the same connection.
                 if !known.insert(message.pkid) {
@@ -180,6 +189,7 @@ impl Fetch<'_> {
             }
             fetched.spool.push(names.message(message)?)?;
         }
+        fetched.is_full = true;
         Ok(())
     }
 

@@ -24,7 +24,7 @@ impl OnLost {
     /// Kind `Data` where it does not.
     pub(crate) fn take(self, sentence: String) -> Result<String> {
         match self {
-            OnLost::Earliest => Ok(format!("{sentence}; they are not in the table")),
+            OnLost::Earliest => Ok(format!("{sentence}; what is gone is not in the table")),
             OnLost::Error => Err(Error::new(
                 ErrorKind::Data,
                 format!(

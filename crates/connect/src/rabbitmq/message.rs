@@ -76,11 +76,11 @@ pub(super) fn mark(delivery: &Delivery) -> Mark {
 /// All properties of a message, but for those of its delivery.
 fn described(properties: &BasicProperties) -> String {
     let text = |text: &Option<ShortString>| text.as_ref().map(|text| text.as_str().to_owned());
-    let headers = properties.headers().as_ref().map(|headers| {
-        let own = headers.inner().iter();
-        let own = own.filter(|(name, _)| !OF_DELIVERY.contains(&name.as_str()));
-        Value::Object(own.map(|(name, value)| (name.as_str().to_owned(), json(value))).collect())
-    });
+    let headers = properties.headers().iter().flat_map(|headers| headers.inner());
+    let own = headers.filter(|(name, _)| !OF_DELIVERY.contains(&name.as_str()));
+    // A message without headers comes again with some of its delivery.
+    let headers: Map<String, Value> =
+        own.map(|(name, value)| (name.as_str().to_owned(), json(value))).collect();
     json!([
         text(properties.content_type()),
         text(properties.content_encoding()),
@@ -191,6 +191,9 @@ mod tests {
             mark(&delivery(properties.clone(), data, false))
         };
         assert_eq!(of(&first, "1"), of(&again, "1"));
+        let counted = table(&[("x-delivery-count", AMQPValue::LongLongInt(1))]);
+        let counted = BasicProperties::default().with_headers(counted);
+        assert_eq!(of(&BasicProperties::default(), "1"), of(&counted, "1"));
         assert_ne!(of(&first, "1"), of(&first, "2"));
         let other = BasicProperties::default().with_headers(table(&[("tenant", text("b"))]));
         assert_ne!(of(&first, "1"), of(&other, "1"));

@@ -1,7 +1,7 @@
 //! Streams: what came behind the last offset that is published.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use lapin::Consumer;
@@ -25,7 +25,10 @@ const WINDOW: u16 = 500;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// And for one that may not be there.
-const CERTAINTY: Duration = Duration::from_secs(2);
+const CERTAINTY: Duration = Duration::from_secs(1);
+
+/// No message for so long: that was the last one.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// How far a stream was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +69,7 @@ pub(super) async fn read(
 ) -> Result<()> {
     let last = position(&reading, stream)?;
     let cancel = reading.request().cancel.clone();
-    let there = patiently(&cancel, || there(server, stream, last)).await?;
+    let there = patiently(&cancel, || there(server, stream)).await?;
     let begin = begin(&reading.settings().start, last, there, stream, table.on_lost)?;
     if let Some(notice) = &begin.notice {
         reading.notice(sink, "lost-messages", notice).await?;
@@ -100,53 +103,72 @@ fn position(reading: &Reading, stream: &str) -> Result<Option<i64>> {
     Ok(Some(position.next))
 }
 
-/// What is in it. The server says how many messages there are, and the first one says its offset.
-async fn there(server: &Server, stream: &str, last: Option<i64>) -> Result<There> {
+/// What is in it: the first message says where it begins, and those of its last part where it ends. The number of
+/// messages that the server says is some seconds old.
+async fn there(server: &Server, stream: &str) -> Result<There> {
     let client = connect_once(server).await?;
-    let looked = look(&client, stream, last).await;
+    let looked = look(&client, stream).await;
     client.close().await;
     looked
 }
 
-async fn look(client: &Client, stream: &str, last: Option<i64>) -> Result<There> {
-    let count = i64::try_from(client.count(stream).await?).unwrap_or(i64::MAX);
-    let first = AMQPValue::LongString("first".into());
-    let mut consumer = client.consume(stream, 1, Some(first)).await.map_err(|error| {
+async fn look(client: &Client, stream: &str) -> Result<There> {
+    let patience = match client.count(stream).await? {
+        0 => CERTAINTY,
+        _ => PATIENCE,
+    };
+    let word = |word: &str| Some(AMQPValue::LongString(word.into()));
+    let mut consumer = client.consume(stream, 1, word("first")).await.map_err(|error| {
         match refuses_offset(&error) {
             true => is_a_queue(stream),
             false => error,
         }
     })?;
-    if count == 0 {
-        return Ok(There { first: 0, end: 0 });
-    }
-    let Some(first) = next_offset(&mut consumer, PATIENCE).await? else {
+    let Some((first, _)) = next_offset(&mut consumer, patience).await? else {
+        if patience == CERTAINTY {
+            return Ok(There { first: 0, end: 0 });
+        }
         return Err(Error::new(
             ErrorKind::Unavailable,
             "the stream has messages, and RabbitMQ does not deliver them",
         ));
     };
-    let mut end = first.saturating_add(count);
-    if let Some(last) = last.filter(|last| *last > end) {
-        // What was counted may be somewhat older than what was read.
-        let before = AMQPValue::LongLongInt(last - 1);
-        let mut consumer = client.consume(stream, 1, Some(before)).await?;
-        if let Some(found) = next_offset(&mut consumer, CERTAINTY).await? {
-            end = end.max(found + 1);
+    let mut consumer = client.consume(stream, WINDOW, word("last")).await?;
+    let mut there = There { first, end: first + 1 };
+    let began = Instant::now();
+    let (mut patience, mut waiting) = (PATIENCE, 0);
+    while let Some((offset, tag)) = next_offset(&mut consumer, patience).await? {
+        there.end = there.end.max(offset + 1);
+        patience = QUIET;
+        waiting += 1;
+        if waiting >= WINDOW / 2 {
+            go_on(client, tag).await?;
+            waiting = 0;
+        }
+        // Others may write faster than we read.
+        if began.elapsed() > CERTAINTY {
+            break;
         }
     }
-    Ok(There { first, end })
+    Ok(there)
 }
 
-/// The offset of the message that comes next, if one does.
-async fn next_offset(consumer: &mut Consumer, patience: Duration) -> Result<Option<i64>> {
+/// The offset and the tag of the message that comes next, if one does.
+async fn next_offset(consumer: &mut Consumer, patience: Duration) -> Result<Option<(i64, u64)>> {
     match tokio::time::timeout(patience, consumer.next()).await {
         Err(_) | Ok(None) => Ok(None),
         Ok(Some(delivery)) => {
             let delivery = delivery.map_err(failure)?;
-            offset(&delivery).ok_or_else(without_offset).map(Some)
+            let offset = offset(&delivery).ok_or_else(without_offset)?;
+            Ok(Some((offset, delivery.delivery_tag)))
         }
     }
+}
+
+/// Asks for more. Nothing goes from a stream by that.
+async fn go_on(client: &Client, tag: u64) -> Result<()> {
+    let options = BasicAckOptions { multiple: true };
+    client.channel.basic_ack(tag, options).await.map_err(failure)
 }
 
 fn without_offset() -> Error {
@@ -266,9 +288,7 @@ async fn take(
         }
         waiting += 1;
         if waiting >= WINDOW / 2 {
-            // Nothing goes from a stream by that; it says that more can be sent.
-            let options = BasicAckOptions { multiple: true };
-            client.channel.basic_ack(tag, options).await.map_err(failure)?;
+            go_on(client, tag).await?;
             waiting = 0;
         }
     }

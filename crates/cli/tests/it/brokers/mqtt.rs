@@ -26,11 +26,14 @@ impl Mqtt {
     }
 
     fn sends(&self, from: u32, to: u32) {
-        let mut lines = String::new();
-        for n in from..to {
-            let _ = writeln!(lines, "{{\"n\": {n}}}");
+        // `mosquitto_pub` ends too early where there are more than it has packet identifiers for.
+        for first in (from..to).step_by(40_000) {
+            let mut lines = String::new();
+            for n in first..to.min(first + 40_000) {
+                let _ = writeln!(lines, "{{\"n\": {n}}}");
+            }
+            self.publishes("a", &["-q", "1"], &lines);
         }
-        self.publishes("a", &["-q", "1"], &lines);
     }
 
     fn settings(&self) -> String {
@@ -201,13 +204,10 @@ fn many_messages_are_those_that_were_published() {
     let Some(mqtt) = Mqtt::new() else { return };
     let project = mqtt.project("topic: 'TOPIC/#'; n");
     project.ingests();
-    mqtt.sends(0, 50_000);
-    project.ingests().says("50,000 rows");
-    has_each_once(&project, 0, 50_000);
-    project.ingests().does_not_say("rows");
     // More than a session can have in hand come in parts.
-    mqtt.sends(50_000, 120_000);
+    mqtt.sends(0, 100_000);
     project.ingests().says("60,000 rows");
-    project.ingests().says("10,000 rows");
-    has_each_once(&project, 0, 120_000);
+    project.ingests().says("40,000 rows");
+    project.ingests().does_not_say("rows");
+    has_each_once(&project, 0, 100_000);
 }
