@@ -137,7 +137,8 @@ fn every_format_of_a_server() {
 fn a_connection_that_breaks_is_taken_up_again() {
     let Some(server) = SshServer::shared() else { return };
     let cutter = Cutter::start(server.port());
-    let shop = project(server, cutter.port(), "", &[("models/s.yml", SOURCE)]);
+    let more = "    timeout: 10s\n";
+    let shop = project(server, cutter.port(), more, &[("models/s.yml", SOURCE)]);
     let mut content = String::from("id,amount,text\n");
     for row in 0..400_000u32 {
         content.push_str(&format!("{row},{},{:016x}\n", row % 7, row.wrapping_mul(2_654_435_761)));
@@ -270,7 +271,7 @@ fn models_go_to_a_server() {
     let shop = project(
         server,
         cutter.port(),
-        "",
+        "    timeout: 10s\n",
         &[
             (
                 "models/many.sql",
