@@ -142,6 +142,7 @@ impl RabbitMqServer {
             format!(
                 "env RABBITMQ_NODENAME=tidemill{port}@localhost RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 \
                  RABBITMQ_NODE_PORT={port} RABBITMQ_DIST_PORT={distribution} ERL_EPMD_PORT={names} \
+                 ERL_EPMD_RELAXED_COMMAND_CHECK=1 \
                  ERL_EPMD_ADDRESS=127.0.0.1 RABBITMQ_MNESIA_BASE=$folder/data RABBITMQ_LOG_BASE=$folder/logs \
                  RABBITMQ_PID_FILE=$folder/pid RABBITMQ_ENABLED_PLUGINS_FILE=$folder/plugins \
                  RABBITMQ_CONF_ENV_FILE=/dev/null {RABBITMQ}"

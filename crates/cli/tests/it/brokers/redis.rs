@@ -213,16 +213,16 @@ fn keys_are_a_table_whatever_they_hold() {
 fn large_values_come_whole_and_keys_once() {
     let Some(redis) = Redis::new() else { return };
     let mut commands = String::new();
-    for n in 0..25_000 {
+    for n in 0..12_000 {
         let _ = writeln!(
             commands,
             "RPUSH list {n}\nSADD set m{n}\nZADD zset {n} m{n}\nHSET h:{} n {n}",
-            n % 20_000
+            n % 11_000
         );
     }
     redis.cli(&commands);
     for (ingest, count) in
-        [("list", "25000"), ("set", "25000"), ("zset", "25000"), ("h:*", "20000")]
+        [("list", "12000"), ("set", "12000"), ("zset", "12000"), ("h:*", "11000")]
     {
         let project = redis.project(&format!("keys: '{ingest}', mode: full"));
         project.ingests();
