@@ -66,7 +66,15 @@ impl FileServer for FtpServer {
 
     async fn folder(&self, path: &str) -> Result<Box<dyn Folder>> {
         let mut lease = self.lease().await?;
-        let reply = lease.folder(path).await;
+        let mut reply = lease.folder(path).await;
+        // Servers have several words for what is not there.
+        if matches!(&reply, Err(error) if error.kind() == ErrorKind::Io)
+            && let Ok(None) = lease.look(path).await
+        {
+            reply = Err(
+                Error::new(ErrorKind::NotFound, "there is no such folder").with("folder", path)
+            );
+        }
         let names = self.settle(lease, reply)?;
         Ok(Box::new(Names::of(names)))
     }

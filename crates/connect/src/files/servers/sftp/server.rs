@@ -129,7 +129,7 @@ impl FileServer for SftpServer {
         into: &mut BytesMut,
     ) -> Result<()> {
         let lease = self.lease().await?;
-        let reply = read(&lease, path, range, expected, into).await;
+        let reply = lease.asked(read(&lease, path, range, expected, into)).await;
         self.settle(lease, reply)
     }
 
@@ -146,7 +146,9 @@ impl FileServer for SftpServer {
 
     async fn write(&self, path: &str, at: u64, bytes: &Bytes) -> Result<()> {
         let lease = self.lease().await?;
-        let reply = write(&lease, path, at, bytes).await.map_err(|error| told(error, path));
+        let written =
+            async { write(&lease, path, at, bytes).await.map_err(|error| told(error, path)) };
+        let reply = lease.asked(written).await;
         self.settle(lease, reply)
     }
 

@@ -1,6 +1,7 @@
 //! One connection to an SFTP server.
 
 use std::borrow::Cow;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ pub(super) struct Session {
     /// Whether the server syncs.
     pub(super) syncs: bool,
 }
+
+/// How often it is looked whether a connection is still there.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// How much of a channel may be under way.
 const WINDOW: u32 = 4 << 20;
@@ -157,6 +161,19 @@ impl Session {
 
     pub(super) fn lives(&self) -> bool {
         !self.ssh.is_closed()
+    }
+
+    /// What requests give, or an error soon after the connection ended: one that is made at that very moment
+    /// would wait for its answer as long as for any.
+    pub(super) async fn asked<T>(&self, requests: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::pin!(requests);
+        loop {
+            match tokio::time::timeout(GLANCE, &mut requests).await {
+                Ok(reply) => return reply,
+                Err(_) if self.lives() => {}
+                Err(_) => return Err(Error::new(ErrorKind::Unavailable, "the connection broke")),
+            }
+        }
     }
 }
 
