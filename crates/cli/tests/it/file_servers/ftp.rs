@@ -42,7 +42,7 @@ fn numbers(rows: u32) -> String {
 fn files_of_a_server_with_tls() {
     let Some(server) = FtpServer::start(true) else { return };
     let shop = project(&server, &secure(&server), &[("models/s.yml", SOURCE)]);
-    run(&shop, &server, &["ingest"]).fails_with(1).says("orders");
+    run(&shop, &server, &["ingest"]).fails_with(1).says("no file matches");
     write(&server, "orders/2026/a b.csv", numbers(500_000));
     write(&server, "orders/b.csv", "id,amount\n-1,1000\n");
     write(&server, "orders/.hidden.csv", "id,amount\n-2,1\n");
