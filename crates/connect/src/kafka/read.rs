@@ -238,6 +238,9 @@ impl Read {
 
 type Key = (Arc<str>, i32);
 
+/// Where messages stand.
+type Places = Vec<(Key, i64)>;
+
 /// A partition that is being read.
 #[derive(Debug, Clone, Copy)]
 struct Open {
@@ -283,9 +286,9 @@ impl Fetch {
     }
 
     /// The messages among records that are wanted, and where each stands.
-    fn messages(&self, records: Vec<ConsumerRecord>) -> Result<(Vec<Message>, Vec<(Key, i64)>)> {
+    fn messages(&self, records: Vec<ConsumerRecord>) -> Result<(Vec<Message>, Places)> {
         let mut messages = Vec::with_capacity(records.len());
-        let mut places: Vec<(Key, i64)> = Vec::with_capacity(records.len());
+        let mut places: Places = Vec::with_capacity(records.len());
         let mut next: HashMap<Key, i64> = HashMap::new();
         for record in records {
             let key = (Arc::clone(&record.topic), record.partition);

@@ -225,7 +225,7 @@ fn what_is_not_there_or_not_allowed_is_said() {
     let url = rabbit.settings();
     let denied = test(&format!("{url}, user: guest, password: {{env: MQ_WORD}}"));
     denied.says("refuses the login").does_not_say("wrong-word");
-    test(&url.replace("'amqp", "'amqp").replace(
+    test(&url.replace(
         &format!("{}'", rabbit.server.port()),
         &format!("{}/nowhere'", rabbit.server.port()),
     ))
