@@ -2,7 +2,7 @@
 //!
 //! The broker keeps what is published while the client is away, from the first time it subscribed, and a message until it
 //! is acknowledged, which happens once it is published here. What the broker sends again it says to be a
-//! duplicate, under the same packet identifier: so it is known ([`crate::queue::Unsettled`]).
+//! duplicate, under the same packet identifier: so it is known (`queue/unsettled.rs`).
 
 mod read;
 mod session;

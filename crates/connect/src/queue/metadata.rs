@@ -28,7 +28,6 @@ pub(crate) struct Meta {
 
 /// What such a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "no queue has all of them")]
 pub(crate) enum MetaKind {
     /// [`super::Message::topic`], text.
     Topic,

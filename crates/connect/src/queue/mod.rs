@@ -69,7 +69,7 @@ pub(crate) struct Message {
     pub(crate) value: Option<Bytes>,
     /// Its headers, in their order. A name may occur again.
     pub(crate) headers: Vec<(String, Option<Bytes>)>,
-    /// The values of the [`MetaKind::Further`] columns, by their numbers: null, a text, a whole number
+    /// The values of the further columns of [`MetaKind`], by their numbers: null, a text, a whole number
     /// or a truth value.
     pub(crate) further: Vec<Value>,
 }

@@ -3,8 +3,8 @@
 //!
 //! Nothing is declared there, bound or deleted. A message of a queue is there until it is acknowledged, on
 //! the channel that delivered it; so that channel stays open from the read until
-//! [`Source::acknowledge`] ([`crate::queue::held`]). If that does not come, the messages come again, and the position knows
-//! them ([`crate::queue::Unsettled`]).
+//! [`Source::acknowledge`] (`queue/held.rs`). If that does not come, the messages come again, and the position knows
+//! them (`queue/unsettled.rs`).
 
 mod client;
 mod message;
