@@ -20,6 +20,11 @@ use crate::{
 pub enum WriteMode {
     /// The rows become the whole table.
     Replace,
+    /// The rows become the whole table; of those with one key the last stays. A NULL in a key fails.
+    ReplaceByKey {
+        /// The key's columns.
+        key: Vec<String>,
+    },
     /// The rows are added.
     Append,
     /// Rows with the same key are replaced, new keys added. For a load: two new rows with one key

@@ -571,7 +571,12 @@ impl<'a> LoadLoop<'a> {
             };
             let settings = &self.spec.settings;
             let mode = if self.replaces_all() && !self.ordered {
-                WriteMode::Replace
+                match settings.mode {
+                    LoadMode::Merge => {
+                        WriteMode::ReplaceByKey { key: settings.primary_key.clone() }
+                    }
+                    _ => WriteMode::Replace,
+                }
             } else if self.has_gone() {
                 WriteMode::Changes {
                     key: settings.primary_key.clone(),

@@ -144,6 +144,15 @@ fn refuse_nulls(keys: &[Option<String>], null_keys: NullKeys) -> Result<()> {
 fn apply(mode: &WriteMode, old: &RecordBatch, new: &RecordBatch) -> Result<RecordBatch> {
     let (old, new) = match mode {
         WriteMode::Replace => return Ok(new.clone()),
+        WriteMode::ReplaceByKey { key } => {
+            let upsert = WriteMode::Upsert {
+                key: key.clone(),
+                update: None,
+                duplicates: Duplicates::KeepLast,
+                null_keys: NullKeys::Fail,
+            };
+            return apply(&upsert, &new.slice(0, 0), new);
+        }
         WriteMode::Append => (old.clone(), new.clone()),
         WriteMode::Upsert { key, update, duplicates, null_keys } => {
             if update.is_some() {
@@ -268,7 +277,9 @@ impl TableStore for MemoryStore {
         let published = request.base.get(&request.relation);
         let old = self.state().tables.get(&request.relation).cloned();
         let (rows, column_changes) = match (&old, &request.mode) {
-            (Some(old), mode) if *mode != WriteMode::Replace => {
+            (Some(old), mode)
+                if !matches!(mode, WriteMode::Replace | WriteMode::ReplaceByKey { .. }) =>
+            {
                 let (schema, changes) = evolved(&old.schema(), &new_schema);
                 let rows = apply(mode, &conform(old, &schema)?, &conform(&new, &schema)?)?;
                 (rows, changes)

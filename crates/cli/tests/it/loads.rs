@@ -130,6 +130,13 @@ fn merge_keeps_the_last_row_of_a_key() {
     sandbox.write("data/b.csv", "id,at,v\n2,2024-02-01,y\n3,2024-01-01,z\n");
     sandbox.run(&["ingest"]).ok();
     assert_eq!(sandbox.rows("select id, v from raw.t order by id"), ["1,new", "2,y", "3,z"]);
+    // As well when everything is read again, also in other columns.
+    sandbox.run(&["ingest", "--full-refresh"]).ok();
+    assert_eq!(sandbox.rows("select id, v from raw.t order by id"), ["1,new", "2,y", "3,z"]);
+    sandbox.remove("data/b.csv");
+    sandbox.write("data/a.csv", "id,at,v\nx,2024-01-02,5\nx,2024-01-03,6\ny,2024-01-01,7\n");
+    sandbox.run(&["ingest", "--full-refresh"]).ok();
+    assert_eq!(sandbox.rows("select id, v + 1 from raw.t order by id"), ["x,7", "y,8"]);
 }
 
 #[test]

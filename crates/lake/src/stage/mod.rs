@@ -269,7 +269,8 @@ async fn stage_on(inner: &Arc<Inner>, base: Base, request: StageRequest) -> Resu
         }
         _ => request.rows.schema.clone(),
     };
-    let replaces = matches!(request.mode, WriteMode::Replace) || base.table.is_none();
+    let whole = matches!(request.mode, WriteMode::Replace | WriteMode::ReplaceByKey { .. });
+    let replaces = whole || base.table.is_none();
 
     let evolution = match &base.table {
         Some(table) if !replaces => {

@@ -84,6 +84,13 @@ impl Task {
                 },
                 ..task
             },
+            WriteMode::ReplaceByKey { key } => Task {
+                operation: "replace",
+                key,
+                null_keys: NullKeys::Fail,
+                repeated: Repeated::KeepLast,
+                ..task
+            },
             WriteMode::DeleteInsert { key, null_keys } => {
                 Task { operation: "delete+insert", key, null_keys, ..task }
             }
@@ -124,9 +131,17 @@ pub(super) struct Matches {
 impl Plan {
     /// Adds rows to a table in a way that changes files that are there.
     pub(super) async fn rewrite(self, inner: &Arc<Inner>, request: StageRequest) -> Result<Staged> {
+        let replaces = matches!(request.mode, WriteMode::ReplaceByKey { .. });
         let task = Task::of(request.mode);
-        let base_hash = self.base.hash.as_deref().and_then(hash::from_text);
-        let mut sink = self.sink(inner, base_hash.is_some() || self.base.table.is_none())?;
+        let mut beside = self.clone();
+        if replaces && let Some(table) = beside.base.table.take() {
+            // Of what is there no row is looked at: all of them go.
+            beside.base.hash = None;
+            beside.metadata.get_or_insert_with(|| table.metadata.clone());
+            beside.protocol.get_or_insert_with(|| table.protocol.clone());
+        }
+        let base_hash = beside.base.hash.as_deref().and_then(hash::from_text);
+        let mut sink = self.sink(inner, base_hash.is_some() || beside.base.table.is_none())?;
         sink.observers = request.observers;
         if task.log {
             sink.note_gone();
@@ -143,11 +158,11 @@ impl Plan {
         }
         let mut done = feed(request.rows, sink).await?;
         let mut files = done.files.clone();
-        match self.rewrite_with(inner, &task, &mut done, &mut files).await {
+        match beside.rewrite_with(inner, &task, &mut done, &mut files).await {
             Ok((removed, hash)) => {
                 let added = done.written.into_iter().map(|written| written.add).collect();
                 let rows_written = done.rows;
-                let hash = match (&self.base.table, done.hash, base_hash, hash) {
+                let hash = match (&beside.base.table, done.hash, base_hash, hash) {
                     (None, Some(new), _, Some(gone)) => Some(new.wrapping_add(gone)),
                     (Some(_), Some(new), Some(base), Some(gone)) => {
                         Some(base.wrapping_add(new).wrapping_add(gone))
@@ -155,7 +170,11 @@ impl Plan {
                     _ => None,
                 };
                 self.staged(Change {
-                    kind: if self_is_new(&removed) { Kind::Append } else { Kind::Exact },
+                    kind: match self_is_new(&removed) {
+                        _ if replaces => Kind::Replace,
+                        true => Kind::Append,
+                        false => Kind::Exact,
+                    },
                     operation: task.operation,
                     parameters: json!({"key": task.key.join(", ")}),
                     added,

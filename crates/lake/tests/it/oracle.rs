@@ -13,6 +13,8 @@ type Row = (Option<i64>, Option<&'static str>, i64);
 #[derive(Debug, Clone)]
 enum Op {
     Replace(Vec<Row>),
+    /// Without NULLs in the key.
+    ReplaceByKey(Vec<Row>),
     Append(Vec<Row>),
     Upsert(Vec<Row>, bool),
     DeleteInsert(Vec<Row>, bool),
@@ -33,6 +35,10 @@ fn op() -> impl Strategy<Value = Op> {
     let rows = || prop::collection::vec(row(), 0..10);
     prop_oneof![
         1 => rows().prop_map(Op::Replace),
+        2 => rows().prop_map(|mut rows| {
+            rows.retain(|row| row.0.is_some());
+            Op::ReplaceByKey(rows)
+        }),
         4 => rows().prop_map(Op::Append),
         4 => (rows(), any::<bool>()).prop_map(|(rows, wide)| Op::Upsert(rows, wide)),
         3 => (rows(), any::<bool>()).prop_map(|(rows, wide)| Op::DeleteInsert(rows, wide)),
@@ -58,6 +64,10 @@ fn key(row: &Row, wide: bool) -> Option<(i64, &'static str)> {
 fn apply(table: &mut Vec<Row>, op: &Op) {
     match op {
         Op::Replace(rows) => *table = rows.clone(),
+        Op::ReplaceByKey(rows) => {
+            table.clear();
+            apply(table, &Op::Upsert(rows.clone(), false));
+        }
         Op::Append(rows) => table.extend(rows),
         Op::Upsert(rows, wide) => {
             let mut new: Vec<Row> = Vec::new();
@@ -94,6 +104,7 @@ fn mode(op: &Op) -> WriteMode {
     let key = |wide: bool| if wide { vec!["a".into(), "b".into()] } else { vec!["a".into()] };
     match op {
         Op::Replace(_) | Op::Compact => WriteMode::Replace,
+        Op::ReplaceByKey(_) => WriteMode::ReplaceByKey { key: key(false) },
         Op::Append(_) => WriteMode::Append,
         Op::Upsert(_, wide) => WriteMode::Upsert {
             key: key(*wide),
@@ -128,6 +139,7 @@ async fn check(ops: Vec<Op>, partitioned: bool, keys_in_memory: usize) {
                 continue;
             }
             Op::Replace(rows)
+            | Op::ReplaceByKey(rows)
             | Op::Append(rows)
             | Op::Upsert(rows, _)
             | Op::DeleteInsert(rows, _)
