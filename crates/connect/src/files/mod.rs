@@ -91,7 +91,7 @@ use settings::{NullTexts, Resolved};
 use sink::FilesSink;
 use types::{Shape, Types};
 
-use crate::stream::of_blocking;
+use crate::stream::{blocking, of_blocking};
 
 /// The connector for local files; its kind is `files`.
 #[derive(Debug)]
@@ -203,7 +203,7 @@ impl Source for FilesSource {
             Root::Web { base, headers } => {
                 let (base, headers, handle) = (base.clone(), headers.clone(), Handle::current());
                 // That the server answers and accepts the login; what it answers may be "not found".
-                run_blocking(move || web::look(base.as_str(), base.as_str(), &headers, &handle))
+                blocking(move || web::look(base.as_str(), base.as_str(), &headers, &handle))
                     .await
                     .map(drop)
             }
@@ -219,7 +219,7 @@ impl Source for FilesSource {
     async fn tables(&self) -> Result<Vec<TableDescription>> {
         let root = self.root.clone();
         let handle = Handle::current();
-        let listing = run_blocking(move || {
+        let listing = blocking(move || {
             let patterns: &[&str] = match root {
                 Root::Folder(_) => &["*", "data/*"],
                 // Each folder is asked for by itself.
@@ -257,15 +257,6 @@ impl Source for FilesSource {
 
     async fn acknowledge(&self, _position: &Position) -> Result<()> {
         Ok(())
-    }
-}
-
-async fn run_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::new(ErrorKind::Internal, "the reader failed").because(error)),
     }
 }
 

@@ -26,8 +26,9 @@ use tidemill_core::{
 use tokio::runtime::Handle;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Root, run_blocking};
+use super::Root;
 use crate::failpoint::failpoint;
+use crate::stream::blocking;
 use encode::Encoder;
 use place::{Output, Place};
 use settings::Layout;
@@ -86,12 +87,12 @@ const FORMAT: u32 = 1;
 impl Sink for FilesSink {
     async fn is_delivered(&self, delivery: &Delivery) -> Result<bool> {
         let work = Work::new(&self.place, delivery)?;
-        run_blocking(move || work.is_delivered()).await
+        blocking(move || work.is_delivered()).await
     }
 
     async fn deliver(&self, delivery: &Delivery, rows: BatchStream) -> Result<Delivered> {
         let work = Work::new(&self.place, delivery)?;
-        run_blocking(move || work.deliver(rows)).await
+        blocking(move || work.deliver(rows)).await
     }
 }
 
