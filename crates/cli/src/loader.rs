@@ -424,6 +424,7 @@ fn seed_written(node: &Node, root: &std::path::Path, for_duckdb: bool) -> Map<St
     written.insert("short_rows".to_owned(), json!("null"));
     written.insert("quoted_nulls".to_owned(), json!(true));
     written.insert("null_columns".to_owned(), json!("integer"));
+    written.insert("decimals".to_owned(), json!("rounded"));
     if for_duckdb {
         // dbt finds the types, and DuckDB copies the file, in which only the empty text is NULL.
         written.insert("null_texts".to_owned(), json!("empty"));
