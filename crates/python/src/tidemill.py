@@ -393,7 +393,7 @@ def with_relations(query, relations):
 
 def tables_of(connection, query):
     """The tables that a query names, as DuckDB reads it: (name,), (schema, name), (database, schema, name)."""
-    text = connection.execute("select json_serialize_sql($1::varchar)", [query]).fetchone()[0]
+    text = connection.execute("select json_serialize_sql($1::varchar)", [query]).fetchall()[0][0]
     found, nodes = [], [json.loads(text)]
     while nodes:
         node = nodes.pop()
