@@ -420,10 +420,12 @@ fn seed_written(node: &Node, root: &std::path::Path, for_duckdb: bool) -> Map<St
     written.insert("location".to_owned(), json!(glob_literal(&path.to_string_lossy())));
     written.insert("format".to_owned(), json!("csv"));
     written.insert("mode".to_owned(), json!("full"));
-    written.insert("null_values".to_owned(), json!(["", "null"]));
+    // As agate, whatever the case.
+    written.insert("null_values".to_owned(), json!(["", "null", "NULL", "Null"]));
     written.insert("short_rows".to_owned(), json!("null"));
     written.insert("quoted_nulls".to_owned(), json!(true));
     written.insert("null_columns".to_owned(), json!("integer"));
+    written.insert("decimals".to_owned(), json!("rounded"));
     if for_duckdb {
         // dbt finds the types, and DuckDB copies the file, in which only the empty text is NULL.
         written.insert("null_texts".to_owned(), json!("empty"));

@@ -160,9 +160,11 @@ pub(crate) fn end_names(
     let mut results = Vec::new();
     for result in run_results.get("results").and_then(Value::as_array).into_iter().flatten() {
         let id = result.get("unique_id").and_then(Value::as_str).unwrap_or_default();
-        let Some(node) = manifest.node(&UniqueId::new(id)) else { continue };
+        let Some(node) = tidemill_project::resource_json(manifest, &UniqueId::new(id)) else {
+            continue;
+        };
         let mut result = result.clone();
-        result["node"] = tidemill_project::node_json(node);
+        result["node"] = node;
         for key in ["compiled", "compiled_code", "relation_name"] {
             result["node"][key] = result[key].clone();
         }

@@ -28,6 +28,12 @@ pub fn sql_type(text: &str) -> Option<DataType> {
         "smallint" | "int2" | "int16" => DataType::Int16,
         "int" | "integer" | "int4" | "int32" => DataType::Int32,
         "bigint" | "int8" | "int64" | "long" => DataType::Int64,
+        // DuckDB's integers without a sign, and its largest: what holds their values.
+        "utinyint" => DataType::Int16,
+        "usmallint" => DataType::Int32,
+        "uinteger" => DataType::Int64,
+        "ubigint" => DataType::Decimal128(20, 0),
+        "hugeint" | "int128" => DataType::Decimal128(38, 0),
         "real" | "float4" | "float32" => DataType::Float32,
         "double" | "double precision" | "float" | "float8" | "float64" => DataType::Float64,
         "numeric" | "decimal" | "number" | "dec" => match (number(0), number(1)) {
@@ -61,4 +67,21 @@ pub fn sql_type(text: &str) -> Option<DataType> {
         "bytea" | "bytes" | "binary" | "varbinary" | "blob" => DataType::Binary,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_of_duckdb_have_a_type_that_holds_them() {
+        for (text, data_type) in [
+            ("HUGEINT", DataType::Decimal128(38, 0)),
+            ("ubigint", DataType::Decimal128(20, 0)),
+            ("uinteger", DataType::Int64),
+            ("utinyint", DataType::Int16),
+        ] {
+            assert_eq!(sql_type(text), Some(data_type), "{text}");
+        }
+    }
 }

@@ -181,6 +181,7 @@ fn usual(format: &str) -> Map<String, Json> {
         settings.insert("null_values".to_owned(), json!([""]));
         settings.insert("quoted_nulls".to_owned(), true.into());
         settings.insert("short_rows".to_owned(), "null".into());
+        settings.insert("decimals".to_owned(), "rounded".into());
     }
     settings
 }

@@ -12,8 +12,8 @@ use datafusion::common::{
     Column, DFSchema, DataFusionError, NullHandling, RecursionUnnestOption, Result, UnnestOptions,
 };
 use datafusion::logical_expr::{
-    Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, Union, Unnest, Values, cast,
-    lit, when,
+    Case, Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, Union, Unnest, Values,
+    cast, lit,
 };
 
 /// Replaces all such joins of a plan.
@@ -272,19 +272,22 @@ impl Extension<'_> {
         let mut exprs = all_of(self.left.schema());
         let mut given = Vec::new();
         for (index, field) in schema.fields().iter().enumerate() {
-            let mut cases: Option<Expr> = None;
-            for (row, values) in rows.iter().enumerate().rev() {
-                let Some(value) = values.get(index) else { return Ok(None) };
-                let value = cast(value.clone(), field.data_type().clone());
-                cases = Some(match cases {
-                    None => value,
-                    Some(rest) => {
-                        let here = number.clone().eq(lit(i64::try_from(row).unwrap_or_default()));
-                        when(here, value).otherwise(rest)?
-                    }
-                });
+            let value = |values: &Vec<Expr>| {
+                values.get(index).map(|value| cast(value.clone(), field.data_type().clone()))
+            };
+            let Some((last, others)) = rows.split_last() else { return Ok(None) };
+            let Some(mut chosen) = value(last) else { return Ok(None) };
+            // One list of cases: nested ones take the planner time that grows with each level.
+            let mut cases = Vec::with_capacity(others.len());
+            for (row, values) in (0_i64..).zip(others) {
+                let Some(value) = value(values) else { return Ok(None) };
+                cases.push((Box::new(lit(row)), Box::new(value)));
             }
-            let Some(value) = cases else { return Ok(None) };
+            if !cases.is_empty() {
+                let (expr, otherwise) = (Box::new(number.clone()), Box::new(chosen));
+                chosen = Expr::Case(Case::new(Some(expr), cases, Some(otherwise)));
+            }
+            let value = chosen;
             let name = self.name();
             exprs.push(value.alias(&name));
             given.push(Column::from_name(name));

@@ -61,6 +61,7 @@ mod meaning;
 mod measure;
 mod moments;
 mod names;
+mod offsets;
 mod one_row;
 mod operators;
 mod options;

@@ -25,6 +25,7 @@ use crate::literals::{
     similar_to, whole_slices,
 };
 use crate::names::Names;
+use crate::offsets::with_default;
 use crate::orders::settle_orders;
 use crate::periods::overlap;
 use crate::pivot::turn_tables;
@@ -97,7 +98,10 @@ impl VisitorMut for Rewriter {
         let replaced = match expr {
             Expr::Function(function) => match lambda_of(function) {
                 Some(lambda) => Ok(Some(lambda)),
-                None => rewrite_function(function),
+                None => match with_default(function) {
+                    Some(offset) => Ok(Some(offset)),
+                    None => rewrite_function(function),
+                },
             },
             Expr::Cast { kind, expr, data_type, .. } => rewrite_cast(kind, expr, data_type),
             Expr::AtTimeZone { timestamp, time_zone } => Ok(Some(at_zone(timestamp, time_zone))),

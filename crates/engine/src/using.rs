@@ -3,7 +3,8 @@
 //! The planner takes the left side's for it, which is NULL where only the right side has a row. Here
 //! a right or full join is written out with `on`, and an unqualified `k` becomes the side that is
 //! there. So is a chain of three joins and more by one column, whose left side the planner finds
-//! ambiguous. A `*` gives the shared columns first, once (PostgreSQL).
+//! ambiguous, and a join below a condition with a query in it. A `*` gives the shared columns first,
+//! once (PostgreSQL).
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -12,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join, JoinConstraint,
     JoinOperator, ObjectName, ObjectNamePart, OrderByKind, Query, Select, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, Statement, VisitMut, VisitorMut,
-    WildcardAdditionalOptions,
+    WildcardAdditionalOptions, visit_expressions,
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
@@ -100,6 +101,7 @@ fn shared_columns(select: &mut Select) -> Result<Option<Shared>> {
     let any_outer = select.from.iter().any(|table| {
         table.joins.iter().any(|join| is_outer(&join.join_operator) && uses(&join.join_operator))
     });
+    let inner_queries = has_query(&select.selection) || has_query(&select.having);
     let [table] = select.from.as_mut_slice() else {
         return match any_outer {
             true => Err(wrong(
@@ -132,7 +134,7 @@ fn shared_columns(select: &mut Select) -> Result<Option<Shared>> {
             false => Ok(None),
         };
     };
-    let spelled = outer || is_chain(&table.joins);
+    let spelled = outer || inner_queries || is_chain(&table.joins);
     let mut columns: Vec<(Ident, Expr)> = Vec::new();
     let mut written: Vec<Option<Expr>> = Vec::new();
     for (index, join) in table.joins.iter().enumerate() {
@@ -190,6 +192,15 @@ fn shared_columns(select: &mut Select) -> Result<Option<Shared>> {
         }
     }
     Ok(Some(Shared { columns, relations, spelled }))
+}
+
+/// Whether a condition has a query in it: the planner then finds the shared columns beside it ambiguous.
+fn has_query(condition: &Option<Expr>) -> bool {
+    visit_expressions(condition, |expr| match expr {
+        Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
 }
 
 /// Whether three joins or more are by one column.

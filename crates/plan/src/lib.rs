@@ -19,6 +19,7 @@
 //! assert!(matches!(decision, Decision::Build { .. }));
 //! ```
 
+mod cast;
 mod decide;
 mod fingerprint;
 pub mod gates;
@@ -30,6 +31,7 @@ mod snapshot;
 mod step;
 mod work;
 
+pub use cast::cast;
 pub use decide::{Decision, NodeState, ReuseOptions, decide};
 pub use fingerprint::{Fingerprint, hash_text, schema_hash};
 pub use graph::Graph;

@@ -9,6 +9,8 @@ use tidemill_core::arrow_schema::Schema;
 use tidemill_core::{Error, ErrorKind, Result, history};
 use tidemill_project::{HardDeletes, SnapshotConfig, SnapshotExpressions, SnapshotStrategy};
 
+use crate::cast::cast;
+
 /// The time of a change for which the source has none, as dbt writes it.
 const NOW: &str = "cast(now() as timestamp)";
 
@@ -254,7 +256,10 @@ pub fn change_query(
     };
     // A column keeps the type that its table has; a value that does not fit is an error.
     let typed = |expression: String, name: &str| match table.field_with_name(name) {
-        Ok(field) => format!("arrow_cast({expression}, '{}')", field.data_type()),
+        Ok(field) => {
+            let found = source.field_with_name(name).ok().map(|field| field.data_type());
+            cast(&expression, found, field.data_type())
+        }
         Err(_) => expression,
     };
     let same_type = |name: &str| match (table.field_with_name(name), source.field_with_name(name)) {

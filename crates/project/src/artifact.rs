@@ -252,6 +252,7 @@ pub(crate) fn graph_json(manifest: &Manifest) -> Value {
         .values()
         .filter(|node| node.unit_test.is_none())
         .map(|node| (node.unique_id.to_string(), linked_json(manifest, node)))
+        .chain(operations(manifest, 0.0))
         .collect();
     let sources: Map<String, Value> = manifest
         .sources

@@ -37,7 +37,7 @@ const CONFIG_KEYS: &[&str] = &[
 pub(crate) struct Declared {
     pub(crate) namespace: Option<String>,
     pub(crate) name: String,
-    /// Without `model` and `column_name`.
+    /// Without `model`; `column_name` is among them for its place.
     pub(crate) arguments: Map<String, Json>,
     pub(crate) config: Layer,
     pub(crate) description: String,
@@ -93,10 +93,13 @@ pub(crate) fn declared(def: &TestDef, place: &Place<'_>) -> Result<Declared, Box
         }
     };
     arguments.shift_remove("test_name");
+    if let Some(column) = place.column {
+        // As in dbt: behind what stands beside `arguments`, before what stands in it.
+        arguments.insert("column_name".to_owned(), column.into());
+    }
     if place.nested_arguments
-        && let Some(Json::Object(nested)) = arguments.get("arguments").cloned()
+        && let Some(Json::Object(nested)) = arguments.shift_remove("arguments")
     {
-        arguments.shift_remove("arguments");
         arguments.extend(nested);
     }
     if arguments.contains_key("model") {

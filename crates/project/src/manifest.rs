@@ -303,6 +303,8 @@ pub struct GenericTest {
     pub arguments: Map<String, Value>,
     /// The column, for a test under `columns:`.
     pub column: Option<String>,
+    /// How many arguments stand before the column, when it has a place among them.
+    pub column_at: Option<usize>,
     /// The node or source that declares it.
     pub attached: Option<UniqueId>,
     /// How its query refers to that.

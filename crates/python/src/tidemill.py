@@ -260,8 +260,20 @@ class Relation:
         self.__getattr__("[...]")
 
 
+FRAMES = {
+    "pandas": ("DataFrame",),
+    "polars": ("DataFrame", "LazyFrame"),
+    "pyarrow": ("Table", "RecordBatch", "RecordBatchReader"),
+}
+
+
+def is_frame(value):
+    kind = type(value)
+    return kind.__name__ in FRAMES.get(kind.__module__.partition(".")[0], ())
+
+
 class Session:
-    """Runs queries in Tidemill's engine; those that name a registered frame in DuckDB."""
+    """Runs queries in Tidemill's engine; those that name a registered frame, or one of a variable, in DuckDB."""
 
     def __init__(self):
         self._frames = {}
@@ -271,16 +283,23 @@ class Session:
     def sql(self, query, *parameters, **options):
         if parameters or options.get("params"):
             raise TypeError("session.sql() takes a query without parameters")
-        if self._registered(query):
-            for place in tables_of(self._duckdb, query):
-                self._bring(place)
-            return self._duckdb.sql(query)
-        return Relation(query)
+        return self._run(query, sys._getframe(1))
 
     query = execute = sql
 
+    def _run(self, query, scope):
+        variables = self._variables(query, scope)
+        frames = any(map(is_frame, variables.values()))
+        if frames or self._registered(query):
+            for name, value in variables.items():
+                self.register(name, value)
+            for place in tables_of(self._duckdb, query):
+                self._bring(place)
+            return self._duckdb.sql(query)
+        return Relation(with_relations(query, variables))
+
     def table(self, name):
-        return self.sql(f"select * from {name}")
+        return self._run(f"select * from {name}", sys._getframe(1))
 
     view = table
 
@@ -329,8 +348,16 @@ class Session:
         self._brought.add(place)
 
     def _registered(self, query):
-        words = set(re.findall(r"\w+", query))
-        return any(name in words for name in self._frames)
+        return any(name in words_of(query) for name in self._frames)
+
+    def _variables(self, query, scope):
+        """Rows and frames of variables that a query names, as in DuckDB: where no table has the name."""
+        found = {}
+        for name in words_of(query) - self._frames.keys():
+            value = scope.f_locals.get(name, scope.f_globals.get(name))
+            if (isinstance(value, Relation) or is_frame(value)) and not is_table(name):
+                found[name] = value
+        return found
 
     def __getattr__(self, name):
         raise AttributeError(
@@ -339,9 +366,34 @@ class Session:
         )
 
 
+def words_of(query):
+    return set(re.findall(r"\w+", query))
+
+
+def is_table(name):
+    try:
+        Relation(f'select * from "{name}"').schema
+        return True
+    except QueryError as error:
+        if "does not exist" in str(error):
+            return False
+        raise
+
+
+def with_relations(query, relations):
+    """The query with rows that are not read yet in the places of their names."""
+    if not relations:
+        return query
+    parts = ", ".join(f"{name} as (\n{rows.sql_query()}\n)" for name, rows in relations.items())
+    begin = re.match(r"\s*with\s+(recursive\s+)?", query, re.IGNORECASE)
+    if begin is None:
+        return f"with {parts}\n{query}"
+    return f"{begin.group()}{parts}, {query[begin.end():]}"
+
+
 def tables_of(connection, query):
     """The tables that a query names, as DuckDB reads it: (name,), (schema, name), (database, schema, name)."""
-    text = connection.execute("select json_serialize_sql($1::varchar)", [query]).fetchone()[0]
+    text = connection.execute("select json_serialize_sql($1::varchar)", [query]).fetchall()[0][0]
     found, nodes = [], [json.loads(text)]
     while nodes:
         node = nodes.pop()

@@ -11,7 +11,7 @@ use tidemill_core::{
 };
 use tidemill_plan::{
     Decision, Fingerprint, Increment, InputVersion, Inputs, MaterializationConfig, NodeState,
-    OnSchemaChange, Record, ReuseOptions, WorkNode, WritePlan, decide,
+    OnSchemaChange, Record, ReuseOptions, WorkNode, WritePlan, cast, decide,
 };
 
 use crate::executor::{Shared, in_place};
@@ -464,7 +464,11 @@ pub(crate) async fn stage_increment(
         };
         match (types(&published.schema), types(&description.schema)) {
             (Some(target), Some(found)) if target != found => {
-                format!("arrow_cast({name}, '{target}') as {name}", name = quoted(name))
+                format!(
+                    "{} as {name}",
+                    cast(&quoted(name), Some(&found), &target),
+                    name = quoted(name)
+                )
             }
             _ => quoted(name),
         }

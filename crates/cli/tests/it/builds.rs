@@ -157,16 +157,16 @@ fn seeds_have_the_types_and_values_of_dbt() {
             "true,true,2016-09-01 07:01:00.000,1"
         ],
     );
-    // Types that the project gives hold; blanks alone are NULL in a text, too.
-    shop.write("seeds/s.csv", "zip,note\n02108, \n10001,x\n");
+    // Types that the project gives hold; blanks alone are NULL in a text, too, and digits beyond a decimal's are rounded.
+    shop.write("seeds/s.csv", "zip,note,price\n02108, ,2.345\n10001,x,-1.00500\n10002,NULL,NULL\n");
     let mut settings = std::fs::read_to_string(shop.path("dbt_project.yml")).unwrap();
     // A name in another case is none of the file's columns.
-    settings.push_str("seeds:\n  +column_types: {zip: varchar(5), note: text, ZIP: int}\n");
+    settings.push_str("seeds:\n  +column_types: {zip: varchar(5), note: text, ZIP: int, price: 'decimal(9, 2)'}\n");
     shop.write("dbt_project.yml", settings);
     shop.build().ok();
     assert_eq!(
-        shop.rows("select zip, note is null from s order by zip"),
-        ["02108,true", "10001,false"]
+        shop.rows("select zip, note is null, price from s order by zip"),
+        ["02108,true,2.35", "10001,false,-1.01", "10002,true,"]
     );
 }
 

@@ -43,6 +43,38 @@ fn hooks_run_around_a_model_and_around_the_run() {
 }
 
 #[test]
+fn hooks_at_the_end_know_exposures_operations_and_vars() {
+    let say = "insert into audit select '{{ r.node.resource_type }}', '{{ r.node.name }} {{ r.status }}', null";
+    let rest = "insert into audit values ('operation', '{{ graph.nodes.keys() | join(' ') }}', null), \
+                ('vars', '{{ tojson(builtins.ref.config.vars.to_dict()) }}', null)";
+    let sandbox = project(
+        &format!(
+            "vars: {{a: 1, other: {{b: x}}}}\non-run-start: [\"{AUDIT}\"]\n\
+             on-run-end: [\"{{% for r in results %}}{say};{{% endfor %}}\", \"{rest}\"]\n"
+        ),
+        &[
+            ("models/a.sql", "select 1 as id"),
+            (
+                "models/a.yml",
+                "exposures: [{name: e, type: dashboard, owner: {name: x}, depends_on: [ref('a')]}]",
+            ),
+        ],
+    );
+    sandbox.build().ok();
+    assert_eq!(
+        sandbox.rows("select event || ': ' || model from audit where event <> 'vars' order by 1"),
+        [
+            "exposure: e no-op",
+            "model: a success",
+            "operation: model.shop.a operation.shop.shop-on-run-start-0 \
+             operation.shop.shop-on-run-end-0 operation.shop.shop-on-run-end-1",
+        ]
+    );
+    let vars = r#"select count(*) from audit where model = '{"a": 1, "other": {"b": "x"}}'"#;
+    assert_eq!(sandbox.value(vars), "1");
+}
+
+#[test]
 fn checks_see_what_a_post_hook_made_of_the_model() {
     let model = |hook: &str| {
         format!(

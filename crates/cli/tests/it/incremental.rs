@@ -135,6 +135,18 @@ fn a_column_keeps_the_type_of_its_table() {
     sandbox.write("seeds/s.csv", "id,v\n2,many\n");
     sandbox.build().fails_with(1).says("many");
     assert_eq!(sandbox.rows("select id, v + 1 from m"), ["1,11"]);
+    // A fraction is rounded, as PostgreSQL and DuckDB do it, not cut.
+    sandbox.write("seeds/s.csv", "id,v\n2,10.5\n3,-0.75\n");
+    sandbox.build().ok();
+    assert_eq!(sandbox.rows("select id, v from m order by id"), ["1,10", "2,10", "3,-1"]);
+    sandbox.write(
+        "models/m.sql",
+        "{{ config(materialized='incremental', on_schema_change='append_new_columns') }}\n\
+         select id + 10 as id, cast(v as decimal(9, 2)) as v, 'x' as fresh from {{ ref('s') }}",
+    );
+    sandbox.build().ok();
+    let expected = ["1,10,", "2,10,", "3,-1,", "12,11,x", "13,-1,x"];
+    assert_eq!(sandbox.rows("select id, v, fresh from m order by id"), expected);
 }
 
 #[test]

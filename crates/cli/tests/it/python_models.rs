@@ -487,3 +487,36 @@ def model(dbt, session):
         shop.build().fails_with(1).says("session.register()").says("pip install duckdb");
     }
 }
+
+/// As in DuckDB: a query may name rows and frames of variables, where no table has the name.
+#[test]
+fn a_query_sees_variables() {
+    let Some(shop) = Shop::new(&[
+        ("models/a.sql", "select 1 as id, 5 as v union all select 2, 7"),
+        (
+            "models/m.py",
+            "
+def model(dbt, session):
+    wanted = dbt.ref('a').filter('v > 5')
+    a = dbt.ref('a').limit(0)
+    return session.sql('with more as (select * from wanted) select m.id, count(*) as n from more as m cross join a group by 1')
+",
+        ),
+    ]) else {
+        return;
+    };
+    shop.build().ok();
+    // `a` is a table: it is meant, not the variable.
+    assert_eq!(shop.rows("select id, n from m"), ["2,2"]);
+    let has =
+        std::process::Command::new(&shop.python).args(["-c", "import duckdb, pandas"]).status();
+    if has.unwrap().success() {
+        shop.sandbox.write(
+            "models/m.py",
+            "def model(dbt, session):\n    wanted = dbt.ref('a')\n    frame = wanted.df()\n    frame['v'] *= 2\n\
+             \x20   return session.sql('select id, frame.v + wanted.v as n from frame join wanted using (id)')\n",
+        );
+        shop.build().ok();
+        assert_eq!(shop.rows("select id, n from m order by id"), ["1,15", "2,21"]);
+    }
+}

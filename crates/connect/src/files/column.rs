@@ -162,6 +162,8 @@ pub(crate) struct Reading {
     pub(crate) kind: Kind,
     /// The type is declared: what does not fit is the row's fault, not the type's.
     pub(crate) declared: bool,
+    /// Digits beyond those of a decimal are rounded.
+    pub(crate) rounds: bool,
     /// How dates and times are written.
     pub(crate) formats: Arc<Formats>,
 }
@@ -347,7 +349,8 @@ impl Column {
                 let fast = |data: &[u8], start: usize, end: usize| {
                     value::fast_decimal(data, start, end, precision, scale)
                 };
-                let slow = |text: &[u8]| value::parse_decimal(text, precision, scale);
+                let rounds = self.reading.rounds;
+                let slow = |text: &[u8]| value::decimal(text, precision, scale, rounds);
                 fill!(self, out, data, fields, nulls, misfits, 0, fast, slow);
             }
             (Values::I128(_), _) => {}
@@ -442,7 +445,8 @@ impl Column {
                 number && keep(out, value::parse_f64(text, strict).map(|value| value as f32))
             }
             (Values::I128(out), Kind::Decimal { precision, scale }) => {
-                number && keep(out, value::parse_decimal(text, precision, scale))
+                let rounds = self.reading.rounds;
+                number && keep(out, value::decimal(text, precision, scale, rounds))
             }
             (Values::I128(_), _) => false,
             (Values::Bool(out), _) => number && keep(out, value::parse_bool(text, strict)),

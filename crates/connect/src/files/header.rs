@@ -75,15 +75,15 @@ pub(crate) fn written_names<S: AsRef<str>>(headers: &[S]) -> Vec<String> {
     })
 }
 
-/// The names that DuckDB gives: as they are written, `x_1` for the second `x` (`X`), `column3` for an
-/// empty one.
+/// The names that DuckDB gives: as they are written without the blanks around them, `x_1` for the
+/// second `x` (`X`), `column3` for an empty one.
 pub(crate) fn duckdb_names<S: AsRef<str>>(headers: &[S]) -> Vec<String> {
     let digits = headers.len().saturating_sub(1).max(1).ilog10() as usize + 1;
     let mut counts: HashMap<String, usize> = HashMap::new();
     let mut taken: HashSet<String> = HashSet::new();
     let mut names = Vec::with_capacity(headers.len());
     for (index, header) in headers.iter().enumerate() {
-        let name = match header.as_ref() {
+        let name = match header.as_ref().trim() {
             "" => format!("column{index:0digits$}"),
             header => header.to_owned(),
         };
@@ -195,5 +195,11 @@ mod tests {
     fn names_as_they_are_written() {
         let headers = ["id", "", "\"default\"", "id", "a\"b", "\"\""];
         assert_eq!(written_names(&headers), ["id", "b", "default", "id_2", "a\"b", "\"\""]);
+    }
+
+    #[test]
+    fn names_as_duckdb_gives_them() {
+        let headers = ["id", " BMI ", " ", "a b", "ID", "bmi"];
+        assert_eq!(duckdb_names(&headers), ["id", "BMI", "column2", "a b", "ID_1", "bmi_1"]);
     }
 }

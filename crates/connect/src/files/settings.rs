@@ -60,6 +60,9 @@ pub struct TableSettings {
     pub all_text: bool,
     /// What a column of nothing but NULL is: `text` (the default), or `integer`, as in dbt's seeds.
     pub null_columns: NullColumns,
+    /// What a number with more digits behind the point than its declared decimal has is: `exact` (the
+    /// default) refuses the row, `rounded` rounds it, as in dbt's seeds.
+    pub decimals: Decimals,
     /// `auto` (byte order mark, UTF-16, else UTF-8), or a name such as `utf-8`, `utf-16`,
     /// `latin-1`, `windows-1252`, `shift_jis`.
     pub encoding: Option<String>,
@@ -131,7 +134,7 @@ pub struct TableSettings {
 const LOAD_KEYS: [&str; 6] =
     ["connection", "mode", "primary_key", "cursor", "schema_contract", "max_rejects"];
 
-const KEYS: [&str; 42] = [
+const KEYS: [&str; 43] = [
     "all_text",
     "location",
     "format",
@@ -147,6 +150,7 @@ const KEYS: [&str; 42] = [
     "null_values",
     "quoted_nulls",
     "null_columns",
+    "decimals",
     "null_texts",
     "encoding",
     "date_format",
@@ -348,6 +352,17 @@ pub enum NullColumns {
     Text,
     /// An integer.
     Integer,
+}
+
+/// What more digits behind the point are than a declared decimal has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decimals {
+    /// A mistake in the row.
+    #[default]
+    Exact,
+    /// Rounded, halves away from zero.
+    Rounded,
 }
 
 /// How columns are named after a header.

@@ -8,7 +8,7 @@ use tidemill_core::{Error, ErrorKind, Result};
 use super::column::{Kind, Reading};
 use super::infer::Seen;
 use super::read::Load;
-use super::settings::NullColumns;
+use super::settings::{Decimals, NullColumns};
 use super::types::{Types, field};
 
 /// The columns that a read delivers, and how each is read.
@@ -61,7 +61,8 @@ impl Target {
             let as_it_is = inferred.is_nested() || (shape.arrow.is_some() && (!declared || unread));
             let data_type = if as_it_is { inferred } else { kind.data_type() };
             fields.push(field(name, data_type, shape));
-            readings.push(Reading { kind, declared, formats: Arc::clone(&load.formats) });
+            let rounds = declared && load.settings.written.decimals == Decimals::Rounded;
+            readings.push(Reading { kind, declared, rounds, formats: Arc::clone(&load.formats) });
             names.push(name.to_owned());
         }
         let ours = [

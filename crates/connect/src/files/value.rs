@@ -286,6 +286,11 @@ pub(crate) fn parse_f64(text: &[u8], strict: bool) -> Option<f64> {
 /// A decimal with `scale` digits behind the point, as an integer. Digits beyond the scale must be
 /// zeros; more than `precision` digits do not fit.
 pub(crate) fn parse_decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
+    decimal(text, precision, scale, false)
+}
+
+/// The same, where digits beyond the scale may be rounded: halves away from zero.
+pub(crate) fn decimal(text: &[u8], precision: u8, scale: i8, rounds: bool) -> Option<i128> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
@@ -295,6 +300,8 @@ pub(crate) fn parse_decimal(text: &[u8], precision: u8, scale: i8) -> Option<i12
     let mut value: i128 = 0;
     let mut seen = false;
     let mut decimals: Option<usize> = None;
+    // The first digit beyond the scale decides.
+    let mut up = None;
     for byte in digits {
         match byte {
             b'.' if decimals.is_none() => decimals = Some(0),
@@ -302,9 +309,10 @@ pub(crate) fn parse_decimal(text: &[u8], precision: u8, scale: i8) -> Option<i12
                 seen = true;
                 if let Some(count) = &mut decimals {
                     if *count == scale {
-                        if *byte != b'0' {
+                        if *byte != b'0' && !rounds {
                             return None;
                         }
+                        up.get_or_insert(*byte >= b'5');
                         continue;
                     }
                     *count += 1;
@@ -320,6 +328,7 @@ pub(crate) fn parse_decimal(text: &[u8], precision: u8, scale: i8) -> Option<i12
     for _ in decimals.unwrap_or(0)..scale {
         value = value.checked_mul(10)?;
     }
+    value += i128::from(up == Some(true));
     if value >= 10i128.checked_pow(u32::from(precision))? {
         return None;
     }
@@ -561,6 +570,9 @@ mod tests {
         assert_eq!(parse_decimal(b"-0.05", 15, 2), Some(-5));
         assert_eq!(parse_decimal(b"1.230", 15, 2), Some(123));
         assert_eq!(parse_decimal(b"1.234", 15, 2), None);
+        assert_eq!(decimal(b"1.2349", 15, 2, true), Some(123));
+        assert_eq!(decimal(b"-1.2350", 15, 2, true), Some(-124));
+        assert_eq!(decimal(b"9.995", 3, 2, true), None);
         assert_eq!(parse_decimal(b"1000", 5, 2), None);
         assert_eq!(parse_decimal(b".", 5, 2), None);
         assert_eq!(parse_decimal(b"999.99", 5, 2), Some(99_999));

@@ -293,10 +293,18 @@ impl Serialize for Arguments<'_> {
         let mut map = serializer.serialize_map(None)?;
         let own =
             |name: &str| name == "model" || (generic.column.is_some() && name == "column_name");
-        for (name, value) in generic.arguments.iter().filter(|(name, _)| !own(name)) {
-            map.serialize_entry(name, value)?;
+        let mut column = generic.column.as_ref();
+        for (index, (name, value)) in generic.arguments.iter().enumerate() {
+            if generic.column_at == Some(index)
+                && let Some(column) = column.take()
+            {
+                map.serialize_entry("column_name", column)?;
+            }
+            if !own(name) {
+                map.serialize_entry(name, value)?;
+            }
         }
-        if let Some(column) = &generic.column {
+        if let Some(column) = column {
             map.serialize_entry("column_name", column)?;
         }
         map.serialize_entry("model", &crate::data_test::model_argument(&generic.target))?;

@@ -81,7 +81,17 @@ impl Builder<'_> {
                     UniqueId::new(format!("{kind}.{}.{}", said.package.name, patch.name))
                 });
                 let other = others.into_iter().find(|id| self.manifest.nodes.contains_key(id));
-                id = other.unwrap_or(id);
+                // A package may declare tests of what another has.
+                let elsewhere = || {
+                    let mut nodes = self.manifest.nodes.values();
+                    let found = nodes.find(|node| {
+                        node.name == patch.name
+                            && node.version == version
+                            && ["model", "seed", "snapshot"].contains(&node.resource_type.as_str())
+                    });
+                    found.map(|node| node.unique_id.clone())
+                };
+                id = other.or_else(elsewhere).unwrap_or(id);
             }
             let node = self.manifest.nodes.get(&id);
             let owner = Owner {
@@ -158,6 +168,7 @@ impl Builder<'_> {
             name: declared.name.clone(),
             arguments: declared.arguments.clone(),
             column: quoted.clone(),
+            column_at: declared.arguments.keys().position(|name| name == "column_name"),
             attached: owner.attached.clone(),
             target: owner.target.clone(),
             well_known,

@@ -48,7 +48,7 @@ pub(crate) fn read_file(path: &Path, shown: &Path) -> Result<SourceFile, Box<Dia
 
 /// Parses a YAML file whose root must be a mapping; nothing at all counts as an empty one.
 pub(crate) fn read_mapping(file: &SourceFile, diagnostics: &mut Diagnostics) -> Option<Yaml> {
-    let parsed = yaml::parse(file);
+    let parsed = yaml::parse_stripped(file);
     let failed = parsed.diagnostics.has_errors();
     diagnostics.append(parsed.diagnostics);
     if failed {

@@ -158,7 +158,6 @@ const TOP: &[&str] = &[
     "seeds",
     "snapshots",
     "analyses",
-    "tests",
     "data_tests",
     "macros",
     "exposures",
@@ -279,7 +278,6 @@ pub(crate) fn read(
         ("snapshots", ResourceType::Snapshot),
         ("analyses", ResourceType::Analysis),
         ("data_tests", ResourceType::Test),
-        ("tests", ResourceType::Test),
     ] {
         for item in reader.list(&root, key) {
             if let Some(patch) = reader.patch(item, kind) {

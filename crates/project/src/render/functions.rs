@@ -657,6 +657,8 @@ impl Object for Ref {
             ("project_root", Value::from(settings.root.to_string_lossy().as_ref())),
             ("target_path", Value::from(settings.target_path.as_str())),
             ("dependencies", Value::dict(dependencies)),
+            ("vars", super::results::object(Value::from(&Json::Object(settings.vars.clone())))),
+            ("cli_vars", Value::from(&Json::Object(settings.cli_vars.clone()))),
         ]))
     }
 }

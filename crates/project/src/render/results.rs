@@ -12,7 +12,7 @@ enum Kind {
     Result,
     Node,
     Config,
-    Timing,
+    Plain,
 }
 
 /// `results`: each with its fields, its node among them.
@@ -20,6 +20,11 @@ pub(crate) fn results(value: &Value) -> Value {
     Value::list(
         value.items().unwrap_or_default().into_iter().map(|value| fields(value, Kind::Result)),
     )
+}
+
+/// A value with fields, as templates have it of Python's objects.
+pub(crate) fn object(value: Value) -> Value {
+    fields(value, Kind::Plain)
 }
 
 fn fields(value: Value, kind: Kind) -> Value {
@@ -33,7 +38,7 @@ impl Fields {
             (Kind::Result, "node") => fields(value?, Kind::Node),
             (Kind::Result, "timing") => {
                 let parts = value?.items().unwrap_or_default().into_iter();
-                Value::list(parts.map(|part| fields(part, Kind::Timing)))
+                Value::list(parts.map(|part| fields(part, Kind::Plain)))
             }
             (Kind::Node, "config") => fields(value?, Kind::Config),
             (Kind::Config, _) => value.unwrap_or(Value::None),

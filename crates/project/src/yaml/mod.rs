@@ -12,7 +12,7 @@ mod write;
 use serde_json::{Map, Value};
 use tidemill_core::SourcePosition;
 
-pub use parse::{Parsed, parse};
+pub use parse::{Parsed, parse, parse_stripped};
 pub use write::write;
 
 use crate::file::SourceFile;

@@ -29,13 +29,23 @@ pub struct Parsed {
 
 /// Reads a file. A file that is not YAML gives one error and null.
 pub fn parse(file: &SourceFile) -> Parsed {
+    parse_as(file, false)
+}
+
+/// Reads a file as dbt reads those of a project: without the blanks at its end, so a block that is its
+/// last value ends without a line break.
+pub fn parse_stripped(file: &SourceFile) -> Parsed {
+    parse_as(file, true)
+}
+
+fn parse_as(file: &SourceFile, stripped: bool) -> Parsed {
     let mut indent = Indent::default();
     loop {
         let text = match indent.is_empty() {
             true => Cow::Borrowed(&*file.text),
             false => Cow::Owned(indent.text(&file.text)),
         };
-        let mut builder = Builder::new(file, &text, &indent);
+        let mut builder = Builder::new(file, &text, &indent, stripped);
         let diagnostic = match builder.document() {
             Ok(root) => return Parsed { root, diagnostics: builder.diagnostics },
             Err(diagnostic) => diagnostic,
@@ -57,6 +67,8 @@ struct Builder<'a> {
     /// The text that is parsed, and how it stands to the file's.
     text: &'a str,
     indent: &'a Indent,
+    /// Whether the blanks at the end of the file are none of it.
+    stripped: bool,
     /// What the parser has refused, and where in the file.
     refused: Option<(String, usize)>,
     /// Byte offset of each character, when the text is not plain ASCII.
@@ -69,7 +81,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(file: &'a SourceFile, text: &'a str, indent: &'a Indent) -> Self {
+    fn new(file: &'a SourceFile, text: &'a str, indent: &'a Indent, stripped: bool) -> Self {
         let bytes = (!text.is_ascii()).then(|| {
             let mut offsets: Vec<u32> = text.char_indices().map(|(at, _)| at as u32).collect();
             offsets.push(text.len() as u32);
@@ -80,6 +92,7 @@ impl<'a> Builder<'a> {
             parser: Parser::new_from_str(text),
             text,
             indent,
+            stripped,
             refused: None,
             bytes,
             anchors: HashMap::new(),
@@ -348,11 +361,17 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Whether a block is the last of a file that has no line break at its end: then it has none, either.
-    fn ends_without_break(&self, span: Span) -> bool {
-        let text = &*self.file.text;
-        let rest = text.get(self.byte(span.end.index())..).unwrap_or_default();
-        !text.ends_with(['\n', '\r']) && rest.trim().is_empty()
+    /// A block's text; that of the last one of a file ends as the file does.
+    fn block(&self, text: Cow<'a, str>, span: Span) -> String {
+        let whole = &*self.file.text;
+        let rest = whole.get(self.byte(span.end.index())..).unwrap_or_default();
+        match rest.trim().is_empty() {
+            true if self.stripped => text.trim_end().to_owned(),
+            true if !whole.ends_with(['\n', '\r']) => {
+                text.strip_suffix('\n').unwrap_or(&text).to_owned()
+            }
+            _ => text.into_owned(),
+        }
     }
 
     fn scalar(
@@ -365,9 +384,7 @@ impl<'a> Builder<'a> {
         let Some(tag) = tag else {
             return Ok(match style {
                 ScalarStyle::Plain => resolve(&text),
-                ScalarStyle::Literal | ScalarStyle::Folded if self.ends_without_break(span) => {
-                    Kind::Text(text.strip_suffix('\n').unwrap_or(&text).to_owned())
-                }
+                ScalarStyle::Literal | ScalarStyle::Folded => Kind::Text(self.block(text, span)),
                 _ => Kind::Text(text.into_owned()),
             });
         };
@@ -405,6 +422,17 @@ mod tests {
 
     fn read(text: &str) -> Parsed {
         parse(&SourceFile::new("models/schema.yml", text))
+    }
+
+    #[test]
+    fn the_last_block_of_a_stripped_file_has_no_break() {
+        for text in ["a: b\nb: >\n  one\n  two\n", "b: |+\n  one two  \n\n\n", "b: |\n  one two"] {
+            let root = parse_stripped(&SourceFile::new("models/schema.yml", text)).root;
+            assert_eq!(root.get("b").unwrap().to_json(), json!("one two"), "{text:?}");
+        }
+        let root =
+            parse_stripped(&SourceFile::new("models/schema.yml", "b: |\n  one\nc: d\n")).root;
+        assert_eq!(root.get("b").unwrap().to_json(), json!("one\n"));
     }
 
     #[test]

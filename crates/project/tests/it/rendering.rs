@@ -521,3 +521,53 @@ fn tests_of_a_seed_may_stand_under_models() {
         .collect();
     assert_eq!(tests, ["unique_s_id"]);
 }
+
+#[test]
+fn a_package_may_test_what_another_has() {
+    let folder = Folder::new(&[
+        ("dbt_packages/tools/dbt_project.yml", "name: tools\n"),
+        ("dbt_packages/tools/models/t.sql", "select 1 as id"),
+        ("models/m.yml", "models: [{name: t, columns: [{name: id, data_tests: [unique]}]}]"),
+    ]);
+    let project = folder.project();
+    let found = project.manifest().nodes.values().find(|node| node.name == "unique_t_id").unwrap();
+    assert_eq!(found.package_name, "shop");
+    assert!(
+        found.depends_on.iter().any(|id| id.as_str() == "model.tools.t"),
+        "{:?}",
+        found.depends_on
+    );
+}
+
+#[test]
+fn a_list_of_tests_beside_the_models_is_nothing() {
+    let folder = Folder::new(&[
+        ("models/a.sql", "select 1 as id"),
+        ("models/a.yml", "models: [{name: a}]\ntests:\n  - unique: {column_name: id}\n"),
+    ]);
+    let said = folder.said();
+    assert!(said.contains("has no key `tests`"), "{said}");
+    assert_eq!(folder.project().manifest().nodes.len(), 1);
+}
+
+#[test]
+fn arguments_of_a_test_stand_where_dbt_has_them() {
+    let folder = Folder::new(&[
+        ("models/a.sql", "select 1 as id"),
+        (
+            "models/a.yml",
+            "models:\n  - name: a\n    columns:\n      - name: id\n        data_tests:\n\
+             \x20         - accepted_values: {arguments: {values: [1]}}\n\
+             \x20         - relationships: {arguments: null, to: ref('a'), field: id}\n",
+        ),
+    ]);
+    let project = folder.project();
+    let keys = |name: &str| {
+        let node = project.manifest().nodes.values().find(|node| node.name.starts_with(name));
+        let json = tidemill_project::node_json(node.unwrap());
+        let kwargs = json["test_metadata"]["kwargs"].as_object().unwrap();
+        kwargs.keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(keys("accepted_values"), "column_name values model");
+    assert_eq!(keys("relationships"), "to field column_name model");
+}
