@@ -537,16 +537,18 @@ impl MacroNode {
 }
 
 /// The text of a block as dbt cuts it out: `{%-` and `-%}` take the white space around it with them,
-/// unless what stands before has taken it.
+/// unless what stands before has taken it. The text of a file begins and ends without.
 fn whole_block(definition: &Definition) -> String {
     let span = &definition.span;
     let all = span.source().text();
     let (before, text, after) = (&all[..span.start()], definition.text(), &all[span.end()..]);
     let kept = before.trim_end();
     let taken = ["-%}", "-}}", "-#}"].iter().any(|end| kept.ends_with(end));
+    let taken = taken || kept.is_empty();
     let front = if text.starts_with("{%-") && !taken { &before[kept.len()..] } else { "" };
     let rest = after.trim_start();
-    let back = if text.ends_with("-%}") { &after[..after.len() - rest.len()] } else { "" };
+    let follows = text.ends_with("-%}") && !rest.is_empty();
+    let back = if follows { &after[..after.len() - rest.len()] } else { "" };
     format!("{front}{text}{back}")
 }
 

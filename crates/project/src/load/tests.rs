@@ -251,7 +251,9 @@ impl Builder<'_> {
         written.apply(&own);
         merged.apply(&written);
         merged.apply(&self.root_layer("data_tests", package, &node.fqn));
-        let said = [&of_macro, &own.values];
+        // As in dbt, what the test's macro says counts where the test has no alias of its own.
+        let of_macro = (declared.short_name == declared.full_name).then_some(&of_macro);
+        let said = of_macro.into_iter().chain([&own.values]);
         node.unrendered_config = self.unrendered("data_tests", package, &node.fqn, said);
         let (config, problems) = config::typed(ResourceType::Test, &merged);
         let what = format!("test `{}`", declared.full_name);
