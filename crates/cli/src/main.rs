@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     let mut output = Output::new(quiet, !flags.on("use_colors"), json);
     log::start(flags, log_folder(&cli).as_deref());
     if cli.global.format.is_none() && flags.text("log_format") == Some("json") {
-        output = output.as_events();
+        output = output.with_events();
         dbt_events::started(output);
     }
     match run(&cli, output) {

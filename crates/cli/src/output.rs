@@ -45,7 +45,7 @@ impl Output {
     }
 
     /// The same, as dbt's events.
-    pub(crate) fn as_events(self) -> Self {
+    pub(crate) fn with_events(self) -> Self {
         Output { color: false, terminal: false, events: Some(Uuid::now_v7()), ..self }
     }
 

@@ -98,10 +98,10 @@ impl Draft {
             let value = arg.value.as_ref().and_then(|value| value.to_json().ok());
             let text = arg.span.text();
             // `true` is a word of Jinja, and not of the text that is read.
-            let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+            let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
             arg.name.is_some()
                 && value.is_some_and(|value| plain(&value))
-                && !words.into_iter().any(|word| matches!(word, "true" | "false"))
+                && !words.any(|word| matches!(word, "true" | "false"))
         })
     }
 
