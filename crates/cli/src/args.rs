@@ -15,6 +15,7 @@ use crate::commands::ingest_init::Ingest;
     version,
     propagate_version = true,
     disable_version_flag = true,
+    args_override_self = true,
     max_term_width = 100
 )]
 pub(crate) struct Cli {
@@ -44,10 +45,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "LAKE", num_args = 0..=1, default_missing_value = "lake", require_equals = true)]
     pub(crate) target_lake: Option<String>,
     /// Values for `var()`, as YAML or JSON: '{start: 2024-01-01}'
-    #[arg(long, global = true, env = "DBT_VARS", value_name = "YAML")]
+    #[arg(long, global = true, value_name = "YAML")]
     pub(crate) vars: Option<String>,
     /// How many nodes are worked on at once [default: the profile's, or the number of cores]
-    #[arg(long, global = true, env = "DBT_THREADS", value_name = "N")]
+    #[arg(long, global = true, value_name = "N")]
     pub(crate) threads: Option<usize>,
     /// The folder for compiled SQL and artifacts [default: target]
     #[arg(long, global = true, env = "DBT_TARGET_PATH", value_name = "DIR")]
@@ -167,6 +168,20 @@ impl Command {
                 | Command::Debug(_)
                 | Command::Connection(_)
                 | Command::Doctor(_)
+                | Command::Docs(Docs { command: DocsCommand::Serve(_) })
+        )
+    }
+
+    /// Whether it gives nodes to threads.
+    pub(crate) fn needs_threads(&self) -> bool {
+        !matches!(
+            self,
+            Command::Init(_)
+                | Command::Parse
+                | Command::Ls(_)
+                | Command::Clean(_)
+                | Command::Deps(_)
+                | Command::Debug(_)
                 | Command::Docs(Docs { command: DocsCommand::Serve(_) })
         )
     }

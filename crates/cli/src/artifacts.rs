@@ -190,6 +190,7 @@ pub(crate) fn run_results(
             "batch_results": outcome.batches.as_ref().map(|batches| {
                 json!({"successful": batches.successful, "failed": batches.failed})
             }),
+            "overload_results": Value::Null,
         })
     };
     let checks = summary.checks.iter().map(|check| {
@@ -210,11 +211,17 @@ pub(crate) fn run_results(
             "compiled_code": compiled.get(&check.verdict.check),
             "relation_name": Value::Null,
             "batch_results": Value::Null,
+            "overload_results": Value::Null,
         })
     });
     let known: BTreeSet<&UniqueId> =
         summary.checks.iter().map(|check| &check.verdict.check).collect();
-    let skipped = planned.iter().filter(|id| !known.contains(id)).map(|id| {
+    // The unit tests of a model that is reused are not run again, and that is no result of theirs.
+    let is_told = |id: &UniqueId| {
+        !known.contains(id)
+            && (!id.as_str().starts_with("unit_test.") || lacks_input(manifest, id, summary))
+    };
+    let skipped = planned.iter().filter(|id| is_told(id)).map(|id| {
         let is_idle =
             ["saved_query.", "exposure."].iter().any(|kind| id.as_str().starts_with(kind));
         let no_op = is_idle && !lacks_input(manifest, id, summary);
@@ -231,6 +238,7 @@ pub(crate) fn run_results(
             "compiled_code": compiled.get(id),
             "relation_name": Value::Null,
             "batch_results": Value::Null,
+            "overload_results": Value::Null,
         })
     });
     let nodes = summary.nodes.iter().map(node_result);

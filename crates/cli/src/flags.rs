@@ -131,7 +131,11 @@ const FLAGS: &[Flag] = &[
     accepted("use-fast-test-edges", Kind::Switch(false)),
     accepted("use-v2-parser", Kind::Switch(false)),
     accepted("v2-parser", Kind::Text("COMMAND")),
-    accepted("version-check", Kind::Switch(true)),
+    shown(
+        "version-check",
+        Kind::Switch(true),
+        "`--no-version-check`: go on where `require-dbt-version` asks for another dbt",
+    ),
 ];
 
 /// The flags as they count: under dbt's names, with `_`.

@@ -8,6 +8,7 @@ mod artifacts;
 mod commands;
 mod contracts;
 mod database;
+mod dbt_events;
 mod defer;
 mod doctor;
 mod expire;
@@ -38,7 +39,7 @@ mod warnings;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tidemill_core::Cancellation;
 use tidemill_plan::Scope;
 
@@ -65,15 +66,18 @@ fn main() -> ExitCode {
     // These are asked for because there is much to read.
     allocator::huge_pages(matches!(cli.command, Command::Sql(_) | Command::Test(_)));
     let flags = &cli.global.flags;
-    let json = cli.global.format == Some(Format::Json)
-        || (cli.global.format.is_none() && flags.text("log_format") == Some("json"));
+    let json = cli.global.format == Some(Format::Json);
     let quiet = flags.on("quiet") || matches!(flags.text("log_level"), Some("error" | "none"));
-    let output = Output::new(quiet, !flags.on("use_colors"), json);
+    let mut output = Output::new(quiet, !flags.on("use_colors"), json);
     log::start(flags, log_folder(&cli).as_deref());
+    if cli.global.format.is_none() && flags.text("log_format") == Some("json") {
+        output = output.with_events();
+        dbt_events::started(output);
+    }
     match run(&cli, output) {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Err(error) => {
-            output.err(failure::text(&error));
+            output.fatal(failure::text(&error));
             ExitCode::from(u8::try_from(failure::exit_code(&error)).unwrap_or(2))
         }
     }
@@ -85,6 +89,9 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
     }
     if let Command::Deps(args) = &cli.command {
         return commands::deps::run(&cli.global, args, &output);
+    }
+    if cli.global.threads == Some(0) && cli.command.needs_threads() {
+        bail!("--threads 0: without a thread nothing can be done");
     }
     let cancel = Cancellation::new();
     let open = || {
@@ -142,9 +149,10 @@ fn run(cli: &Cli, output: Output) -> Result<i32> {
             // What is wrong with the project is half of the answer; the lake is the other half.
             Err(error) => {
                 output.err(failure::text(&error));
-                open_settings()
-                    .and_then(|session| runtime.block_on(commands::debug::run(&session)))
-                    .map(|_| 1)
+                if let Ok(session) = open_settings() {
+                    runtime.block_on(commands::debug::run(&session))?;
+                }
+                Ok(1)
             }
         },
         Command::Ingest(args) if args.follow => {
@@ -197,7 +205,14 @@ async fn dispatch(session: &Session, command: &Command) -> Result<i32> {
         Command::Retry(args) => retry::run(session, args).await,
         Command::RunOperation(args) => run_operation::run(session, args).await,
         Command::Compile(args) => compile::run(session, args).await,
-        Command::Show(args) => show::run(session, args).await,
+        // As in dbt: a query that fails here is no result of the project.
+        Command::Show(args) => match show::run(session, args).await {
+            Err(error) if failure::exit_code(&error) == 1 => {
+                session.output.err(failure::text(&error));
+                Ok(2)
+            }
+            done => done,
+        },
         Command::Source(args::Source { command: args::SourceCommand::Freshness(args) })
         | Command::SnapshotFreshness(args) => freshness::run(session, args).await,
         Command::Debug(_) => debug::run(session).await,

@@ -6,6 +6,9 @@ use std::io::{IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use tidemill_core::scrub;
+use uuid::Uuid;
+
+use crate::dbt_events::DbtEvent;
 
 /// How to talk.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +21,8 @@ pub(crate) struct Output {
     pub(crate) terminal: bool,
     /// Whether progress is written as JSON lines.
     pub(crate) json: bool,
+    /// The id of the invocation, when everything is written as dbt's events (`--log-format json`).
+    pub(crate) events: Option<Uuid>,
 }
 
 /// What a word in a result line means; said by the word itself, the colour only repeats it.
@@ -35,7 +40,61 @@ impl Output {
         let terminal = std::io::stderr().is_terminal();
         let env = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let color = !no_color && !env("NO_COLOR") && terminal && !json;
-        Output { quiet, color, terminal: terminal && !json && !quiet && !env("CI"), json }
+        let terminal = terminal && !json && !quiet && !env("CI");
+        Output { quiet, color, terminal, json, events: None }
+    }
+
+    /// The same, as dbt's events.
+    pub(crate) fn with_events(self) -> Self {
+        Output { color: false, terminal: false, events: Some(Uuid::now_v7()), ..self }
+    }
+
+    /// For one more run of the same command.
+    pub(crate) fn anew(self) -> Self {
+        Output { events: self.events.map(|_| Uuid::now_v7()), ..self }
+    }
+
+    /// One of dbt's events, where they are written; when quiet, errors alone.
+    pub(crate) fn event<'a>(&self, event: impl FnOnce() -> DbtEvent<'a>) {
+        let Some(invocation) = self.events else { return };
+        let event = event();
+        if !self.quiet || event.level == "error" {
+            self.line(event.line(invocation));
+        }
+    }
+
+    /// A warning, under dbt's name of it where it has one.
+    pub(crate) fn warn(&self, name: Option<&str>, line: impl fmt::Display) {
+        if self.events.is_none() {
+            self.say(line);
+            return;
+        }
+        let message = line.to_string();
+        tracing::info!(target: crate::log::SAID, "{message}");
+        self.event(|| match name {
+            Some(name) => {
+                let data = serde_json::json!({"msg": message});
+                DbtEvent { name, code: "", level: "warn", message, data }
+            }
+            None => DbtEvent::note("warn", message),
+        });
+    }
+
+    /// Why the command ends.
+    pub(crate) fn fatal(&self, line: impl fmt::Display) {
+        if self.events.is_none() {
+            self.err(line);
+            return;
+        }
+        let message = line.to_string();
+        tracing::info!(target: crate::log::SAID, "{message}");
+        self.event(|| DbtEvent {
+            name: "MainEncounteredError",
+            code: "Z002",
+            level: "error",
+            data: serde_json::json!({"exc": message}),
+            message,
+        });
     }
 
     /// A line on standard error, unless quiet. The log file has it in any case.
@@ -48,11 +107,23 @@ impl Output {
     }
 
     /// A line on standard error, always.
-    #[expect(clippy::unused_self, reason = "so that nobody writes without it")]
     pub(crate) fn err(&self, line: impl fmt::Display) {
         tracing::info!(target: crate::log::SAID, "{line}");
         let line = line.to_string();
+        if self.events.is_some() {
+            self.event(|| DbtEvent::note("info", line.trim().to_owned()));
+            return;
+        }
         let _ = writeln!(std::io::stderr().lock(), "{}", scrub(&line));
+    }
+
+    /// A line of data on standard output.
+    pub(crate) fn data(&self, line: impl fmt::Display) {
+        let Some(invocation) = self.events else { return self.line(line.to_string()) };
+        let message = line.to_string();
+        let data = serde_json::json!({"msg": message});
+        let event = DbtEvent { name: "PrintEvent", code: "Z052", level: "info", message, data };
+        self.line(event.line(invocation));
     }
 
     /// A line on standard output. A reader that has gone away ends the process quietly.
@@ -61,8 +132,7 @@ impl Output {
         clippy::disallowed_methods,
         reason = "nobody writes without it; and when nobody reads any more there is nobody to tell"
     )]
-    pub(crate) fn data(&self, line: impl fmt::Display) {
-        let line = line.to_string();
+    fn line(&self, line: String) {
         if writeln!(std::io::stdout().lock(), "{}", scrub(&line)).is_err() {
             std::process::exit(0);
         }

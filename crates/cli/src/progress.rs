@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tidemill_core::{Event, EventSink, NodeOutcome, NodeStatus, UniqueId, Verdict, VerdictStatus};
 
+use crate::dbt_events::Follower;
 use crate::output::{Mood, Output, count, plural, seconds};
 
 /// Listens to a run.
@@ -20,6 +21,8 @@ pub(crate) struct Progress {
     compiled: BTreeMap<UniqueId, String>,
     bar: Option<ProgressBar>,
     state: Mutex<State>,
+    /// Tells of the run in dbt's events instead.
+    follower: Option<Follower>,
 }
 
 #[derive(Default)]
@@ -62,7 +65,13 @@ impl Progress {
             compiled,
             bar,
             state: Mutex::default(),
+            follower: None,
         }
+    }
+
+    /// With somebody who tells of the run in dbt's events.
+    pub(crate) fn followed(self, follower: Option<Follower>) -> Self {
+        Progress { follower, ..self }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -70,6 +79,9 @@ impl Progress {
     }
 
     fn line(&self, text: &str) {
+        if self.follower.is_some() {
+            return;
+        }
         match &self.bar {
             Some(bar) => bar.suspend(|| self.output.err(text)),
             None => self.output.err(text),
@@ -184,6 +196,10 @@ impl Progress {
     /// One line that says how the run went.
     pub(crate) fn finish(&self, elapsed: Duration, cancelled: bool) {
         self.clear();
+        if let Some(follower) = &self.follower {
+            follower.finish(elapsed, cancelled);
+            return;
+        }
         if self.output.json || self.output.quiet {
             return;
         }
@@ -251,6 +267,9 @@ impl Progress {
 
 impl EventSink for Progress {
     fn emit(&self, event: Event) {
+        if let Some(follower) = &self.follower {
+            follower.emit(&event);
+        }
         if self.output.json {
             let mut value = serde_json::to_value(&event).unwrap_or_default();
             if let Some(object) = value.as_object_mut() {

@@ -217,13 +217,16 @@ impl ProjectRenderer {
         }
     }
 
-    /// Renders a hook of the whole run and performs it.
+    /// Renders a hook of the whole run and performs it: how its statements went.
+    ///
+    /// # Errors
+    /// When it cannot be rendered, which is a mistake of the project and no result of the run.
     pub(crate) fn run_hook(
         &self,
         hook: &Hook,
         request: &RenderRequest,
         names: Arc<serde_json::Map<String, Value>>,
-    ) -> Result<()> {
+    ) -> Result<Result<()>> {
         let Some(statements) = &request.statements else {
             return Err(Error::new(ErrorKind::Internal, "hooks need a session"));
         };
@@ -233,8 +236,8 @@ impl ProjectRenderer {
             .render_run_hook(hook, &state)
             .map_err(|error| self.failed("a hook of the run", &state, error))?;
         self.tell("a hook of the run", &rendered);
-        let sql = self.project.adapted(&rendered.sql, &state)?;
-        self.wait(statements.run(&sql))
+        let adapted = self.project.adapted(&rendered.sql, &state);
+        Ok(adapted.and_then(|sql| self.wait(statements.run(&sql))))
     }
 
     /// Calls a macro, whose statements are performed. What it gives is not run.

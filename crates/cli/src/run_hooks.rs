@@ -9,6 +9,7 @@ use tidemill_core::{NodeOutcome, NodeStatus, UniqueId};
 use tidemill_project::{Hook, Manifest};
 use tidemill_run::{RenderRequest, RunSummary};
 
+use crate::dbt_events;
 use crate::output::{Mood, Output, seconds};
 use crate::renderer::ProjectRenderer;
 use crate::session::{Session, Stores};
@@ -41,7 +42,7 @@ impl When {
 /// from running; what came of each is a result of the run.
 ///
 /// # Errors
-/// When the lake cannot be read.
+/// When the lake cannot be read, or a hook cannot be rendered: as in dbt, that ends the command.
 pub(crate) async fn run(
     session: &Session,
     stores: &Stores,
@@ -65,10 +66,14 @@ pub(crate) async fn run(
             (NodeStatus::Skipped, Some(format!("{name} skipped")))
         } else {
             match perform(renderer, hook, &request, &names).await {
-                Ok(()) => (NodeStatus::Ok, Some(format!("{name} passed"))),
-                Err(error) => {
+                Ok(Ok(())) => (NodeStatus::Ok, Some(format!("{name} passed"))),
+                Ok(Err(error)) => {
                     failed = true;
                     (NodeStatus::Error, Some(error.report()))
+                }
+                Err(error) => {
+                    statements.close().await;
+                    return Err(not_rendered(&name, &error));
                 }
             }
         };
@@ -78,6 +83,16 @@ pub(crate) async fn run(
     }
     statements.close().await;
     Ok(outcomes)
+}
+
+/// What came of the hooks after a run, and what ends the command once everything else is written.
+pub(crate) fn of_the_end(
+    outcomes: Result<Vec<NodeOutcome>>,
+) -> (Vec<NodeOutcome>, Option<anyhow::Error>) {
+    match outcomes {
+        Ok(outcomes) => (outcomes, None),
+        Err(error) => (Vec::new(), Some(error)),
+    }
 }
 
 /// The id and the name of a hook of the run.
@@ -108,12 +123,17 @@ pub(crate) fn outcome(
     }
 }
 
+/// A hook of which nothing came.
+pub(crate) fn not_rendered(name: &str, error: &tidemill_core::Error) -> anyhow::Error {
+    anyhow::anyhow!("{name}: {}", error.report())
+}
+
 async fn perform(
     renderer: &Arc<ProjectRenderer>,
     hook: &Hook,
     request: &RenderRequest,
     names: &Arc<Map<String, Value>>,
-) -> tidemill_core::Result<()> {
+) -> tidemill_core::Result<tidemill_core::Result<()>> {
     let (renderer, hook) = (renderer.clone(), hook.clone());
     let (request, names) = (request.clone(), names.clone());
     let done = tokio::task::spawn_blocking(move || renderer.run_hook(&hook, &request, names)).await;
@@ -124,6 +144,10 @@ async fn perform(
 }
 
 pub(crate) fn tell(output: &Output, outcome: &NodeOutcome) {
+    if output.events.is_some() {
+        output.event(|| dbt_events::hook_ended(outcome));
+        return;
+    }
     if output.json {
         output.data(json!({"event": "hook_finished", "name": outcome.name,
             "status": outcome.status, "message": outcome.message, "format": 1}));

@@ -6,17 +6,19 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use tidemill_core::{
-    At, Cancellation, Diagnostics, EntryNumber, Overlay, Principal, QueryContext, RunId, Snapshot,
-    TableStore, UniqueId,
+    At, Cancellation, Diagnostic, Diagnostics, EntryNumber, Overlay, Principal, QueryContext,
+    RunId, Snapshot, TableStore, UniqueId,
 };
 use tidemill_engine::{EmbeddedEngine, EngineOptions};
 use tidemill_lake::{Lake, LakeOptions};
 use tidemill_project::{
-    IndirectSelection, LoadOptions, Manifest, Node, PreviousState, Project, ResourceType, Selection,
+    IndirectSelection, LoadOptions, Manifest, Node, PreviousState, Project, ResourceType,
+    Selection, VersionCheck,
 };
 use tidemill_run::{RenderRequest, StatementSession};
 
 use crate::args::{Global, SelectionArgs};
+use crate::flags::Flags;
 use crate::lakes::Lakes;
 use crate::output::Output;
 use crate::query_files::QueryFiles;
@@ -137,6 +139,8 @@ impl Session {
         cancel: Cancellation,
         settings_only: bool,
     ) -> Result<(Session, Diagnostics)> {
+        let (rules, said) = WarningRules::of(&global.flags)?;
+        indirect(&global.flags)?;
         let root = project_dir(global.project_dir.as_deref())?;
         let vars = match &global.vars {
             Some(text) => tidemill_project::parse_vars(text)?,
@@ -152,16 +156,17 @@ impl Session {
             target_path: global.target_path.as_ref().map(|path| path.display().to_string()),
             settings_only,
             flags: global.flags.all().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            version_check: Some(version_check(&global.flags)),
             env: None,
         };
-        let (project, warnings) = Project::load(&root, &options)?;
-        let rules = WarningRules::of(&global.flags)?;
+        let (project, mut warnings) = Project::load(&root, &options)?;
+        warnings.append(said);
         let session = Session {
             output,
             global: global.clone(),
             project: Arc::new(project),
             root,
-            run: RunId::new(uuid::Uuid::now_v7().to_string()),
+            run: RunId::new(output.events.unwrap_or_else(uuid::Uuid::now_v7).to_string()),
             command: command.to_owned(),
             started: chrono::Utc::now(),
             cancel,
@@ -363,20 +368,29 @@ impl Session {
 
     /// The flags as a selection.
     pub(crate) fn selection(&self, args: &SelectionArgs) -> Result<Selection> {
-        let flags = &self.global.flags;
-        let indirect = flags.text("indirect_selection").unwrap_or("eager");
         Ok(Selection {
             select: args.all(),
             exclude: args.exclude.clone(),
             selector: args.selector.clone(),
             resource_types: resource_types(&args.resource_type)?,
             exclude_resource_types: resource_types(&args.exclude_resource_type)?,
-            indirect: IndirectSelection::parse(indirect).ok_or_else(|| {
-                anyhow!("`indirect_selection: {indirect}`: use eager, cautious, buildable or empty")
-            })?,
-            previous: self.previous("state")?,
+            indirect: indirect(&self.global.flags)?,
+            previous: match args.asks_for_state() {
+                true => self.previous("state")?,
+                // As in dbt: a folder that is not there hurts nobody who does not read it.
+                false => self.previous("state").unwrap_or_default(),
+            },
             with_empty: false,
         })
+    }
+
+    /// Tells that the selection has nothing in it.
+    ///
+    /// # Errors
+    /// When that is an error.
+    pub(crate) fn nothing_to_do(&self) -> Result<()> {
+        let warning = Diagnostic::warning("nothing-to-do", "nothing is selected");
+        self.rules.tell(&Diagnostics::from_iter([warning]), self.output)
     }
 
     /// What a selection selects.
@@ -413,6 +427,24 @@ impl SelectionArgs {
     pub(crate) fn all(&self) -> Vec<String> {
         self.select.iter().chain(&self.models).cloned().collect()
     }
+
+    /// Whether the selection may ask how an earlier run ended, or what the project was then.
+    fn asks_for_state(&self) -> bool {
+        let asks = |text: &String| {
+            ["state:", "result:", "source_status:", "selector:"]
+                .iter()
+                .any(|word| text.contains(word))
+        };
+        self.selector.is_some() || self.all().iter().chain(&self.exclude).any(asks)
+    }
+}
+
+/// Which tests come along with what is selected.
+fn indirect(flags: &Flags) -> Result<IndirectSelection> {
+    let word = flags.text("indirect_selection").unwrap_or("eager");
+    IndirectSelection::parse(word).ok_or_else(|| {
+        anyhow!("`indirect_selection: {word}`: use eager, cautious, buildable or empty")
+    })
 }
 
 /// Resource types by their names; `all` and `default` leave the choice to the command.
@@ -432,6 +464,18 @@ fn resource_types(words: &[String]) -> Result<Vec<ResourceType>> {
         }
     }
     Ok(types)
+}
+
+/// How `require-dbt-version` is judged.
+pub(crate) fn version_check(flags: &Flags) -> VersionCheck {
+    VersionCheck { contains: is_within, enforced: flags.on("version_check") }
+}
+
+/// Whether a version lies within all of these bounds; why not, when one of them is none.
+fn is_within(version: &str, bounds: &[String]) -> Result<bool, String> {
+    let range = tidemill_packages::Range::parse(bounds.iter().map(String::as_str))
+        .map_err(|error| error.report())?;
+    Ok(range.best([version], true).is_some())
 }
 
 /// The folder with `dbt_project.yml`: the given one, or the working folder or the nearest above it.

@@ -1,7 +1,10 @@
 //! What the caller of a render supplies.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
+use crate::macros::Macro;
 use crate::state::State;
 use crate::value::Value;
 
@@ -14,6 +17,10 @@ pub trait Host {
     ///
     /// [`State::package`] is the package of the macro (or template) in which the name stands.
     fn lookup(&self, name: &str, state: &State<'_>) -> Option<Value>;
+
+    /// A macro is about to be called: its arguments are there, and [`State::frames`] are those of
+    /// the caller. For a host that records what a render calls, and in which order.
+    fn called(&self, _called: &Arc<Macro>, _state: &State<'_>) {}
 
     /// The clock of `modules.datetime.datetime.now()` and its like. A host that records what
     /// a render depends on overrides this.

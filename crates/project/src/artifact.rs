@@ -422,7 +422,7 @@ fn exposure_json(exposure: &Exposure) -> Value {
         "unique_id": exposure.unique_id,
         "fqn": exposure.fqn,
         "type": exposure.kind,
-        "owner": exposure.owner,
+        "owner": owner_json(&exposure.owner),
         "description": exposure.description,
         "label": exposure.label,
         "maturity": exposure.maturity,
@@ -436,6 +436,15 @@ fn exposure_json(exposure: &Exposure) -> Value {
         "sources": exposure.sources.iter().map(|call| json!([call.source, call.table])).collect::<Value>(),
         "metrics": [],
     })
+}
+
+/// An owner with both fields that dbt fills in.
+fn owner_json(owner: &Map<String, Value>) -> Value {
+    let mut owner = owner.clone();
+    for key in ["email", "name"] {
+        owner.entry(key).or_insert(Value::Null);
+    }
+    Value::Object(owner)
 }
 
 /// A path from the folder (`models`) that it is in.
@@ -522,7 +531,7 @@ fn docs_json(manifest: &Manifest) -> Value {
                     "name": doc.name,
                     "resource_type": "doc",
                     "package_name": doc.package_name,
-                    "path": doc.original_file_path,
+                    "path": in_its_folder(&doc.original_file_path),
                     "original_file_path": doc.original_file_path,
                     "unique_id": doc.unique_id,
                     "block_contents": doc.block_contents,

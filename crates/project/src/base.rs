@@ -10,7 +10,7 @@ use crate::suggest::{alike, nearest};
 use crate::yaml::render::has_jinja;
 
 /// The version of dbt whose language is spoken and whose artifacts are written.
-pub const DBT_VERSION: &str = "1.12.0";
+pub const DBT_VERSION: &str = "1.12.6";
 
 /// The vars that a template sees: the first layer that has a name gives its value.
 #[derive(Debug, Clone, Default)]

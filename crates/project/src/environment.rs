@@ -62,9 +62,6 @@ pub fn parse_vars(text: &str) -> Result<Map<String, Value>, Diagnostics> {
     if parsed.diagnostics.has_errors() {
         return Err(parsed.diagnostics);
     }
-    if parsed.root.is_null() {
-        return Ok(Map::new());
-    }
     if !parsed.root.is_map() {
         let mut diagnostics = Diagnostics::new();
         diagnostics.push(

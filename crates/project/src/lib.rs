@@ -68,6 +68,7 @@ pub use manifest::*;
 pub use microbatch::{Batch, BatchSize, MicrobatchConfig, parse_time};
 pub use normalize::normalize_sql;
 pub use project::{LoadOptions, Project};
+pub use read::project_shape::VersionCheck;
 pub use render::{
     CatalogColumn, Executed, Materialized, Message, NoWarehouse, QueryRead, QueryTable, Reads,
     RelationType, RenderState, Rendered, SampleWindow, Sink, TestArguments, UnitTestState, Unsaid,

@@ -131,6 +131,13 @@ pub struct RefCall {
     pub span: Option<(usize, usize)>,
 }
 
+impl RefCall {
+    /// Whether both mean the same, wherever they stand.
+    pub(crate) fn is_same(&self, other: &RefCall) -> bool {
+        self.name == other.name && self.package == other.package && self.version == other.version
+    }
+}
+
 /// A call of `source()` that the parse pass found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceCall {
@@ -301,10 +308,12 @@ pub struct GenericTest {
     /// The arguments as written, without `model` and `column_name`. Text may hold Jinja
     /// (`ref('x')`): [`Project::test_arguments`](crate::Project::test_arguments) renders it.
     pub arguments: Map<String, Value>,
-    /// The column, for a test under `columns:`.
+    /// The column: of a test under `columns:`, or the argument `column_name` of another.
     pub column: Option<String>,
     /// How many arguments stand before the column, when it has a place among them.
     pub column_at: Option<usize>,
+    /// Whether it is the latter.
+    pub column_is_argument: bool,
     /// The node or source that declares it.
     pub attached: Option<UniqueId>,
     /// How its query refers to that.
@@ -519,7 +528,7 @@ impl MacroNode {
             name: definition.full_name.to_string(),
             package_name: package.to_owned(),
             original_file_path: file.to_owned(),
-            macro_sql: definition.text().to_owned(),
+            macro_sql: whole_block(definition),
             depends_on: Vec::new(),
             description: String::new(),
             arguments: parameters.map(|parameter| argument(&parameter.name)).collect(),
@@ -527,6 +536,22 @@ impl MacroNode {
             patch_path: None,
         }
     }
+}
+
+/// The text of a block as dbt cuts it out: `{%-` and `-%}` take the white space around it with them,
+/// unless what stands before has taken it. The text of a file begins and ends without.
+fn whole_block(definition: &Definition) -> String {
+    let span = &definition.span;
+    let all = span.source().text();
+    let (before, text, after) = (&all[..span.start()], definition.text(), &all[span.end()..]);
+    let kept = before.trim_end();
+    let taken = ["-%}", "-}}", "-#}"].iter().any(|end| kept.ends_with(end));
+    let taken = taken || kept.is_empty();
+    let front = if text.starts_with("{%-") && !taken { &before[kept.len()..] } else { "" };
+    let rest = after.trim_start();
+    let follows = text.ends_with("-%}") && !rest.is_empty();
+    let back = if follows { &after[..after.len() - rest.len()] } else { "" };
+    format!("{front}{text}{back}")
 }
 
 /// A `{% docs %}` block.

@@ -10,6 +10,7 @@ use tidemill_jinja::Template;
 use crate::environment::Environment;
 use crate::load;
 use crate::manifest::Manifest;
+use crate::read::project_shape::VersionCheck;
 use crate::resolve::RefIndex;
 use crate::world::World;
 
@@ -36,6 +37,8 @@ pub struct LoadOptions {
     /// Flags as the command line, the environment and the project together say, under dbt's names
     /// in lower case: what templates see as `flags`.
     pub flags: serde_json::Map<String, serde_json::Value>,
+    /// Who judges `require-dbt-version`, of the project and its packages; `None`: nobody.
+    pub version_check: Option<VersionCheck>,
     /// The environment; `None`: the process's own.
     pub env: Option<Environment>,
 }

@@ -16,6 +16,7 @@ use tidemill_run::{Doers, PublishMode, RunOptions, RunSummary, execute};
 use crate::args::{Build, Format, Publish, SelectionArgs, Test};
 use crate::artifacts::{self, LastRun};
 use crate::commands::clone::CopyRenderer;
+use crate::dbt_events::Follower;
 use crate::defer;
 use crate::exports;
 use crate::loader::ProjectLoader;
@@ -171,6 +172,11 @@ pub(crate) async fn run(session: &Session, invocation: &Invocation<'_>) -> Resul
             invocation.command
         );
     }
+    if let [Some(start), Some(end)] = invocation.event_times
+        && start >= end
+    {
+        bail!("--event-time-start has to be before --event-time-end");
+    }
     if invocation.exports {
         // dbt Core takes the flag and exports nothing.
         bail!(
@@ -182,7 +188,8 @@ pub(crate) async fn run(session: &Session, invocation: &Invocation<'_>) -> Resul
     let exports = exports::of_work(session, invocation, &work);
     let nothing = work.nodes.is_empty() && work.checks.is_empty() && work.unit_tests.is_empty();
     if nothing && exports.is_empty() {
-        session.output.say("nothing is selected");
+        did_nothing(session, invocation)?;
+        session.nothing_to_do()?;
         return Ok(0);
     }
     if let Some(database) = crate::database::of(session)? {
@@ -197,7 +204,7 @@ pub(crate) async fn run(session: &Session, invocation: &Invocation<'_>) -> Resul
             crate::database::show_seeds(session, &database, &loaded_seeds(session, &summary))
                 .await?;
         }
-        return Ok(i32::from(summary.failed()));
+        return exit_code(session, &summary);
     }
     let stores = session.stores().await?;
     let summary = run_work(session, &stores, invocation, work).await;
@@ -207,7 +214,47 @@ pub(crate) async fn run(session: &Session, invocation: &Invocation<'_>) -> Resul
         show_seeds(session, &stores, &loaded_seeds(session, summary)).await?;
     }
     stores.files.close().await;
-    Ok(i32::from(summary?.failed()))
+    exit_code(session, &summary?)
+}
+
+/// As in dbt, the artifacts say of a command that selects nothing that it did nothing.
+fn did_nothing(session: &Session, invocation: &Invocation<'_>) -> Result<()> {
+    if !session.global.flags.on("write_json") {
+        return Ok(());
+    }
+    let results = artifacts::run_results(
+        session.manifest(),
+        &RunSummary::default(),
+        &[],
+        &BTreeMap::new(),
+        &session.arguments(&invocation.to_json()),
+        &session.run.to_string(),
+        &artifacts::timestamp(session.started),
+    );
+    artifacts::write(&session.target_path(), "run_results.json", &results)?;
+    session.write_manifest(&session.target_path(), BTreeMap::new())
+}
+
+/// 1 when something failed.
+///
+/// # Errors
+/// When a check warns, and that is told as a warning in the end which is an error: dbt ends so too,
+/// after everything was written.
+fn exit_code(session: &Session, summary: &RunSummary) -> Result<i32> {
+    let warned = |check: &&tidemill_run::CheckOutcome| {
+        check.verdict.status == VerdictStatus::Warn && !check.skipped
+    };
+    let told_as = ["result-warning", "result-warning-message"];
+    if told_as.iter().any(|code| session.rules.is_error(code))
+        && let Some(check) = summary.checks.iter().find(warned)
+    {
+        bail!(
+            "`{}` warns, which is told again in the end: name `RunResultWarning` and \
+             `RunResultWarningMessage` in `warn` of --warn-error-options, too",
+            check.verdict.check
+        );
+    }
+    Ok(i32::from(summary.failed()))
 }
 
 /// How many rows `--show` prints of a seed.
@@ -265,8 +312,9 @@ pub(crate) fn progress(
     exports: &[&Export],
 ) -> (Arc<Progress>, Vec<UniqueId>) {
     let nodes = work.nodes.values().map(|node: &WorkNode| (node.id.clone(), node.name.clone()));
-    let exports = exports.iter().map(|export| (export.unique_id.clone(), export.name.clone()));
-    let names: BTreeMap<UniqueId, String> = nodes.chain(exports).collect();
+    let named_exports =
+        exports.iter().map(|export| (export.unique_id.clone(), export.name.clone()));
+    let names: BTreeMap<UniqueId, String> = nodes.chain(named_exports.clone()).collect();
     let checks = work
         .checks
         .values()
@@ -283,8 +331,10 @@ pub(crate) fn progress(
             (node.unique_id.clone(), shown)
         })
         .collect();
-    let planned = work.checks.keys().cloned().collect();
-    (Arc::new(Progress::new(session.output, names, checks, compiled)), planned)
+    let planned = work.checks.keys().chain(work.unit_tests.keys()).cloned().collect();
+    let follower = session.output.events.map(|_| Follower::new(session, work, named_exports));
+    let progress = Progress::new(session.output, names, checks, compiled).followed(follower);
+    (Arc::new(progress), planned)
 }
 
 /// What dbt's `build` counts and does nothing for: saved queries and exposures.
@@ -393,10 +443,11 @@ pub(crate) async fn run_work(
     let has_end = hooked && !session.manifest().on_run_end.is_empty();
     let end = if has_end && !summary.cancelled {
         let names = run_hooks::end_names(session, &summary, &results(&summary));
-        run_hooks::run(session, stores, &renderer, When::End, names).await?
+        run_hooks::run(session, stores, &renderer, When::End, names).await
     } else {
-        Vec::new()
+        Ok(Vec::new())
     };
+    let (end, broken) = run_hooks::of_the_end(end);
     executed_sql(session, &renderer, &summary, invocation.full_refresh)?;
     summary.nodes.splice(0..0, start);
     summary.nodes.extend(end);
@@ -411,7 +462,7 @@ pub(crate) async fn run_work(
     if published && !summary.cancelled {
         maintain(session, stores).await;
     }
-    Ok(summary)
+    broken.map_or(Ok(summary), Err)
 }
 
 /// Writes what was executed: as a statement that does the same, where there is one, and the query of

@@ -119,12 +119,17 @@ pub(crate) fn report(
         artifacts::write(&folder, "run_results.json", &results)?;
         session.write_manifest(&folder, texts.clone())?;
     }
+    if compiled.is_empty() && summary.nodes.is_empty() {
+        session.nothing_to_do()?;
+        return Ok(0);
+    }
     session.output.say(format!(
         "compiled {} to {}",
         plural(texts.len() as u64, "node", "nodes"),
         folder.join("compiled").display()
     ));
-    Ok(i32::from(summary.failed()))
+    // As in dbt: what cannot be compiled is no result, it ends the command.
+    Ok(if summary.failed() { 2 } else { 0 })
 }
 
 pub(crate) fn outcome(
@@ -198,7 +203,12 @@ pub(crate) async fn all(
                 session.output.err(format!("error: {}: {message}", node.name));
             }
         }
-        done.outcomes.push(outcome(node, status, begun.elapsed(), message));
+        // As in dbt, these are compiled and are no results.
+        let is_result =
+            kind != ResourceType::UnitTest && node.config.materialized.as_str() != "ephemeral";
+        if is_result || message.is_some() {
+            done.outcomes.push(outcome(node, status, begun.elapsed(), message));
+        }
     }
     Ok(done)
 }

@@ -27,7 +27,7 @@ pub(crate) fn run(global: &Global, args: &Deps, output: &Output) -> Result<i32> 
     if let Some(package) = &args.add_package {
         add(&root, package, args.source, output)?;
     }
-    let named = named_packages(&root, &vars)?;
+    let named = named_packages(&root, &vars, Some(crate::session::version_check(&global.flags)))?;
     let packages = declared(&named)?;
     if packages.is_empty() {
         output.say("no packages are named in packages.yml or dependencies.yml");
@@ -137,7 +137,7 @@ struct Reader {
 
 impl ReadProject for Reader {
     fn read(&self, folder: &Path) -> tidemill_core::Result<ProjectFile> {
-        let named = named_packages(folder, &self.vars).map_err(|diagnostics| {
+        let named = named_packages(folder, &self.vars, None).map_err(|diagnostics| {
             Error::new(ErrorKind::Config, "its project file cannot be used").because(diagnostics)
         })?;
         let packages = named

@@ -37,7 +37,8 @@ pub(crate) async fn generate(session: &Session, args: &DocsGenerate) -> Result<i
     artifacts::write(&folder, "catalog.json", &catalog(session, described, &selected))?;
     site::write(session, args)?;
     copy_assets(session, &folder)?;
-    Ok(i32::from(failed > 0))
+    // As in dbt: what cannot be compiled is no result, it ends the command.
+    Ok(if failed > 0 { 2 } else { 0 })
 }
 
 /// Copies the folders of `asset-paths` beside the site, for descriptions that show pictures.

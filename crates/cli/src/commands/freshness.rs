@@ -19,6 +19,7 @@ use tidemill_run::{DatabaseRequest, RenderRequest, RunSummary};
 use crate::args::Freshness;
 use crate::artifacts;
 use crate::database::InDatabase;
+use crate::dbt_events;
 use crate::output::{Mood, plural, seconds};
 use crate::renderer::ProjectRenderer;
 use crate::run_hooks::{self, When};
@@ -95,7 +96,8 @@ pub(crate) async fn run(session: &Session, args: &Freshness) -> Result<i32> {
     let start_failed = hooks.iter().any(|hook| hook.status == NodeStatus::Error);
     let sources = if start_failed { Vec::new() } else { sources };
     let mut outcomes = Vec::with_capacity(sources.len());
-    for source in sources {
+    let total = sources.len();
+    for (index, source) in sources.into_iter().enumerate() {
         let begun = Instant::now();
         let found = look(session, &place, source).await;
         let outcome = Outcome {
@@ -104,7 +106,7 @@ pub(crate) async fn run(session: &Session, args: &Freshness) -> Result<i32> {
             elapsed: begun.elapsed(),
             found: found.map_err(|error| crate::failure::text(&error)),
         };
-        tell(session, &outcome);
+        tell(session, &outcome, (index + 1, total));
         outcomes.push(outcome);
     }
     if !start_failed {
@@ -318,7 +320,18 @@ fn limit_seconds(freshness: &Value, key: &str) -> Result<Option<f64>> {
     }
 }
 
-fn tell(session: &Session, outcome: &Outcome) {
+/// Tells of one, with its number of how many.
+fn tell(session: &Session, outcome: &Outcome, number: (usize, usize)) {
+    if session.output.events.is_some() {
+        let status = outcome.found.as_ref().map_or("runtime error", |found| found.status.as_str());
+        session.output.event(|| {
+            dbt_events::freshness(&outcome.id, &outcome.name, status, number, outcome.elapsed)
+        });
+        if let Err(message) = &outcome.found {
+            session.output.err(message);
+        }
+        return;
+    }
     let (word, mood, text) = match &outcome.found {
         Ok(found) => {
             let mood = match found.status {

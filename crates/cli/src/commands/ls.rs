@@ -37,6 +37,10 @@ pub(crate) fn run(session: &Session, args: &Ls) -> Result<i32> {
         selection.exclude_resource_types.push(ResourceType::Analysis);
     }
     let selected = session.select_with(selection)?;
+    // As in dbt, whose every command that reads the project leaves the manifest.
+    if session.global.flags.on("write_json") {
+        session.write_manifest(&session.target_path(), Default::default())?;
+    }
     let json = args.output == LsOutput::Json || session.global.format == Some(Format::Json);
     if selected.is_empty() {
         session.output.say("nothing is selected");

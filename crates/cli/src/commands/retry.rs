@@ -18,12 +18,17 @@ pub(crate) async fn run(session: &Session, args: &Retry) -> Result<i32> {
         Some(state) => session.root.join(state),
         None => session.target_path(),
     };
+    let file = folder.join("run_results.json");
     let Some(last) = LastRun::read(&folder) else {
-        bail!(
-            "there is no {}, so there is nothing to retry",
-            folder.join("run_results.json").display()
-        );
+        bail!("there is no {}, so there is nothing to retry", file.display());
     };
+    // As in dbt: a command that did nothing is none that can be done again.
+    if last.statuses.is_empty() {
+        bail!(
+            "the last command did nothing, as {} says: there is nothing to retry",
+            file.display()
+        );
+    }
     let Some(again) = as_before(session, &last)? else {
         return repeat(session, args, &last).await;
     };

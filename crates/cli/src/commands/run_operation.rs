@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use tidemill_core::{NodeOutcome, NodeStatus, UniqueId};
 use tidemill_run::RunSummary;
@@ -16,6 +16,7 @@ use crate::session::Session;
 
 pub(crate) async fn run(session: &Session, args: &RunOperation) -> Result<i32> {
     let arguments = arguments(args.args.as_deref())?;
+    let found = args.macro_name.as_ref().map(|name| session.project.macro_id(name)).transpose()?;
     let folder = session.target_path();
     let began = Instant::now();
     let outcome = match (crate::database::of(session)?, &args.sql) {
@@ -29,16 +30,13 @@ pub(crate) async fn run(session: &Session, args: &RunOperation) -> Result<i32> {
     };
 
     // dbt's name of an operation without a macro.
-    let macro_name = args.macro_name.as_deref().unwrap_or("inline_query");
-    let package = match macro_name.split_once('.') {
-        Some((package, _)) => package,
-        None => &session.manifest().settings.name,
-    };
-    let bare = macro_name.rsplit('.').next().unwrap_or_default();
+    let id = found.unwrap_or_else(|| {
+        UniqueId::new(format!("macro.{}.inline_query", session.manifest().settings.name))
+    });
     let summary = RunSummary {
         nodes: vec![NodeOutcome {
-            node: UniqueId::new(format!("macro.{package}.{bare}")),
-            name: bare.to_owned(),
+            name: id.as_str().rsplit('.').next().unwrap_or_default().to_owned(),
+            node: id,
             kind: "operation".to_owned(),
             status: if outcome.is_ok() { NodeStatus::Ok } else { NodeStatus::Error },
             elapsed: began.elapsed(),
@@ -109,5 +107,4 @@ fn arguments(text: Option<&str>) -> Result<Map<String, Value>> {
     let Some(text) = text else { return Ok(Map::new()) };
     tidemill_project::parse_vars(text)
         .context("--args takes the macro's arguments as YAML or JSON: '{name: value}'")
-        .or_else(|error| if text.trim().is_empty() { Ok(Map::new()) } else { bail!(error) })
 }

@@ -1,11 +1,12 @@
 //! `tidemill show`: the first rows of a model's query, or of one given inline.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use futures::StreamExt;
-use tidemill_core::{At, BatchStream};
+use tidemill_core::{At, BatchStream, UniqueId};
 use tidemill_project::ResourceType;
 use tidemill_run::{ProgramOutput, Programs, RenderRequest, Renderer};
 
@@ -45,14 +46,18 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
             tokio::task::spawn_blocking(move || project.render_inline(&text, &state)).await??;
         queries.push(("inline".to_owned(), Shown::Query(rendered.running().to_owned())));
     } else {
-        let asked = &args.selection;
-        if asked.select.is_empty() && asked.models.is_empty() && asked.selector.is_none() {
-            bail!("name a model with --select, or give a query with --inline");
-        }
-        for id in session.select(asked)? {
+        let Some(selected) = selected(session, args)? else { return Ok(0) };
+        for id in selected {
             let Some(node) = session.manifest().node(&id) else { continue };
             match node.resource_type {
-                ResourceType::Model | ResourceType::Snapshot => {
+                ResourceType::Test => {
+                    let (worker, asked, request) = (renderer.clone(), id.clone(), request.clone());
+                    tokio::task::spawn_blocking(move || worker.check(&asked, &request).map(drop))
+                        .await??;
+                    let sql = renderer.compiled().remove(&id);
+                    queries.extend(sql.map(|sql| (node.name.clone(), Shown::Query(sql))));
+                }
+                ResourceType::Model | ResourceType::Snapshot | ResourceType::Analysis => {
                     let worker = renderer.clone();
                     // As in dbt: of an incremental model that is there, what it would add.
                     let incremental = node.config.materialized.as_str() == "incremental"
@@ -82,7 +87,7 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
             }
         }
         if queries.is_empty() {
-            bail!("the selection names no model, seed or snapshot");
+            bail!("the selection names no model, seed, snapshot, test or analysis");
         }
     }
     let format = args.output.or(session.global.format).unwrap_or(Format::Text);
@@ -114,6 +119,20 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
         out.flush()?;
     }
     Ok(0)
+}
+
+/// The nodes that are to be shown; `None` when there are none, which is told.
+pub(crate) fn selected(session: &Session, args: &Show) -> Result<Option<BTreeSet<UniqueId>>> {
+    let asked = &args.selection;
+    if asked.select.is_empty() && asked.models.is_empty() && asked.selector.is_none() {
+        bail!("name a model with --select, or give a query with --inline");
+    }
+    let selected = session.select(asked)?;
+    if selected.is_empty() {
+        session.nothing_to_do()?;
+        return Ok(None);
+    }
+    Ok(Some(selected))
 }
 
 /// What is shown of a node.

@@ -35,7 +35,7 @@ pub(crate) fn run(
     let mut watched: Option<PathBuf> = None;
     loop {
         let mut ignored = BTreeSet::new();
-        match Session::open(global, "build", output, cancel.clone()) {
+        match Session::open(global, "build", output.anew(), cancel.clone()) {
             Ok(session) => {
                 ignored = generated_folders(&session);
                 if watched.is_none() {

@@ -80,19 +80,20 @@ pub(crate) async fn run_work(
         )
     };
     let end = if session.manifest().on_run_end.is_empty() || summary.cancelled {
-        Vec::new()
+        Ok(Vec::new())
     } else {
         let names = run_hooks::end_names(session, &summary, &results(&summary));
         let last = database.session(&session.cancel).await?;
-        hooks(session, &last, &in_database, When::End, names).await?
+        hooks(session, &last, &in_database, When::End, names).await
     };
+    let (end, broken) = run_hooks::of_the_end(end);
     summary.nodes.splice(0..0, start);
     summary.nodes.extend(end);
     if session.global.flags.on("write_json") {
         artifacts::write(&folder, "run_results.json", &results(&summary))?;
         session.write_manifest_after(&folder, renderer.compiled(), renderer.all_executed())?;
     }
-    Ok(summary)
+    broken.map_or(Ok(summary), Err)
 }
 
 /// What a database does not do.
@@ -136,6 +137,9 @@ async fn create_schemas(session: &Arc<dyn DatabaseSession>, work: &Work) -> Resu
 
 /// Runs the hooks of the whole run, one after the other; the first that fails keeps those after it
 /// from running.
+///
+/// # Errors
+/// When a hook cannot be rendered, or the database is gone.
 pub(crate) async fn hooks(
     session: &Session,
     database: &Arc<dyn DatabaseSession>,
@@ -161,11 +165,15 @@ pub(crate) async fn hooks(
             let (request, names) = (request.clone(), names.clone());
             let run = move || worker.run_hook(&hook, &request, names);
             match tokio::task::spawn_blocking(run).await? {
-                Ok(()) => (NodeStatus::Ok, Some(format!("{name} passed"))),
-                Err(error) => {
+                Ok(Ok(())) => (NodeStatus::Ok, Some(format!("{name} passed"))),
+                Ok(Err(error)) => {
                     failed = true;
                     database.rollback().await?;
                     (NodeStatus::Error, Some(error.report()))
+                }
+                Err(error) => {
+                    database.rollback().await?;
+                    return Err(run_hooks::not_rendered(&name, &error));
                 }
             }
         };

@@ -156,15 +156,17 @@ pub(crate) async fn show(
     } else if let Some(text) = &args.inline {
         queries.push(("inline".to_owned(), inline(&renderer, text, &request).await?));
     } else {
-        let asked = &args.selection;
-        if asked.select.is_empty() && asked.models.is_empty() && asked.selector.is_none() {
-            bail!("name a model with --select, or give a query with --inline");
-        }
-        for id in session.select(asked)? {
+        let Some(selected) = crate::commands::show::selected(session, args)? else {
+            return Ok(0);
+        };
+        for id in selected {
             let Some(node) = session.manifest().node(&id) else { continue };
             let sql = match node.resource_type {
                 ResourceType::Seed => Some(format!("select * from {}", node.relation().quoted())),
-                ResourceType::Model | ResourceType::Snapshot => {
+                ResourceType::Model
+                | ResourceType::Snapshot
+                | ResourceType::Analysis
+                | ResourceType::Test => {
                     compiled(&renderer, &id, node.resource_type, &request).await??
                 }
                 _ => None,
@@ -172,7 +174,7 @@ pub(crate) async fn show(
             queries.extend(sql.map(|sql| (node.name.clone(), sql)));
         }
         if queries.is_empty() {
-            bail!("the selection names no model, seed or snapshot");
+            bail!("the selection names no model, seed, snapshot, test or analysis");
         }
     }
     let format = args.output.or(session.global.format).unwrap_or(Format::Text);

@@ -98,13 +98,16 @@ impl InDatabase {
         })
     }
 
-    /// Renders a hook of the whole run and runs it.
+    /// Renders a hook of the whole run and performs it: how its statements went.
+    ///
+    /// # Errors
+    /// When it cannot be rendered, which is a mistake of the project and no result of the run.
     pub(super) fn run_hook(
         &self,
         hook: &Hook,
         request: &DatabaseRequest,
         names: Arc<Map<String, Value>>,
-    ) -> Result<()> {
+    ) -> Result<Result<()>> {
         let state = RenderState { names, ..self.state(request) };
         let rendered = self
             .renderer
@@ -113,10 +116,10 @@ impl InDatabase {
             .map_err(|error| self.renderer.failed("a hook of the run", &state, error))?;
         self.renderer.tell("a hook of the run", &rendered);
         if rendered.sql.trim().is_empty() {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let run = request.session.run(&rendered.sql);
-        tokio::task::block_in_place(|| self.renderer.runtime.block_on(run)).map(drop)
+        Ok(tokio::task::block_in_place(|| self.renderer.runtime.block_on(run)).map(drop))
     }
 
     /// Calls a macro.

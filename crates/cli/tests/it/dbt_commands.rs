@@ -57,7 +57,7 @@ fn templates_can_be_kept_from_asking() {
     );
     shop.run(&["compile", "--select", "asks"]).ok().says("42");
     shop.run(&["compile", "--select", "asks", "--no-introspect"])
-        .fails_with(1)
+        .fails_with(2)
         .says("--no-introspect forbids it");
     shop.run(&["compile", "--select", "codes", "--no-introspect"]).ok();
     shop.run(&["show", "--select", "asks", "--no-introspect"]).fails_with(2);

@@ -30,7 +30,7 @@ fn warnings_can_be_errors() {
     options("{error: [NoNodesForSelectionCriteria]}").fails_with(2);
     options("{error: all, warn: [selects-nothing]}").ok().says("warning[selects-nothing]");
     options("{silence: [NoNodesForSelectionCriteria]}").ok().does_not_say("selects-nothing");
-    options("{errors: all}").fails_with(2).says("use error, warn and silence");
+    options("{errors: all}").ok().says("use error, warn and silence");
     shop.write(
         "dbt_project.yml",
         "name: shop\nversion: '1.0'\nflags: {warn_error_options: {error: [selects-nothing]}}\n",
@@ -141,4 +141,70 @@ fn a_package_reads_the_projects_model_of_a_name_unless_a_flag_says_otherwise() {
     );
     shop.build().ok();
     assert_eq!(shop.rows("select * from main_inner.reader"), ["inner"]);
+}
+
+/// What programs read that follow dbt's log: names, codes and fields of dbt-core 1.12.6.
+#[test]
+fn dbts_events_are_written_for_those_who_follow_them() {
+    let shop = shop();
+    shop.write("models/c.sql", "select * from {{ ref('a') }} where nothing_like_this");
+    let outcome = shop.run(&["--log-format", "json", "build"]).fails_with(1);
+    assert_eq!(outcome.stderr, "");
+    let events: Vec<serde_json::Value> =
+        outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let named = |name: &str| -> Vec<&serde_json::Value> {
+        events.iter().filter(|event| event["info"]["name"] == name).collect()
+    };
+    let first = &events[0];
+    assert_eq!(first["info"]["name"], "MainReportVersion");
+    assert_eq!(first["info"]["code"], "A001");
+    assert_eq!(first["data"], serde_json::json!({"log_version": 3, "version": "=1.12.6"}));
+    let invocation = &first["info"]["invocation_id"];
+    assert!(events.iter().all(|event| event["info"]["invocation_id"] == *invocation));
+    let results = std::fs::read_to_string(shop.path("target/run_results.json")).unwrap();
+    assert!(results.contains(invocation.as_str().unwrap()), "{results}");
+
+    let of = |name: &str, id: &str| {
+        let found =
+            named(name).into_iter().find(|event| event["data"]["node_info"]["unique_id"] == id);
+        found.unwrap_or_else(|| panic!("no {name} of {id} in {}", outcome.stdout)).clone()
+    };
+    let built = of("LogModelResult", "model.shop.a");
+    assert_eq!(built["info"]["code"], "Q012");
+    assert_eq!(built["info"]["level"], "info");
+    let message = built["info"]["msg"].as_str().unwrap();
+    assert!(message.contains("OK created sql table model main.a ....."), "{message}");
+    let info = &built["data"]["node_info"];
+    assert_eq!(info["node_status"], "success");
+    assert_eq!(info["materialized"], "table");
+    assert_eq!(info["resource_type"], "model");
+    assert_eq!(info["node_path"], "a.sql");
+    assert!(
+        info["node_finished_at"].as_str().unwrap() >= info["node_started_at"].as_str().unwrap()
+    );
+    assert_eq!(built["data"]["total"], 4);
+    let failed = of("LogModelResult", "model.shop.c");
+    assert_eq!(failed["info"]["level"], "error");
+    assert_eq!(failed["data"]["node_info"]["node_status"], "error");
+    let warned = named("LogTestResult");
+    assert_eq!(warned.len(), 1, "{}", outcome.stdout);
+    assert_eq!(warned[0]["data"]["status"], "warn");
+    assert_eq!(warned[0]["data"]["num_failures"], 1);
+    assert_eq!(named("RunResultError").len(), 1);
+    let stats = &named("StatsLine")[0]["data"]["stats"];
+    assert_eq!(
+        *stats,
+        serde_json::json!({"error": 1, "noop": 0, "pass": 2, "reused": 0, "skip": 0, "total": 4, "warn": 1})
+    );
+    let listed = shop.run(&["ls", "--log-format", "json", "-s", "a", "b"]).ok().stdout;
+    let printed: Vec<String> = listed
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|event| event["info"]["name"] == "PrintEvent")
+        .map(|event| event["data"]["msg"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(printed.contains(&"shop.a".to_owned()), "{printed:?}");
+    // Our own form is another.
+    let ours = shop.run(&["build", "--format", "json"]).fails_with(1).stdout;
+    assert!(ours.contains("\"event\":\"run_started\""), "{ours}");
 }

@@ -14,6 +14,8 @@ mod crashes;
 mod cross_database;
 mod databases;
 mod dbt_commands;
+mod dbt_exit_codes;
+mod dbt_manifest;
 mod deletes;
 mod dialects;
 mod docs;

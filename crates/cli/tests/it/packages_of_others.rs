@@ -110,7 +110,7 @@ fn a_seed_may_be_dropped_by_its_own_hook_and_temporary_relations_have_no_schema(
         ("seeds/gone.csv", "id\n1\n"),
         (
             "dbt_project.yml",
-            "name: shop\nversion: '1'\nseeds:\n  shop:\n    +post-hook: \"{% do adapter.drop_relation(this) %}\"\n\
+            "name: shop\nversion: '1.0'\nseeds:\n  shop:\n    +post-hook: \"{% do adapter.drop_relation(this) %}\"\n\
              models:\n  shop:\n    +schema: other\n",
         ),
         ("models/a.sql", "{{ config(post_hook=\"{{ by_temp(this) }}\") }}\nselect 1 as id"),
@@ -130,7 +130,7 @@ fn a_seed_may_be_dropped_by_its_own_hook_and_temporary_relations_have_no_schema(
 #[test]
 fn a_source_that_stands_for_a_seed_waits_for_it() {
     let shop = Sandbox::new(&[
-        ("dbt_project.yml", "name: shop\nversion: '1'\nseeds: {shop: {+schema: raw}}\n"),
+        ("dbt_project.yml", "name: shop\nversion: '1.0'\nseeds: {shop: {+schema: raw}}\n"),
         ("seeds/orders.csv", "id\n1\n"),
         (
             "models/a.sql",

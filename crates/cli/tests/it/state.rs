@@ -201,7 +201,7 @@ fn compile_and_clone_are_retried_too() {
         "models/out.sql",
         "{% if execute %}{{ exceptions.raise_compiler_error('no') }}{% endif %}",
     );
-    shop.run(&["compile"]).fails_with(1);
+    shop.run(&["compile"]).fails_with(2);
     shop.write("models/out.sql", "{{ config(materialized='table') }}\nselect 7 as n");
     shop.run(&["retry"]).ok().says("compiled");
     shop.run(&["retry"]).ok().says("nothing failed");

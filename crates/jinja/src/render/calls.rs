@@ -158,6 +158,9 @@ pub(super) fn call_macro(
         )
         .with_hint(format!("does the macro `{}` call itself without end?", called.name())));
     }
+    if !called.is_caller() {
+        state.host().called(called, state);
+    }
     let site = state.call_site.take();
     state.frames.push(Frame {
         name: called.def.name.clone(),

@@ -67,6 +67,16 @@ pub(super) struct Docs {
 /// What dbt writes where nothing is said.
 pub(super) const DOCS: Docs = Docs { show: true, node_color: None };
 
+/// What the node's configuration says of its documentation.
+fn docs_of(node: &Node) -> Value {
+    let said = node.config.get("docs").and_then(Value::as_object);
+    let part = |key: &str| said.and_then(|said| said.get(key)).cloned();
+    json!({
+        "show": part("show").unwrap_or(Value::Bool(DOCS.show)),
+        "node_color": part("node_color").unwrap_or_default(),
+    })
+}
+
 #[derive(Serialize)]
 struct DependsOn<'a> {
     macros: &'a [String],
@@ -141,7 +151,7 @@ impl Serialize for NodeView<'_> {
             "columns": Columns(node.columns.values(), &self.blocks),
             "meta": node.meta,
             "group": node.group,
-            "docs": DOCS,
+            "docs": docs_of(node),
             "patch_path": node.patch_path,
             "build_path": build_path,
             "unrendered_config": node.unrendered_config,
@@ -192,7 +202,7 @@ impl Serialize for NodeView<'_> {
                         TestTarget::Source { .. } => None,
                     };
                     put! {
-                        "column_name": generic.column,
+                        "column_name": generic.column.as_ref().filter(|_| !generic.column_is_argument),
                         "file_key_name": file_key(generic),
                         "attached_node": attached,
                         "test_metadata": TestMetadata(generic),
@@ -221,10 +231,10 @@ impl Serialize for NodeView<'_> {
         if let Some(written) = &self.written {
             put! {
                 "created_at": written.created_at,
-                "compiled": compiled.is_some(),
             }
             if let Some(sql) = compiled {
                 put! {
+                    "compiled": true,
                     "compiled_code": sql,
                     "extra_ctes_injected": true,
                     "extra_ctes": NOTHING,

@@ -54,6 +54,9 @@ pub(super) fn check(
             continue;
         }
         for (number, call) in reader.refs.iter().enumerate() {
+            if reader.refs[..number].iter().any(|before| before.is_same(call)) {
+                continue;
+            }
             let Resolved::Found(id) = index.reference(call, reader.package) else { continue };
             let Some(target) = manifest.nodes.get(&id) else { continue };
             let place = places

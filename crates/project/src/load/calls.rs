@@ -36,6 +36,10 @@ pub(crate) fn note(
         let mut found: Vec<String> = Vec::new();
         for call in calls.get(id).into_iter().flatten() {
             let own = node.package_name.as_str();
+            // As in dbt: a method of the adapter is no macro, though there may be one of its name.
+            if !call.dispatched && call.package.as_deref() == Some("adapter") {
+                continue;
+            }
             let package = call.package.as_deref().filter(|_| !call.dispatched).unwrap_or(own);
             let is_itself = call.dispatched || call.package.is_none();
             let named = match is_itself && *call.name == *node.name {

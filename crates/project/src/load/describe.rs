@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidemill_core::{Diagnostic, Diagnostics, SourcePosition};
-use tidemill_jinja::{Options, Template, Value};
+use tidemill_jinja::{ErrorKind, Options, Template, Value};
 
 use crate::manifest::{DocBlocks, Manifest};
 use crate::suggest::nearest;
@@ -97,8 +97,12 @@ impl Describer<'_> {
         match rendered {
             Ok(rendered) => *text = rendered,
             Err(error) => {
-                let diagnostic = Diagnostic::warning("description", error.message().to_owned())
-                    .at(place.clone());
+                // As in dbt, a block that is not there is a mistake of the project.
+                let diagnostic = match error.kind() {
+                    ErrorKind::User => Diagnostic::error("description", error.message()),
+                    _ => Diagnostic::warning("description", error.message()),
+                };
+                let diagnostic = diagnostic.at(place.clone());
                 self.diagnostics.push(match error.hint() {
                     Some(hint) => diagnostic.hint(hint),
                     None => diagnostic,

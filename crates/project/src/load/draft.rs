@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
-use tidemill_core::{DiagnosticLevel, Diagnostics, SourcePosition, UniqueId};
+use tidemill_core::{Diagnostic, DiagnosticLevel, Diagnostics, SourcePosition, UniqueId};
 use tidemill_jinja::{
     DefinitionKind, ErrorKind, Options, Source, Span, StaticCall, StaticCalls, Template, Value,
 };
@@ -54,6 +54,9 @@ impl Draft {
             other => tidemill_jinja::Value::from(other).to_string().into(),
         };
         let said = if self.said.is_empty() { &self.config.values } else { &self.said };
+        if self.is_read_off() {
+            return said.clone();
+        }
         let mut all: Map<String, Json> =
             said.iter().map(|(key, value)| (key.clone(), text(value))).collect();
         let template = self.template.as_ref();
@@ -71,6 +74,35 @@ impl Draft {
             }
         }
         all
+    }
+
+    /// Whether dbt reads the values of `config()` off the text, too, and so keeps them as they are:
+    /// of a model whose values are texts, `True` and `False`, and lists and mappings of them.
+    fn is_read_off(&self) -> bool {
+        fn plain(value: &Json) -> bool {
+            match value {
+                Json::String(_) | Json::Bool(_) => true,
+                Json::Array(items) => items.iter().all(plain),
+                Json::Object(map) => map.values().all(plain),
+                Json::Null | Json::Number(_) => false,
+            }
+        }
+        let template = self.template.as_ref();
+        let Some(template) = template.filter(|_| self.simple && self.kind == ResourceType::Model)
+        else {
+            return false;
+        };
+        let calls = template.static_calls();
+        let configs = calls.calls.iter().filter(|call| &*call.function == "config");
+        configs.flat_map(|call| &call.args).all(|arg| {
+            let value = arg.value.as_ref().and_then(|value| value.to_json().ok());
+            let text = arg.span.text();
+            // `true` is a word of Jinja, and not of the text that is read.
+            let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+            arg.name.is_some()
+                && value.is_some_and(|value| plain(&value))
+                && !words.any(|word| matches!(word, "true" | "false"))
+        })
     }
 
     /// Takes what one `config()` call says.
@@ -279,10 +311,7 @@ fn note_refs(
 ) {
     for noted in found {
         let (place, span) = written(&noted);
-        let call = RefCall { span, ..noted.call };
-        if !draft.refs.iter().any(|(known, _)| same_ref(known, &call)) {
-            draft.refs.push((call, place));
-        }
+        draft.refs.push((RefCall { span, ..noted.call }, place));
     }
 }
 
@@ -303,7 +332,12 @@ fn note_sources(
 
 /// Takes what the node's hooks refer to, and the macros that they call: as in dbt, what a hook reads is built
 /// before the node. A hook that cannot be rendered now (it may need what a query gives) fails when it runs.
-pub(super) fn note_hooks(draft: &mut Draft, config: &NodeConfig, world: &Arc<World>) {
+pub(super) fn note_hooks(
+    draft: &mut Draft,
+    config: &NodeConfig,
+    world: &Arc<World>,
+    diagnostics: &mut Diagnostics,
+) {
     let hooks = config.pre_hooks.iter().chain(&config.post_hooks);
     let templates = hooks.filter(|hook| hook.sql.contains("{{") || hook.sql.contains("{%"));
     let mut context = None;
@@ -316,10 +350,22 @@ pub(super) fn note_hooks(draft: &mut Draft, config: &NodeConfig, world: &Arc<Wor
         let _ = template.render(&host, &Options::for_package(draft.package.name.as_str()));
         let record = context.take_record();
         let place = Some(hook.position.clone().unwrap_or_else(|| draft.position.clone()));
-        // A seed comes before everything else (dbt refuses such hooks of seeds).
         if draft.kind != ResourceType::Seed {
             note_refs(draft, record.refs, |_| (place.clone(), None));
             note_sources(draft, record.sources, |_| (place.clone(), None));
+        } else if !record.refs.is_empty() || !record.sources.is_empty() {
+            diagnostics.push(
+                Diagnostic::error(
+                    "seed-hook",
+                    format!(
+                        "a hook of the seed `{}` calls `ref` or `source`, itself or in a macro: seeds \
+                         are there before all else, so they cannot depend on other nodes",
+                        draft.name
+                    ),
+                )
+                .at(place.unwrap_or_else(|| draft.position.clone()))
+                .hint("put it into a hook of a model that reads the seed, or into `on-run-end`"),
+            );
         }
         for id in record.macros.direct {
             if !draft.macros.direct.contains(&id) {
@@ -340,19 +386,13 @@ fn note_written(draft: &mut Draft, calls: &StaticCalls) {
     }
 }
 
-fn same_ref(a: &RefCall, b: &RefCall) -> bool {
-    a.name == b.name && a.package == b.package && a.version == b.version
-}
-
 /// Takes everything from the literal calls; false when one of them is not understood.
 fn read_off(draft: &mut Draft, calls: &StaticCalls) -> bool {
     for call in &calls.calls {
         match &*call.function {
             "ref" => {
                 let Some((call, place)) = static_ref(call) else { return false };
-                if !draft.refs.iter().any(|(known, _)| same_ref(known, &call)) {
-                    draft.refs.push((call, Some(place)));
-                }
+                draft.refs.push((call, Some(place)));
             }
             "source" => {
                 let Some([source, table]) =

@@ -173,7 +173,10 @@ impl Resolver<'_> {
                 }
             }
         }
-        for (call, place) in refs.iter().zip(padded(&self.places.refs)) {
+        for (number, (call, place)) in refs.iter().zip(padded(&self.places.refs)).enumerate() {
+            if refs[..number].iter().any(|before| before.is_same(call)) {
+                continue;
+            }
             match self.index.reference(call, self.package) {
                 Resolved::Found(id) => add(id),
                 Resolved::Disabled(_) if self.is_test => complete = false,

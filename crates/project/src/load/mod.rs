@@ -15,6 +15,7 @@ mod graph;
 mod nodes;
 mod packages;
 mod python;
+mod run_hooks;
 mod semantic_yaml;
 mod semantics;
 mod sources;
@@ -183,6 +184,7 @@ fn assemble(
     access::check(&manifest, &index, &places, diagnostics);
     behaviour::check(&manifest, diagnostics);
     describe::describe(&mut manifest, &world, diagnostics);
+    run_hooks::check(&manifest, &world, diagnostics);
     Some(Project::new(manifest, index, world, templates))
 }
 
@@ -212,12 +214,23 @@ fn prepare(folder: &Path, options: &LoadOptions, diagnostics: &mut Diagnostics) 
     )?;
     let target_value = Value::from(&serde_json::Value::Object(target_map(&target)));
     let host = early.with_target(target_value.clone());
-    let root = Arc::new(project_file::resolve(raw, &folder, Path::new(""), &host, diagnostics));
+    let root = Arc::new(project_file::resolve(
+        raw,
+        &folder,
+        Path::new(""),
+        &host,
+        options.version_check,
+        diagnostics,
+    ));
     let root_vars = root.vars.clone();
     let mut all_vars = IndexMap::from([(root.name.clone(), vars)]);
     let mut hosts = IndexMap::from([(root.name.clone(), host)]);
     let mut packages = vec![root.clone()];
-    let found = packages::find(&root, &hosts[&root.name].with_secrets(), diagnostics);
+    // Without models, packages have nothing to say.
+    let found = match options.settings_only {
+        true => Vec::new(),
+        false => packages::find(&root, &hosts[&root.name].with_secrets(), diagnostics),
+    };
     let install = folder.join(&root.packages_install_path);
     for (folder, shown) in found {
         let Some(raw) = project_file::read(&folder, &shown, diagnostics) else { continue };
@@ -241,7 +254,14 @@ fn prepare(folder: &Path, options: &LoadOptions, diagnostics: &mut Diagnostics) 
             .with_target(target_value.clone())
             .with_project_name(&raw.name);
         all_vars.insert(raw.name.clone(), vars);
-        let package = Arc::new(project_file::resolve(raw, &folder, &shown, &host, diagnostics));
+        let package = Arc::new(project_file::resolve(
+            raw,
+            &folder,
+            &shown,
+            &host,
+            options.version_check,
+            diagnostics,
+        ));
         hosts.insert(package.name.clone(), host);
         packages.push(package);
     }

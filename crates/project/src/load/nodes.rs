@@ -131,9 +131,10 @@ impl Builder<'_> {
                     name: patch.name.clone(),
                     package: said.package.clone(),
                     original: said.original.clone(),
-                    relative: said.relative.clone(),
+                    // As in dbt, which takes the file that it would have, and the checksum of its YAML.
+                    relative: format!("{}.sql", patch.name),
                     fqn,
-                    checksum: super::files::sha256(raw_code.as_bytes()),
+                    checksum: super::files::text_checksum(&said.file.text),
                     raw_code: Arc::from(raw_code),
                     language: "sql",
                     refs: refs.into_iter().map(|call| (call, place())).collect(),
@@ -351,7 +352,7 @@ impl Builder<'_> {
         }
         merged.apply(&draft.config);
         merged.apply(&self.root_layer(key, &draft.package, &draft.fqn));
-        let said = found.map(|found| &found.patch.config.values);
+        let said = found.map(|found| &found.patch.written);
         let written = draft.written_config();
         let said = said.into_iter().chain([&written]);
         let unrendered_config = self.unrendered(key, &draft.package, &draft.fqn, said);
@@ -390,7 +391,7 @@ impl Builder<'_> {
             spec
         });
         if config.enabled && draft.kind != ResourceType::Test {
-            super::draft::note_hooks(&mut draft, &config, self.world);
+            super::draft::note_hooks(&mut draft, &config, self.world, self.diagnostics);
         }
         // What is disabled does not take the place of an enabled node of its name.
         let counts = config.enabled || !self.manifest.nodes.contains_key(&unique_id);
@@ -566,22 +567,7 @@ impl Builder<'_> {
             // Names are compared as the lake compares them.
             let key = (node.schema.to_lowercase(), node.alias.to_lowercase());
             match owners.get(&key) {
-                Some(other) => found.push(
-                    Diagnostic::error(
-                        "duplicate-relation",
-                        format!(
-                            "the {} `{}` and the {} `{}` would both be built as `{}`",
-                            other.resource_type,
-                            other.name,
-                            node.resource_type,
-                            node.name,
-                            node.relation()
-                        ),
-                    )
-                    .at(node.position.clone())
-                    .label(format!("the other is {}", crate::file::shown(&other.position.file)))
-                    .hint("give one of them another `alias` or `schema`"),
-                ),
+                Some(other) => found.push(built_as_one(other, node)),
                 None => {
                     owners.insert(key, node);
                 }
@@ -611,6 +597,33 @@ impl Builder<'_> {
             self.diagnostics.push(diagnostic);
         }
     }
+}
+
+/// Two nodes whose rows would be one table.
+fn built_as_one(first: &Node, second: &Node) -> Diagnostic {
+    let relation = second.relation();
+    let mut message = format!(
+        "the {} `{}` and the {} `{}` would both be built as `{relation}`",
+        first.resource_type, first.name, second.resource_type, second.name,
+    );
+    let mut hint = "give one of them another `alias` or `schema`".to_owned();
+    if !first.database.eq_ignore_ascii_case(&second.database) {
+        message.push_str(&format!(
+            ": a lake is one database, so `{}` and `{}` do not keep them apart",
+            first.database, second.database
+        ));
+        hint = format!(
+            "give one of them another `schema`, or all that say `database` at once: a macro \
+             `generate_schema_name` that puts `node.config.database` before the schema \
+             (`{}_{}`)",
+            second.database,
+            relation.schema(),
+        );
+    }
+    Diagnostic::error("duplicate-relation", message)
+        .at(second.position.clone())
+        .label(format!("the other is {}", crate::file::shown(&first.position.file)))
+        .hint(hint)
 }
 
 impl Said {

@@ -10,7 +10,8 @@ use crate::base::{Vars, YamlHost};
 use crate::environment::Environment;
 use crate::file::SourceFile;
 use crate::read::project_file::{self, FILE_NAME, Package};
-use crate::read::{read_file, read_mapping};
+use crate::read::project_shape::{self, VersionCheck};
+use crate::read::{read_file, read_mapping, wrong_shape};
 use crate::yaml::Yaml;
 use crate::yaml::render::render_tree;
 
@@ -93,13 +94,15 @@ pub struct NamedPackage {
     pub position: tidemill_core::SourcePosition,
 }
 
-/// Reads what a project's `packages.yml` or `dependencies.yml` names, and nothing else of it.
+/// Reads what a project's `packages.yml` or `dependencies.yml` names, and nothing else of it but, where
+/// somebody judges it, its `require-dbt-version`.
 pub fn named_packages(
     folder: &Path,
     vars: &serde_json::Map<String, serde_json::Value>,
+    version_check: Option<VersionCheck>,
 ) -> Result<NamedPackages, Diagnostics> {
     let mut diagnostics = Diagnostics::new();
-    let found = read_named(folder, vars, &mut diagnostics);
+    let found = read_named(folder, vars, version_check, &mut diagnostics);
     match found {
         Some(found) if !diagnostics.has_errors() => Ok(found),
         _ => Err(diagnostics),
@@ -109,6 +112,7 @@ pub fn named_packages(
 fn read_named(
     folder: &Path,
     vars: &serde_json::Map<String, serde_json::Value>,
+    version_check: Option<VersionCheck>,
     diagnostics: &mut Diagnostics,
 ) -> Option<NamedPackages> {
     let environment = Environment::of_process();
@@ -116,10 +120,17 @@ fn read_named(
     let own = Arc::new(project_file::vars(&raw));
     let vars = Vars::for_package(&raw.name, &Arc::new(vars.clone()), &own, None);
     let host = YamlHost::new(&environment, vars).with_project_name(&raw.name).with_secrets();
-    let install = raw.root.get("packages-install-path").map(|value| {
+    let rendered = |key: &str, diagnostics: &mut Diagnostics| {
+        let value = raw.root.get(key)?;
         let options = Options::default();
-        render_tree(value, &raw.file, &host, &options, &|_| false, diagnostics).scalar_text()
-    });
+        Some(render_tree(value, &raw.file, &host, &options, &|_| false, diagnostics))
+    };
+    let install = rendered("packages-install-path", diagnostics).map(|path| path.scalar_text());
+    if let (Some(check), Some(value)) =
+        (version_check, rendered(project_shape::REQUIRED, diagnostics))
+    {
+        project_shape::required_version(&value, &raw.name, check, &raw.file, diagnostics);
+    }
     let mut named = NamedPackages {
         project: raw.name.clone(),
         install_path: install.flatten().unwrap_or_else(|| "dbt_packages".to_owned()),
@@ -183,6 +194,9 @@ fn package_files(
         let Some(yaml) = read_mapping(&file, diagnostics) else { continue };
         let rendered =
             render_tree(&yaml, &file, host, &Options::default(), &|_| false, diagnostics);
+        if let Some(list) = rendered.get("packages").filter(|list| !list.is_list()) {
+            wrong_shape(list, "`packages` must be a list", &file, diagnostics);
+        }
         found.push(PackageFile { name, file, yaml, rendered });
     }
     found

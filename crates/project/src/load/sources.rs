@@ -1,6 +1,6 @@
 //! Source tables.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tidemill_core::{Diagnostic, UniqueId};
 
 use super::nodes::{Builder, Said, columns};
@@ -113,15 +113,19 @@ impl Builder<'_> {
             columns: columns(&def.columns),
             config: config.all.clone(),
             unrendered_config: {
-                let own = self.unrendered("sources", package, &fqn, [&def.config.values]);
-                let said = [
-                    ("freshness", def.said_freshness.clone()),
-                    ("loaded_at_field", def.loaded_at_field.clone().map(Json::from)),
-                    ("loaded_at_query", def.loaded_at_query.clone().map(Json::from)),
+                let mut own = self.unrendered("sources", package, &fqn, [&def.config.values]);
+                if let Some(said) = def.said_freshness.clone() {
+                    own.insert("freshness".to_owned(), with_all_fields(said));
+                }
+                // dbt fills these in, said or not.
+                let filled = [
+                    ("loaded_at_field", json!(def.loaded_at_field)),
+                    ("loaded_at_query", json!(def.loaded_at_query)),
+                    ("meta", json!(def.meta)),
+                    ("tags", json!(def.tags)),
                 ];
-                let said =
-                    said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
-                own.into_iter().chain(said).collect()
+                own.extend(filled.map(|(key, value)| (key.to_owned(), value)));
+                own
             },
             freshness: match tree.values.get("freshness") {
                 Some(lower) => merge_freshness(Some(lower.clone()), def.said_freshness.clone()),
@@ -201,4 +205,16 @@ fn companion(of: &SourceTable, end: &str) -> SourceTable {
         ingest: None,
         ..of.clone()
     }
+}
+
+/// A freshness with every field that dbt fills in.
+fn with_all_fields(said: Json) -> Json {
+    let Json::Object(mut said) = said else { return said };
+    let mut part = |key: &str, default: Json| said.remove(key).unwrap_or(default);
+    let never = json!({"count": null, "period": null});
+    json!({
+        "warn_after": part("warn_after", never.clone()),
+        "error_after": part("error_after", never),
+        "filter": part("filter", Json::Null),
+    })
 }

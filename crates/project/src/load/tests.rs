@@ -169,6 +169,7 @@ impl Builder<'_> {
             arguments: declared.arguments.clone(),
             column: quoted.clone(),
             column_at: declared.arguments.keys().position(|name| name == "column_name"),
+            column_is_argument: false,
             attached: owner.attached.clone(),
             target: owner.target.clone(),
             well_known,
@@ -178,6 +179,7 @@ impl Builder<'_> {
             && let Some(Json::String(column)) = declared.arguments.get("column_name")
         {
             generic.column = Some(column.clone());
+            generic.column_is_argument = true;
         }
         let unique_id = UniqueId::new(format!(
             "test.{}.{}.{}",
@@ -255,12 +257,15 @@ impl Builder<'_> {
             }
         }
         let mut merged = self.tree_layer("data_tests", package, &node.fqn);
+        let of_macro = said_by_macro.values.clone();
         let mut written = said_by_macro;
         written.apply(&own);
         merged.apply(&written);
         merged.apply(&self.root_layer("data_tests", package, &node.fqn));
-        // As in dbt, what the test's macro says is no part of what was written.
-        node.unrendered_config = self.unrendered("data_tests", package, &node.fqn, [&own.values]);
+        // As in dbt, what the test's macro says counts where the test has no alias of its own.
+        let of_macro = (declared.short_name == declared.full_name).then_some(&of_macro);
+        let said = of_macro.into_iter().chain([&own.values]);
+        node.unrendered_config = self.unrendered("data_tests", package, &node.fqn, said);
         let (config, problems) = config::typed(ResourceType::Test, &merged);
         let what = format!("test `{}`", declared.full_name);
         self.config_problems(&what, &problems, &merged, &declared.position);
@@ -376,14 +381,7 @@ impl Builder<'_> {
                 return None;
             }
             let record = context.take_record();
-            for noted in record.refs {
-                let known = |call: &RefCall| {
-                    call.name == noted.call.name && call.package == noted.call.package
-                };
-                if !node.refs.iter().any(known) {
-                    node.refs.push(noted.call);
-                }
-            }
+            node.refs.extend(record.refs.into_iter().map(|noted| noted.call));
             for noted in record.sources {
                 let known = |call: &SourceCall| {
                     call.source == noted.call.source && call.table == noted.call.table
@@ -399,13 +397,21 @@ impl Builder<'_> {
                 }
                 layer.apply(&said);
             }
-            node.macros = record.macros.direct;
+            // As in dbt, macros that are called in arguments are none of the test.
             node.reached_macros = record.macros.reached;
         }
         // dbt renders the arguments in their order, and the model is the last of them.
         match &generic.target {
             TestTarget::Ref { name, version } => {
-                node.refs.retain(|call| call.package.is_some() || call.name != *name);
+                // It is read once for the model itself, and noted once.
+                if defined_by_project
+                    && let Some(own) = node
+                        .refs
+                        .iter()
+                        .position(|call| call.package.is_none() && call.name == *name)
+                {
+                    node.refs.remove(own);
+                }
                 node.refs.push(RefCall {
                     package: None,
                     name: name.clone(),

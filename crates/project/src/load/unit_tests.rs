@@ -423,7 +423,15 @@ fn fixture_file(said: &Said, name: &str, format: &str) -> Result<String, (String
 /// Rows as `manifest.json` has them.
 fn fixture_json(written: &RowsDef, rows: &FixtureRows, input: Option<&str>) -> Json {
     let rows = match rows {
-        FixtureRows::Rows(rows) => json!(rows),
+        FixtureRows::Rows(rows) => {
+            // As in dbt: a row without NULL comes first, where there is one.
+            let mut rows = rows.clone();
+            let whole = |row: &Map<String, Json>| row.values().all(|value| !value.is_null());
+            if let Some(first) = rows.iter().position(whole) {
+                rows.swap(0, first);
+            }
+            json!(rows)
+        }
         FixtureRows::Sql(text) => json!(text),
     };
     let mut value = json!({"rows": rows, "format": written.format, "fixture": written.fixture});

@@ -4,6 +4,7 @@ pub(crate) mod connections;
 pub(crate) mod exports;
 pub(crate) mod profiles;
 pub(crate) mod project_file;
+pub(crate) mod project_shape;
 pub(crate) mod properties;
 pub(crate) mod unit_tests;
 pub(crate) mod walk;

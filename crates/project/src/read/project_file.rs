@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use tidemill_core::{Diagnostic, Diagnostics};
 use tidemill_jinja::{Host, Options};
 
+use super::project_shape::{self, VersionCheck};
 use super::{Unknown, check_keys, read_file, read_mapping, text_of, texts_of, wrong_shape};
 use crate::file::SourceFile;
 use crate::settings::Hook;
@@ -298,6 +299,7 @@ pub(crate) fn resolve(
     folder: &Path,
     shown: &Path,
     host: &dyn Host,
+    versions: Option<VersionCheck>,
     diagnostics: &mut Diagnostics,
 ) -> Package {
     let RawProject { file, root, name } = raw;
@@ -311,15 +313,21 @@ pub(crate) fn resolve(
     let options = Options::for_package(name.as_str());
     let raw_trees = raw_trees(&root);
     let root = render_tree(&root, &file, host, &options, &is_late, diagnostics);
-    let paths = |keys: &[&str], default: &[&str], diagnostics: &mut Diagnostics| {
+    project_shape::check(&root, &file, diagnostics);
+    if let (Some(versions), Some(value)) = (versions, root.get(project_shape::REQUIRED)) {
+        project_shape::required_version(value, &name, versions, &file, diagnostics);
+    }
+    // Of the wrong shape they are told once, above.
+    let ignored = &mut Diagnostics::new();
+    let paths = |keys: &[&str], default: &[&str], ignored: &mut Diagnostics| {
         keys.iter()
-            .find_map(|key| texts_of(&root, key, FILE_NAME, &file, diagnostics))
+            .find_map(|key| texts_of(&root, key, FILE_NAME, &file, ignored))
             .unwrap_or_else(|| default.iter().map(|&path| path.to_owned()).collect::<Vec<_>>())
     };
     let text = |key: &str, diagnostics: &mut Diagnostics| {
         text_of(&root, key, FILE_NAME, &file, diagnostics)
     };
-    let target_path = text("target-path", diagnostics).unwrap_or_else(|| "target".to_owned());
+    let target_path = text("target-path", ignored).unwrap_or_else(|| "target".to_owned());
     let timezone = timezone(&root, &file, diagnostics);
     let mut trees = IndexMap::new();
     for (key, spellings) in TREES {
@@ -327,23 +335,21 @@ pub(crate) fn resolve(
             let Some(tree) = root.get(spelling) else { continue };
             if tree.is_map() {
                 trees.entry(*key).or_insert_with(|| tree.clone());
-            } else if !tree.is_null() {
-                wrong_shape(tree, &format!("`{spelling}` must be a mapping"), &file, diagnostics);
             }
         }
     }
     Package {
-        version: text("version", diagnostics),
+        version: text("version", ignored),
         profile: text("profile", diagnostics),
-        model_paths: paths(&["model-paths", "source-paths"], &["models"], diagnostics),
-        seed_paths: paths(&["seed-paths", "data-paths"], &["seeds"], diagnostics),
-        test_paths: paths(&["test-paths"], &["tests"], diagnostics),
-        analysis_paths: paths(&["analysis-paths"], &["analyses"], diagnostics),
-        macro_paths: paths(&["macro-paths"], &["macros"], diagnostics),
-        snapshot_paths: paths(&["snapshot-paths"], &["snapshots"], diagnostics),
-        docs_paths: paths(&["docs-paths"], &[], diagnostics),
-        clean_targets: paths(&["clean-targets"], &[&target_path], diagnostics),
-        packages_install_path: text("packages-install-path", diagnostics)
+        model_paths: paths(&["model-paths", "source-paths"], &["models"], ignored),
+        seed_paths: paths(&["seed-paths", "data-paths"], &["seeds"], ignored),
+        test_paths: paths(&["test-paths"], &["tests"], ignored),
+        analysis_paths: paths(&["analysis-paths"], &["analyses"], ignored),
+        macro_paths: paths(&["macro-paths"], &["macros"], ignored),
+        snapshot_paths: paths(&["snapshot-paths"], &["snapshots"], ignored),
+        docs_paths: paths(&["docs-paths"], &[], ignored),
+        clean_targets: paths(&["clean-targets"], &[&target_path], ignored),
+        packages_install_path: text("packages-install-path", ignored)
             .unwrap_or_else(|| "dbt_packages".to_owned()),
         target_path,
         timezone,
@@ -419,9 +425,6 @@ fn dispatch(
 ) -> IndexMap<String, Vec<String>> {
     let mut orders = IndexMap::new();
     let Some(list) = root.get("dispatch") else { return orders };
-    if !list.is_list() && !list.is_null() {
-        wrong_shape(list, "`dispatch` must be a list", file, diagnostics);
-    }
     for item in list.items() {
         let what = "`dispatch`";
         let namespace = text_of(item, "macro_namespace", what, file, diagnostics);

@@ -56,6 +56,8 @@ pub(crate) struct Patch {
     pub(crate) columns: Vec<ColumnDef>,
     pub(crate) tests: Vec<TestDef>,
     pub(crate) config: Layer,
+    /// The configuration with its templates as they are written.
+    pub(crate) written: Map<String, Value>,
     pub(crate) versions: Vec<VersionDef>,
     pub(crate) latest_version: Option<String>,
     /// The day from which nothing should read the model any more.
@@ -375,6 +377,10 @@ impl Reader<'_> {
     fn patch(&mut self, item: &Yaml, kind: ResourceType) -> Option<Patch> {
         let what = format!("a {kind}");
         let (name, position) = self.name(item, &what)?;
+        let mut as_written = Layer::default();
+        for entry in item.get("config").map(Yaml::entries).unwrap_or_default() {
+            as_written.set(&entry.key, entry.value.to_json(), None);
+        }
         let item = self.render(item, &is_late);
         let name = item.get("name").and_then(Yaml::scalar_text).unwrap_or(name);
         let what = format!("{kind} `{name}`");
@@ -399,6 +405,8 @@ impl Reader<'_> {
             }
         }
         self.config(&item, &mut config, &what);
+        let mut written = config.values.clone();
+        written.extend(as_written.values);
         let columns = self.columns(&item, &what);
         let versions = self.versions(&item, &what, &columns);
         let newest = versions
@@ -411,6 +419,7 @@ impl Reader<'_> {
             columns,
             tests: self.tests(&item, &what),
             config,
+            written,
             latest_version: text_of(&item, "latest_version", &what, self.file, self.diagnostics)
                 .or(newest),
             versions,

@@ -312,7 +312,7 @@ impl Adapter {
         );
         match found {
             Ok(found) => {
-                note_macro(&self.0, &found, state);
+                note_macro(&self.0, &found);
                 Ok(Value::Macro(found))
             }
             Err(tried) => Err(Error::user(format!(

@@ -232,24 +232,35 @@ impl Host for ContextHost {
         let own = &context.subject.package;
         let known = &context.world.macros;
         if let Some(found) = known.of_node(name, own) {
-            note_macro(context, &found, state);
+            note_macro(context, &found);
             return Some(macros::value(found));
         }
         if let Some(value) = functions::lookup(context, name) {
-            if MACROS_OF_DBT.contains(&name) {
-                note(context, format!("macro.{}.{name}", macros::INTERNAL), state);
-            }
-            return Some(value);
+            return Some(match MACROS_OF_DBT.contains(&name) {
+                true => noted_function(context, name, value),
+                false => value,
+            });
         }
         if let Some(found) = known.of_projects(name, own, state.package()) {
-            note_macro(context, &found, state);
+            note_macro(context, &found);
             return Some(macros::value(found));
         }
         if let Some(found) = known.by_name(name, own, state.package()) {
-            note_macro(context, &found, state);
+            note_macro(context, &found);
             return Some(macros::value(found));
         }
         known.is_namespace(name).then(|| functions::namespace(context, name))
+    }
+
+    fn called(&self, called: &Arc<tidemill_jinja::Macro>, state: &State<'_>) {
+        let context = &self.context;
+        if !matches!(context.phase, Phase::Parse) {
+            return;
+        }
+        let known = context.world.macros.in_package(called.package(), called.name());
+        if known.is_some_and(|known| Arc::ptr_eq(&known, called)) {
+            note_call(context, id_of(called), state);
+        }
     }
 
     fn now(&self) -> DateTime<Utc> {
@@ -281,20 +292,41 @@ impl Host for ContextHost {
 const MACROS_OF_DBT: [&str; 5] =
     ["is_incremental", "run_query", "statement", "should_full_refresh", "load_relation"];
 
-/// Notes that a macro is used.
-pub(crate) fn note_macro(context: &Context, found: &tidemill_jinja::Macro, state: &State<'_>) {
+/// Notes that a macro is named: what it says counts for what names it, called or not.
+pub(crate) fn note_macro(context: &Context, found: &tidemill_jinja::Macro) {
     if matches!(context.phase, Phase::Parse) {
-        note(context, format!("macro.{}.{}", found.package(), found.name()), state);
+        context.record().macros.reached.insert(id_of(found));
     }
 }
 
-fn note(context: &Context, id: String, state: &State<'_>) {
-    if !matches!(context.phase, Phase::Parse) {
-        return;
-    }
+fn id_of(found: &tidemill_jinja::Macro) -> String {
+    format!("macro.{}.{}", found.package(), found.name())
+}
+
+/// Notes a call. Those that the text itself makes are kept in the order in which they begin, so a
+/// macro in the arguments of another comes before it; what a macro calls is that macro's own. A
+/// macro of the text itself is part of the text.
+fn note_call(context: &Context, id: String, state: &State<'_>) {
+    let known = &context.world.macros;
+    let is_known = |frame: &tidemill_jinja::Frame| {
+        frame.name.as_ref() != "caller" && known.in_package(&frame.package, &frame.name).is_some()
+    };
     let mut record = context.record();
-    if state.frames().is_empty() && !record.macros.direct.contains(&id) {
+    if !state.frames().iter().any(is_known) && !record.macros.direct.contains(&id) {
         record.macros.direct.push(id.clone());
     }
     record.macros.reached.insert(id);
+}
+
+/// A function that stands for a macro of dbt: its calls are noted like those of a macro.
+fn noted_function(context: &Arc<Context>, name: &str, function: Value) -> Value {
+    if !matches!(context.phase, Phase::Parse) {
+        return function;
+    }
+    let id = format!("macro.{}.{name}", macros::INTERNAL);
+    let context = context.clone();
+    Value::function(name, move |args, state| {
+        note_call(&context, id.clone(), state);
+        function.call(args, state)
+    })
 }

@@ -679,7 +679,7 @@ impl Object for Namespace {
             return Some(value);
         }
         if let Some(found) = known.in_package(&self.package, name) {
-            note_macro(&self.context, &found, state);
+            note_macro(&self.context, &found);
             return Some(Value::Macro(found));
         }
         if self.package == crate::macros::INTERNAL {

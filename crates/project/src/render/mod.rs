@@ -190,29 +190,8 @@ impl Project {
         arguments: &Map<String, Json>,
         state: &RenderState,
     ) -> Result<Rendered, Diagnostics> {
-        let root = self.manifest().settings.name.clone();
-        let context = Arc::new(self.loose_context(&root, state));
-        let known = &self.world().macros;
-        let (package, bare) = match name.split_once('.') {
-            Some((package, bare)) => (Some(package), bare),
-            None => (None, name),
-        };
-        let found = match package {
-            Some(package) => known.in_package(package, bare),
-            None => known.by_name(bare, &root, &root),
-        };
-        let Some(found) = found else {
-            let names: Vec<Arc<str>> = known.all().map(|(_, found)| found.name().clone()).collect();
-            let diagnostic =
-                Diagnostic::error("unknown-macro", format!("there is no macro `{name}`"));
-            let near = crate::suggest::nearest(bare, names.iter().map(|name| &**name));
-            return Err([match near {
-                Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
-                None => diagnostic,
-            }]
-            .into_iter()
-            .collect());
-        };
+        let found = self.find_macro(name)?;
+        let context = Arc::new(self.loose_context(&self.manifest().settings.name, state));
         let host = ContextHost { context: context.clone() };
         let mut running = State::new(&host, found.package().clone(), Budget::of_runs());
         let args = Args::new(
@@ -223,6 +202,38 @@ impl Project {
             .call(&args, &mut running)
             .map_err(|error| errors::diagnostics(&error, &format!("macro `{name}`")))?;
         Ok(finish(context.take_record(), value.to_string()))
+    }
+
+    /// The id of the macro of a name (`generate`, `my_package.generate`).
+    ///
+    /// # Errors
+    /// When there is none: what is near.
+    pub fn macro_id(&self, name: &str) -> Result<UniqueId, Diagnostics> {
+        let found = self.find_macro(name)?;
+        Ok(UniqueId::new(format!("macro.{}.{}", found.package(), found.name())))
+    }
+
+    fn find_macro(&self, name: &str) -> Result<Arc<tidemill_jinja::Macro>, Diagnostics> {
+        let root = &self.manifest().settings.name;
+        let known = &self.world().macros;
+        let (package, bare) = match name.split_once('.') {
+            Some((package, bare)) => (Some(package), bare),
+            None => (None, name),
+        };
+        let found = match package {
+            Some(package) => known.in_package(package, bare),
+            None => known.by_name(bare, root, root),
+        };
+        found.ok_or_else(|| {
+            let names: Vec<Arc<str>> = known.all().map(|(_, found)| found.name().clone()).collect();
+            let diagnostic =
+                Diagnostic::error("unknown-macro", format!("there is no macro `{name}`"));
+            let near = crate::suggest::nearest(bare, names.iter().map(|name| &**name));
+            Diagnostics::from_iter([match near {
+                Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
+                None => diagnostic,
+            }])
+        })
     }
 
     /// The name of the common table expression that holds the rows of an input of a unit test, where
