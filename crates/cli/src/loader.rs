@@ -11,8 +11,8 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 use tidemill_connect::Kind;
 use tidemill_core::{
-    Cancellation, Change, ConnectContext, Diagnostic, Diagnostics, Error, ErrorKind, Event,
-    Position, ReadRequest, ReadScope, RelationName, Result, RunId, Sink, Snapshot, Source,
+    Cancellation, Change, ConnectContext, Diagnostic, Diagnostics, Error, ErrorKind, Event, Notice,
+    Position, ReadRequest, ReadScope, RelationName, Result, RunId, Sibling, Sink, Snapshot, Source,
     TableStore, UniqueId, Until,
 };
 use tidemill_ingest::{Backfill, LoadMode, LoadSettings, LoadSpec, MaxRejects, changes};
@@ -20,6 +20,7 @@ use tidemill_plan::Fingerprint;
 use tidemill_project::{Connection, Ingest, Manifest, Node, Project};
 use tidemill_run::{LoadRequest, Loaded, Loader};
 
+use crate::published::OfLake;
 use crate::seeds::SeedSource;
 use crate::session::Session;
 use crate::types;
@@ -32,6 +33,8 @@ pub(crate) struct ProjectLoader {
     /// Whether loads read the log of tables whose changes are kept; somebody else does, where not.
     keeps_log: bool,
     away: crate::session::Away,
+    /// The tables that this process loads.
+    loads: Arc<BTreeSet<UniqueId>>,
     /// As many rows may go as were deleted at the source.
     allows_deletes: bool,
     /// The part of a range that loads read.
@@ -58,9 +61,16 @@ impl ProjectLoader {
             root: session.root.clone(),
             keeps_log: !session.follows,
             away: session.away.clone(),
+            loads: session.followed.clone(),
             allows_deletes: session.allows_deletes,
             backfill: session.backfill.clone(),
         }
+    }
+
+    /// One that also loads these, so that a log is read for all of them at once.
+    pub(crate) fn beside<'i>(mut self, others: impl Iterator<Item = &'i UniqueId>) -> Self {
+        self.loads = Arc::new(self.loads.iter().chain(others).cloned().collect());
+        self
     }
 
     pub(crate) fn source(&self, id: &UniqueId) -> Result<Arc<dyn Source>> {
@@ -132,6 +142,7 @@ impl ProjectLoader {
         cancel: &Cancellation,
     ) -> Result<(Arc<dyn Source>, LoadSpec)> {
         let target = self.target(id)?;
+        let siblings = self.siblings(id, &target, &base);
         let spec = LoadSpec {
             relation: target.relation,
             name: target.name,
@@ -139,6 +150,7 @@ impl ProjectLoader {
             source_settings: target.source_settings,
             declared: target.declared,
             base,
+            siblings,
             full_refresh: false,
             comments: target.comments,
             observers: None,
@@ -148,6 +160,37 @@ impl ProjectLoader {
             cancel: cancel.clone(),
         };
         Ok((self.source(id)?, spec))
+    }
+
+    /// The tables that are followed through the connection of this one, when it is followed.
+    fn siblings(&self, id: &UniqueId, target: &Target, base: &Snapshot) -> Vec<Sibling> {
+        let manifest = self.project.manifest();
+        let connection = |id: &UniqueId| manifest.source(id)?.ingest.as_ref()?.connection.clone();
+        let own = connection(id).filter(|_| target.settings.mode == LoadMode::Cdc);
+        let Some(own) = own else { return Vec::new() };
+        let others =
+            manifest.sources.keys().filter(|other| connection(other).as_ref() == Some(&own));
+        // What is wrong with another table is said when that is loaded.
+        let followed = others.filter_map(|other| Some((other, self.target(other).ok()?)));
+        followed
+            .filter(|(_, target)| target.settings.mode == LoadMode::Cdc)
+            .map(|(other, target)| Sibling {
+                position: changes::source_position(base, &target.relation),
+                settings: target.source_settings,
+                name: target.name,
+                primary_key: target.settings.primary_key,
+                is_read: other == id || self.loads.contains(other),
+            })
+            .collect()
+    }
+
+    /// Tells a source how far a table of it is published; `position` is of the source.
+    pub(crate) async fn tell(
+        &self,
+        source: &dyn Source,
+        position: &Position,
+    ) -> Result<Vec<Notice>> {
+        source.acknowledge_beside(position, &OfLake(self.store.clone())).await
     }
 
     /// Whether the table goes on by a table of its changes.
@@ -167,10 +210,10 @@ impl ProjectLoader {
         if self.keeps_log {
             let appended = changes::append(source, &spec, Some(id), &*self.store).await?;
             if let Some(position) = &appended.position {
-                source.acknowledge(position).await?;
+                notices = self.tell(source, position).await?;
             }
-            (spec.base, notices, rejected) =
-                (appended.snapshot, appended.notices, appended.rejected);
+            notices.extend(appended.notices);
+            (spec.base, rejected) = (appended.snapshot, appended.rejected);
         }
         let mut loaded = changes::apply(&spec, &*self.store).await?;
         if loaded.rows > 0 {
@@ -248,6 +291,7 @@ impl ProjectLoader {
                 changes::source_position(&request.context.snapshot, &published.name)
             }),
             superseded: None,
+            siblings: Vec::new(),
             every_change: false,
             scope: target.settings.mode.scope(),
             until: Until::CaughtUp,
@@ -549,12 +593,12 @@ impl Loader for ProjectLoader {
         })
     }
 
-    async fn acknowledge(&self, id: &UniqueId, position: &Position) -> Result<()> {
+    async fn acknowledge(&self, id: &UniqueId, position: &Position) -> Result<Vec<Notice>> {
         if changes::is_applied(position) {
             // It is ours, and the source heard of the log when its changes were kept.
-            return Ok(());
+            return Ok(Vec::new());
         }
-        self.source(id)?.acknowledge(position).await
+        self.tell(&*self.source(id)?, position).await
     }
 
     fn fingerprint(&self, id: &UniqueId) -> Result<Fingerprint> {

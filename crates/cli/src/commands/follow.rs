@@ -60,6 +60,7 @@ pub(crate) async fn run(mut session: Session, args: &Build, every: Duration) -> 
         return Ok(0);
     }
     session.follows = true;
+    session.followed = Arc::new(lags.keys().cloned().collect());
     session.output.say(format!(
         "following {}, {} of them by a table of changes; Ctrl-C ends",
         plural(lags.len() as u64, "table", "tables"),
@@ -290,11 +291,18 @@ impl Lane {
     async fn tell(&self, position: Option<&Position>) {
         let Some(position) = position else { return };
         let told = match self.loader.source(&self.id) {
-            Ok(source) => source.acknowledge(position).await,
+            Ok(source) => self.loader.tell(&*source, position).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = told {
-            tracing::warn!(%error, table = %self.id, "the end of the log was not told");
+        match told {
+            Ok(notices) => {
+                for notice in notices {
+                    self.output.say(format!("note: {}: {}", self.id, notice.message));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, table = %self.id, "the end of the log was not told");
+            }
         }
     }
 

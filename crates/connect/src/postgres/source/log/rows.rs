@@ -89,6 +89,8 @@ impl New {
 
 /// The table that is followed, and how its values are read.
 pub(super) struct Target {
+    /// Its number in the catalog.
+    pub(super) number: Option<String>,
     /// What the log calls it.
     pub(super) schema: String,
     pub(super) name: String,
