@@ -133,9 +133,10 @@ impl LogReader {
             None => Copy::make(postgres, ask, tables).await?,
         };
         let taken = copy.tables.get(&ask.table).map_or(0, |table| table.taken);
-        // What another table had read a moment ago, or while this one waited, will do.
+        // What another table had read a moment ago, or while this one waited, will do; and what was read for all
+        // when this one was not asked for yet.
         let is_new = copy.ended.is_some_and(|ended| ended + NEW >= asked);
-        if taken == copy.reads || !is_new {
+        if taken == copy.reads || !(is_new || taken == 0) {
             copy.advance(postgres, ask).await?;
         }
         let until = copy.hand(ask, take)?;
