@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tidemill_core::{At, Position, Published, RelationName, Result, TableStore};
+use tidemill_core::{At, Position, PublishedPositions, RelationName, Result, TableStore};
 use tidemill_ingest::changes;
 
 /// The lake as it is when it is asked: tables that no project has any more, and what another process has published
@@ -11,7 +11,7 @@ use tidemill_ingest::changes;
 pub(crate) struct OfLake(pub(crate) Arc<dyn TableStore>);
 
 #[async_trait]
-impl Published for OfLake {
+impl PublishedPositions for OfLake {
     async fn positions(&self) -> Result<Vec<(RelationName, Position)>> {
         let snapshot = self.0.snapshot(At::Now).await?;
         let names = snapshot.relations.keys();

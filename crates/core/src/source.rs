@@ -159,7 +159,7 @@ pub struct Sibling {
 
 /// Says how far tables are published.
 #[async_trait]
-pub trait Published: Send + Sync {
+pub trait PublishedPositions: Send + Sync {
     /// The position of every table that there is, as it is published **now**, whoever published it.
     ///
     /// # Errors
@@ -333,7 +333,7 @@ pub trait Source: Send + Sync {
     async fn acknowledge_beside(
         &self,
         position: &Position,
-        _published: &dyn Published,
+        _published: &dyn PublishedPositions,
     ) -> Result<Vec<Notice>> {
         self.acknowledge(position).await.map(|()| Vec::new())
     }

@@ -28,7 +28,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde_json::Value;
 use tidemill_core::{
-    Cancellation, Error, ErrorKind, Notice, Position, Published, RelationName, Result,
+    Cancellation, Error, ErrorKind, Notice, Position, PublishedPositions, RelationName, Result,
     TableDescription,
 };
 
@@ -162,7 +162,7 @@ pub(crate) struct LogSibling {
 }
 
 /// How far logs are published, as it is now.
-pub(crate) struct PublishedLogs<'a>(pub(crate) &'a dyn Published);
+pub(crate) struct PublishedLogs<'a>(pub(crate) &'a dyn PublishedPositions);
 
 impl PublishedLogs<'_> {
     /// Of every table that there is, with the place in its log.

@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use serde_json::Value;
 use tidemill_core::{
-    Change, ChangeStream, Error, ErrorKind, Notice, Position, Published, ReadPart, ReadRange,
-    ReadRequest, ReadScope, RelationName, Result, ResultExt, STORED_TYPE, Sibling, Source,
-    TableDescription,
+    Change, ChangeStream, Error, ErrorKind, Notice, Position, PublishedPositions, ReadPart,
+    ReadRange, ReadRequest, ReadScope, RelationName, Result, ResultExt, STORED_TYPE, Sibling,
+    Source, TableDescription,
 };
 
 use super::convert::{convert, declared_field, rejected};
@@ -101,7 +101,7 @@ impl<D: Database> Source for DatabaseSource<D> {
     async fn acknowledge_beside(
         &self,
         position: &Position,
-        published: &dyn Published,
+        published: &dyn PublishedPositions,
     ) -> Result<Vec<Notice>> {
         let Some(log) = TablePosition::parse(Some(position))?.log else { return Ok(Vec::new()) };
         let told = self.database.acknowledge(&log, &PublishedLogs(published)).await;
@@ -113,7 +113,7 @@ impl<D: Database> Source for DatabaseSource<D> {
 struct Alone(Position);
 
 #[async_trait]
-impl Published for Alone {
+impl PublishedPositions for Alone {
     async fn positions(&self) -> Result<Vec<(RelationName, Position)>> {
         Ok(vec![(RelationName::new("", ""), self.0.clone())])
     }
