@@ -102,8 +102,9 @@ impl Beginning {
         let number = of.number.clone().unwrap_or_default();
         let there = {
             let all = beginnings();
-            let at_place = all.iter().filter(|one| one.place == place);
-            at_place.for_each(|one| drop(locked(&one.pending).remove(&number)));
+            for one in all.iter().filter(|one| one.place == place) {
+                locked(&one.pending).remove(&number);
+            }
             let there = all.iter().find(|one| {
                 one.place == place && one.publication == name && one.members.contains(&number)
             });

@@ -295,7 +295,8 @@ impl LogSession {
                 siblings: &self.siblings,
             };
             let made = Beginning::of(&self.postgres, client, &asked);
-            match tokio::time::timeout(PATIENCE, made).await {
+            let made = tokio::time::timeout(PATIENCE, made).await;
+            match made {
                 Ok(Ok(made)) => {
                     newer = Some(Made { slot: made.name.clone(), begins: Some(made.lsn) });
                     self.beginning = Some(made);

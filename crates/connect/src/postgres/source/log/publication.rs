@@ -73,7 +73,7 @@ async fn run(client: &Client, sql: &str) -> Result<()> {
 
 /// Takes these tables in where they are not; one that cannot be is left out, which is said when it is read.
 pub(super) async fn take_in(client: &Client, name: &str, tables: &[&str]) -> Result<()> {
-    for table in tables {
+    for &table in tables {
         let sql = "select 1::text from pg_catalog.pg_publication_rel r \
                    join pg_catalog.pg_publication p on p.oid = r.prpubid \
                    where p.pubname = $1 and r.prrelid = pg_catalog.to_regclass($2)";

@@ -87,7 +87,7 @@ pub(super) fn close(place: &str, slot: &str) {
 }
 
 struct LogReader {
-    copy: tokio::sync::Mutex<Option<Copy>>,
+    copy: tokio::sync::Mutex<Option<SlotCopy>>,
     /// When it was asked last, and the tables that are read by it.
     asked: Mutex<(Instant, BTreeSet<u32>)>,
 }
@@ -124,13 +124,13 @@ impl LogReader {
             kept = self.copy.lock() => kept,
             () = ask.cancel.cancelled() => return Err(Error::new(ErrorKind::Cancelled, "cancelled")),
         };
-        let usable = |copy: &Copy| {
+        let usable = |copy: &SlotCopy| {
             let start = copy.tables.get(&ask.table).map(|table| table.start);
             !copy.connected.is_closed() && start.is_some_and(|start| start <= ask.after)
         };
         let mut copy = match kept.take().filter(usable) {
             Some(copy) => copy,
-            None => Copy::make(postgres, ask, tables).await?,
+            None => SlotCopy::make(postgres, ask, tables).await?,
         };
         let taken = copy.tables.get(&ask.table).map_or(0, |table| table.taken);
         // What another table had read a moment ago, or while this one waited, will do; and what was read for all
@@ -146,7 +146,7 @@ impl LogReader {
 }
 
 /// A copy of the slot, and what was taken off it.
-struct Copy {
+struct SlotCopy {
     connected: Connected,
     name: String,
     /// Up to here it was taken off.
@@ -173,8 +173,12 @@ struct TablePart {
     until: Option<Lsn>,
 }
 
-impl Copy {
-    async fn make(postgres: &Postgres, ask: &Ask<'_>, mut tables: BTreeSet<u32>) -> Result<Copy> {
+impl SlotCopy {
+    async fn make(
+        postgres: &Postgres,
+        ask: &Ask<'_>,
+        mut tables: BTreeSet<u32>,
+    ) -> Result<SlotCopy> {
         let connected = postgres.connection().await?;
         let client = &connected.client;
         set_up(client).await?;
@@ -200,7 +204,7 @@ impl Copy {
         }
         let table = |number| (number, Table { start, parts: Vec::new(), taken: 0 });
         let tables = tables.into_iter().map(table).collect();
-        Ok(Copy { connected, name, until: start, reads: 0, ended: None, tables })
+        Ok(SlotCopy { connected, name, until: start, reads: 0, ended: None, tables })
     }
 
     /// Takes off what is new.
@@ -337,8 +341,9 @@ impl Sorting<'_> {
             if kept().map(|(_, bytes)| bytes).sum::<u64>() > KEPT {
                 let others = kept().filter(|(number, _)| *number != self.asks);
                 let largest = others.max_by_key(|(_, bytes)| *bytes).map(|(number, _)| number);
-                let largest = largest.and_then(|number| self.tables.get_mut(&number));
-                largest.map(Table::let_go).unwrap_or_default();
+                if let Some(table) = largest.and_then(|number| self.tables.get_mut(&number)) {
+                    table.let_go();
+                }
             }
         }
         Ok(())
