@@ -27,7 +27,7 @@ use crate::tables::LogSibling;
 const WAITS: Duration = Duration::from_secs(60);
 
 /// How long it waits for the publish of what was read; then the table is read again.
-const PUBLISH: Duration = Duration::from_secs(3600);
+const PUBLISH: Duration = Duration::from_secs(4 * 3600);
 
 /// How long a table that keeps a slot of its own does without trying again to share one.
 const AGAIN: Duration = Duration::from_secs(600);
@@ -43,7 +43,7 @@ pub(super) struct Beginning {
     connected: Connected,
     /// The tables, by their numbers.
     members: HashSet<String>,
-    /// Those of which the first read is under way, or not published yet, since then.
+    /// Those that are not published yet, with the time when their first read began, or ended.
     pending: Mutex<HashMap<String, Instant>>,
     used: Mutex<Instant>,
 }
@@ -66,7 +66,8 @@ fn beginnings() -> MutexGuard<'static, Vec<Arc<Beginning>>> {
         let mut pending = locked(&one.pending);
         pending.retain(|_, since| since.elapsed() < PUBLISH);
         let is_used = !pending.is_empty() || locked(&one.used).elapsed() < WAITS;
-        is_used && !one.connected.is_closed()
+        // A read that is under way holds it, however long it takes.
+        (is_used || Arc::strong_count(one) > 1) && !one.connected.is_closed()
     });
     all
 }
@@ -108,7 +109,7 @@ impl Beginning {
             let there = all.iter().find(|one| {
                 one.place == place && one.publication == name && one.members.contains(&number)
             });
-            there.inspect(|there| there.begins(&number)).cloned()
+            there.inspect(|there| there.begins(of.number.as_deref())).cloned()
         };
         let beginning = match there {
             Some(there) => there,
@@ -122,7 +123,7 @@ impl Beginning {
                 }
                 let members = publication::members(client, name).await?;
                 let made = Self::make(postgres, asked.connection, name, members).await?;
-                made.begins(&number);
+                made.begins(of.number.as_deref());
                 beginnings().push(made.clone());
                 made
             }
@@ -130,8 +131,10 @@ impl Beginning {
         Ok(beginning)
     }
 
-    fn begins(&self, number: &str) {
-        locked(&self.pending).insert(number.to_owned(), Instant::now());
+    /// The read of a table begins, or ended and waits for its publish.
+    pub(super) fn begins(&self, number: Option<&str>) {
+        let number = number.unwrap_or_default().to_owned();
+        locked(&self.pending).insert(number, Instant::now());
         *locked(&self.used) = Instant::now();
     }
 

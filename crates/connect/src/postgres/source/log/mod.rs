@@ -361,7 +361,7 @@ impl LogSession {
         self.position = Some(match idle {
             true => before,
             false => {
-                let lsn = until.max(spool.end).max(before.lsn);
+                let lsn = until.max(before.lsn);
                 let seen = before.until.is_some_and(|seen| seen > lsn);
                 let publication = self.beginning.as_ref().map(|made| made.publication.clone());
                 LogPosition {
@@ -536,6 +536,9 @@ impl Session for LogSession {
 
     fn log_position(&mut self) -> Option<Value> {
         self.done = true;
+        if let (Some(beginning), Some(position)) = (&self.beginning, &self.position) {
+            beginning.begins(position.table.as_deref());
+        }
         serde_json::to_value(self.position.as_ref()?).ok()
     }
 }

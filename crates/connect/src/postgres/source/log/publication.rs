@@ -77,7 +77,14 @@ pub(super) async fn take_in(client: &Client, name: &str, tables: &[&str]) -> Res
         let sql = "select 1::text from pg_catalog.pg_publication_rel r \
                    join pg_catalog.pg_publication p on p.oid = r.prpubid \
                    where p.pubname = $1 and r.prrelid = pg_catalog.to_regclass($2)";
-        if one(client, sql, &[name, table]).await?.is_some() {
+        // In a publication a table whose rows cannot be told apart could not be changed any more by anybody.
+        let can = "select 1::text from pg_catalog.pg_class c where c.oid = pg_catalog.to_regclass($1) \
+                   and c.relkind in ('r', 'p') and c.relpersistence = 'p' and (c.relreplident = 'f' \
+                   or exists (select from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisvalid and \
+                      case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end))";
+        if one(client, sql, &[name, table]).await?.is_some()
+            || one(client, can, &[table]).await?.is_none()
+        {
             continue;
         }
         let add = format!("alter publication {} add table only {table}", catalog::quoted(name));

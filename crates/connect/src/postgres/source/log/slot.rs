@@ -80,6 +80,9 @@ pub(super) const KEY: &str = "pg_catalog.hashtextextended($1, 0)";
 /// How much of the log may be kept for a table before that is said.
 const MUCH: u64 = 256 << 20;
 
+/// Who moves a slot on.
+static KEEPING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// How much was kept of the log of a slot when that was said last.
 static SAID: LazyLock<Mutex<HashMap<String, u64>>> = LazyLock::new(Mutex::default);
 
@@ -249,6 +252,8 @@ pub(super) async fn keep(
 ) -> Result<Vec<Notice>> {
     let place = postgres.config().place();
     let made = begin::make_lasting(&place, position).await?;
+    // What one of two tables that are published at once does not see, the other one does.
+    let _alone = KEEPING.lock().await;
     let connected = postgres.connection().await?;
     let client = &connected.client;
     let mut there = Vec::new();
