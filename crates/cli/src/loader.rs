@@ -142,7 +142,6 @@ impl ProjectLoader {
         cancel: &Cancellation,
     ) -> Result<(Arc<dyn Source>, LoadSpec)> {
         let target = self.target(id)?;
-        let siblings = self.siblings(id, &target, &base);
         let spec = LoadSpec {
             relation: target.relation,
             name: target.name,
@@ -150,7 +149,7 @@ impl ProjectLoader {
             source_settings: target.source_settings,
             declared: target.declared,
             base,
-            siblings,
+            siblings: Vec::new(),
             full_refresh: false,
             comments: target.comments,
             observers: None,
@@ -162,11 +161,12 @@ impl ProjectLoader {
         Ok((self.source(id)?, spec))
     }
 
-    /// The tables that are followed through the connection of this one, when it is followed.
-    fn siblings(&self, id: &UniqueId, target: &Target, base: &Snapshot) -> Vec<Sibling> {
-        let manifest = self.project.manifest();
+    /// The tables that are followed through the connection of this one, when it is followed, and where they
+    /// stand in a published state.
+    pub(crate) fn siblings(&self, id: &UniqueId, spec: &LoadSpec) -> Vec<Sibling> {
+        let (manifest, base) = (self.project.manifest(), &spec.base);
         let connection = |id: &UniqueId| manifest.source(id)?.ingest.as_ref()?.connection.clone();
-        let own = connection(id).filter(|_| target.settings.mode == LoadMode::Cdc);
+        let own = connection(id).filter(|_| spec.settings.mode == LoadMode::Cdc);
         let Some(own) = own else { return Vec::new() };
         let others =
             manifest.sources.keys().filter(|other| connection(other).as_ref() == Some(&own));
@@ -545,6 +545,7 @@ impl Loader for ProjectLoader {
         let context = &request.context;
         let (source, mut spec) =
             self.log_of(id, context.snapshot.clone(), context.run.clone(), &context.cancel)?;
+        spec.siblings = self.siblings(id, &spec);
         let (events, node) = (request.events.clone(), id.clone());
         spec.full_refresh = request.full;
         if let (true, Some(deletes)) = (self.allows_deletes, &mut spec.settings.deletes) {

@@ -247,9 +247,14 @@ impl Lane {
         let mut failures = 0;
         let mut added = 0;
         let mut told: (Option<Position>, Instant) = (None, Instant::now());
+        let mut met: Option<Instant> = None;
         while !self.cancel.is_cancelled() {
             let began = Instant::now();
-            let wait = match self.once().await {
+            let meets = met.is_none_or(|met| met.elapsed() >= TOLD_EVERY);
+            if meets {
+                met = Some(began);
+            }
+            let wait = match self.once(meets).await {
                 Ok((changes, position)) => {
                     if told.0 != position && (told.0.is_none() || told.1.elapsed() >= TOLD_EVERY) {
                         self.tell(position.as_ref()).await;
@@ -306,11 +311,15 @@ impl Lane {
         }
     }
 
-    /// Publishes what is new in the log; how many changes, and how far it is read.
-    async fn once(&self) -> Result<(u64, Option<Position>), Error> {
+    /// Publishes what is new in the log; how many changes, and how far it is read. Where the other tables of the source
+    /// stand is asked now and then.
+    async fn once(&self, meets: bool) -> Result<(u64, Option<Position>), Error> {
         let snapshot = self.store.snapshot(At::Now).await?;
         let run = RunId::new(uuid::Uuid::now_v7().to_string());
-        let (source, spec) = self.loader.log_of(&self.id, snapshot, run, &self.cancel)?;
+        let (source, mut spec) = self.loader.log_of(&self.id, snapshot, run, &self.cancel)?;
+        if meets {
+            spec.siblings = self.loader.siblings(&self.id, &spec);
+        }
         if !changes::is_begun(&spec.base, &spec.relation) {
             return Ok((0, None));
         }
