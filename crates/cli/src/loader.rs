@@ -178,7 +178,6 @@ impl ProjectLoader {
                 position: changes::source_position(base, &target.relation),
                 settings: target.source_settings,
                 name: target.name,
-                primary_key: target.settings.primary_key,
                 is_read: other == id || self.loads.contains(other),
             })
             .collect()

@@ -149,8 +149,6 @@ pub struct Sibling {
     pub settings: serde_json::Value,
     /// The name of the table as the project has it.
     pub name: String,
-    /// The columns that tell rows apart.
-    pub primary_key: Vec<String>,
     /// Where its last published load ended.
     pub position: Option<Position>,
     /// Whether this process reads it; others are read by other runs.

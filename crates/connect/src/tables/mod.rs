@@ -153,8 +153,6 @@ pub(crate) struct LogSibling {
     pub(crate) settings: Value,
     /// Its name, in quotes.
     pub(crate) table: String,
-    /// The columns of the key, by the database's names or by ours.
-    pub(crate) key: Vec<String>,
     /// Where in the log its last published read ended.
     pub(crate) position: Option<Value>,
     /// Whether this process reads it.

@@ -132,7 +132,6 @@ fn siblings<D: Database>(database: &D, request: &ReadRequest) -> Vec<LogSibling>
         let position = TablePosition::parse(sibling.position.as_ref()).ok()?;
         Some(LogSibling {
             settings: sibling.settings.clone(),
-            key: sibling.primary_key.clone(),
             position: position.log,
             is_read: sibling.is_read,
             table,

@@ -273,30 +273,40 @@ pub(super) async fn keep(
         ));
     }
     let mut notices = Vec::new();
-    for slot in there {
+    for slot in &there {
         // Another one moves it on, or tables begin; it is told again with the next load.
-        let locked = format!("select pg_catalog.pg_try_advisory_lock({KEY})::text");
-        if one(client, &locked, &[slot]).await?.as_deref() != Some("true") {
-            continue;
+        if lock(client, slot, "").await? {
+            let done = move_behind(client, slot, published).await;
+            unlock(client, slot, "").await?;
+            notices.extend(done?);
         }
-        let done = move_behind(client, &place, slot, position, published).await;
-        one(client, &format!("select pg_catalog.pg_advisory_unlock({KEY})::text"), &[slot]).await?;
-        notices.extend(done?);
+    }
+    if there.contains(&position.slot.as_str()) && lock(client, &position.slot, "_shared").await? {
+        let done = drop_left(client, &place, position, published).await;
+        unlock(client, &position.slot, "_shared").await?;
+        done?;
     }
     Ok(notices)
 }
 
-/// Moves a slot, whose lock is held, on to where the last table stands, and drops those that were left for it.
-async fn move_behind(
-    client: &Client,
-    place: &str,
-    slot: &str,
-    position: &LogPosition,
+/// Takes the lock of a slot; `_shared`: nobody moves it on meanwhile. Does not wait.
+async fn lock(client: &Client, slot: &str, kind: &str) -> Result<bool> {
+    let sql = format!("select pg_catalog.pg_try_advisory_lock{kind}({KEY})::text");
+    Ok(one(client, &sql, &[slot]).await?.as_deref() == Some("true"))
+}
+
+async fn unlock(client: &Client, slot: &str, kind: &str) -> Result<()> {
+    let sql = format!("select pg_catalog.pg_advisory_unlock{kind}({KEY})::text");
+    one(client, &sql, &[slot]).await.map(drop)
+}
+
+/// The tables that are followed, and where they stand now.
+async fn followed_tables(
     published: &PublishedLogs<'_>,
-) -> Result<Option<Notice>> {
-    let mut tables: Vec<(RelationName, LogPosition)> = Vec::new();
+) -> Result<Vec<(RelationName, LogPosition)>> {
+    let mut tables = Vec::new();
     for (name, log) in published.all().await? {
-        // Places in logs of other databases have no slots; of what names one each is known.
+        // Places in logs of other databases have no slots.
         if log.get("slot").is_some() {
             let log = serde_json::from_value(log)
                 .or_error(ErrorKind::Data, "the position of a table cannot be read")
@@ -304,16 +314,22 @@ async fn move_behind(
             tables.push((name, log));
         }
     }
-    let by_it = tables.iter().filter(|(_, log)| log.slots().any(|one| one == slot));
-    let Some((last, least)) = by_it.map(|(name, log)| (name, log.lsn)).min_by_key(|(_, lsn)| *lsn)
-    else {
-        return Ok(None);
-    };
-    move_on(client, slot, least).await?;
+    Ok(tables)
+}
+
+/// Drops slots that tables left for this one, which nobody moves on meanwhile.
+async fn drop_left(
+    client: &Client,
+    place: &str,
+    position: &LogPosition,
+    published: &PublishedLogs<'_>,
+) -> Result<()> {
+    let slot = position.slot.as_str();
+    let tables = followed_tables(published).await?;
     let stands = confirmed(client, slot).await?.unwrap_or_default();
-    let left = tables.iter().map(|(_, log)| log).filter(|log| log.slot == slot);
-    let left = left.chain(std::iter::once(position).filter(|position| position.slot == slot));
-    let left: BTreeSet<&str> = left
+    let by_it = tables.iter().map(|(_, log)| log).filter(|log| log.slot == slot);
+    let left: BTreeSet<&str> = by_it
+        .chain([position])
         .flat_map(|log| log.slots().skip(1).chain(log.drops.iter().map(String::as_str)))
         .collect();
     for old in left {
@@ -322,14 +338,34 @@ async fn move_behind(
             let moved = log.slot == slot && log.lsn >= stands;
             log.slot == old || (log.slots().any(|one| one == old) && !moved)
         };
-        if old == slot || tables.iter().any(|(_, log)| needs(log)) {
+        if old == slot || tables.iter().any(|(_, log)| needs(log)) || !lock(client, old, "").await?
+        {
             continue;
         }
         reader::close(place, old);
         let sql = "select pg_catalog.pg_drop_replication_slot(slot_name)::text from pg_catalog.pg_replication_slots \
                    where slot_name = $1 and not active";
-        one(client, sql, &[old]).await?;
+        let dropped = one(client, sql, &[old]).await;
+        unlock(client, old, "").await?;
+        dropped?;
     }
+    Ok(())
+}
+
+/// Moves a slot, whose lock is held, on to where the last table stands.
+async fn move_behind(
+    client: &Client,
+    slot: &str,
+    published: &PublishedLogs<'_>,
+) -> Result<Option<Notice>> {
+    let tables = followed_tables(published).await?;
+    let by_it = tables.iter().filter(|(_, log)| log.slots().any(|one| one == slot));
+    let Some((last, least)) = by_it.map(|(name, log)| (name, log.lsn)).min_by_key(|(_, lsn)| *lsn)
+    else {
+        return Ok(None);
+    };
+    move_on(client, slot, least).await?;
+    let stands = confirmed(client, slot).await?.unwrap_or_default();
     let flushed = one(client, "select pg_current_wal_flush_lsn()::text", &[]).await?;
     let flushed: Lsn = flushed.unwrap_or_default().parse()?;
     let kept = flushed.0.saturating_sub(stands.0);
