@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 use tidemill_core::Result;
 use tokio_postgres::Client;
 
+use super::followed::Followed;
 use super::message::Lsn;
 use super::publication::{self, plain};
-use super::slot::{Followed, KEY, LogPosition, ask, one, stays};
+use super::slot::{KEY, LogPosition, ask, one, stays};
 use crate::postgres::pool::Postgres;
 use crate::postgres::session::Connected;
 use crate::tables::LogSibling;

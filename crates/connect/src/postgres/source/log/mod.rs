@@ -11,6 +11,7 @@
 //! from one slot to the next.
 
 mod begin;
+mod followed;
 mod message;
 mod publication;
 mod reader;
@@ -31,10 +32,11 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use self::begin::{Asked, Beginning};
+use self::followed::{Followed, followed};
 use self::message::Lsn;
 use self::reader::Ask;
 use self::rows::{Batches, New, Seen, Spool, Spooling, Target, Wanted};
-use self::slot::{Followed, LogPosition, Made, Slots, State};
+use self::slot::{LogPosition, Made, Slots, State};
 use super::columns::Described;
 use super::session::{NOTICES, PostgresSession, session_settings};
 use crate::postgres::error;
@@ -413,7 +415,7 @@ impl LogSession {
             }
         };
         let key = column_of(described.iter().map(|column| column.name.as_str()), &self.key);
-        let of = slot::followed(client, &table, &key).await?;
+        let of = followed(client, &table, &key).await?;
         if !of.generated.is_empty() {
             let message = format!(
                 "has columns that the database computes, which its log leaves out, and so does the load: {}",

@@ -6,7 +6,8 @@ use tidemill_core::{Error, ErrorKind, Result};
 use tokio_postgres::Client;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::slot::{Followed, ask, one};
+use super::followed::Followed;
+use super::slot::{ask, one};
 use crate::postgres::catalog;
 use crate::postgres::error;
 
