@@ -69,7 +69,8 @@ impl ProjectLoader {
 
     /// One that also loads these, so that a log is read for all of them at once.
     pub(crate) fn beside<'i>(mut self, others: impl Iterator<Item = &'i UniqueId>) -> Self {
-        self.loads = Arc::new(self.loads.iter().chain(others).cloned().collect());
+        let others = self.loads.iter().cloned().chain(others.cloned());
+        self.loads = Arc::new(others.collect());
         self
     }
 
