@@ -202,8 +202,9 @@ impl Reject {
         let position = position.as_ref();
         format!(
             "{id}: it is not loaded any more, after {ATTEMPTS} attempts; the others go on. What could not be \
-             loaded is what is new {}. Mend it, or move it to the rejected rows, and start again:\n  {}",
+             loaded is what is new {}.{} Mend it, or move it to the rejected rows, and start again:\n  {}",
             ingest_reject::begins(position),
+            kept(position),
             self.command(id, position, reason)
         )
     }
@@ -215,12 +216,21 @@ impl Reject {
         let position = position.as_ref();
         format!(
             "{id}: its log is not read any more, after {ATTEMPTS} attempts; the others go on. It was read \
-             up to here: {}. Mend it, or move what cannot be read of it to the rejected rows, and start \
+             up to here: {}.{} Mend it, or move what cannot be read of it to the rejected rows, and start \
              again:\n  {}",
             position.map_or_else(|| "nowhere yet".to_owned(), Position::to_string),
+            kept(position),
             self.command(id, position, reason)
         )
     }
+}
+
+/// What a table that is not read any more costs its database, where that keeps its log for it.
+fn kept(position: Option<&Position>) -> String {
+    let slot = position.and_then(|position| position.0.pointer("/log/slot")?.as_str());
+    slot.map_or_else(String::new, |slot| {
+        format!(" The server keeps its log from there on, by the replication slot `{slot}`.")
+    })
 }
 
 async fn pause(cancel: &Cancellation, wait: Duration) {
