@@ -79,7 +79,7 @@ pub(crate) trait Tables: Sync {
                 while !done.load(Ordering::Relaxed) {
                     id += 1;
                     self.writes(&format!(
-                        "begin; insert into one values ({id}, 1, 'new'); insert into two values ({id}, 1, 'new'); \
+                        "begin; insert into one values ({id}, 1, 'new'); insert into two (id, part, text) values ({id}, 1, 'new'); \
                          insert into inserted values ({id}); update one set part = part + 1 where id % 7 = {}; \
                          update three set part = part + 1 where id % 5 = {}; delete from one where id = {id} - 20; \
                          update late set part = part + 1 where id % 3 = 1; update late set id = id + 1000 where id = {}; commit",
