@@ -11,8 +11,8 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 use tidemill_connect::Kind;
 use tidemill_core::{
-    Cancellation, Change, ConnectContext, Diagnostic, Diagnostics, Error, ErrorKind, Event,
-    Position, ReadRequest, ReadScope, RelationName, Result, RunId, Sink, Snapshot, Source,
+    Cancellation, Change, ConnectContext, Diagnostic, Diagnostics, Error, ErrorKind, Event, Notice,
+    Position, ReadRequest, ReadScope, RelationName, Result, RunId, Sibling, Sink, Snapshot, Source,
     TableStore, UniqueId, Until,
 };
 use tidemill_ingest::{Backfill, LoadMode, LoadSettings, LoadSpec, MaxRejects, changes};
@@ -20,6 +20,7 @@ use tidemill_plan::Fingerprint;
 use tidemill_project::{Connection, Ingest, Manifest, Node, Project};
 use tidemill_run::{LoadRequest, Loaded, Loader};
 
+use crate::published::OfLake;
 use crate::seeds::SeedSource;
 use crate::session::Session;
 use crate::types;
@@ -32,6 +33,8 @@ pub(crate) struct ProjectLoader {
     /// Whether loads read the log of tables whose changes are kept; somebody else does, where not.
     keeps_log: bool,
     away: crate::session::Away,
+    /// The tables that this process loads.
+    loads: Arc<BTreeSet<UniqueId>>,
     /// As many rows may go as were deleted at the source.
     allows_deletes: bool,
     /// The part of a range that loads read.
@@ -58,9 +61,17 @@ impl ProjectLoader {
             root: session.root.clone(),
             keeps_log: !session.follows,
             away: session.away.clone(),
+            loads: session.followed.clone(),
             allows_deletes: session.allows_deletes,
             backfill: session.backfill.clone(),
         }
+    }
+
+    /// One that also loads these, so that a log is read for all of them at once.
+    pub(crate) fn beside<'i>(mut self, others: impl Iterator<Item = &'i UniqueId>) -> Self {
+        let others = self.loads.iter().cloned().chain(others.cloned());
+        self.loads = Arc::new(others.collect());
+        self
     }
 
     pub(crate) fn source(&self, id: &UniqueId) -> Result<Arc<dyn Source>> {
@@ -139,6 +150,7 @@ impl ProjectLoader {
             source_settings: target.source_settings,
             declared: target.declared,
             base,
+            siblings: Vec::new(),
             full_refresh: false,
             comments: target.comments,
             observers: None,
@@ -148,6 +160,37 @@ impl ProjectLoader {
             cancel: cancel.clone(),
         };
         Ok((self.source(id)?, spec))
+    }
+
+    /// The tables that are followed through the connection of this one, when it is followed, and where they
+    /// stand in a published state.
+    pub(crate) fn siblings(&self, id: &UniqueId, spec: &LoadSpec) -> Vec<Sibling> {
+        let (manifest, base) = (self.project.manifest(), &spec.base);
+        let connection = |id: &UniqueId| manifest.source(id)?.ingest.as_ref()?.connection.clone();
+        let own = connection(id).filter(|_| spec.settings.mode == LoadMode::Cdc);
+        let Some(own) = own else { return Vec::new() };
+        let others =
+            manifest.sources.keys().filter(|other| connection(other).as_ref() == Some(&own));
+        // What is wrong with another table is said when that is loaded.
+        let followed = others.filter_map(|other| Some((other, self.target(other).ok()?)));
+        followed
+            .filter(|(_, target)| target.settings.mode == LoadMode::Cdc)
+            .map(|(other, target)| Sibling {
+                position: changes::source_position(base, &target.relation),
+                settings: target.source_settings,
+                name: target.name,
+                is_read: other == id || self.loads.contains(other),
+            })
+            .collect()
+    }
+
+    /// Tells a source how far a table of it is published; `position` is of the source.
+    pub(crate) async fn tell(
+        &self,
+        source: &dyn Source,
+        position: &Position,
+    ) -> Result<Vec<Notice>> {
+        source.acknowledge_beside(position, &OfLake(self.store.clone())).await
     }
 
     /// Whether the table goes on by a table of its changes.
@@ -167,10 +210,10 @@ impl ProjectLoader {
         if self.keeps_log {
             let appended = changes::append(source, &spec, Some(id), &*self.store).await?;
             if let Some(position) = &appended.position {
-                source.acknowledge(position).await?;
+                notices = self.tell(source, position).await?;
             }
-            (spec.base, notices, rejected) =
-                (appended.snapshot, appended.notices, appended.rejected);
+            notices.extend(appended.notices);
+            (spec.base, rejected) = (appended.snapshot, appended.rejected);
         }
         let mut loaded = changes::apply(&spec, &*self.store).await?;
         if loaded.rows > 0 {
@@ -248,6 +291,7 @@ impl ProjectLoader {
                 changes::source_position(&request.context.snapshot, &published.name)
             }),
             superseded: None,
+            siblings: Vec::new(),
             every_change: false,
             scope: target.settings.mode.scope(),
             until: Until::CaughtUp,
@@ -503,6 +547,7 @@ impl Loader for ProjectLoader {
         let context = &request.context;
         let (source, mut spec) =
             self.log_of(id, context.snapshot.clone(), context.run.clone(), &context.cancel)?;
+        spec.siblings = self.siblings(id, &spec);
         let (events, node) = (request.events.clone(), id.clone());
         spec.full_refresh = request.full;
         if let (true, Some(deletes)) = (self.allows_deletes, &mut spec.settings.deletes) {
@@ -551,12 +596,12 @@ impl Loader for ProjectLoader {
         })
     }
 
-    async fn acknowledge(&self, id: &UniqueId, position: &Position) -> Result<()> {
+    async fn acknowledge(&self, id: &UniqueId, position: &Position) -> Result<Vec<Notice>> {
         if changes::is_applied(position) {
             // It is ours, and the source heard of the log when its changes were kept.
-            return Ok(());
+            return Ok(Vec::new());
         }
-        self.source(id)?.acknowledge(position).await
+        self.tell(&*self.source(id)?, position).await
     }
 
     fn fingerprint(&self, id: &UniqueId) -> Result<Fingerprint> {

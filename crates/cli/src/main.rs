@@ -24,6 +24,7 @@ mod output;
 mod processor;
 mod programs;
 mod progress;
+mod published;
 mod query_files;
 mod renderer;
 mod repl;

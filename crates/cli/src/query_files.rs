@@ -58,6 +58,7 @@ impl QueryFiles {
             source_settings,
             declared,
             base: context.snapshot.clone(),
+            siblings: Vec::new(),
             full_refresh: true,
             comments: Vec::new(),
             observers: None,

@@ -46,6 +46,8 @@ pub(crate) struct Session {
     pub(crate) follows: bool,
     /// Sources whose systems could not be reached in their last load.
     pub(crate) away: Away,
+    /// The sources that this process loads, where that is more than one run does (`ingest --follow`).
+    pub(crate) followed: Arc<BTreeSet<UniqueId>>,
     /// As many rows may go as were deleted at their source (`ingest --allow-deletes`).
     pub(crate) allows_deletes: bool,
     /// Loads read this part of a range again (`ingest backfill`).
@@ -173,6 +175,7 @@ impl Session {
             rules: Arc::new(rules),
             follows: false,
             away: Away::default(),
+            followed: Arc::default(),
             allows_deletes: false,
             backfill: None,
         };

@@ -57,6 +57,7 @@ async fn parse(location: &str, threads: usize) -> tidemill_core::Result<()> {
             known: None,
             position: None,
             superseded: None,
+            siblings: Vec::new(),
             every_change: false,
             scope: ReadScope::New,
             until: Until::CaughtUp,

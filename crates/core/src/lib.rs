@@ -55,8 +55,8 @@ pub use secret::{Secret, SecretRef, is_secret_key, scrub};
 pub use sink::{Delivered, Delivery, DeliveryMode, Sink};
 pub use snapshot::{At, PublishedRelation, RelationKind, Snapshot};
 pub use source::{
-    Change, ChangeStream, ConnectContext, Connector, Notice, Position, ReadPart, ReadRange,
-    ReadRequest, ReadScope, Source, TableDescription, Until,
+    Change, ChangeStream, ConnectContext, Connector, Notice, Position, PublishedPositions,
+    ReadPart, ReadRange, ReadRequest, ReadScope, Sibling, Source, TableDescription, Until,
 };
 pub use sql_dialect::SqlDialect;
 pub use sql_type::{JSON, JSONB, STORED_TYPE, sql_type};

@@ -13,7 +13,7 @@ use futures::Stream;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cancellation, Error, ErrorKind, Result, Sink};
+use crate::{Cancellation, Error, ErrorKind, RelationName, Result, Sink};
 
 /// A kind of external system. Its author writes a typed configuration; [`Connector::connect`] is
 /// called with the parsed value.
@@ -126,6 +126,9 @@ pub struct ReadRequest {
     /// The position that is given up when this read is published, as everything is read again: what
     /// the source keeps for it may go then.
     pub superseded: Option<Position>,
+    /// The tables of the source whose log of changes the caller follows, this one as well: the source may read
+    /// its log once for all of them.
+    pub siblings: Vec<Sibling>,
     /// Which part of it.
     pub scope: ReadScope,
     /// Of a log of changes each change is wanted, with what it is ([`crate::changes::KIND`]), and not
@@ -137,6 +140,29 @@ pub struct ReadRequest {
     pub parallelism: usize,
     /// Stops the read.
     pub cancel: Cancellation,
+}
+
+/// A table of a source whose log of changes is followed.
+#[derive(Debug, Clone)]
+pub struct Sibling {
+    /// Its settings as written under `ingest:`.
+    pub settings: serde_json::Value,
+    /// The name of the table as the project has it.
+    pub name: String,
+    /// Where its last published load ended.
+    pub position: Option<Position>,
+    /// Whether this process reads it; others are read by other runs.
+    pub is_read: bool,
+}
+
+/// Says how far tables are published.
+#[async_trait]
+pub trait PublishedPositions: Send + Sync {
+    /// The position of every table that there is, as it is published **now**, whoever published it.
+    ///
+    /// # Errors
+    /// Of whoever is asked. Nothing may be taken for published then.
+    async fn positions(&self) -> Result<Vec<(RelationName, Position)>>;
 }
 
 /// A range of the cursor that is read again, as people write it.
@@ -205,7 +231,7 @@ pub struct Notice {
     /// A stable name in kebab case: `empty-file`, `vanished-file`, `changed-file`,
     /// `waiting-file`, `touched-file`, `duplicate-content`, `new-column`, `missing-column`,
     /// `dropped-column`, `widened-column`, `kept-type`, `read-again`, `converted-column`,
-    /// `rejected-rows`, `no-table`, `left-out-column`, `new-slot`, `left-slot`, `followed-log`, `read-alone`, `cell-errors`,
+    /// `rejected-rows`, `no-table`, `left-out-column`, `new-slot`, `left-slot`, `held-log`, `followed-log`, `read-alone`, `cell-errors`,
     /// `refresh-token`,
     /// `lost-messages`, `more-messages`, `new-topic`, `vanished-topic`.
     pub code: String,
@@ -296,4 +322,17 @@ pub trait Source: Send + Sync {
     /// Says that everything up to this position is published. Idempotent; may be repeated after a
     /// crash. Sources that keep nothing for us do nothing.
     async fn acknowledge(&self, position: &Position) -> Result<()>;
+
+    /// The same of a source that keeps its log once for several tables: it may let go only what all of them
+    /// have. Gives what the user should know of what is kept.
+    ///
+    /// # Errors
+    /// As [`Source::acknowledge`].
+    async fn acknowledge_beside(
+        &self,
+        position: &Position,
+        _published: &dyn PublishedPositions,
+    ) -> Result<Vec<Notice>> {
+        self.acknowledge(position).await.map(|()| Vec::new())
+    }
 }

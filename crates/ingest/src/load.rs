@@ -8,7 +8,7 @@ use futures::StreamExt;
 use serde_json::Value;
 use tidemill_core::{
     Cancellation, Change, Duplicates, Error, ErrorKind, Notice, NullKeys, Observer, Position,
-    PublishChange, ReadRequest, ReadScope, RelationName, Result, RunId, Snapshot, Source,
+    PublishChange, ReadRequest, ReadScope, RelationName, Result, RunId, Sibling, Snapshot, Source,
     StageRequest, Staged, TableStore, Until, WriteMode,
 };
 
@@ -40,6 +40,8 @@ pub struct LoadSpec {
     pub declared: Vec<Field>,
     /// The published state that the load builds on; its position is where the read begins.
     pub base: Snapshot,
+    /// The tables of the source whose log is followed, this one as well.
+    pub siblings: Vec<Sibling>,
     /// Forgets what was loaded: everything is read, and replaces the table.
     pub full_refresh: bool,
     /// Column descriptions, by column name.
@@ -830,6 +832,7 @@ pub(crate) fn request(spec: &LoadSpec, table: Option<SchemaRef>) -> ReadRequest 
         known: table,
         position,
         superseded,
+        siblings: spec.siblings.clone(),
         scope: spec.settings.mode.scope(),
         every_change: false,
         until: Until::CaughtUp,

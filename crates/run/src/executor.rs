@@ -1125,15 +1125,17 @@ fn changes_of(node: &WorkNode, product: &Product, snapshot: &Snapshot) -> Vec<Pu
 /// Sources lag and never lead: they hear of a position only after it is published, and a failure
 /// to tell them is repeated by the next run.
 async fn acknowledge(shared: &Shared, id: &UniqueId, product: &Product) {
-    if let Product::Table { position: Some(position), .. }
-    | Product::Same { position: Some(position), .. } = product
-        && let Err(error) = shared.doers.loader.acknowledge(id, position).await
-    {
-        shared.doers.events.emit(Event::Notice {
-            node: Some(id.clone()),
-            code: "not-acknowledged".to_owned(),
-            message: error.report(),
-        });
+    let (Product::Table { position: Some(position), .. }
+    | Product::Same { position: Some(position), .. }) = product
+    else {
+        return;
+    };
+    let tell = |code: String, message: String| {
+        shared.doers.events.emit(Event::Notice { node: Some(id.clone()), code, message });
+    };
+    match shared.doers.loader.acknowledge(id, position).await {
+        Ok(notices) => notices.into_iter().for_each(|notice| tell(notice.code, notice.message)),
+        Err(error) => tell("not-acknowledged".to_owned(), error.report()),
     }
 }
 

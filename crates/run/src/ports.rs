@@ -148,8 +148,9 @@ pub trait Loader: Send + Sync {
     /// Stages what is new since the position that is published, or everything with `full`.
     async fn load(&self, node: &UniqueId, request: &LoadRequest) -> Result<Loaded>;
 
-    /// Tells the source that everything up to here is published.
-    async fn acknowledge(&self, node: &UniqueId, position: &Position) -> Result<()>;
+    /// Tells the source that everything up to here is published. Gives what the user should know of what the
+    /// source keeps.
+    async fn acknowledge(&self, node: &UniqueId, position: &Position) -> Result<Vec<Notice>>;
 
     /// Code and settings that the rows depend on.
     fn fingerprint(&self, node: &UniqueId) -> Result<Fingerprint>;

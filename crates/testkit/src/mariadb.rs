@@ -81,7 +81,11 @@ impl MariaDbServer {
         database
     }
 
-    fn run(&self, database: &str, sql: &str) -> (String, bool) {
+    /// What the client prints for statements, and whether it was content.
+    ///
+    /// # Panics
+    /// When the client cannot be run.
+    pub fn run(&self, database: &str, sql: &str) -> (String, bool) {
         let mut client = Command::new("mariadb");
         client
             .args(["--no-defaults", "-h", "127.0.0.1", "-u", "root", "-N", "-B"])

@@ -74,6 +74,14 @@ impl PostgresServer {
     /// # Panics
     /// When it does not start.
     pub fn start() -> Option<PostgresServer> {
+        PostgresServer::start_with("")
+    }
+
+    /// The same, with further options.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_with(options: &str) -> Option<PostgresServer> {
         let Some(binaries) = binaries() else {
             let missing = "no PostgreSQL was found (initdb, postgres): install postgresql, or set \
                            TIDEMILL_POSTGRES to the folder of its programs";
@@ -97,7 +105,7 @@ impl PostgresServer {
             "while ! test -e {folder}/stop; do \
              {bin}/postgres -D {folder}/data -p {port} -c listen_addresses=127.0.0.1 \
              -c unix_socket_directories={folder} -c fsync=off -c timezone=UTC -c max_connections=200 \
-             -c wal_level=logical -c max_replication_slots=100 >>{folder}/log 2>&1; done & loop=$!; cat >/dev/null; \
+             -c wal_level=logical -c max_replication_slots=100 {options} >>{folder}/log 2>&1; done & loop=$!; cat >/dev/null; \
              touch {folder}/stop; kill -INT $(head -1 {folder}/data/postmaster.pid); wait $loop; \
              rm -rf {folder}/data"
         ))

@@ -386,7 +386,9 @@ pub(crate) async fn run_work(
             Some(sources) => Arc::new(CopyRenderer { sources: sources.clone() }),
             None => renderer.clone(),
         },
-        loader: Arc::new(ProjectLoader::new(session, stores.lake.clone())),
+        loader: Arc::new(
+            ProjectLoader::new(session, stores.lake.clone()).beside(work.nodes.keys()),
+        ),
         programs: Arc::new(PythonPrograms::new(session, stores.engine.clone())),
         events: progress.clone(),
     };

@@ -399,6 +399,7 @@ async fn preview(
         known: None,
         position: None,
         superseded: None,
+        siblings: Vec::new(),
         every_change: false,
         scope: ReadScope::Whole,
         until: Until::CaughtUp,

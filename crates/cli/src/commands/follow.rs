@@ -60,6 +60,7 @@ pub(crate) async fn run(mut session: Session, args: &Build, every: Duration) -> 
         return Ok(0);
     }
     session.follows = true;
+    session.followed = Arc::new(lags.keys().cloned().collect());
     session.output.say(format!(
         "following {}, {} of them by a table of changes; Ctrl-C ends",
         plural(lags.len() as u64, "table", "tables"),
@@ -201,8 +202,9 @@ impl Reject {
         let position = position.as_ref();
         format!(
             "{id}: it is not loaded any more, after {ATTEMPTS} attempts; the others go on. What could not be \
-             loaded is what is new {}. Mend it, or move it to the rejected rows, and start again:\n  {}",
+             loaded is what is new {}.{} Mend it, or move it to the rejected rows, and start again:\n  {}",
             ingest_reject::begins(position),
+            kept(position),
             self.command(id, position, reason)
         )
     }
@@ -214,12 +216,21 @@ impl Reject {
         let position = position.as_ref();
         format!(
             "{id}: its log is not read any more, after {ATTEMPTS} attempts; the others go on. It was read \
-             up to here: {}. Mend it, or move what cannot be read of it to the rejected rows, and start \
+             up to here: {}.{} Mend it, or move what cannot be read of it to the rejected rows, and start \
              again:\n  {}",
             position.map_or_else(|| "nowhere yet".to_owned(), Position::to_string),
+            kept(position),
             self.command(id, position, reason)
         )
     }
+}
+
+/// What a table that is not read any more costs its database, where that keeps its log for it.
+fn kept(position: Option<&Position>) -> String {
+    let slot = position.and_then(|position| position.0.pointer("/log/slot")?.as_str());
+    slot.map_or_else(String::new, |slot| {
+        format!(" The server keeps its log from there on, by the replication slot `{slot}`.")
+    })
 }
 
 async fn pause(cancel: &Cancellation, wait: Duration) {
@@ -246,9 +257,14 @@ impl Lane {
         let mut failures = 0;
         let mut added = 0;
         let mut told: (Option<Position>, Instant) = (None, Instant::now());
+        let mut met: Option<Instant> = None;
         while !self.cancel.is_cancelled() {
             let began = Instant::now();
-            let wait = match self.once().await {
+            let meets = met.is_none_or(|met| met.elapsed() >= TOLD_EVERY);
+            if meets {
+                met = Some(began);
+            }
+            let wait = match self.once(meets).await {
                 Ok((changes, position)) => {
                     if told.0 != position && (told.0.is_none() || told.1.elapsed() >= TOLD_EVERY) {
                         self.tell(position.as_ref()).await;
@@ -290,19 +306,30 @@ impl Lane {
     async fn tell(&self, position: Option<&Position>) {
         let Some(position) = position else { return };
         let told = match self.loader.source(&self.id) {
-            Ok(source) => source.acknowledge(position).await,
+            Ok(source) => self.loader.tell(&*source, position).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = told {
-            tracing::warn!(%error, table = %self.id, "the end of the log was not told");
+        match told {
+            Ok(notices) => {
+                for notice in notices {
+                    self.output.say(format!("note: {}: {}", self.id, notice.message));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, table = %self.id, "the end of the log was not told");
+            }
         }
     }
 
-    /// Publishes what is new in the log; how many changes, and how far it is read.
-    async fn once(&self) -> Result<(u64, Option<Position>), Error> {
+    /// Publishes what is new in the log; how many changes, and how far it is read. Where the other tables of the source
+    /// stand is asked now and then.
+    async fn once(&self, meets: bool) -> Result<(u64, Option<Position>), Error> {
         let snapshot = self.store.snapshot(At::Now).await?;
         let run = RunId::new(uuid::Uuid::now_v7().to_string());
-        let (source, spec) = self.loader.log_of(&self.id, snapshot, run, &self.cancel)?;
+        let (source, mut spec) = self.loader.log_of(&self.id, snapshot, run, &self.cancel)?;
+        if meets {
+            spec.siblings = self.loader.siblings(&self.id, &spec);
+        }
         if !changes::is_begun(&spec.base, &spec.relation) {
             return Ok((0, None));
         }

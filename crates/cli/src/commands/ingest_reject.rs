@@ -14,6 +14,7 @@ use crate::args::Global;
 use crate::artifacts::LastRun;
 use crate::loader::{ProjectLoader, since, validate};
 use crate::output::plural;
+use crate::published::OfLake;
 use crate::session::Session;
 
 #[derive(Debug, Clone, Args)]
@@ -224,7 +225,7 @@ async fn set_log_aside(
     }
     spec.settings.max_rejects = MaxRejects::Percent(100.0);
     let appended = changes::append(&*source, &spec, Some(id), &**lake).await?;
-    tell(session, &*source, name, appended.position.as_ref()).await;
+    tell(session, lake, &*source, name, appended.position.as_ref()).await;
     if appended.changes == 0 && appended.rejected == 0 {
         session.output.say(nothing(name));
         return Ok(0);
@@ -239,10 +240,20 @@ async fn set_log_aside(
 }
 
 /// Tells the source how far it was read. It is published, and told again by the next load.
-async fn tell(session: &Session, source: &dyn Source, name: &str, position: Option<&Position>) {
+async fn tell(
+    session: &Session,
+    lake: &Arc<tidemill_lake::Lake>,
+    source: &dyn Source,
+    name: &str,
+    position: Option<&Position>,
+) {
     let Some(position) = position else { return };
-    if let Err(error) = source.acknowledge(position).await {
-        session.output.say(format!("note: {name}: {}", error.report()));
+    let said = match source.acknowledge_beside(position, &OfLake(lake.clone())).await {
+        Ok(notices) => notices.into_iter().map(|notice| notice.message).collect(),
+        Err(error) => vec![error.report()],
+    };
+    for message in said {
+        session.output.say(format!("note: {name}: {message}"));
     }
 }
 
@@ -283,7 +294,7 @@ async fn publish(
         return Err(error.into());
     }
     let position = aside.position.as_ref().filter(|position| !changes::is_applied(position));
-    tell(session, source, name, position).await;
+    tell(session, lake, source, name, position).await;
     let now = lake.snapshot(At::Now).await?;
     let position = now.get(&spec.relation).and_then(|table| table.position.as_ref());
     session.output.say(format!(

@@ -132,6 +132,7 @@ impl Seed {
             known: None,
             position: None,
             superseded: None,
+            siblings: Vec::new(),
             every_change: false,
             scope: ReadScope::Whole,
             until: Until::CaughtUp,

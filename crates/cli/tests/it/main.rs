@@ -26,6 +26,7 @@ mod exports;
 mod file_formats;
 mod file_servers;
 mod flags;
+mod followed_tables;
 mod freshness;
 mod hooks;
 mod incremental;

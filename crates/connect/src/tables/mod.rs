@@ -27,7 +27,10 @@ use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde_json::Value;
-use tidemill_core::{Cancellation, Error, ErrorKind, Notice, Result, TableDescription};
+use tidemill_core::{
+    Cancellation, Error, ErrorKind, Notice, Position, PublishedPositions, RelationName, Result,
+    TableDescription,
+};
 
 /// How long is waited for a server that was lost, each time: half a minute in all, time for a restart.
 pub(crate) const RESTART: [Duration; 5] = [
@@ -133,10 +136,42 @@ pub(crate) struct LogRequest<'a> {
     pub(crate) position: Option<&'a Value>,
     /// Where one ended that is given up by this one.
     pub(crate) superseded: Option<&'a Value>,
+    /// The name of the connection.
+    pub(crate) connection: &'a str,
+    /// The tables that are followed through it, this one as well.
+    pub(crate) siblings: &'a [LogSibling],
     /// Each change is wanted, with what it is.
     pub(crate) every_change: bool,
     pub(crate) cancel: &'a Cancellation,
     pub(crate) streams: usize,
+}
+
+/// A table whose log of changes is followed.
+#[derive(Debug, Clone)]
+pub(crate) struct LogSibling {
+    /// Its settings, as written.
+    pub(crate) settings: Value,
+    /// Its name, in quotes.
+    pub(crate) table: String,
+    /// Where in the log its last published read ended.
+    pub(crate) position: Option<Value>,
+    /// Whether this process reads it.
+    pub(crate) is_read: bool,
+}
+
+/// How far logs are published, as it is now.
+pub(crate) struct PublishedLogs<'a>(pub(crate) &'a dyn PublishedPositions);
+
+impl PublishedLogs<'_> {
+    /// Of every table that there is, with the place in its log.
+    pub(crate) async fn all(&self) -> Result<Vec<(RelationName, Value)>> {
+        let positions = self.0.positions().await?;
+        let log = |(name, position): (RelationName, Position)| {
+            let log = position.0.get("log").filter(|log| !log.is_null())?;
+            Some((name, log.clone()))
+        };
+        Ok(positions.into_iter().filter_map(log).collect())
+    }
 }
 
 /// A database whose tables can be read by queries.
@@ -208,9 +243,14 @@ pub(crate) trait Database: Send + Sync + 'static {
         None
     }
 
-    /// Everything up to this position in the log is published.
-    async fn acknowledge(&self, _position: &Value) -> Result<()> {
-        Ok(())
+    /// Everything up to this position in the log is published; of all tables, what `published` says. Gives what
+    /// the user should know of what is kept of the log.
+    async fn acknowledge(
+        &self,
+        _position: &Value,
+        _published: &PublishedLogs<'_>,
+    ) -> Result<Vec<Notice>> {
+        Ok(Vec::new())
     }
 
     /// Begins a transaction that sees one state of the database, and changes nothing.

@@ -11,13 +11,17 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use serde_json::Value;
 use tidemill_core::{
-    Change, ChangeStream, Error, ErrorKind, Notice, Position, ReadPart, ReadRange, ReadRequest,
-    ReadScope, Result, ResultExt, STORED_TYPE, Source, TableDescription,
+    Change, ChangeStream, Error, ErrorKind, Notice, Position, PublishedPositions, ReadPart,
+    ReadRange, ReadRequest, ReadScope, RelationName, Result, ResultExt, STORED_TYPE, Sibling,
+    Source, TableDescription,
 };
 
 use super::convert::{convert, declared_field, rejected};
 use super::cursor::{CursorValue, Order, TablePosition, Ties, Tracker, Values};
-use super::{Column, Database, LogRequest, Misfit, Part, Select, Session, TableSettings};
+use super::{
+    Column, Database, LogRequest, LogSibling, Misfit, Part, PublishedLogs, Select, Session,
+    TableSettings,
+};
 use crate::files::ORIGINAL_NAME;
 use crate::files::column_names;
 use crate::stream::{Sink, of_work};
@@ -62,7 +66,8 @@ impl<D: Database> Source for DatabaseSource<D> {
         let (database, name) = (self.database.clone(), self.name.clone());
         Ok(of_work(move |sink| async move {
             let (reached, begun) = (AtomicBool::new(false), AtomicBool::new(false));
-            let read = Read { plan, request, sink, reached, begun };
+            let connection = name.clone();
+            let read = Read { plan, request, connection, sink, reached, begun };
             read.run(&*database).await.map_err(|error| error.with("connection", name))
         }))
     }
@@ -90,15 +95,50 @@ impl<D: Database> Source for DatabaseSource<D> {
     }
 
     async fn acknowledge(&self, position: &Position) -> Result<()> {
-        match TablePosition::parse(Some(position))?.log {
-            Some(log) => self
-                .database
-                .acknowledge(&log)
-                .await
-                .map_err(|error| error.with("connection", &self.name)),
-            None => Ok(()),
-        }
+        self.acknowledge_beside(position, &Alone(position.clone())).await.map(drop)
     }
+
+    async fn acknowledge_beside(
+        &self,
+        position: &Position,
+        published: &dyn PublishedPositions,
+    ) -> Result<Vec<Notice>> {
+        let Some(log) = TablePosition::parse(Some(position))?.log else { return Ok(Vec::new()) };
+        let told = self.database.acknowledge(&log, &PublishedLogs(published)).await;
+        told.map_err(|error| error.with("connection", &self.name))
+    }
+}
+
+/// One table is all that there is.
+struct Alone(Position);
+
+#[async_trait]
+impl PublishedPositions for Alone {
+    async fn positions(&self) -> Result<Vec<(RelationName, Position)>> {
+        Ok(vec![(RelationName::new("", ""), self.0.clone())])
+    }
+}
+
+/// The tables that are followed beside one, as their database knows them.
+fn siblings<D: Database>(database: &D, request: &ReadRequest) -> Vec<LogSibling> {
+    let sibling = |sibling: &Sibling| {
+        let settings = database.table_settings(&sibling.settings).ok()?;
+        let settings = TableSettings::parse(&settings).ok()?;
+        let table = match (&settings.table, &settings.query) {
+            (Some(table), _) => database.table(table),
+            (None, None) => database.quote(&sibling.name),
+            (None, Some(_)) => return None,
+        };
+        let position = TablePosition::parse(sibling.position.as_ref()).ok()?;
+        Some(LogSibling {
+            settings: sibling.settings.clone(),
+            position: position.log,
+            is_read: sibling.is_read,
+            table,
+        })
+    };
+    // What is wrong with another one is said when that is read.
+    request.siblings.iter().filter_map(sibling).collect()
 }
 
 /// What is asked for.
@@ -286,6 +326,8 @@ pub(crate) fn column_of<'a>(
 struct Read {
     plan: Plan,
     request: ReadRequest,
+    /// The connection's name.
+    connection: String,
     sink: Sink,
     /// The database was reached.
     reached: AtomicBool,
@@ -321,10 +363,13 @@ impl Read {
     async fn attempt<D: Database>(&self, database: &D, lost: Option<&Error>) -> Result<()> {
         let Read { plan, request, sink, .. } = self;
         let superseded = TablePosition::parse(request.superseded.as_ref()).unwrap_or_default().log;
+        let siblings = siblings(database, request);
         let mut session = match request.scope {
             ReadScope::Log => {
                 database
                     .log_session(LogRequest {
+                        connection: &self.connection,
+                        siblings: &siblings,
                         settings: &request.settings,
                         key: &request.primary_key,
                         position: plan.position.log.as_ref(),

@@ -233,6 +233,7 @@ impl Request {
             known: self.known,
             position: self.position,
             superseded: None,
+            siblings: Vec::new(),
             every_change: false,
             scope: self.scope,
             until: Until::CaughtUp,

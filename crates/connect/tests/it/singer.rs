@@ -195,6 +195,7 @@ fn a_tap_that_nobody_listens_to_ends() {
             known: None,
             position: None,
             superseded: None,
+            siblings: Vec::new(),
             every_change: false,
             scope: ReadScope::Whole,
             until: tidemill_core::Until::CaughtUp,

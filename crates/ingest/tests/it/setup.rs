@@ -62,6 +62,7 @@ impl Setup {
             source_settings,
             declared: self.declared.clone(),
             base: self.runtime.block_on(self.store.snapshot(At::Now)).unwrap(),
+            siblings: Vec::new(),
             full_refresh: false,
             comments: Vec::new(),
             observers: None,

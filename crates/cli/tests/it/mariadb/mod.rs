@@ -2,6 +2,7 @@
 
 mod changes;
 mod exports;
+mod together;
 
 use tidemill_testkit::MariaDbServer;
 

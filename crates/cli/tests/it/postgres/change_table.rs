@@ -296,8 +296,7 @@ fn what_is_followed_is_told_to_the_server() {
     let shop = Shop::new(server, &format!("{TABLE} {}", rows(1, 10)));
     shop.sandbox.loads(&format!("{KEPT}, lag: 1h"));
     shop.ingests();
-    let confirmed =
-        "select confirmed_flush_lsn from pg_replication_slots where database = current_database()";
+    let confirmed = "select confirmed_flush_lsn from pg_replication_slots where database = current_database() and not temporary";
     let before = shop.sql(confirmed);
     let following = Following::start(&shop.sandbox);
     shop.sql("update t set part = 1");

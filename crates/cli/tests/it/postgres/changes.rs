@@ -67,7 +67,9 @@ impl Shop<'_> {
     }
 
     pub(super) fn slots(&self) -> Vec<String> {
-        self.sql("select slot_name from pg_replication_slots where database = current_database()")
+        self.sql(
+            "select slot_name from pg_replication_slots where database = current_database() and not temporary order by 1",
+        )
     }
 }
 
@@ -160,7 +162,7 @@ fn lost_changes_are_said_and_read_again_where_that_is_declared() {
     shop.ingests();
     shop.sql("update t set part = 1");
     shop.ingests();
-    let drop = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database()";
+    let drop = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database() and not temporary";
     shop.sql(&format!("{drop}; delete from t where id = 1"));
     shop.sandbox
         .run(&["ingest"])
@@ -178,7 +180,7 @@ fn lost_changes_are_said_and_read_again_where_that_is_declared() {
     shop.is_followed();
     // Somebody else has taken changes off the slot.
     shop.sandbox.loads("mode: cdc, primary_key: id");
-    shop.sql("delete from t where id = 4; select count(*) from pg_replication_slots s, pg_logical_slot_get_binary_changes(s.slot_name, null, null, 'proto_version', '1', 'publication_names', 'tidemill_public_t') where s.database = current_database()");
+    shop.sql("delete from t where id = 4; select count(*) from pg_replication_slots s, pg_logical_slot_get_binary_changes(s.slot_name, null, null, 'proto_version', '1', 'publication_names', 'tidemill_shop') where s.database = current_database() and not s.temporary");
     shop.sandbox.run(&["ingest"]).fails_with(1).says("somebody else has read");
     shop.sandbox.run(&["ingest", "--full-refresh"]).ok();
     shop.is_followed();
@@ -190,7 +192,7 @@ fn lost_changes_are_said_and_read_again_where_that_is_declared() {
     shop.sql("update t set part = 77 where id = 1");
     shop.ingests().says("1 row");
     shop.is_followed();
-    shop.sql("alter publication tidemill_public_t drop table t; delete from t where id = 1");
+    shop.sql("alter publication tidemill_shop drop table t; delete from t where id = 1");
     shop.sandbox.run(&["ingest"]).fails_with(1).says("does not have the table any more");
 }
 

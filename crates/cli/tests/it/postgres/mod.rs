@@ -9,3 +9,4 @@ mod guarantees;
 mod loads;
 mod materializations;
 mod server;
+mod slots;

@@ -3,7 +3,8 @@
 //! The first read takes a snapshot of the table, and the place in the log where that is: MariaDB says it of
 //! the snapshot, MySQL of a moment before it. After it each read takes the log up to where it ended when
 //! the read began. What comes twice does no harm: rows are whole in the log and have their key, so that the
-//! end is the same from whichever place of before it is read.
+//! end is the same from whichever place of before it is read. Tables of a connection have the log read once for all of
+//! them (`reader`); each has its own place in it.
 //!
 //! Nothing is kept in the database for us, so that the server removes its log when it likes: then changes
 //! are lost, which is told from none.
@@ -11,6 +12,7 @@
 mod event;
 mod json;
 mod layout;
+mod reader;
 mod rows;
 mod server;
 mod statement;
@@ -29,14 +31,14 @@ use serde_json::{Map, Value};
 use tidemill_core::{Cancellation, Error, ErrorKind, Notice, Result, ResultExt};
 
 use self::layout::{Known, Place as ColumnPlace, changed};
-use self::rows::{Batches, Readings, Spool, Spooling, Taken, Wanted};
+use self::reader::{Ask, Found};
+use self::rows::{Batches, Readings, Spool, Wanted};
 use self::server::{LogPosition, Place as LogPlace, Server};
-use self::statement::Target;
 use self::value::{Charset, Reading};
 use super::error::failure;
 use super::session::{MySqlSession, described};
 use super::{Place, unquoted};
-use crate::tables::{Column, LogRequest, Part, Select, Session, column_of};
+use crate::tables::{Column, LogRequest, LogSibling, Part, Select, Session, column_of};
 
 /// Changes up to this size are kept in memory.
 const MEMORY: usize = 16 << 20;
@@ -112,6 +114,7 @@ pub(super) struct LogSession {
     cancel: Cancellation,
     settings: LogSettings,
     key: Vec<String>,
+    siblings: Vec<LogSibling>,
     every_change: bool,
     /// Where the last read ended.
     before: Option<LogPosition>,
@@ -138,6 +141,7 @@ impl LogSession {
             cancel: request.cancel.clone(),
             settings,
             key: request.key.to_vec(),
+            siblings: request.siblings.to_vec(),
             every_change: request.every_change,
             before: before.transpose()?,
             first: None,
@@ -172,7 +176,7 @@ impl LogSession {
             None => None,
             Some(before) => {
                 let before = before.clone();
-                match self.follow(&mut connection, &server, &name, &key, &before).await {
+                match self.follow(&mut connection, &server, &written, &name, &key, &before).await {
                     Ok(()) => return self.chosen(&mut connection, select, &written).await,
                     Err(Failure::Lost(reason)) => Some(reason),
                     Err(Failure::Other(error)) => return Err(error),
@@ -291,6 +295,7 @@ impl LogSession {
         &mut self,
         connection: &mut Conn,
         server: &Server,
+        written: &str,
         name: &[String],
         key: &[String],
         before: &LogPosition,
@@ -298,24 +303,12 @@ impl LogSession {
         if let Some(reason) = server.lost(connection, before).await? {
             return Err(Failure::Lost(reason));
         }
-        // The columns have to be those of the place up to which the log is read.
-        let (until, of) = 'stable: {
-            for _ in 0..10 {
-                let of = server.table(connection, name, key).await?;
-                let until = server.now(connection).await?;
-                if server.table(connection, name, key).await?.columns == of.columns {
-                    break 'stable (until, of);
-                }
-            }
-            let message = "the table is altered again and again while the load begins";
-            return Err(Error::new(ErrorKind::Unavailable, message).into());
-        };
-        let target = Target { database: &of.database, table: &of.table };
-        let spooling = Spooling::new(target, MEMORY);
-        let spool = match until.gtid == before.gtid && server.name == before.server {
-            true => spooling.finish()?,
-            false => self.spool(spooling, server, before, &until).await?,
-        };
+        let mut of = server.table(connection, name, key).await?;
+        let ask =
+            Ask { table: written, of: &of, before, siblings: &self.siblings, cancel: &self.cancel };
+        let Found { spool, until, columns } =
+            reader::read(&self.place, connection, server, &ask).await?;
+        of.columns = columns;
         let known = |altered| Known {
             was: &before.columns,
             is: &of.columns,
@@ -375,46 +368,6 @@ impl LogSession {
         });
         self.changes = Some(Changes { spool, places });
         Ok(())
-    }
-
-    async fn spool(
-        &self,
-        mut spooling: Spooling<'_>,
-        server: &Server,
-        before: &LogPosition,
-        until: &LogPlace,
-    ) -> Result<Spool, Failure> {
-        let mut stream = server.stream(self.place.connect().await?, &before.gtid).await?;
-        let (mut file, mut offset) = (String::new(), 0);
-        let mut payload = false;
-        while let Some(event) = stream.next().await {
-            let event = event.map_err(of_stream)?;
-            let header = event.header();
-            // Events within another one have no place of their own.
-            if !payload && header.log_pos() > 0 {
-                offset = u64::from(header.log_pos());
-            }
-            match spooling.take(header.event_type_raw(), event.data())? {
-                Taken::File(name, position) => (file, offset) = (name, position),
-                Taken::Payload => payload = true,
-                Taken::Event => {}
-            }
-            if spooling.is_between() {
-                payload = false;
-                if until.is_reached(&file, offset) {
-                    break;
-                }
-            }
-        }
-        close(stream).await;
-        // Places of large files are cut in events, and MySQL leaves out what is known by its number.
-        let certain = server.maria && until.offset < u64::from(u32::MAX);
-        if certain && !until.is_reached(&file, offset) {
-            let message =
-                format!("the server's log ended before `{}`, {}", until.file, until.offset);
-            return Err(Error::new(ErrorKind::Unavailable, message).into());
-        }
-        Ok(spooling.finish()?)
     }
 }
 

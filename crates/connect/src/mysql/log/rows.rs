@@ -11,7 +11,7 @@ use tempfile::SpooledTempFile;
 use tidemill_core::{Error, ErrorKind, Result, ResultExt, changes};
 
 use super::Failure;
-use super::event::{Event, MapColumn, Reader, RowsKind, TableMap, has, parse, value};
+use super::event::{Event, MapColumn, Reader, RowsKind, TableMap, has, value};
 use super::statement::{Effect, Target};
 use super::value::Reading;
 use crate::tables::{Builder, Misfit, Part, Put};
@@ -36,6 +36,13 @@ pub(super) struct Spool {
     pub(super) maps: Vec<Mapped>,
     /// Bytes of the log that were read for it.
     pub(super) read: u64,
+}
+
+impl Spool {
+    /// Nothing happened to the table.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.changes == 0 && self.alterations == 0 && self.dropped.is_empty()
+    }
 }
 
 /// A form of rows.
@@ -65,8 +72,9 @@ enum Under {
 }
 
 /// Takes what the log gives, event by event.
-pub(super) struct Spooling<'a> {
-    target: Target<'a>,
+pub(super) struct Spooling {
+    database: String,
+    table: String,
     /// The tables that are ours, by their numbers.
     numbers: HashMap<u64, usize>,
     altered: usize,
@@ -76,19 +84,20 @@ pub(super) struct Spooling<'a> {
     spool: Spool,
 }
 
-impl<'a> Spooling<'a> {
-    /// From `memory` bytes on it goes to a file.
-    pub(super) fn new(target: Target<'a>, memory: usize) -> Self {
+impl Spooling {
+    /// Of a table, for which `read` bytes of the log were read before. From `memory` bytes on it goes to a file.
+    pub(super) fn new(database: &str, table: &str, read: u64, memory: usize) -> Self {
         let spool = Spool {
             file: tempfile::spooled_tempfile(memory),
             changes: 0,
             alterations: 0,
             dropped: Vec::new(),
             maps: Vec::new(),
-            read: 0,
+            read,
         };
         Spooling {
-            target,
+            database: database.to_owned(),
+            table: table.to_owned(),
             numbers: HashMap::new(),
             altered: 0,
             mark: None,
@@ -103,36 +112,44 @@ impl<'a> Spooling<'a> {
         self.under == Under::No
     }
 
-    /// Takes an event by the number of its type. Gives the file that the log goes on in, if it says so, and
-    /// whether a compressed transaction follows.
-    pub(super) fn take(&mut self, code: u8, data: &[u8]) -> Result<Taken, Failure> {
+    /// The database, and the table.
+    pub(super) fn names(&self) -> (String, String) {
+        (self.database.clone(), self.table.clone())
+    }
+
+    /// How many bytes are kept.
+    pub(super) fn bytes(&self) -> u64 {
+        self.length
+    }
+
+    /// Takes an event by the number of its type; its bytes, and what they say.
+    pub(super) fn take(&mut self, code: u8, data: &[u8], event: &Event<'_>) -> Result<(), Failure> {
         self.spool.read += data.len() as u64;
         match code {
             // Numbers of transactions: of MariaDB, and of MySQL.
             162 => {
                 let alone = data.get(12).is_some_and(|flags| flags & 1 == 1);
                 self.begin(if alone { Under::Announced } else { Under::Way });
-                return Ok(Taken::Event);
+                return Ok(());
             }
             33 | 34 | 42 => {
                 self.begin(Under::Announced);
-                return Ok(Taken::Event);
+                return Ok(());
             }
             _ => {}
         }
-        match parse(code, data)? {
-            Event::File(name, position) => return Ok(Taken::File(name, position)),
-            Event::Payload => return Ok(Taken::Payload),
+        match event {
+            Event::File(..) | Event::Payload => {}
             Event::Table(number, map) => {
-                if map.database == self.target.database && map.table == self.target.table {
+                if map.database == self.database && map.table == self.table {
                     let at = self.map(map);
-                    self.numbers.insert(number, at);
+                    self.numbers.insert(*number, at);
                 } else {
-                    self.numbers.remove(&number);
+                    self.numbers.remove(number);
                 }
             }
             Event::Rows(number, kind, rows) => {
-                let Some(at) = self.numbers.get(&number).copied() else { return Ok(Taken::Event) };
+                let Some(at) = self.numbers.get(number).copied() else { return Ok(()) };
                 let mapped = &mut self.spool.maps[at];
                 if rows.columns != mapped.map.columns.len() {
                     let message = "the log describes rows in another way than it has them";
@@ -147,7 +164,7 @@ impl<'a> Spooling<'a> {
                 self.spool.changes += 1;
                 self.write(kind.byte(), at, &[rows.before, rows.after, &rows.images])?;
             }
-            Event::Statement(database, sql) => self.statement(&database, &sql)?,
+            Event::Statement(database, sql) => self.statement(database, sql)?,
             Event::Commit => self.end(),
             Event::Prepared => {
                 if self.mark.is_some_and(|mark| mark.length < self.length) {
@@ -155,7 +172,7 @@ impl<'a> Spooling<'a> {
                 }
                 self.end();
             }
-            Event::Partial(number) if self.numbers.contains_key(&number) => {
+            Event::Partial(number) if self.numbers.contains_key(number) => {
                 return Err(Failure::lost(
                     "the log has but parts of values (`binlog_row_value_options`)",
                 ));
@@ -165,11 +182,12 @@ impl<'a> Spooling<'a> {
             }
             Event::Partial(_) | Event::Other => {}
         }
-        Ok(Taken::Event)
+        Ok(())
     }
 
     fn statement(&mut self, database: &str, sql: &str) -> Result<(), Failure> {
-        match self.target.effect(database, sql) {
+        let target = Target { database: &self.database, table: &self.table };
+        match target.effect(database, sql) {
             Effect::Begin => {
                 self.begin(Under::Way);
                 return Ok(());
@@ -223,11 +241,11 @@ impl<'a> Spooling<'a> {
             .map(drop)
     }
 
-    fn map(&mut self, map: TableMap) -> usize {
+    fn map(&mut self, map: &TableMap) -> usize {
         let maps = &mut self.spool.maps;
-        let known = maps.iter().position(|one| one.altered == self.altered && one.map == map);
+        let known = maps.iter().position(|one| one.altered == self.altered && one.map == *map);
         known.unwrap_or_else(|| {
-            maps.push(Mapped { map, altered: self.altered, images: None });
+            maps.push(Mapped { map: map.clone(), altered: self.altered, images: None });
             maps.len() - 1
         })
     }
@@ -254,15 +272,6 @@ impl<'a> Spooling<'a> {
         self.spool.file.rewind().or_error(ErrorKind::Io, "a temporary file cannot be read")?;
         Ok(self.spool)
     }
-}
-
-/// What an event said beside its rows.
-pub(super) enum Taken {
-    Event,
-    /// The log goes on in this file, at this place.
-    File(String, u64),
-    /// The events of a transaction follow, which have no places in the log.
-    Payload,
 }
 
 /// What is wanted of the table.

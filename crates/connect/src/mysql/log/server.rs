@@ -1,5 +1,6 @@
 //! What is asked of the server: whether its log has what is needed, where it is, and the log itself.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use mysql_async::prelude::{FromRow, Queryable};
@@ -39,14 +40,21 @@ pub(super) struct Place {
 impl Place {
     /// Whether the place in the file is this one or behind it. Files of another name cannot be compared.
     pub(super) fn is_reached(&self, file: &str, offset: u64) -> bool {
-        let place = |file: &str, offset: u64| {
+        self.compared(file, offset).is_some_and(|order| order.is_le())
+    }
+
+    /// Whether the place in the file is behind this one.
+    pub(super) fn is_passed(&self, file: &str, offset: u64) -> bool {
+        self.compared(file, offset).is_some_and(|order| order.is_lt())
+    }
+
+    fn compared(&self, file: &str, offset: u64) -> Option<Ordering> {
+        fn place(file: &str) -> Option<(&str, u64)> {
             let (name, number) = file.rsplit_once('.')?;
-            Some((name.to_owned(), number.parse::<u64>().ok()?, offset))
-        };
-        match (place(file, offset), place(&self.file, self.offset)) {
-            (Some(at), Some(wanted)) => at.0 == wanted.0 && at >= wanted,
-            _ => false,
+            Some((name, number.parse().ok()?))
         }
+        let (own, other) = (place(&self.file)?, place(file)?);
+        (own.0 == other.0).then(|| (own.1, self.offset).cmp(&(other.1, offset)))
     }
 }
 
@@ -332,21 +340,9 @@ impl Server {
                 "`mode: cdc` follows a table; use `merge` or `full`",
             );
         }
-        let sql = format!(
-            "select column_name, column_type, character_set_name, coalesce(generation_expression, '') <> '' \
-             from information_schema.columns where {} order by ordinal_position",
-            of("")
-        );
-        let columns: Vec<(String, String, Option<String>, bool)> = ask(connection, &sql).await?;
-        let columns = columns
-            .into_iter()
-            .map(|(name, kind, charset, generated)| LogColumn {
-                name,
-                kind: without_remarks(&kind),
-                charset,
-                generated,
-            })
-            .collect();
+        let own = (schema.clone(), name.clone());
+        let columns = self.columns(connection, std::slice::from_ref(&own)).await?;
+        let columns = columns.into_values().next().unwrap_or_default();
         self.check_key(connection, &name, &of(""), key).await?;
         let sql = format!(
             "select constraint_name from information_schema.referential_constraints where constraint_schema = {database} \
@@ -365,6 +361,52 @@ impl Server {
         }
         self.check_filters(connection, &schema).await?;
         Ok(Followed { database: schema, table: name, columns })
+    }
+
+    /// The database and the name of a table, as the log has them; `None`: there is none.
+    pub(super) async fn found(
+        &self,
+        connection: &mut Conn,
+        name: &[String],
+    ) -> Result<Option<(String, String)>> {
+        let (database, table) = match name {
+            [table] => ("database()".to_owned(), constant(table)),
+            [database, table, ..] => (constant(database), constant(table)),
+            [] => return Ok(None),
+        };
+        let sql = format!(
+            "select table_schema, table_name from information_schema.tables \
+             where table_schema = {database} and table_name = {table}"
+        );
+        one(connection, &sql).await
+    }
+
+    /// The columns of tables, by their database and name.
+    pub(super) async fn columns(
+        &self,
+        connection: &mut Conn,
+        tables: &[(String, String)],
+    ) -> Result<HashMap<(String, String), Vec<LogColumn>>> {
+        type Found = (String, String, String, String, Option<String>, bool);
+        let mut all: HashMap<(String, String), Vec<LogColumn>> = HashMap::new();
+        let of = tables.iter().map(|(database, table)| {
+            format!("table_schema = {} and table_name = {}", constant(database), constant(table))
+        });
+        let of = of.collect::<Vec<_>>().join(" or ");
+        if of.is_empty() {
+            return Ok(all);
+        }
+        let sql = format!(
+            "select table_schema, table_name, column_name, column_type, character_set_name, \
+             coalesce(generation_expression, '') <> '' \
+             from information_schema.columns where {of} order by table_schema, table_name, ordinal_position"
+        );
+        let found: Vec<Found> = ask(connection, &sql).await?;
+        for (database, table, name, kind, charset, generated) in found {
+            let column = LogColumn { name, kind: without_remarks(&kind), charset, generated };
+            all.entry((database, table)).or_default().push(column);
+        }
+        Ok(all)
     }
 
     /// Whether the key is one that the table has.

@@ -20,15 +20,15 @@ use async_trait::async_trait;
 use chrono::{DateTime, Datelike};
 use serde_json::Value;
 use tidemill_core::{
-    Cancellation, ConnectContext, Connector, Error, ErrorKind, ReadScope, Result, Sink, Source,
-    TableDescription,
+    Cancellation, ConnectContext, Connector, Error, ErrorKind, Notice, ReadScope, Result, Sink,
+    Source, TableDescription,
 };
 
 use super::pool::Postgres;
 use super::sink::PostgresSink;
 use crate::tables::{
-    CursorValue, Database, DatabaseSource, LogRequest, RESTART, Select, Session, TableSettings,
-    largest_by_order, text_of,
+    CursorValue, Database, DatabaseSource, LogRequest, PublishedLogs, RESTART, Select, Session,
+    TableSettings, largest_by_order, text_of,
 };
 pub(super) use columns::name_parts;
 use session::PostgresSession;
@@ -170,8 +170,12 @@ impl Database for Place {
         log::left(position)
     }
 
-    async fn acknowledge(&self, position: &Value) -> Result<()> {
-        log::acknowledge(&self.open().await?, position).await
+    async fn acknowledge(
+        &self,
+        position: &Value,
+        published: &PublishedLogs<'_>,
+    ) -> Result<Vec<Notice>> {
+        log::acknowledge(&self.open().await?, position, published).await
     }
 
     async fn session(&self, cancel: &Cancellation, streams: usize) -> Result<Box<dyn Session>> {

@@ -130,6 +130,16 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Message<'_>> {
     })
 }
 
+/// The relation that a message of a row, or of the columns of one, is about.
+pub(super) fn relation_of(bytes: &[u8]) -> Option<u32> {
+    match bytes {
+        [b'R' | b'I' | b'U' | b'D', number @ ..] => {
+            Some(u32::from_be_bytes(number.get(..4)?.try_into().ok()?))
+        }
+        _ => None,
+    }
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -269,6 +279,7 @@ mod tests {
         let mut update = vec![b'U', 0, 0, 0, 7, b'K', 0, 1, b't', 0, 0, 0, 1, b'1'];
         update.extend([b'N', 0, 2, b't', 0, 0, 0, 1, b'2', b'u']);
         let Message::Update { relation, old, new } = parse(&update).unwrap() else { panic!() };
+        assert_eq!((relation_of(&update), relation_of(b"C")), (Some(7), None));
         assert_eq!((relation, old), (7, Some(Old::Key(vec![Field::Text(b"1")]))));
         assert_eq!(new, [Field::Text(b"2"), Field::Unchanged]);
         for length in 0..update.len() {

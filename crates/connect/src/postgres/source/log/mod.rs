@@ -1,16 +1,26 @@
 //! The log of changes of a table (logical replication, `pgoutput`) as a source: `mode: cdc`.
 //!
-//! The first read makes a slot and then takes a snapshot of the table; the log from the slot on has all
+//! The first read makes a slot (`begin`) and then takes a snapshot of the table; the log from the slot on has all
 //! that the snapshot does not, and those transactions that both have are told by their numbers. After
-//! it each read takes the log up to where it ended when the read began, without taking it off the slot;
-//! only when its rows are published the slot moves on.
+//! it each read takes the log up to where it ended when the read began (`reader`), without taking it off the slot;
+//! only when its rows are published the slot moves on (`slot`).
+//!
+//! **The tables of a connection share a slot**, and a publication (`publication`). Each goes on from its own position,
+//! which is in the commit of its own rows, so that one that is slow or stopped holds the log of the server, and
+//! nobody else up. What a table does to the slot it does for all of them: see `slot` for how it moves on, and how tables move
+//! from one slot to the next.
 
+mod begin;
+mod followed;
 mod message;
+mod publication;
+mod reader;
 mod rows;
 mod slot;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -18,24 +28,32 @@ use futures::stream::BoxStream;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tidemill_core::{Cancellation, Error, ErrorKind, Notice, Result, ResultExt};
+use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
+use self::begin::{Asked, Beginning};
+use self::followed::{Followed, followed};
 use self::message::Lsn;
+use self::reader::Ask;
 use self::rows::{Batches, New, Seen, Spool, Spooling, Target, Wanted};
-use self::slot::{Followed, LogPosition, State};
+use self::slot::{LogPosition, Made, Slots, State};
 use super::columns::Described;
-use super::rows::CopyFields;
 use super::session::{NOTICES, PostgresSession, session_settings};
 use crate::postgres::error;
 use crate::postgres::pool::Postgres;
 use crate::postgres::session::Connected;
-use crate::tables::{Column, LogRequest, Part, Select, Session, column_of};
+use crate::tables::{
+    Column, LogRequest, LogSibling, Part, PublishedLogs, Select, Session, column_of,
+};
 
 /// Changes up to this size are kept in memory.
 const MEMORY: usize = 16 << 20;
 
 /// A slot of a table without changes moves on when the log has grown by so much.
 const IDLE: u64 = 16 << 20;
+
+/// How long a table that has a slot of its own waits for one that it shares with others.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The settings of a table that is followed.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -81,14 +99,28 @@ pub(super) fn take_settings(written: &Value) -> Result<(LogSettings, Value)> {
 pub(super) fn left(position: &Value) -> Option<String> {
     let slot = parse(position).ok()?.slot;
     Some(format!(
-        "is not followed any more, and its replication slot still holds the log of the server: `select \
-         pg_drop_replication_slot('{slot}')` removes it"
+        "is not followed any more; if no other table goes on by its replication slot, that still holds the log of the \
+         server: `select pg_drop_replication_slot('{slot}')` removes it"
     ))
 }
 
 /// Tells the server how far changes are published.
-pub(super) async fn acknowledge(postgres: &Postgres, position: &Value) -> Result<()> {
-    slot::keep(postgres, &parse(position)?).await
+pub(super) async fn acknowledge(
+    postgres: &Postgres,
+    position: &Value,
+    published: &PublishedLogs<'_>,
+) -> Result<Vec<Notice>> {
+    slot::keep(postgres, &parse(position)?, published).await
+}
+
+/// Texts of values are the same whatever the database's settings are, and the server notices when nobody listens any
+/// more.
+async fn set_up(client: &Client) -> Result<()> {
+    let settings = session_settings();
+    client.batch_execute(&settings).await.map_err(|e| error::of_statement(e, &settings, 0))?;
+    // Not every version has it.
+    let _ = client.batch_execute(&NOTICES.1.replace("local ", "")).await;
+    Ok(())
 }
 
 fn parse(position: &Value) -> Result<LogPosition> {
@@ -104,13 +136,18 @@ pub(super) struct LogSession {
     connections: usize,
     settings: LogSettings,
     key: Vec<String>,
+    connection: String,
+    siblings: Vec<LogSibling>,
     every_change: bool,
     /// Where the last read ended.
     before: Option<LogPosition>,
     superseded: Option<LogPosition>,
-    /// What the table is read through the first time.
+    /// By what it goes on from there, and whether that is another slot than until now.
+    slots: Option<Slots>,
+    moves: bool,
+    /// What the table is read through the first time, and the slot that was made for it.
     first: Option<PostgresSession>,
-    connected: Option<Connected>,
+    beginning: Option<Arc<Beginning>>,
     described: Vec<Described>,
     target: Option<Target>,
     /// The table's columns by their numbers.
@@ -124,8 +161,10 @@ pub(super) struct LogSession {
 
 impl Drop for LogSession {
     fn drop(&mut self) {
-        if let (Some(position), true, false) = (&self.position, self.first.is_some(), self.done) {
-            slot::give_up(&position.slot);
+        if let (Some(position), Some(beginning), false) =
+            (&self.position, &self.beginning, self.done)
+        {
+            beginning.give_up(position.table.as_deref());
         }
     }
 }
@@ -144,11 +183,15 @@ impl LogSession {
             connections,
             settings,
             key: request.key.to_vec(),
+            connection: request.connection.to_owned(),
+            siblings: request.siblings.to_vec(),
             every_change: request.every_change,
             before: request.position.map(parse).transpose()?,
             superseded: request.superseded.and_then(|position| parse(position).ok()),
+            slots: None,
+            moves: false,
             first: None,
-            connected: None,
+            beginning: None,
             described: Vec::new(),
             target: None,
             columns: BTreeMap::new(),
@@ -181,27 +224,39 @@ impl LogSession {
     /// Makes the slot, and then the snapshot.
     async fn begin(
         &mut self,
-        connected: &Connected,
+        client: &Client,
         table: &str,
         of: &Followed,
         select: &Select,
     ) -> Result<()> {
-        let client = &connected.client;
-        let wanted = self.settings.publication.as_deref();
-        let publication = slot::publication(client, table, of, wanted).await?;
-        let (name, lsn) = slot::begin(&self.postgres, of).await?;
+        let asked = Asked {
+            table,
+            of,
+            publication: self.settings.publication.as_deref(),
+            connection: &self.connection,
+            siblings: &self.siblings,
+        };
+        let beginning = Beginning::of(&self.postgres, client, &asked).await?;
         let gone = self.before.take().into_iter().chain(self.superseded.take());
+        let gone = gone.flat_map(|gone| {
+            let older = gone.older.map(|older| older.slot);
+            gone.drops.into_iter().chain([gone.slot]).chain(older)
+        });
+        let (name, lsn) = (beginning.name.clone(), beginning.lsn);
         self.position = Some(LogPosition {
             system: slot::system(client).await,
             table: of.number.clone(),
             columns: of.columns.clone(),
             slot: name.clone(),
-            publication,
+            publication: beginning.publication.clone(),
             lsn,
             snapshot: None,
             until: None,
-            drops: gone.flat_map(|gone| gone.drops.into_iter().chain([gone.slot])).collect(),
+            begins: Some(lsn),
+            older: None,
+            drops: gone.filter(|gone| *gone != name).collect(),
         });
+        self.beginning = Some(beginning);
         let postgres = Postgres::new(self.postgres.config().clone())?;
         let mut first =
             PostgresSession::new(postgres, self.cancel.clone(), self.streams, self.connections)
@@ -220,35 +275,79 @@ impl LogSession {
         Ok(())
     }
 
+    /// Knows by which slot the table goes on. One that others began with later is the slot of all of them; a slot of
+    /// the table's own is left for one that it shares, where there are others.
+    async fn goes_on(
+        &mut self,
+        client: &Client,
+        table: &str,
+        of: &Followed,
+        before: &LogPosition,
+        slots: Slots,
+    ) -> Result<()> {
+        let mut newer = slot::newer(client, before, &slots.by, &self.siblings).await?;
+        let others = self.siblings.iter().filter(|sibling| sibling.is_read).count() > 1;
+        let own = before.begins.is_none() && self.settings.publication.is_none();
+        if own && others && begin::may_try(&self.postgres) {
+            let asked = Asked {
+                table,
+                of,
+                publication: None,
+                connection: &self.connection,
+                siblings: &self.siblings,
+            };
+            let made = Beginning::of(&self.postgres, client, &asked);
+            let made = tokio::time::timeout(PATIENCE, made).await;
+            match made {
+                Ok(Ok(made)) => {
+                    newer = Some(Made { slot: made.name.clone(), begins: Some(made.lsn) });
+                    self.beginning = Some(made);
+                }
+                // It goes on by itself, as it did before.
+                Ok(Err(error)) => {
+                    begin::failed(&self.postgres);
+                    tracing::debug!(%error, table, "a table keeps its own replication slot");
+                }
+                Err(_) => begin::failed(&self.postgres),
+            }
+        }
+        self.moves = newer.is_some();
+        self.slots = Some(match newer {
+            Some(newer) => Slots { left: Some(slots.reads.clone()), reads: slots.reads, by: newer },
+            None => slots,
+        });
+        Ok(())
+    }
+
     /// Takes the log up to where it is now.
-    async fn spool(&self, target: &Target, before: &LogPosition) -> Result<(Spool, Lsn)> {
-        let connected = self.connected.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Internal, "the log is read before its columns are known")
-        })?;
-        let client = &connected.client;
-        let flushed = slot::one(client, "select pg_current_wal_flush_lsn()::text", &[]).await?;
-        let until: Lsn = flushed.unwrap_or_default().parse()?;
+    async fn spool(
+        &self,
+        target: &Target,
+        before: &LogPosition,
+        slots: &Slots,
+    ) -> Result<(Spool, Lsn)> {
         let new = New {
             after: before.lsn,
             seen: before.snapshot.as_deref().map(Seen::parse).transpose()?,
         };
         let mut spooling = Spooling::new(target, new, MEMORY);
-        if until > before.lsn {
-            let sql = format!(
-                "copy (select data from pg_catalog.pg_logical_slot_peek_binary_changes({}, '{until}', null, \
-                 'proto_version', '1', 'publication_names', {})) to stdout (format binary)",
-                super::constant(&before.slot),
-                super::constant(&crate::postgres::catalog::quoted(&before.publication)),
-            );
-            let failed = |failed| error::of_statement(failed, &sql, 0);
-            let data = client.copy_out(sql.as_str()).await.map_err(failed)?;
-            let mut data = std::pin::pin!(data);
-            let mut fields = CopyFields::new();
-            while let Some(bytes) = data.next().await {
-                self.cancel.check()?;
-                fields.take(&bytes.map_err(failed)?, |message| spooling.take(message))?;
-            }
-        }
+        let by_it = |sibling: &&LogSibling| {
+            let log = sibling.position.as_ref().and_then(|log| parse(log).ok());
+            sibling.is_read
+                && log.is_some_and(|log| log.slots().any(|slot| slot == slots.reads.slot))
+        };
+        let beside: Vec<&str> =
+            self.siblings.iter().filter(by_it).map(|sibling| sibling.table.as_str()).collect();
+        let number = target.number.as_deref().and_then(|number| number.parse().ok());
+        let ask = Ask {
+            slot: &slots.reads.slot,
+            publication: &before.publication,
+            table: number.unwrap_or_default(),
+            beside: &beside,
+            after: before.lsn,
+            cancel: &self.cancel,
+        };
+        let until = reader::read(&self.postgres, &ask, |message| spooling.take(message)).await?;
         Ok((spooling.finish()?, until))
     }
 
@@ -257,27 +356,22 @@ impl LogSession {
         let missing = || Error::new(ErrorKind::Internal, "the log is read without a position");
         let before = self.before.clone().ok_or_else(missing)?;
         let target = self.target.take().ok_or_else(missing)?;
-        let read = self.spool(&target, &before);
-        let cancel = self.cancel.clone();
-        let read = tokio::select! {
-            read = read => read,
-            () = cancel.cancelled() => {
-                if let Some(connected) = &self.connected {
-                    self.postgres.stop(connected).await;
-                }
-                Err(Error::new(ErrorKind::Cancelled, "cancelled"))
-            }
-        };
-        let (spool, until) = read?;
+        let slots = self.slots.take().ok_or_else(missing)?;
+        let (spool, until) = self.spool(&target, &before, &slots).await?;
         // Nothing happened to the table: the position stays, so that nothing is to be recorded.
-        let idle = spool.changes == 0 && until.0.saturating_sub(before.lsn.0) < IDLE;
+        let idle = !self.moves && spool.changes == 0 && until.0.saturating_sub(before.lsn.0) < IDLE;
         self.position = Some(match idle {
             true => before,
             false => {
-                let lsn = until.max(spool.end).max(before.lsn);
+                let lsn = until.max(before.lsn);
                 let seen = before.until.is_some_and(|seen| seen > lsn);
+                let publication = self.beginning.as_ref().map(|made| made.publication.clone());
                 LogPosition {
                     lsn,
+                    slot: slots.by.slot,
+                    begins: slots.by.begins,
+                    older: slots.left,
+                    publication: publication.unwrap_or(before.publication),
                     columns: std::mem::take(&mut self.columns),
                     snapshot: before.snapshot.filter(|_| seen),
                     until: before.until.filter(|_| seen),
@@ -305,11 +399,8 @@ impl LogSession {
             ));
         };
         let connected = self.postgres.connection().await?;
-        let settings = session_settings();
         let client = &connected.client;
-        client.batch_execute(&settings).await.map_err(|e| error::of_statement(e, &settings, 0))?;
-        // Not every version has it.
-        let _ = client.batch_execute(&NOTICES.1.replace("local ", "")).await;
+        set_up(client).await?;
         let described = self.describe(&connected, select).await;
         let described = match described {
             Ok(described) => described,
@@ -324,7 +415,7 @@ impl LogSession {
             }
         };
         let key = column_of(described.iter().map(|column| column.name.as_str()), &self.key);
-        let of = slot::followed(client, &table, &key).await?;
+        let of = followed(client, &table, &key).await?;
         if !of.generated.is_empty() {
             let message = format!(
                 "has columns that the database computes, which its log leaves out, and so does the load: {}",
@@ -333,18 +424,21 @@ impl LogSession {
             self.notice("left-out-column", message, &table);
         }
         match &self.before {
-            None => self.begin(&connected, &table, &of, select).await?,
+            None => self.begin(client, &table, &of, select).await?,
             Some(before) => match slot::state(client, before, &of).await? {
-                State::Whole => slot::move_on(client, &before.slot, before.lsn).await?,
+                State::Whole(slots) => {
+                    let before = before.clone();
+                    self.goes_on(client, &table, &of, &before, slots).await?;
+                }
                 State::NeverMade => {
                     self.again = true;
-                    self.begin(&connected, &table, &of, select).await?;
+                    self.begin(client, &table, &of, select).await?;
                 }
                 State::Lost(reason) if self.settings.on_slot_loss == OnSlotLoss::Snapshot => {
                     let message = format!("is read again as a whole: {reason}");
                     self.notice("new-slot", message, &table);
                     self.again = true;
-                    self.begin(&connected, &table, &of, select).await?;
+                    self.begin(client, &table, &of, select).await?;
                 }
                 State::Lost(reason) => {
                     return Err(Error::new(
@@ -362,6 +456,7 @@ impl LogSession {
         self.described = described;
         self.described.retain(|column| !of.generated.contains(&column.name));
         self.target = Some(Target {
+            number: of.number,
             schema: of.schema,
             name: of.name,
             columns: Vec::new(),
@@ -369,7 +464,6 @@ impl LogSession {
             every_change: self.every_change,
         });
         self.columns = of.columns;
-        self.connected = Some(connected);
         let column = |column: &Described| Column {
             name: column.name.clone(),
             data_type: column.data_type(),
@@ -444,6 +538,9 @@ impl Session for LogSession {
 
     fn log_position(&mut self) -> Option<Value> {
         self.done = true;
+        if let (Some(beginning), Some(position)) = (&self.beginning, &self.position) {
+            beginning.begins(position.table.as_deref());
+        }
         serde_json::to_value(self.position.as_ref()?).ok()
     }
 }

@@ -30,8 +30,6 @@ const BATCH_BYTES: usize = 2 << 20;
 /// the end; so what the log gives is kept, and gone through a second time.
 pub(super) struct Spool {
     file: SpooledTempFile,
-    /// Behind the last transaction that is in it.
-    pub(super) end: Lsn,
     /// How many changes of rows.
     pub(super) changes: u64,
     /// Rows of which values are left out, by their key, and the last change (by its number, from 1 on) that
@@ -89,6 +87,8 @@ impl New {
 
 /// The table that is followed, and how its values are read.
 pub(super) struct Target {
+    /// Its number in the catalog.
+    pub(super) number: Option<String>,
     /// What the log calls it.
     pub(super) schema: String,
     pub(super) name: String,
@@ -200,7 +200,6 @@ impl<'a> Spooling<'a> {
     pub(super) fn new(target: &'a Target, new: New, memory: usize) -> Self {
         let spool = Spool {
             file: tempfile::spooled_tempfile(memory),
-            end: Lsn::default(),
             changes: 0,
             unchanged: HashMap::new(),
         };
@@ -213,10 +212,6 @@ impl<'a> Spooling<'a> {
             Message::Begin { commit, transaction, .. } => {
                 self.wanted = self.new.is_new(commit, transaction);
                 self.wanted && target.every_change
-            }
-            Message::Commit { end } => {
-                self.spool.end = self.spool.end.max(end);
-                false
             }
             Message::Relation(relation) => {
                 layouts.note(target, &relation);
@@ -241,7 +236,7 @@ impl<'a> Spooling<'a> {
             Message::Truncate { relations } => {
                 self.wanted && relations.iter().any(|relation| layouts.0.contains_key(relation))
             }
-            Message::Update { .. } | Message::Other => false,
+            Message::Update { .. } | Message::Commit { .. } | Message::Other => false,
         };
         if !keep {
             return Ok(());

@@ -1,23 +1,30 @@
-//! What is kept in the database for us: a publication of the table, and a replication slot, which holds
-//! the log of changes until they are published here.
+//! What is kept in the database for us: a replication slot, which holds the log of changes until they are
+//! published here, one for all tables that are followed through a connection (and, of versions before, one for each).
 //!
-//! A slot that nobody reads fills the server's disk, so that none is left behind: the first read makes
-//! a **temporary** one, which goes with its connection, and only when what it read is published
-//! the lasting one is made, as a copy.
+//! Each table has its own place in the log, in its own commit. The slot stands at or before the place of **every**
+//! table that there is: who moves it on has its lock ([`KEY`]) and asks, under it, for what is published now. So
+//! what another process publishes meanwhile counts, and nothing is moved on while tables begin (`begin`), which
+//! hold the lock as well.
+//!
+//! Tables that begin get a new slot, and the others move to it with what they publish next: where the reading ends is
+//! a place in either. Until it is certain that the new slot was not moved past this place before that was
+//! published, a table also names the slot of before ([`Made`]), and can go on from that. A slot goes when no table
+//! names it any more.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{Error, ErrorKind, Result};
+use tidemill_core::{Error, ErrorKind, Notice, RelationName, Result, ResultExt};
 use tokio_postgres::Client;
-use xxhash_rust::xxh3::xxh3_64;
 
+use super::followed::Followed;
 use super::message::Lsn;
+use super::{begin, reader};
 use crate::postgres::catalog;
 use crate::postgres::error;
 use crate::postgres::pool::Postgres;
-use crate::postgres::session::Connected;
+use crate::tables::{LogSibling, PublishedLogs};
 
 /// How far the log of changes of a table was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,20 +47,45 @@ pub(super) struct LogPosition {
     /// Before which all that it saw was committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) until: Option<Lsn>,
+    /// Where the slot begins, when tables share it: one that was made later begins later. Nothing: it is the
+    /// table's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) begins: Option<Lsn>,
+    /// The slot that the table moved here from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) older: Option<Made>,
     /// Slots of before, which are not needed any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) drops: Vec<String>,
 }
 
-/// The slots that will be, by their name, with the connection that holds the temporary one until the
-/// first read is published, and the database that it is in.
-type Held = HashMap<String, (String, Connected)>;
-
-static HELD: LazyLock<Mutex<Held>> = LazyLock::new(Mutex::default);
-
-fn held() -> std::sync::MutexGuard<'static, Held> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+/// A slot, and where it begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Made {
+    pub(super) slot: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) begins: Option<Lsn>,
 }
+
+impl LogPosition {
+    /// The slots by which the table can be followed.
+    pub(super) fn slots(&self) -> impl Iterator<Item = &str> {
+        let older = self.older.iter().map(|older| older.slot.as_str());
+        std::iter::once(self.slot.as_str()).chain(older)
+    }
+}
+
+/// The lock of a slot, of which the parameter is the name.
+pub(super) const KEY: &str = "pg_catalog.hashtextextended($1, 0)";
+
+/// How much of the log may be kept for a table before that is said.
+const MUCH: u64 = 256 << 20;
+
+/// Who moves a slot on.
+static KEEPING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// How much was kept of the log of a slot when that was said last.
+static SAID: LazyLock<Mutex<HashMap<String, u64>>> = LazyLock::new(Mutex::default);
 
 /// The rows of a query with texts as parameters, all values as texts.
 pub(super) async fn ask(
@@ -72,6 +104,13 @@ pub(super) async fn one(client: &Client, sql: &str, given: &[&str]) -> Result<Op
     Ok(ask(client, sql, given).await?.into_iter().next().and_then(|row| row.into_iter().next()?))
 }
 
+/// The server does not end the connection because it waits without a transaction.
+pub(super) async fn stays(client: &Client) -> Result<()> {
+    let sql = "select set_config('idle_session_timeout', '0', false) \
+               where current_setting('server_version_num')::int >= 140000";
+    one(client, sql, &[]).await.map(drop)
+}
+
 fn helped(error: Error) -> Error {
     let state = |state: &str| {
         error.context().iter().any(|(name, value)| *name == "sqlstate" && value == state)
@@ -86,198 +125,12 @@ fn helped(error: Error) -> Error {
     if state("53400") {
         return error.with(
             "help",
-            "each table that is followed has a replication slot: raise `max_replication_slots` of the \
-             server, or drop slots that nobody uses (`select * from pg_replication_slots`)",
+            "a source takes one replication slot, one more while it is read, and another one while tables are \
+             read for the first time: raise `max_replication_slots` of the server, or drop slots that nobody uses \
+             (`select * from pg_replication_slots`)",
         );
     }
     error
-}
-
-/// The table: what the log calls it, and whether its changes can be followed.
-pub(super) struct Followed {
-    /// Its number in the catalog.
-    pub(super) number: Option<String>,
-    /// Its columns by their numbers.
-    pub(super) columns: BTreeMap<String, String>,
-    pub(super) schema: String,
-    pub(super) name: String,
-    /// Columns that the database computes, which the log leaves out.
-    pub(super) generated: Vec<String>,
-}
-
-/// Looks at the server and the table.
-///
-/// # Errors
-/// Kind `Config`, with what to change, where the log of changes does not have what is needed.
-pub(super) async fn followed(client: &Client, table: &str, key: &[String]) -> Result<Followed> {
-    let refused = |message: String, help: String| {
-        Err(Error::new(ErrorKind::Config, message).with("help", help))
-    };
-    let server = "select current_setting('wal_level'), current_setting('server_version_num'), \
-                  pg_is_in_recovery()::text";
-    let server = ask(client, server, &[]).await?.into_iter().next().unwrap_or_default();
-    let value = |at: usize| server.get(at).cloned().flatten().unwrap_or_default();
-    if value(0) != "logical" {
-        return refused(
-            format!(
-                "the server's `wal_level` is `{}`, and its log has no changes of rows",
-                value(0)
-            ),
-            "`alter system set wal_level = logical`, and restart the server".to_owned(),
-        );
-    }
-    if value(1).parse::<u32>().unwrap_or(0) < 130_000 {
-        return refused(
-            "changes can be followed from PostgreSQL 13 on".to_owned(),
-            "use `mode: merge` with a `cursor`".to_owned(),
-        );
-    }
-    if value(2) == "true" {
-        return refused(
-            "the server is a standby, where no replication slot can be made".to_owned(),
-            "connect to the primary".to_owned(),
-        );
-    }
-    let sql = "select n.nspname::text, c.relname::text, c.relkind::text, c.relreplident::text, \
-         (select string_agg(a.attname::text, e'\\x1f') from pg_catalog.pg_attribute a \
-            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated <> ''), \
-         (select string_agg(a.attname::text, e'\\x1f') from pg_catalog.pg_index i \
-            join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = any(i.indkey) \
-            where i.indrelid = c.oid and case c.relreplident when 'i' then i.indisreplident else i.indisprimary end), \
-         c.relpersistence::text, c.oid::text, \
-         (select string_agg(a.attnum || '=' || a.attname, e'\\x1f') from pg_catalog.pg_attribute a \
-            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) \
-         from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
-         where c.oid = pg_catalog.to_regclass($1)";
-    let Some(row) = ask(client, sql, &[table]).await?.into_iter().next() else {
-        return refused(
-            format!("there is no table {table}"),
-            "`tidemill connection discover` lists the tables".to_owned(),
-        );
-    };
-    let value = |at: usize| row.get(at).cloned().flatten();
-    let list = |at: usize| -> Vec<String> {
-        value(at).map(|text| text.split('\x1f').map(str::to_owned).collect()).unwrap_or_default()
-    };
-    let kind = value(2).unwrap_or_default();
-    if !matches!(kind.as_str(), "r" | "p") || value(6).as_deref() != Some("p") {
-        return refused(
-            format!("{table} is no lasting table of this server, and has no log of changes"),
-            "follow the tables that it shows, or use `mode: merge` or `full`".to_owned(),
-        );
-    }
-    let identity = value(3).unwrap_or_default();
-    let known = list(5);
-    let missing: Vec<&String> = key.iter().filter(|column| !known.contains(column)).collect();
-    if identity != "f" && (identity == "n" || !missing.is_empty()) {
-        return refused(
-            format!(
-                "the log says of a changed row of {table} {}, which is not the `primary_key` {}",
-                match known.is_empty() || identity == "n" {
-                    true => "nothing".to_owned(),
-                    false => format!("its {}", known.join(", ")),
-                },
-                key.join(", ")
-            ),
-            format!(
-                "declare the table's own key, or let the log have it: `alter table {table} replica \
-                 identity full` (or `using index` of a unique index of these columns)"
-            ),
-        );
-    }
-    Ok(Followed {
-        number: value(7),
-        columns: list(8)
-            .iter()
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(number, name)| (number.to_owned(), name.to_owned()))
-            .collect(),
-        schema: value(0).unwrap_or_default(),
-        name: value(1).unwrap_or_default(),
-        generated: list(4),
-    })
-}
-
-/// Makes sure that the publication is there and has all changes of the table.
-pub(super) async fn publication(
-    client: &Client,
-    table: &str,
-    of: &Followed,
-    wanted: Option<&str>,
-) -> Result<String> {
-    let name = match wanted {
-        Some(name) => name.to_owned(),
-        None => format!("tidemill_{}", plain(&format!("{}_{}", of.schema, of.name), 40)),
-    };
-    let sql = "select (pubinsert and pubupdate and pubdelete and pubtruncate)::text, pubviaroot::text, \
-         (select count(*) from pg_catalog.pg_publication_tables t where t.pubname = p.pubname \
-            and t.schemaname = $2 and t.tablename = $3)::text, \
-         (select count(*) from pg_catalog.pg_publication_rel r, pg_catalog.pg_class c \
-            where r.prpubid = p.oid and r.prrelid = c.oid and c.oid = pg_catalog.to_regclass($4) \
-            and (to_jsonb(r) ->> 'prqual' is not null or to_jsonb(r) ->> 'prattrs' is not null))::text \
-         from pg_catalog.pg_publication p where pubname = $1";
-    let given = [name.as_str(), &of.schema, &of.name, table];
-    let Some(row) = ask(client, sql, &given).await?.into_iter().next() else {
-        let create = format!(
-            "create publication {} for table only {table} with (publish_via_partition_root = true)",
-            catalog::quoted(&name)
-        );
-        let made = client.batch_execute(&create).await;
-        return match made.map_err(|failed| error::of_statement(failed, &create, 0)) {
-            Ok(()) => Ok(name),
-            Err(error) => Err(error.with(
-                "help",
-                format!(
-                    "let the owner of the table run `{create}`, or name one with `publication`"
-                ),
-            )),
-        };
-    };
-    let is = |at: usize, text: &str| row.get(at).and_then(Option::as_deref) == Some(text);
-    if is(2, "0") && wanted.is_none() {
-        // The table was made again, and ours has the one of before at most.
-        let add = format!("alter publication {} add table only {table}", catalog::quoted(&name));
-        let added = client.batch_execute(&add).await;
-        added.map_err(|failed| error::of_statement(failed, &add, 0)).map_err(helped)?;
-        return Ok(name);
-    }
-    let wrong = if is(2, "0") {
-        format!("does not have the table {table}")
-    } else if !is(0, "true") {
-        "does not publish all of insert, update, delete and truncate".to_owned()
-    } else if !is(3, "0") {
-        format!("leaves rows or columns of {table} out; leave columns out with `exclude` here")
-    } else if !is(1, "true") && partitioned(client, table).await? {
-        "has the changes of a partitioned table by its partitions; set \
-         `publish_via_partition_root = true`"
-            .to_owned()
-    } else {
-        return Ok(name);
-    };
-    Err(Error::new(ErrorKind::Config, format!("the publication `{name}` {wrong}")))
-}
-
-async fn partitioned(client: &Client, table: &str) -> Result<bool> {
-    let sql =
-        "select relkind::text from pg_catalog.pg_class where oid = pg_catalog.to_regclass($1)";
-    Ok(one(client, sql, &[table]).await?.as_deref() == Some("p"))
-}
-
-/// A text as part of the name of a slot: lower case letters, digits and underscores.
-fn plain(text: &str, most: usize) -> String {
-    let plain: String = text
-        .chars()
-        .map(|one| match one.to_ascii_lowercase() {
-            one if one.is_ascii_lowercase() || one.is_ascii_digit() => one,
-            _ => '_',
-        })
-        .take(most)
-        .collect();
-    match plain == text {
-        true => plain,
-        // Names that are cut or changed stay apart.
-        false => format!("{plain}_{:08x}", xxh3_64(text.as_bytes()) as u32),
-    }
 }
 
 /// Which server this is, where it may be asked.
@@ -286,96 +139,188 @@ pub(super) async fn system(client: &Client) -> Option<String> {
     one(client, sql, &[]).await.ok().flatten()
 }
 
-/// Makes the temporary slot of a first read, and gives the name that it will have, and from where on it
-/// has all changes. It is held until [`keep`].
-pub(super) async fn begin(postgres: &Postgres, of: &Followed) -> Result<(String, Lsn)> {
-    let connected = postgres.connection().await?;
-    // It waits for the whole read, without a transaction.
-    let patient = "select set_config('idle_session_timeout', '0', false) \
-                   where current_setting('server_version_num')::int >= 140000";
-    one(&connected.client, patient, &[]).await?;
-    let table = format!("tidemill_{}_", plain(&format!("{}_{}", of.schema, of.name), 30));
-    // What was held for a read of the table that was not published.
+/// Tells the server that everything before the position is published: makes the slot, if it is still a
+/// temporary one, and moves it on to where the last table of all stands. Gives what the user should know.
+pub(super) async fn keep(
+    postgres: &Postgres,
+    position: &LogPosition,
+    published: &PublishedLogs<'_>,
+) -> Result<Vec<Notice>> {
     let place = postgres.config().place();
-    held().retain(|name, (at, _)| {
-        *at != place || name.strip_prefix(&table).is_none_or(|rest| rest.len() != 8)
-    });
-    let name = format!("{table}{:08x}", fastrand::u32(..));
-    let sql =
-        "select lsn::text from pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput', true)";
-    let lsn =
-        one(&connected.client, sql, &[&temporary(&name)]).await?.unwrap_or_default().parse()?;
-    held().insert(name.clone(), (place, connected));
-    Ok((name, lsn))
-}
-
-fn temporary(name: &str) -> String {
-    format!("{name}_first")
-}
-
-/// Forgets the temporary slot of a read that will not be published.
-pub(super) fn give_up(name: &str) {
-    held().remove(name);
-}
-
-/// Tells the server that everything before the position is published: makes the slot, or moves it on.
-pub(super) async fn keep(postgres: &Postgres, position: &LogPosition) -> Result<()> {
-    let first = held().remove(&position.slot);
-    let connected = match first {
-        Some((_, first)) => {
-            let sql = "select slot_name::text from pg_catalog.pg_copy_logical_replication_slot($1, $2, false)";
-            one(&first.client, sql, &[&temporary(&position.slot), &position.slot]).await?;
-            first
+    let made = begin::make_lasting(&place, position).await?;
+    // What one of two tables that are published at once does not see, the other one does.
+    let _alone = KEEPING.lock().await;
+    let connected = postgres.connection().await?;
+    let client = &connected.client;
+    let mut there = Vec::new();
+    for slot in position.slots() {
+        if confirmed(client, slot).await?.is_some() {
+            there.push(slot);
         }
-        None => {
-            let connected = postgres.connection().await?;
-            let sql =
-                "select slot_name::text from pg_catalog.pg_replication_slots where slot_name = $1";
-            let there = one(&connected.client, sql, &[&position.slot]).await?.is_some();
-            if position.snapshot.is_some() && !there {
-                return Err(Error::new(
-                    ErrorKind::Unavailable,
-                    format!(
-                        "the replication slot `{}` was not made, as the connection that held its place \
-                         ended; the next load reads the table again",
-                        position.slot
-                    ),
-                ));
-            }
-            move_on(&connected.client, &position.slot, position.lsn).await?;
-            connected
+    }
+    if there.is_empty() && position.snapshot.is_some() && !made {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "the replication slot `{}` was not made, as the connection that held its place \
+                 ended; the next load reads the table again",
+                position.slot
+            ),
+        ));
+    }
+    let mut notices = Vec::new();
+    for slot in &there {
+        // Another one moves it on, or tables begin; it is told again with the next load.
+        if lock(client, slot, "").await? {
+            let done = move_behind(client, slot, published).await;
+            unlock(client, slot, "").await?;
+            notices.extend(done?);
         }
-    };
-    for slot in &position.drops {
+    }
+    if there.contains(&position.slot.as_str()) && lock(client, &position.slot, "_shared").await? {
+        let done = drop_left(client, &place, position, published).await;
+        unlock(client, &position.slot, "_shared").await?;
+        done?;
+    }
+    Ok(notices)
+}
+
+/// Takes the lock of a slot; `_shared`: nobody moves it on meanwhile. Does not wait.
+async fn lock(client: &Client, slot: &str, kind: &str) -> Result<bool> {
+    let sql = format!("select pg_catalog.pg_try_advisory_lock{kind}({KEY})::text");
+    Ok(one(client, &sql, &[slot]).await?.as_deref() == Some("true"))
+}
+
+async fn unlock(client: &Client, slot: &str, kind: &str) -> Result<()> {
+    let sql = format!("select pg_catalog.pg_advisory_unlock{kind}({KEY})::text");
+    one(client, &sql, &[slot]).await.map(drop)
+}
+
+/// The tables that are followed, and where they stand now.
+async fn followed_tables(
+    published: &PublishedLogs<'_>,
+) -> Result<Vec<(RelationName, LogPosition)>> {
+    let mut tables = Vec::new();
+    for (name, log) in published.all().await? {
+        // Places in logs of other databases have no slots.
+        if log.get("slot").is_some() {
+            let log = serde_json::from_value(log)
+                .or_error(ErrorKind::Data, "the position of a table cannot be read")
+                .map_err(|error| error.with("table", &name))?;
+            tables.push((name, log));
+        }
+    }
+    Ok(tables)
+}
+
+/// Drops slots that tables left for this one, which nobody moves on meanwhile.
+async fn drop_left(
+    client: &Client,
+    place: &str,
+    position: &LogPosition,
+    published: &PublishedLogs<'_>,
+) -> Result<()> {
+    let slot = position.slot.as_str();
+    let tables = followed_tables(published).await?;
+    let stands = confirmed(client, slot).await?.unwrap_or_default();
+    let by_it = tables.iter().map(|(_, log)| log).filter(|log| log.slot == slot);
+    let left: BTreeSet<&str> = by_it
+        .chain([position])
+        .flat_map(|log| log.slots().skip(1).chain(log.drops.iter().map(String::as_str)))
+        .collect();
+    for old in left {
+        // A table that moved may need it as long as the new slot may stand behind its place.
+        let needs = |log: &LogPosition| {
+            let moved = log.slot == slot && log.lsn >= stands;
+            log.slot == old || (log.slots().any(|one| one == old) && !moved)
+        };
+        if old == slot || tables.iter().any(|(_, log)| needs(log)) || !lock(client, old, "").await?
+        {
+            continue;
+        }
+        reader::close(place, old);
         let sql = "select pg_catalog.pg_drop_replication_slot(slot_name)::text from pg_catalog.pg_replication_slots \
                    where slot_name = $1 and not active";
-        one(&connected.client, sql, &[slot]).await?;
+        let dropped = one(client, sql, &[old]).await;
+        unlock(client, old, "").await?;
+        dropped?;
     }
     Ok(())
 }
 
+/// Moves a slot, whose lock is held, on to where the last table stands.
+async fn move_behind(
+    client: &Client,
+    slot: &str,
+    published: &PublishedLogs<'_>,
+) -> Result<Option<Notice>> {
+    let tables = followed_tables(published).await?;
+    let by_it = tables.iter().filter(|(_, log)| log.slots().any(|one| one == slot));
+    let Some((last, least)) = by_it.map(|(name, log)| (name, log.lsn)).min_by_key(|(_, lsn)| *lsn)
+    else {
+        return Ok(None);
+    };
+    move_on(client, slot, least).await?;
+    let stands = confirmed(client, slot).await?.unwrap_or_default();
+    let flushed = one(client, "select pg_current_wal_flush_lsn()::text", &[]).await?;
+    let flushed: Lsn = flushed.unwrap_or_default().parse()?;
+    let kept = flushed.0.saturating_sub(stands.0);
+    let is_news = {
+        let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = said.entry(slot.to_owned()).or_default();
+        let is_news = kept > MUCH.max(*before * 2);
+        if is_news || kept < MUCH {
+            *before = kept;
+        }
+        is_news
+    };
+    Ok((is_news && tables.len() > 1).then(|| Notice {
+        code: "held-log".to_owned(),
+        message: format!(
+            "the server keeps {} MB of its log by the replication slot `{slot}`, for `{last}`, which was read up to \
+             {least}; load it, or drop it from the lake if it is not wanted any more",
+            kept >> 20
+        ),
+        object: Some(last.to_string()),
+    }))
+}
+
+/// How far a slot was read; `None`: it is not there.
+pub(super) async fn confirmed(client: &Client, slot: &str) -> Result<Option<Lsn>> {
+    let sql = "select confirmed_flush_lsn::text from pg_catalog.pg_replication_slots \
+               where slot_name = $1 and database = current_database()";
+    one(client, sql, &[slot]).await?.map(|lsn| lsn.parse()).transpose()
+}
+
 /// Moves a slot on to this place, if it is not there.
-pub(super) async fn move_on(client: &Client, slot: &str, lsn: Lsn) -> Result<()> {
+async fn move_on(client: &Client, slot: &str, lsn: Lsn) -> Result<()> {
     let sql = "select (pg_catalog.pg_replication_slot_advance(slot_name, $2::text::pg_lsn)).end_lsn::text \
                from pg_catalog.pg_replication_slots \
                where slot_name = $1 and not active and confirmed_flush_lsn < $2::text::pg_lsn";
     one(client, sql, &[slot, &lsn.to_string()]).await.map(drop)
 }
 
-/// What is the matter with a slot.
+/// The slots of a table that goes on.
+pub(super) struct Slots {
+    /// This one has all changes since the position.
+    pub(super) reads: Made,
+    /// By this one it goes on.
+    pub(super) by: Made,
+    /// And this one it leaves.
+    pub(super) left: Option<Made>,
+}
+
+/// Whether a table can be followed.
 pub(super) enum State {
-    /// It has all changes since the position.
-    Whole,
+    /// By these slots.
+    Whole(Slots),
     /// It was never made: the process ended between the publish of the first read and that.
     NeverMade,
     /// Changes are lost, for this reason.
     Lost(String),
 }
 
-/// Whether the slot has all changes since the position.
-///
-/// # Errors
-/// Kind `Unavailable` when somebody else reads it now.
+/// Whether a slot has all changes since the position.
 pub(super) async fn state(client: &Client, position: &LogPosition, of: &Followed) -> Result<State> {
     if position.table.is_some() && position.table != of.number {
         let reason = "the table was dropped and made again".to_owned();
@@ -395,34 +340,28 @@ pub(super) async fn state(client: &Client, position: &LogPosition, of: &Followed
     {
         return Ok(State::Lost("this is another server than at the last load".to_owned()));
     }
-    let slot = &position.slot;
-    let sql = "select active::text, confirmed_flush_lsn::text, coalesce(wal_status, ''), \
-               (database = current_database())::text, restart_lsn::text \
-               from pg_catalog.pg_replication_slots where slot_name = $1";
-    let Some(row) = ask(client, sql, &[slot]).await?.into_iter().next() else {
-        return Ok(match position.snapshot {
-            Some(_) => State::NeverMade,
-            None => State::Lost(format!("the replication slot `{slot}` is gone")),
-        });
+    let own = Made { slot: position.slot.clone(), begins: position.begins };
+    let first = look(client, &own.slot, position.lsn).await?;
+    let mut older = None;
+    if let Some(before) = &position.older {
+        older = Some((before.clone(), look(client, &before.slot, position.lsn).await?));
+    }
+    let slots = match (&first, older) {
+        (Slot::Whole, older) => {
+            let left = older.filter(|(_, found)| !matches!(found, Slot::Gone));
+            Slots { reads: own.clone(), by: own, left: left.map(|(older, _)| older) }
+        }
+        // It was moved past the place before that was published; where this reading ends is behind it.
+        (Slot::Passed(_), Some((older, Slot::Whole))) => {
+            Slots { reads: older.clone(), by: own, left: Some(older) }
+        }
+        (_, Some((older, Slot::Whole))) => Slots { reads: older.clone(), by: older, left: None },
+        (Slot::Gone, _) if position.snapshot.is_some() => return Ok(State::NeverMade),
+        (Slot::Gone, _) => {
+            return Ok(State::Lost(format!("the replication slot `{}` is gone", own.slot)));
+        }
+        (Slot::Passed(reason) | Slot::Lost(reason), _) => return Ok(State::Lost(reason.clone())),
     };
-    let value = |at: usize| row.get(at).and_then(Option::as_deref);
-    if value(0) == Some("true") {
-        return Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("the replication slot `{slot}` is read by another process at this moment"),
-        ));
-    }
-    if value(3) != Some("true") {
-        return Ok(State::Lost(format!(
-            "the replication slot `{slot}` is one of another database"
-        )));
-    }
-    if value(2) == Some("lost") || value(4).is_none() {
-        return Ok(State::Lost(format!(
-            "the server has removed the log that the replication slot `{slot}` needs \
-             (`max_slot_wal_keep_size`)"
-        )));
-    }
     let sql = "select 1::text from pg_catalog.pg_publication_tables \
                where pubname = $1 and schemaname = $2 and tablename = $3";
     if one(client, sql, &[&position.publication, &of.schema, &of.name]).await?.is_none() {
@@ -431,15 +370,68 @@ pub(super) async fn state(client: &Client, position: &LogPosition, of: &Followed
             position.publication
         )));
     }
-    let confirmed: Lsn = value(1).unwrap_or("0/0").parse()?;
-    if confirmed > position.lsn {
-        return Ok(State::Lost(format!(
-            "somebody else has read the replication slot `{slot}`, up to {confirmed} (the last load \
-             was at {})",
-            position.lsn
+    Ok(State::Whole(slots))
+}
+
+/// What is the matter with a slot.
+enum Slot {
+    Whole,
+    Gone,
+    /// It stands behind the place.
+    Passed(String),
+    Lost(String),
+}
+
+/// Whether the slot has everything that was committed since.
+async fn look(client: &Client, slot: &str, since: Lsn) -> Result<Slot> {
+    let sql = "select confirmed_flush_lsn::text, coalesce(wal_status, ''), \
+               (database = current_database())::text, restart_lsn::text \
+               from pg_catalog.pg_replication_slots where slot_name = $1";
+    let Some(row) = ask(client, sql, &[slot]).await?.into_iter().next() else {
+        return Ok(Slot::Gone);
+    };
+    let value = |at: usize| row.get(at).and_then(Option::as_deref);
+    if value(2) != Some("true") {
+        return Ok(Slot::Lost(format!("the replication slot `{slot}` is one of another database")));
+    }
+    if value(1) == Some("lost") || value(3).is_none() {
+        return Ok(Slot::Lost(format!(
+            "the server has removed the log that the replication slot `{slot}` needs \
+             (`max_slot_wal_keep_size`)"
         )));
     }
-    Ok(State::Whole)
+    let confirmed: Lsn = value(0).unwrap_or("0/0").parse()?;
+    if confirmed > since {
+        return Ok(Slot::Passed(format!(
+            "somebody else has read the replication slot `{slot}`, up to {confirmed} (the last load \
+             was at {since})"
+        )));
+    }
+    Ok(Slot::Whole)
+}
+
+/// The slot that tables which began later are followed by, if the table can move there: it is one of the same
+/// publication, so that it has all changes of the table.
+pub(super) async fn newer(
+    client: &Client,
+    position: &LogPosition,
+    by: &Made,
+    siblings: &[LogSibling],
+) -> Result<Option<Made>> {
+    let others = siblings.iter().filter_map(|sibling| sibling.position.as_ref());
+    let others = others.filter_map(|log| serde_json::from_value::<LogPosition>(log.clone()).ok());
+    let newest = others
+        .filter(|other| {
+            by.begins.is_some()
+                && other.begins > by.begins
+                && other.publication == position.publication
+                && other.system == position.system
+        })
+        .max_by_key(|other| other.begins);
+    let Some(newest) = newest else { return Ok(None) };
+    // Where the reading ends is behind where the slot stands now.
+    let is_there = matches!(look(client, &newest.slot, Lsn(u64::MAX)).await?, Slot::Whole);
+    Ok(is_there.then_some(Made { slot: newest.slot, begins: newest.begins }))
 }
 
 #[cfg(test)]
@@ -447,10 +439,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_slots_are_plain_and_differ() {
-        assert_eq!(plain("public_orders", 40), "public_orders");
-        let (one, other) = (plain("Größe", 30), plain("Grüße", 30));
-        assert!(one.starts_with("gr__e_") && one != other, "{one} {other}");
-        assert!(plain(&"x".repeat(90), 30).len() == 39);
+    fn a_position_of_a_slot_of_its_own_is_read_as_before() {
+        let written =
+            serde_json::json!({"system": "1", "slot": "s", "publication": "p", "lsn": "0/10"});
+        let position: LogPosition = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!((position.begins, position.older.as_ref()), (None, None));
+        assert_eq!(position.slots().collect::<Vec<_>>(), ["s"]);
+        assert_eq!(serde_json::to_value(&position).unwrap(), written);
     }
 }
