@@ -12,8 +12,8 @@ use datafusion::common::{
     Column, DFSchema, DataFusionError, NullHandling, RecursionUnnestOption, Result, UnnestOptions,
 };
 use datafusion::logical_expr::{
-    Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, Union, Unnest, Values, cast,
-    lit, when,
+    Case, Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, Union, Unnest, Values,
+    cast, lit,
 };
 
 /// Replaces all such joins of a plan.
@@ -272,19 +272,21 @@ impl Extension<'_> {
         let mut exprs = all_of(self.left.schema());
         let mut given = Vec::new();
         for (index, field) in schema.fields().iter().enumerate() {
-            let mut cases: Option<Expr> = None;
-            for (row, values) in rows.iter().enumerate().rev() {
+            // One CASE for all rows: DataFusion plans one within another in exponential time.
+            let mut cases = Vec::with_capacity(rows.len());
+            for (row, values) in rows.iter().enumerate() {
                 let Some(value) = values.get(index) else { return Ok(None) };
                 let value = cast(value.clone(), field.data_type().clone());
-                cases = Some(match cases {
-                    None => value,
-                    Some(rest) => {
-                        let here = number.clone().eq(lit(i64::try_from(row).unwrap_or_default()));
-                        when(here, value).otherwise(rest)?
-                    }
-                });
+                let here = lit(i64::try_from(row).unwrap_or_default());
+                cases.push((Box::new(here), Box::new(value)));
             }
-            let Some(value) = cases else { return Ok(None) };
+            let value = match cases.pop() {
+                None => return Ok(None),
+                Some((_, only)) if cases.is_empty() => *only,
+                Some((_, last)) => {
+                    Expr::Case(Case::new(Some(Box::new(number.clone())), cases, Some(last)))
+                }
+            };
             let name = self.name();
             exprs.push(value.alias(&name));
             given.push(Column::from_name(name));
