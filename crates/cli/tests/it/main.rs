@@ -35,6 +35,7 @@ mod mariadb;
 mod materialized_views;
 mod microbatch;
 mod mistakes;
+mod mongodb;
 mod object_stores;
 mod packages_of_others;
 mod packages_over_tls;

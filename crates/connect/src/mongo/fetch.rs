@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use mongodb::error::{Error as Failure, ErrorKind as FailureKind};
-use mongodb::options::{Collation, FindOptions};
+use mongodb::options::{Collation, FindOptions, ReadPreference};
 use mongodb::{Client, ClientSession, Cursor, Database, SessionCursor};
 use tidemill_core::{Cancellation, Error, ErrorKind, Notice, Result};
 
@@ -17,7 +17,7 @@ use crate::stream::blocking;
 use crate::tables::{CursorValue, RESTART};
 
 /// Documents go to disk when they have so many bytes.
-const BATCH_BYTES: usize = 4 << 20;
+pub(super) const BATCH_BYTES: usize = 4 << 20;
 
 /// A failure of the server or the way to it as one of ours.
 pub(super) fn failure(failed: Failure, what: &str) -> Error {
@@ -78,9 +78,15 @@ impl Server {
         version >= 13 && (hello.contains_key("setName") || router)
     }
 
+    /// The time of the cluster; `None` of a server that is alone.
+    pub(super) async fn now(&self) -> Option<Timestamp> {
+        let hello = self.database.run_command(doc! {"hello": 1}).await.ok()?;
+        hello.get_timestamp("operationTime").ok()
+    }
+
     /// # Errors
     /// Kind `NotFound`.
-    async fn check_collection(&self, name: &str) -> Result<()> {
+    pub(super) async fn check_collection(&self, name: &str) -> Result<()> {
         let listed = self.database.list_collection_names().filter(doc! {"name": name}).await;
         match listed {
             Ok(names) if names.iter().any(|known| known == name) => Ok(()),
@@ -114,6 +120,8 @@ pub(super) struct Fetch<'a> {
     pub(super) since: Option<Bson>,
     /// What the values of the cursor were so far.
     pub(super) known: Option<Kind>,
+    /// The primary alone is asked, whatever the address says.
+    pub(super) primary: bool,
     pub(super) cancel: &'a Cancellation,
 }
 
@@ -239,6 +247,7 @@ impl Fetch<'_> {
         options.batch_size = self.settings.batch_rows;
         options.projection = (!projection.is_empty()).then_some(projection);
         options.collation = collation;
+        options.selection_criteria = self.primary.then(|| ReadPreference::Primary.into());
         let collection = self.server.database.collection::<Document>(self.collection);
         let early = |failed| Stopped::Server(failed, false);
         let mut source = match snapshot {
@@ -278,6 +287,22 @@ impl Fetch<'_> {
             }
         }
     }
+}
+
+/// Puts the rows of a document on disk.
+pub(super) fn put(
+    document: &Document,
+    expand: Option<&str>,
+    include: &BTreeMap<String, String>,
+    spool: &mut Spool,
+) -> Result<()> {
+    let mut text = Vec::new();
+    write_document(document, &mut text);
+    let record = Record::parse(text).map_err(|reason| {
+        Error::new(ErrorKind::Internal, "a document of the collection cannot be read")
+            .with("reason", reason)
+    })?;
+    rows(record.root(), expand, include, &[], spool)
 }
 
 /// Whether the server does not have the state of the data (any more): `SnapshotTooOld`,
@@ -343,12 +368,7 @@ impl Sheet {
                 .map_err(|error| Error::new(ErrorKind::Data, damaged).because(error))?;
             self.look(&document)?;
             self.documents += 1;
-            let mut text = Vec::with_capacity(raw.as_bytes().len() * 2);
-            write_document(&document, &mut text);
-            let record = Record::parse(text).map_err(|reason| {
-                Error::new(ErrorKind::Internal, damaged).with("reason", reason)
-            })?;
-            rows(record.root(), self.expand.as_deref(), &self.include, &[], &mut self.spool)?;
+            put(&document, self.expand.as_deref(), &self.include, &mut self.spool)?;
         }
         Ok(self)
     }

@@ -4,6 +4,7 @@
 //! APIs: by the same rules for types, nested values and documents that do not fit. What JSON has no word
 //! for is text (`json.rs`). What was read is published with the position of its cursor, in one commit.
 
+mod changes;
 mod fetch;
 mod filter;
 mod json;
@@ -17,10 +18,11 @@ use tidemill_core::{
     Source, TableDescription,
 };
 
-pub use settings::{CollectionSettings, MongoConfig};
+pub use settings::{CollectionSettings, MongoConfig, OnLoss};
 
-use crate::records::Plan;
+use crate::records::{Found, Plan};
 use crate::stream::of_work;
+use changes::Follow;
 use fetch::{Server, failure};
 use filter::Kind;
 
@@ -106,6 +108,20 @@ impl Source for MongoSource {
         Ok(of_work(move |sink| async move {
             let read = async {
                 let server = source.server().await?;
+                if scope == ReadScope::Log {
+                    let follow = Follow {
+                        server: &server,
+                        collection: &name,
+                        settings: &settings,
+                        key: &request.primary_key,
+                        before: plan.log(),
+                        cancel: &request.cancel,
+                    };
+                    let followed = follow.run().await?;
+                    let truncates = followed.truncates;
+                    let found = Found { log: Some(followed.log), truncates, ..Found::default() };
+                    return plan.run(followed.spooled, request, found, &sink).await;
+                }
                 let known = plan.kind().map(Kind::parse).transpose()?;
                 let since = match plan.since()? {
                     Some(value) => Some(filter::since(&value, known)?),
@@ -118,18 +134,23 @@ impl Source for MongoSource {
                     cursor: cursor.as_deref(),
                     since,
                     known,
+                    primary: false,
                     cancel: &request.cancel,
                 };
                 let fetched = fetch.run().await?;
                 if let (Some(cursor), Some(kind)) = (&cursor, fetched.kind) {
                     kind.declare(cursor, &mut request)?;
                 }
-                let largest = fetched.largest;
-                plan.run(fetched.spooled, request, largest, fetched.kind.map(Kind::name), &sink)
-                    .await
+                let kind = fetched.kind.map(Kind::name);
+                let found = Found { largest: fetched.largest, kind, ..Found::default() };
+                plan.run(fetched.spooled, request, found, &sink).await
             };
             read.await.map_err(|error| source.named(error))
         }))
+    }
+
+    fn has_log(&self) -> bool {
+        true
     }
 
     async fn acknowledge(&self, _position: &Position) -> Result<()> {

@@ -118,6 +118,17 @@ fn is_address(url: &str) -> bool {
     url.starts_with("mongodb://") || url.starts_with("mongodb+srv://")
 }
 
+/// What is done when changes are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLoss {
+    /// The load fails.
+    #[default]
+    Fail,
+    /// The collection is read again as a whole.
+    Snapshot,
+}
+
 /// What stands under `ingest:` of a table that comes from a collection.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -141,6 +152,8 @@ pub struct CollectionSettings {
     /// Whether all documents are read from one state of the data: `false` for a collection that takes
     /// longer than the server keeps such a state. Default: where the server can.
     pub snapshot: Option<bool>,
+    /// What is done when changes are lost, with `mode: cdc`; the name is that of PostgreSQL's.
+    pub on_slot_loss: OnLoss,
     /// How dates are written in texts (`strftime`), in place of `YYYY-MM-DD`.
     pub date_format: Option<String>,
     /// How times are written in texts (`strftime`), in place of ISO 8601.

@@ -8,5 +8,5 @@ mod read;
 mod spool;
 
 pub(crate) use raw::{Document, Raw, records};
-pub(crate) use read::Plan;
-pub(crate) use spool::{Spool, Spooled, of_parents, rows};
+pub(crate) use read::{Found, Plan};
+pub(crate) use spool::{Kind, Spool, Spooled, of_parents, rows};

@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int8Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tidemill_core::{
     Change, Error, ErrorKind, Notice, Position, ReadRequest, ReadScope, Result, ResultExt, Source,
+    changes,
 };
 
-use super::spool::{FILE, Spooled};
+use super::spool::{FILE, Kinds, Spooled};
 use crate::files::{column_names, of_folder};
-use crate::stream::Sink;
+use crate::stream::{Sink, blocking};
 use crate::tables::{CursorValue, Lookback, Order, TablePosition, Ties, Tracker, Values, rejected};
 
 /// How far something was read.
@@ -28,6 +32,22 @@ struct RecordsPosition {
     /// What the cursor's values are where they come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kind: Option<String>,
+}
+
+/// The column with the number of a record's line, where that is asked for.
+const LINE: &str = "__tidemill_line";
+
+/// What who fetched records knows of them.
+#[derive(Default)]
+pub(crate) struct Found<'a> {
+    /// The largest value of a cursor that has no order here.
+    pub(crate) largest: Option<CursorValue>,
+    /// What the cursor's values are.
+    pub(crate) kind: Option<&'a str>,
+    /// The place in the log of changes that the next read begins at.
+    pub(crate) log: Option<Value>,
+    /// All rows of before go.
+    pub(crate) truncates: bool,
 }
 
 /// What is read.
@@ -81,6 +101,24 @@ impl Plan {
             .with("last", format!("{} by {}", known.from, known.column.as_deref().unwrap_or("none")))
             .with("now", format!("{from} by {}", cursor.as_deref().unwrap_or("none"))));
         }
+        if request.scope == ReadScope::Log && request.position.is_some() {
+            if known.log.is_none() {
+                return wrong(
+                    "the last load did not follow the log of changes, so that its position says nothing about this one; load \
+                     it again with --full-refresh",
+                );
+            }
+            if known.from != from {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!(
+                        "the last load followed `{}`, whose position says nothing about `{from}`; load it again with \
+                         --full-refresh",
+                        known.from
+                    ),
+                ));
+            }
+        }
         Ok(Plan { scope: request.scope, position, from, cursor, lookback, reader })
     }
 
@@ -101,13 +139,17 @@ impl Plan {
         }
     }
 
+    /// The place in the log of changes at which the last load ended.
+    pub(crate) fn log(&self) -> Option<&Value> {
+        self.position.cursor.log.as_ref()
+    }
+
     /// What the cursor's values were in the last load.
     pub(crate) fn kind(&self) -> Option<&str> {
         self.position.kind.as_deref()
     }
 
-    /// Gives the rows of what was fetched, and the position at its end. `largest` is the largest value of
-    /// a cursor that has no order here, and `kind` what the cursor's values are.
+    /// Gives the rows of what was fetched, and the position at its end.
     ///
     /// # Errors
     /// Those of the reader of files.
@@ -115,39 +157,60 @@ impl Plan {
         self,
         spooled: Spooled,
         request: ReadRequest,
-        largest: Option<CursorValue>,
-        kind: Option<&str>,
+        found: Found<'_>,
         sink: &Sink,
     ) -> Result<()> {
-        let mut shape = Shape { tracker: None, row: 1, largest };
-        let kind = kind.map(str::to_owned).or(self.position.kind.clone());
+        let kind = found.kind.map(str::to_owned).or(self.position.kind.clone());
+        let Found { largest, log, truncates, .. } = found;
+        let mut shape = Shape { tracker: None, row: 1, largest, kind, log };
+        let mut control = Control::new(&spooled, &request)?;
         if spooled.records == 0 {
             // The columns stay what they are; a table that is replaced has no rows.
             let declared = || Arc::new(Schema::new(request.declared.clone()));
             let columns = request.known.clone().unwrap_or_else(declared);
             sink.send(Change::Schema(columns)).await?;
+            if truncates {
+                sink.send(Change::Truncated).await?;
+            }
             for notice in spooled.notices {
                 sink.send(Change::Notice(notice)).await?;
             }
-            return sink.send(shape.position(&self, Value::Null, kind)?).await;
+            return sink.send(shape.position(&self, Value::Null)?).await;
         }
         let files = of_folder(spooled.folder.path().to_owned());
-        let mut changes = files.read(self.of_file(&request)).await?;
+        let mut changes = files.read(self.of_file(&request, control.is_some())).await?;
         let mut types = Value::Null;
         while let Some(change) = changes.next().await {
             match change? {
                 Change::Schema(schema) => {
+                    let schema = without_line(&schema, control.is_some());
                     shape.columns(&self, &request, &schema)?;
                     sink.send(Change::Schema(schema)).await?;
+                    if truncates {
+                        sink.send(Change::Truncated).await?;
+                    }
                 }
                 // Files have no log.
                 Change::Truncated => {}
                 Change::Restart(schema) => {
+                    let schema = without_line(&schema, control.is_some());
+                    control = Control::new(&spooled, &request)?;
                     shape.row = 1;
                     shape.columns(&self, &request, &schema)?;
                     sink.send(Change::Restart(schema)).await?;
+                    if truncates {
+                        sink.send(Change::Truncated).await?;
+                    }
                 }
-                Change::Rows(batch) => {
+                Change::Rows(mut batch) => {
+                    if let Some(mut said) = control.take() {
+                        (said, batch) = blocking(move || {
+                            let batch = said.add(&batch)?;
+                            Ok((said, batch))
+                        })
+                        .await?;
+                        control = Some(said);
+                    }
                     let (rows, bad) = shape.take(&self, batch)?;
                     if let Some(bad) = bad {
                         sink.send(Change::Rejected(bad)).await?;
@@ -180,17 +243,17 @@ impl Plan {
         for notice in spooled.notices {
             sink.send(Change::Notice(notice)).await?;
         }
-        sink.send(shape.position(&self, types, kind)?).await
+        sink.send(shape.position(&self, types)?).await
     }
 
     /// The read of the file that everything was fetched to.
-    fn of_file(&self, request: &ReadRequest) -> ReadRequest {
+    fn of_file(&self, request: &ReadRequest, with_lines: bool) -> ReadRequest {
         let mut settings = self.reader.clone();
         for (key, value) in [
             ("location", json!(FILE)),
             ("format", json!("ndjson")),
             ("source_file_column", json!(false)),
-            ("source_row_column", json!(false)),
+            ("source_row_column", if with_lines { json!(LINE) } else { json!(false) }),
         ] {
             settings.insert(key.to_owned(), value);
         }
@@ -218,6 +281,67 @@ struct Shape {
     row: i64,
     /// The largest value of the cursor, where that is not found by its values.
     largest: Option<CursorValue>,
+    /// What its values are.
+    kind: Option<String>,
+    /// The place in the log of changes.
+    log: Option<Value>,
+}
+
+/// The columns that say what happened to rows of a log of changes.
+struct Control {
+    kinds: Kinds,
+    every_change: bool,
+}
+
+impl Control {
+    /// Of a spool of changes; of another one nothing is said.
+    fn new(spooled: &Spooled, request: &ReadRequest) -> Result<Option<Control>> {
+        let every_change = request.every_change;
+        Ok(spooled.kinds()?.map(|kinds| Control { kinds, every_change }))
+    }
+
+    /// The rows with these columns in place of the number of their line.
+    fn add(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let lines =
+            batch.columns().last().and_then(|column| column.as_primitive_opt::<Int64Type>());
+        let Some(lines) = lines else {
+            return Err(Error::new(ErrorKind::Internal, "rows came without their lines"));
+        };
+        let mut kinds = Vec::with_capacity(lines.len());
+        for line in lines.values() {
+            kinds.push(self.kinds.of_line(*line)?);
+        }
+        let gone = kinds.iter().map(|kind| Some(kind.what == changes::DELETE));
+        let gone: ArrayRef = Arc::new(gone.collect::<BooleanArray>());
+        let mut own = vec![(changes::GONE, gone)];
+        if self.every_change {
+            let times: TimestampMicrosecondArray = kinds.iter().map(|kind| kind.at).collect();
+            let kinds = Int8Array::from_iter_values(kinds.iter().map(|kind| kind.what));
+            own.push((changes::KIND, Arc::new(kinds)));
+            own.push((changes::AT, Arc::new(times.with_timezone("UTC"))));
+        }
+        let width = batch.num_columns() - 1;
+        let mut fields: Vec<Arc<Field>> = batch.schema().fields()[..width].to_vec();
+        let mut columns: Vec<ArrayRef> = batch.columns()[..width].to_vec();
+        for (name, column) in own {
+            fields.push(Arc::new(Field::new(
+                name,
+                column.data_type().clone(),
+                name == changes::AT,
+            )));
+            columns.push(column);
+        }
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .or_error(ErrorKind::Internal, "changes cannot be put together")
+    }
+}
+
+/// The columns without that of lines, which is the last one.
+fn without_line(schema: &SchemaRef, has_line: bool) -> SchemaRef {
+    match (has_line, schema.fields().split_last()) {
+        (true, Some((_, own))) => Arc::new(Schema::new(own.to_vec())),
+        _ => Arc::clone(schema),
+    }
 }
 
 impl Shape {
@@ -301,13 +425,14 @@ impl Shape {
     }
 
     /// Where the next read begins.
-    fn position(&mut self, plan: &Plan, types: Value, kind: Option<String>) -> Result<Change> {
-        let cursor = match self.tracker.take() {
+    fn position(&mut self, plan: &Plan, types: Value) -> Result<Change> {
+        let mut cursor = match self.tracker.take() {
             Some((_, tracker)) => tracker.finish(),
             None => TablePosition { from: plan.from.clone(), ..plan.position.cursor.clone() },
         };
         let types = if types.is_null() { plan.position.types.clone() } else { types };
-        serde_json::to_value(RecordsPosition { cursor, types, kind })
+        cursor.log = self.log.take();
+        serde_json::to_value(RecordsPosition { cursor, types, kind: self.kind.take() })
             .map(|value| Change::Position(Position(value)))
             .or_error(ErrorKind::Internal, "a position could not be written")
     }

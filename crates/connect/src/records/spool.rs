@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufReader, ErrorKind as IoKind, Read, Write};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -13,12 +13,27 @@ use super::raw::Raw;
 /// The name of the file in its folder.
 pub(crate) const FILE: &str = "records.ndjson.zst";
 
+/// The name of the file that says what happened to each record.
+const KINDS: &str = "kinds.zst";
+
+const UNWRITTEN: &str = "the records could not be written to disk";
+
 /// Records on disk, one a line, compressed. They go with this.
 pub(crate) struct Spool {
     folder: TempDir,
     writer: zstd::Encoder<'static, File>,
+    kinds: Option<zstd::Encoder<'static, File>>,
     line: Vec<u8>,
     records: u64,
+}
+
+/// What happened to a record of a log of changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// One of [`tidemill_core::changes`].
+    pub(crate) what: i8,
+    /// When: microseconds since 1970, where the log says so.
+    pub(crate) at: Option<i64>,
 }
 
 /// A spool that is complete.
@@ -35,7 +50,30 @@ impl Spool {
         let folder = TempDir::with_prefix("tidemill-records-").or_error(ErrorKind::Io, failed)?;
         let file = File::create(folder.path().join(FILE)).or_error(ErrorKind::Io, failed)?;
         let writer = zstd::Encoder::new(file, 1).or_error(ErrorKind::Io, failed)?;
-        Ok(Spool { folder, writer, line: Vec::new(), records: 0 })
+        Ok(Spool { folder, writer, kinds: None, line: Vec::new(), records: 0 })
+    }
+
+    /// A spool of changes: [`Spool::is`] says of each record what happened to it.
+    pub(crate) fn of_changes() -> Result<Spool> {
+        let spool = Spool::new()?;
+        let file =
+            File::create(spool.folder.path().join(KINDS)).or_error(ErrorKind::Io, UNWRITTEN)?;
+        let kinds = Some(zstd::Encoder::new(file, 1).or_error(ErrorKind::Io, UNWRITTEN)?);
+        Ok(Spool { kinds, ..spool })
+    }
+
+    /// Says what happened to the record that was added last.
+    pub(crate) fn is(&mut self, kind: Kind) -> Result<()> {
+        let Some(kinds) = &mut self.kinds else { return Ok(()) };
+        let mut bytes = [0; 9];
+        bytes[0] = kind.what.to_le_bytes()[0];
+        bytes[1..].copy_from_slice(&kind.at.unwrap_or(i64::MIN).to_le_bytes());
+        kinds.write_all(&bytes).or_error(ErrorKind::Io, UNWRITTEN)
+    }
+
+    /// How many records were added.
+    pub(crate) fn records(&self) -> u64 {
+        self.records
     }
 
     /// Adds a record with further columns before its own.
@@ -69,15 +107,55 @@ impl Spool {
         }
         self.line.push(b'\n');
         self.records += 1;
-        self.writer
-            .write_all(&self.line)
-            .or_error(ErrorKind::Io, "the records could not be written to disk")
+        self.writer.write_all(&self.line).or_error(ErrorKind::Io, UNWRITTEN)
     }
 
     pub(crate) fn finish(self) -> Result<Spooled> {
-        let failed = "the records could not be written to disk";
-        self.writer.finish().or_error(ErrorKind::Io, failed)?;
+        self.writer.finish().or_error(ErrorKind::Io, UNWRITTEN)?;
+        if let Some(kinds) = self.kinds {
+            kinds.finish().or_error(ErrorKind::Io, UNWRITTEN)?;
+        }
         Ok(Spooled { folder: self.folder, records: self.records, notices: Vec::new() })
+    }
+}
+
+impl Spooled {
+    /// What happened to the records, if that was said.
+    pub(crate) fn kinds(&self) -> Result<Option<Kinds>> {
+        let path = self.folder.path().join(KINDS);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let file = File::open(path).or_error(ErrorKind::Io, UNREAD)?;
+        let reader = zstd::Decoder::new(file).or_error(ErrorKind::Io, UNREAD)?;
+        Ok(Some(Kinds { reader: BufReader::new(reader), read: 0 }))
+    }
+}
+
+const UNREAD: &str = "what was fetched cannot be read from disk";
+
+/// What happened to records, one after the other.
+pub(crate) struct Kinds {
+    reader: BufReader<zstd::Decoder<'static, BufReader<File>>>,
+    read: i64,
+}
+
+impl Kinds {
+    /// That of the record in this line, counted from 1; lines come in their order.
+    pub(crate) fn of_line(&mut self, line: i64) -> Result<Kind> {
+        let mut bytes = [0; 9];
+        while self.read < line {
+            self.reader.read_exact(&mut bytes).map_err(|error| match error.kind() {
+                IoKind::UnexpectedEof => {
+                    Error::new(ErrorKind::Internal, "a row came from no change of the log")
+                }
+                _ => Error::new(ErrorKind::Io, UNREAD).because(error),
+            })?;
+            self.read += 1;
+        }
+        let [what, at @ ..] = bytes;
+        let at = i64::from_le_bytes(at);
+        Ok(Kind { what: i8::from_le_bytes([what]), at: (at != i64::MIN).then_some(at) })
     }
 }
 
@@ -155,5 +233,25 @@ mod tests {
         let text = std::io::read_to_string(zstd::Decoder::new(file).unwrap()).unwrap();
         assert_eq!(text, "{\"p\":1.50}\n{\"p\":1.50,\"a\": 1 }\n{\"p\":1.50,\"value\":\"x\"}\n");
         assert_eq!(spooled.records, 3);
+        assert!(spooled.kinds().unwrap().is_none());
+    }
+
+    #[test]
+    fn what_happened_is_found_by_lines() {
+        let mut spool = Spool::of_changes().unwrap();
+        let kinds = [
+            Kind { what: 0, at: Some(-1) },
+            Kind { what: 1, at: None },
+            Kind { what: 2, at: Some(7) },
+        ];
+        for kind in kinds {
+            spool.push(Document::parse("{}".into()).unwrap().root(), &[]).unwrap();
+            spool.is(kind).unwrap();
+        }
+        let spooled = spool.finish().unwrap();
+        let mut read = spooled.kinds().unwrap().unwrap();
+        // The second one was rejected.
+        assert_eq!((read.of_line(1).unwrap(), read.of_line(3).unwrap()), (kinds[0], kinds[2]));
+        assert!(read.of_line(4).is_err());
     }
 }

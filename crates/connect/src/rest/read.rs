@@ -85,7 +85,7 @@ impl Plan {
             let (code, object) = ("refresh-token".to_owned(), None);
             sink.send(Change::Notice(Notice { code, message, object })).await?;
         }
-        self.records.run(spooled, self.request, None, None, &sink).await
+        self.records.run(spooled, self.request, records::Found::default(), &sink).await
     }
 }
 

@@ -14,7 +14,7 @@ mod fixed;
 mod iceberg;
 mod json;
 mod mongo;
-mod mongo_server;
+mod mongo_changes;
 mod mysql;
 mod mysql_log;
 mod odbc;

@@ -1,4 +1,4 @@
-//! Collections of a server that speaks MongoDB's protocol (`mongo_server.rs`).
+//! Collections of a server that speaks MongoDB's protocol.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use mongodb::bson::{
 };
 use serde_json::{Value, json};
 use tidemill_core::{ConnectContext, Position, ReadScope, Result, Source};
+use tidemill_testkit::MongoServer;
 
-use crate::mongo_server::MongoServer;
 use crate::reading::{Outcome, Request, drain};
 
-fn source(server: &MongoServer) -> Arc<dyn Source> {
+pub(crate) fn source(server: &MongoServer) -> Arc<dyn Source> {
     let url = format!("mongodb://127.0.0.1:{}/?directConnection=true", server.port);
     let settings = json!({"url": url, "database": "shop", "connect_timeout": 5});
     let settings = settings.as_object().unwrap().clone();
@@ -20,7 +20,7 @@ fn source(server: &MongoServer) -> Arc<dyn Source> {
     kind.connect(settings, ConnectContext::default()).unwrap()
 }
 
-fn read(server: &MongoServer, request: Request) -> Result<Outcome> {
+pub(crate) fn read(server: &MongoServer, request: Request) -> Result<Outcome> {
     drain(source(server).as_ref(), request)
 }
 

@@ -1,9 +1,16 @@
 //! `coalesce` of a date, a time or a boolean and a text: the text is one, as a literal is in PostgreSQL.
+//!
+//! DataFusion writes `coalesce(a, b)` as `case when a is not null then a else b end`, so that `b` is computed only where
+//! it is needed. `a` stands there twice: of ten within one another, as views over views come to, a thousand are made, and
+//! planning takes minutes. So a large `a` stays where it is, as long as `b` cannot fail.
 
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
+use arrow::compute::{is_null, kernels::zip::zip};
 use arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::Result;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, internal_err};
 use datafusion::functions::core;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
@@ -71,7 +78,12 @@ impl ScalarUDFImpl for Coalesce {
     }
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
-        self.0.simplify(args, info)
+        let first = args.len().saturating_sub(1);
+        let repeats = args[..first].iter().any(is_large);
+        match repeats && args.iter().skip(1).all(cannot_fail) {
+            true => Ok(ExprSimplifyResult::Original(args)),
+            false => self.0.simplify(args, info),
+        }
     }
 
     fn short_circuits(&self) -> bool {
@@ -86,6 +98,73 @@ impl ScalarUDFImpl for Coalesce {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        self.0.invoke_with_args(args)
+        let ScalarFunctionArgs { args, number_rows, .. } = args;
+        let mut arrays = args.iter().map(|value| value.to_array(number_rows));
+        let Some(first) = arrays.next() else { return internal_err!("coalesce of nothing") };
+        let mut found: ArrayRef = first?;
+        for next in arrays {
+            if found.null_count() == 0 {
+                break;
+            }
+            found = zip(&is_null(&found)?, &next?, &found)?;
+        }
+        Ok(ColumnarValue::Array(found))
     }
+}
+
+/// From so many parts on an expression is not written twice.
+const LARGE: usize = 16;
+
+fn is_large(expr: &Expr) -> bool {
+    let mut parts = 0;
+    let counted = expr.apply(|_| {
+        parts += 1;
+        Ok(if parts < LARGE { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    });
+    counted.is_ok() && parts >= LARGE
+}
+
+/// Whether the expression has a value for every row: it may be computed where it is not needed.
+fn cannot_fail(expr: &Expr) -> bool {
+    let mut safe = true;
+    let looked = expr.apply(|part| {
+        safe = match part {
+            Expr::Column(_)
+            | Expr::Literal(..)
+            | Expr::Alias(_)
+            | Expr::Case(_)
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::IsTrue(_)
+            | Expr::IsFalse(_)
+            | Expr::Not(_)
+            | Expr::TryCast(_) => true,
+            Expr::BinaryExpr(binary) => {
+                binary.op.is_comparison_operator() || binary.op.is_logic_operator()
+            }
+            // Everything has a text.
+            Expr::Cast(cast) => {
+                matches!(
+                    cast.field.data_type(),
+                    DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8
+                )
+            }
+            Expr::ScalarFunction(call) => {
+                matches!(
+                    call.name(),
+                    "coalesce"
+                        | "nullif"
+                        | "lower"
+                        | "upper"
+                        | "btrim"
+                        | "ltrim"
+                        | "rtrim"
+                        | "concat"
+                )
+            }
+            _ => false,
+        };
+        Ok(if safe { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    });
+    looked.is_ok() && safe
 }

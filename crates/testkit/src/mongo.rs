@@ -6,34 +6,163 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, Timestamp, doc};
 
 /// What a test changes.
 #[derive(Default)]
-pub(crate) struct State {
-    pub(crate) collections: BTreeMap<String, Vec<Document>>,
+pub struct MongoState {
+    /// The documents.
+    pub collections: BTreeMap<String, Vec<Document>>,
     /// The filter, options and read concern of each `find`.
-    pub(crate) finds: Vec<Document>,
+    pub finds: Vec<Document>,
     /// A replica set, which has snapshots.
-    pub(crate) replica: bool,
+    pub replica: bool,
     /// The error code that a read in a snapshot ends with, at its second batch.
-    pub(crate) too_old: Option<i32>,
+    pub too_old: Option<i32>,
     /// How many connections are cut off at a second batch.
-    pub(crate) cuts: u32,
+    pub cuts: u32,
+    /// The time of the first event that the log has.
+    pub oldest: u32,
+    /// A document that is added when the changes are asked for.
+    pub meanwhile: Option<Document>,
     cursors: BTreeMap<i64, (String, Vec<Document>, bool)>,
+    streams: BTreeMap<i64, Stream>,
+    log: Vec<Event>,
+    /// The time of the last event.
+    pub clock: u32,
     next: i64,
 }
 
-pub(crate) struct MongoServer {
-    pub(crate) port: u16,
-    pub(crate) state: Arc<Mutex<State>>,
+/// An event of the log of changes.
+#[derive(Clone)]
+struct Event {
+    time: u32,
+    collection: String,
+    what: &'static str,
+    id: Bson,
+    document: Option<Document>,
+}
+
+/// A change stream.
+struct Stream {
+    collection: String,
+    at: u32,
+    /// The stage behind `$changeStream`.
+    project: Document,
+}
+
+impl MongoState {
+    fn happens(
+        &mut self,
+        collection: &str,
+        what: &'static str,
+        id: Bson,
+        document: Option<Document>,
+    ) {
+        self.clock += 1;
+        let (time, collection) = (self.clock, collection.to_owned());
+        self.log.push(Event { time, collection, what, id, document });
+    }
+
+    /// Adds a document, or puts it in place of the one with its `_id`.
+    pub fn put(&mut self, collection: &str, document: Document) {
+        let id = document.get("_id").unwrap().clone();
+        let all = self.collections.entry(collection.to_owned()).or_default();
+        let there = all.iter_mut().find(|known| known.get("_id") == Some(&id));
+        let what = match there {
+            Some(known) => {
+                *known = document.clone();
+                "update"
+            }
+            None => {
+                all.push(document.clone());
+                "insert"
+            }
+        };
+        self.happens(collection, what, id, Some(document));
+    }
+
+    /// Removes the document with this `_id`.
+    pub fn delete(&mut self, collection: &str, id: impl Into<Bson>) {
+        let id = id.into();
+        let all = self.collections.get_mut(collection).unwrap();
+        all.retain(|known| known.get("_id") != Some(&id));
+        self.happens(collection, "delete", id, None);
+    }
+
+    /// Removes a collection.
+    pub fn drop(&mut self, collection: &str) {
+        self.collections.remove(collection);
+        self.happens(collection, "drop", Bson::Null, None);
+        self.happens(collection, "invalidate", Bson::Null, None);
+    }
+
+    /// Says that a collection was renamed.
+    pub fn rename(&mut self, collection: &str) {
+        self.happens(collection, "rename", Bson::Null, None);
+        self.happens(collection, "invalidate", Bson::Null, None);
+    }
+
+    /// An event as it is read now: of an update with the document as it is by now.
+    fn shown(&self, event: &Event, project: &Document) -> Document {
+        let mut shown = doc! {
+            "_id": token(event.time), "operationType": event.what,
+            "ns": {"db": "shop", "coll": &event.collection},
+            "clusterTime": Timestamp { time: event.time, increment: 1 },
+            "wallTime": DateTime::from_millis(i64::from(event.time) * 1000 + 5),
+        };
+        if matches!(event.what, "drop" | "invalidate" | "rename") {
+            return shown;
+        }
+        shown.insert("documentKey", doc! {"_id": &event.id});
+        let document = match event.what {
+            "update" => {
+                let all = self.collections.get(&event.collection);
+                let all = all.map(Vec::as_slice).unwrap_or_default();
+                all.iter().find(|known| known.get("_id") == Some(&event.id)).cloned()
+            }
+            _ => event.document.clone(),
+        };
+        if event.what != "delete" {
+            let wanted = |name: &str| {
+                let named = project.get(format!("fullDocument.{name}")).and_then(whole);
+                named.unwrap_or(i64::from(!project.contains_key("operationType"))) != 0
+            };
+            let chosen = document.map(|document| -> Document {
+                document.into_iter().filter(|(name, _)| wanted(name)).collect()
+            });
+            shown.insert("fullDocument", chosen);
+        }
+        shown
+    }
+}
+
+/// A token as servers make it, which begins with its time.
+fn token(time: u32) -> Document {
+    doc! {"_data": format!("82{time:08X}{:08X}2B04", 1)}
+}
+
+fn time_of(token: &Document) -> u32 {
+    u32::from_str_radix(&token.get_str("_data").unwrap()[2..10], 16).unwrap()
+}
+
+/// A stand-in for a MongoDB, with a database `shop`.
+pub struct MongoServer {
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
+    /// What it has.
+    pub state: Arc<Mutex<MongoState>>,
 }
 
 impl MongoServer {
-    pub(crate) fn start() -> MongoServer {
+    /// Starts one, which ends with the test.
+    ///
+    /// # Panics
+    /// When it cannot listen.
+    pub fn start() -> MongoServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state: Arc<Mutex<State>> = Arc::default();
+        let state: Arc<Mutex<MongoState>> = Arc::default();
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -45,17 +174,19 @@ impl MongoServer {
         MongoServer { port, state }
     }
 
-    pub(crate) fn insert(&self, collection: &str, documents: Vec<Document>) {
+    /// Adds documents, without events.
+    pub fn insert(&self, collection: &str, documents: Vec<Document>) {
         let mut state = self.state.lock().unwrap();
         state.collections.entry(collection.to_owned()).or_default().extend(documents);
     }
 
-    pub(crate) fn set(&self, change: impl FnOnce(&mut State)) {
+    /// Changes what it has.
+    pub fn set(&self, change: impl FnOnce(&mut MongoState)) {
         change(&mut self.state.lock().unwrap());
     }
 }
 
-fn serve(mut stream: TcpStream, port: u16, state: &Mutex<State>) -> std::io::Result<()> {
+fn serve(mut stream: TcpStream, port: u16, state: &Mutex<MongoState>) -> std::io::Result<()> {
     loop {
         let mut header = [0; 16];
         stream.read_exact(&mut header)?;
@@ -84,7 +215,7 @@ fn failed(code: i32, message: &str) -> Document {
 }
 
 /// The reply; `None` cuts the connection off.
-fn answer(command: &Document, port: u16, state: &mut State) -> Option<Document> {
+fn answer(command: &Document, port: u16, state: &mut MongoState) -> Option<Document> {
     let (name, value) = command.iter().next().unwrap();
     let text = value.as_str().unwrap_or_default().to_owned();
     Some(match name.as_str() {
@@ -98,6 +229,7 @@ fn answer(command: &Document, port: u16, state: &mut State) -> Option<Document> 
                 let host = format!("127.0.0.1:{port}");
                 hello
                     .extend(doc! {"setName": "rs", "hosts": [&host], "me": &host, "primary": host});
+                hello.insert("operationTime", Timestamp { time: state.clock, increment: 1 });
             }
             hello
         }
@@ -118,7 +250,12 @@ fn answer(command: &Document, port: u16, state: &mut State) -> Option<Document> 
             let mut found: Vec<Document> =
                 all.into_iter().filter(|document| matches(document, filter)).collect();
             if let Ok(projection) = command.get_document("projection") {
-                let wanted = |key: &str| key == "_id" || projection.contains_key(key);
+                let left_out = |key: &str| projection.get(key).and_then(whole) == Some(0);
+                let chooses = projection.keys().any(|key| !left_out(key));
+                let wanted = |key: &str| match chooses {
+                    true => key == "_id" || projection.contains_key(key),
+                    false => !left_out(key),
+                };
                 for document in &mut found {
                     *document = std::mem::take(document)
                         .into_iter()
@@ -146,12 +283,62 @@ fn answer(command: &Document, port: u16, state: &mut State) -> Option<Document> 
             }
             reply
         }
+        "aggregate" => {
+            let stages = command.get_array("pipeline").unwrap();
+            let stage = |at: usize, name: &str| {
+                let stage = stages.get(at).and_then(Bson::as_document);
+                stage.and_then(|stage| stage.get_document(name).ok()).cloned()
+            };
+            let wanted = stage(0, "$changeStream").unwrap();
+            if !state.replica {
+                return Some(failed(
+                    40573,
+                    "The $changeStream stage is only supported on replica sets",
+                ));
+            }
+            assert_eq!(wanted.get_str("fullDocument").unwrap(), "updateLookup");
+            let at = wanted.get_document("startAfter").map_or(state.clock, time_of);
+            if at < state.oldest {
+                return Some(failed(286, "the resume point may no longer be in the oplog"));
+            }
+            if let Some(document) = state.meanwhile.take() {
+                state.put(&text, document);
+            }
+            let project = stage(1, "$project").unwrap_or_default();
+            state.next += 1;
+            let id = state.next;
+            state.streams.insert(id, Stream { collection: text.clone(), at, project });
+            doc! {"ok": 1, "cursor": {
+            "id": id, "ns": format!("shop.{text}"), "firstBatch": [], "postBatchResumeToken": token(at)}}
+        }
         "getMore" => {
             if state.cuts > 0 {
                 state.cuts -= 1;
                 return None;
             }
             let id = whole(value).unwrap();
+            if let Some(mut stream) = state.streams.remove(&id) {
+                let events = state.log.iter().filter(|event| event.collection == stream.collection);
+                let mut batch: Vec<&Event> =
+                    events.filter(|event| event.time > stream.at).take(2).collect();
+                if let Some(end) = batch.iter().position(|event| event.what == "invalidate") {
+                    batch.truncate(end + 1);
+                }
+                let ends = batch.last().is_some_and(|event| event.what == "invalidate");
+                // Of nothing for this collection the log is read in two steps.
+                let half = stream.at + (state.clock - stream.at).div_ceil(2);
+                stream.at = batch.last().map_or(half, |event| event.time);
+                let shown: Vec<Document> =
+                    batch.into_iter().map(|event| state.shown(event, &stream.project)).collect();
+                let ns = format!("shop.{}", stream.collection);
+                let next = if ends { 0 } else { id };
+                let at = stream.at;
+                if !ends {
+                    state.streams.insert(id, stream);
+                }
+                return Some(doc! {"ok": 1, "cursor": {
+                "id": next, "ns": ns, "nextBatch": shown, "postBatchResumeToken": token(at)}});
+            }
             let Some((collection, mut rest, snapshot)) = state.cursors.remove(&id) else {
                 return Some(failed(43, "cursor not found"));
             };
