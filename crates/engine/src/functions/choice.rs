@@ -140,7 +140,7 @@ fn cannot_fail(expr: &Expr) -> bool {
             | Expr::Not(_)
             | Expr::TryCast(_) => true,
             Expr::BinaryExpr(binary) => {
-                binary.op.is_comparison_operator() || binary.op.is_logic_operator()
+                binary.op.supports_propagation() || binary.op.is_logic_operator()
             }
             // Everything has a text.
             Expr::Cast(cast) => {
