@@ -45,6 +45,7 @@ impl ExprPlanner for Operators {
         }
         if is_arithmetic(&expr.op) {
             signed(&mut expr, schema);
+            written_numbers(&mut expr, schema);
         }
         match expr.op {
             BinaryOperator::Eq
@@ -377,6 +378,24 @@ fn signed(expr: &mut RawBinaryExpr, schema: &DFSchema) {
             *side = cast(std::mem::take(side), DataType::Int64);
         }
     }
+}
+
+/// A text that is written out beside a number is one of the number's type: `1 + '2'`.
+fn written_numbers(expr: &mut RawBinaryExpr, schema: &DFSchema) {
+    written_number(&mut expr.right, &expr.left, schema);
+    written_number(&mut expr.left, &expr.right, schema);
+}
+
+fn written_number(side: &mut Expr, other: &Expr, schema: &DFSchema) {
+    let Expr::Literal(value, _) = &*side else { return };
+    let Some(written) = value.try_as_str().flatten() else { return };
+    let Some(data_type) = other.get_type(schema).ok().filter(DataType::is_numeric) else { return };
+    *side = match (written.trim().parse::<i64>(), data_type.is_decimal()) {
+        (Ok(whole), true) => lit(whole),
+        // Its own digits, not those that the other's type has.
+        (_, true) => cast(std::mem::take(side), DataType::Decimal128(38, 10)),
+        _ => cast(std::mem::take(side), data_type),
+    };
 }
 
 /// An interval times or by a number, or the expression back.

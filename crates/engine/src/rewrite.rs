@@ -6,10 +6,10 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArguments, LambdaFunction, LambdaFunctionParameter,
-    LambdaSyntax, OneOrManyWithParens, Query, Select, Statement, TimezoneInfo, UnaryOperator,
-    Value, VisitMut, VisitorMut,
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, Expr,
+    Function, FunctionArg, FunctionArgExpr, FunctionArguments, LambdaFunction,
+    LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, Query, Select, Statement,
+    TimezoneInfo, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use tidemill_core::{Error, Result};
 
@@ -29,6 +29,7 @@ use crate::orders::settle_orders;
 use crate::periods::overlap;
 use crate::pivot::turn_tables;
 use crate::precedence::settle_precedence;
+use crate::ranges::{self, refuse_alone};
 use crate::repeated::name_repeated;
 use crate::rows_from::settle_row_functions;
 use crate::scopes::{order_by_inputs, tell_casts_apart, unnest_series};
@@ -60,6 +61,7 @@ pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
         ControlFlow::Continue(()) => {}
         ControlFlow::Break(error) => return Err(error),
     }
+    refuse_alone(statement)?;
     settle_orders(statement);
     Ok(())
 }
@@ -97,9 +99,15 @@ impl VisitorMut for Rewriter {
         let replaced = match expr {
             Expr::Function(function) => match lambda_of(function) {
                 Some(lambda) => Ok(Some(lambda)),
-                None => rewrite_function(function),
+                None => match ranges::of_call(function) {
+                    Ok(None) => rewrite_function(function),
+                    settled => settled,
+                },
             },
-            Expr::Cast { kind, expr, data_type, .. } => rewrite_cast(kind, expr, data_type),
+            Expr::Cast { kind, expr, data_type, .. } => match ranges::of_cast(expr, data_type) {
+                None => rewrite_cast(kind, expr, data_type),
+                settled => Ok(settled),
+            },
             Expr::AtTimeZone { timestamp, time_zone } => Ok(Some(at_zone(timestamp, time_zone))),
             Expr::Interval(interval) => rewrite_interval(interval),
             // The planner would put the minus before the first word of the interval alone.
@@ -114,6 +122,9 @@ impl VisitorMut for Rewriter {
             {
                 let sides = vec![left.as_ref().clone(), right.as_ref().clone()];
                 Ok(Some(call("tidemill_jsonb_joined", sides)))
+            }
+            Expr::BinaryOp { left, op, right } if ranged(op) => {
+                ranges::of_operator(left, op, right)
             }
             Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr } => {
                 let less = binary(number(0), BinaryOperator::Minus, number(1));
@@ -133,6 +144,7 @@ impl VisitorMut for Rewriter {
                 if let Some(whole) = whole_slices(access_chain) {
                     *access_chain = whole;
                 }
+                access_chain.iter_mut().for_each(named_field);
                 access_chain.iter_mut().for_each(count_from_one);
                 Ok(None)
             }
@@ -306,6 +318,28 @@ fn bytes_literal(value: &Expr) -> Option<Expr> {
     let digits = written.strip_prefix("\\x")?;
     let all = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     all.then(|| call("decode", vec![text(&digits.to_lowercase()), text("hex")]))
+}
+
+/// `(row).field`, where the planner wants the field's name as a text.
+fn named_field(step: &mut AccessExpr) {
+    if let AccessExpr::Dot(Expr::Identifier(field)) = step {
+        *step = AccessExpr::Dot(text(&crate::names::folded(field)));
+    }
+}
+
+/// An operator that ranges have.
+fn ranged(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::PGOverlap
+            | BinaryOperator::AtArrow
+            | BinaryOperator::ArrowAt
+            | BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Plus
+            | BinaryOperator::Minus
+            | BinaryOperator::Multiply
+    )
 }
 
 /// An operator whose right side is a regular expression.
