@@ -128,6 +128,7 @@ impl Rewriter {
                 if is_filter && joins_itself(&part, rows.schema()) {
                     return Ok(Transformed::no(part));
                 }
+                let part = denied(part);
                 // The subqueries that it is made of are looked at next.
                 if let Some(counted) = counted(&part, rows.schema())? {
                     return Ok(Transformed::yes(counted));
@@ -303,6 +304,22 @@ fn counted(expr: &Expr, rows: &DFSchema) -> Result<Option<Expr>> {
     }
 }
 
+/// `not x in (…)` as `x not in (…)`, where the query reads the outer row.
+fn denied(expr: Expr) -> Expr {
+    match expr {
+        Expr::Not(inner) => match *inner {
+            Expr::InSubquery(mut within)
+                if !outer_columns(&within.subquery.subquery).is_empty() =>
+            {
+                within.negated = !within.negated;
+                Expr::InSubquery(within)
+            }
+            other => Expr::Not(Box::new(other)),
+        },
+        other => other,
+    }
+}
+
 /// The aggregate that refuses a second row.
 fn single(value: Expr) -> Result<AggregateFunction> {
     let function = crate::functions::single();
@@ -335,8 +352,12 @@ fn joins_itself(expr: &Expr, rows: &DFSchema) -> bool {
         Expr::Exists(exists) => is_filtered(&exists.subquery.subquery, rows, true),
         Expr::InSubquery(within) => {
             let query = &within.subquery.subquery;
-            outer_columns(query).is_empty() || is_filtered(query, rows, false)
+            // Negated, a NULL of any row would count for all of them.
+            outer_columns(query).is_empty() || !within.negated && is_filtered(query, rows, false)
         }
+        // Looked at as what it denies.
+        Expr::Not(inner) => matches!(inner.as_ref(), Expr::InSubquery(within)
+            if outer_columns(&within.subquery.subquery).is_empty()),
         _ => false,
     }
 }

@@ -15,7 +15,7 @@ use tidemill_core::{Error, Result};
 
 use crate::aggregates::{
     at_extreme, count_if, is_jsonb, json_built, json_list, json_pairs, jsonb, rewrite_string_agg,
-    share, shares, with_fields,
+    share, shares, with_fields, would_be,
 };
 use crate::clauses::settle_clauses;
 use crate::cte::separate_names;
@@ -443,6 +443,11 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         }
         "percentile_disc" => return Ok(shares(function).or_else(|| share(function))),
         "percentile_cont" => return Ok(shares(function)),
+        "rank" | "dense_rank" | "percent_rank" | "cume_dist"
+            if !function.within_group.is_empty() =>
+        {
+            return Ok(would_be(name, function));
+        }
         "make_interval" => return Ok(made_interval(function)),
         "struct_pack" => return Ok(crate::duckdb::packed(function)),
         "json_agg" => return Ok(json_list(function)),

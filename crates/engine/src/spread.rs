@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
     Values, Window, cast, lit, when,
 };
 
-use crate::lateral::{all_of, projection};
+use crate::lateral::{all_of, lateral, projection};
 
 /// The columns of the outer rows that a query reads, and their different values.
 pub(crate) struct Keys {
@@ -37,9 +37,6 @@ pub(crate) fn outer_columns(plan: &LogicalPlan) -> Vec<Column> {
 }
 
 fn collect(plan: &LogicalPlan, found: &mut Vec<Column>) {
-    if matches!(plan, LogicalPlan::Subquery(_)) {
-        return;
-    }
     // The closure gives no error.
     let _ = plan.apply_expressions(|expr| {
         expr.apply(|part| {
@@ -51,7 +48,10 @@ fn collect(plan: &LogicalPlan, found: &mut Vec<Column>) {
             Ok(TreeNodeRecursion::Continue)
         })
     });
-    plan.inputs().into_iter().for_each(|input| collect(input, found));
+    match plan {
+        LogicalPlan::Join(join) if lateral(join).is_some() => collect(&join.left, found),
+        other => other.inputs().into_iter().for_each(|input| collect(input, found)),
+    }
 }
 
 /// What gives at least the values of these columns that the plan gives: joins that only add columns to rows are
@@ -215,6 +215,8 @@ impl Keys {
                 Ok(Some(LogicalPlan::Filter(filter)))
             }
             LogicalPlan::SubqueryAlias(step) => self.renamed(step),
+            // A lateral query that stands first.
+            LogicalPlan::Subquery(step) => self.spread(&step.subquery),
             LogicalPlan::Aggregate(step) => self.aggregate(step),
             LogicalPlan::Window(step) => self.window(step),
             LogicalPlan::Sort(step) => match step.fetch {
@@ -426,7 +428,8 @@ impl Keys {
     }
 
     fn joined(&self, step: &Join) -> Result<Option<LogicalPlan>> {
-        let (left, right) = (self.read_by(&step.left), self.read_by(&step.right));
+        let left = self.read_by(&step.left);
+        let right = lateral(step).is_none() && self.read_by(&step.right);
         // It takes no other condition.
         if step.null_aware && right {
             return Ok(None);

@@ -10,7 +10,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Between, Case, InList};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, cast};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, cast};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::meaning::{compares, rewrite_expressions, seen_by};
@@ -67,13 +67,6 @@ fn rewrite(mut expr: Expr, schema: &DFSchema, for_duckdb: bool) -> Transformed<E
             let counted = for_duckdb && numbered(&mut results, schema);
             counted || agreed(results, schema, is_literal) || compared
         }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right })
-            if for_duckdb =>
-        {
-            let left = counts_as_truth(left, schema);
-            counts_as_truth(right, schema) || left
-        }
-        Expr::Not(inner) if for_duckdb => counts_as_truth(inner, schema),
         _ => false,
     };
     if changed { Transformed::yes(expr) } else { Transformed::no(expr) }
@@ -111,15 +104,6 @@ fn numbered(all: &mut [&mut Expr], schema: &DFSchema) -> bool {
         }
     }
     true
-}
-
-/// A whole number in the place of a condition: it holds where it is not 0.
-fn counts_as_truth(expr: &mut Expr, schema: &DFSchema) -> bool {
-    let is_whole = expr.get_type(schema).is_ok_and(|data_type| data_type.is_integer());
-    if is_whole {
-        *expr = cast(std::mem::take(expr), DataType::Boolean);
-    }
-    is_whole
 }
 
 /// A literal in the place of a condition.

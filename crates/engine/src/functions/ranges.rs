@@ -83,7 +83,12 @@ impl Range {
             "()" => (false, false),
             _ => return Err(bad_value("invalid range bound flags: one of `[]`, `[)`, `(]`, `()`")),
         };
-        let (mut lower, mut upper) = (lower.map(str::to_owned), upper.map(str::to_owned));
+        // A numeric has zeros at its end that nobody wrote.
+        let shown = |bound: &str| match kind == "num" && bound.contains('.') {
+            true => bound.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            false => bound.to_owned(),
+        };
+        let (mut lower, mut upper) = (lower.map(shown), upper.map(shown));
         if let (Some(lower), Some(upper)) = (&lower, &upper)
             && order(lower, upper) == Ordering::Greater
         {
