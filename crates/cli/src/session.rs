@@ -208,6 +208,7 @@ impl Session {
             memory_limit: memory,
             timezone: self.manifest().settings.timezone.clone(),
             databases: databases(self.manifest()),
+            user: user(target),
             for_duckdb: target.is_for_duckdb(),
             ..EngineOptions::default()
         })?;
@@ -581,6 +582,13 @@ fn is_nothing(value: &serde_json::Value) -> bool {
 
 /// The names by which the lake may be called: the target's first, then those that nodes and sources
 /// name.
+/// Who asks: the output's user, as in a database.
+fn user(target: &tidemill_project::Target) -> String {
+    let named = target.extra.get("user").and_then(|user| user.as_str());
+    let usual = if target.is_for_duckdb() { "duckdb" } else { "tidemill" };
+    named.unwrap_or(usual).to_owned()
+}
+
 fn databases(manifest: &tidemill_project::Manifest) -> Vec<String> {
     let mut names = vec![manifest.target.database.clone(), "tidemill".into(), "lake".into()];
     let nodes = manifest.nodes.values().map(|node| &node.database);

@@ -2,13 +2,13 @@
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, DataType, DuplicateTreatment, Expr, Function, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, OrderByExpr, OrderByOptions,
+    FunctionArgumentList, FunctionArguments, OrderByExpr, OrderByOptions, Value,
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
 use crate::syntax::{
-    argument, array_of, binary, call, case, cast, nested, number, object_name, plain_arguments,
-    simple_name, text,
+    argument, array_of, binary, call, case, cast, divide, nested, number, object_name,
+    plain_arguments, simple_name, text,
 };
 
 /// `listagg(x, ',') within group (order by y)` and `listagg(x)` are `string_agg`.
@@ -80,6 +80,75 @@ pub(crate) fn shares(function: &mut Function) -> Option<Expr> {
         }
     });
     Some(array_of(each.collect::<Option<_>>()?))
+}
+
+/// `rank(3) within group (order by x)`: which place a value would have among the others, by how many come before
+/// it. Nothing where the value is not written out, or where there are several.
+pub(crate) fn would_be(name: &str, function: &Function) -> Option<Expr> {
+    let [value] = <[Expr; 1]>::try_from(plain_arguments(function)?).ok()?;
+    let [order] = function.within_group.as_slice() else { return None };
+    let mut written = &value;
+    while let Expr::Nested(inner)
+    | Expr::Cast { expr: inner, .. }
+    | Expr::UnaryOp { expr: inner, .. } = written
+    {
+        written = inner;
+    }
+    let is_known = match written {
+        Expr::Value(literal) => literal.value != Value::Null,
+        other => matches!(other, Expr::TypedString(_)),
+    };
+    if !is_known || function.over.is_some() {
+        return None;
+    }
+    let falls = order.options.asc == Some(false);
+    let nulls_first = order.options.nulls_first.unwrap_or(falls);
+    let (before, or_same) = match falls {
+        false => (BinaryOperator::Lt, BinaryOperator::LtEq),
+        true => (BinaryOperator::Gt, BinaryOperator::GtEq),
+    };
+    let counted = |op: Option<BinaryOperator>, distinct: bool| {
+        let mut one = function.clone();
+        one.name = object_name("count");
+        one.within_group = Vec::new();
+        let condition = op.map(|op| {
+            let comes = binary(order.expr.clone(), op, value.clone());
+            match nulls_first {
+                true => {
+                    let is_null = Expr::IsNull(Box::new(nested(order.expr.clone())));
+                    binary(comes, BinaryOperator::Or, is_null)
+                }
+                false => comes,
+            }
+        });
+        one.filter = match (one.filter.take(), condition) {
+            (Some(given), Some(own)) => Some(Box::new(binary(*given, BinaryOperator::And, own))),
+            (given, own) => given.or(own.map(Box::new)),
+        };
+        one.args = FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: distinct.then_some(DuplicateTreatment::Distinct),
+            args: vec![argument(if distinct { order.expr.clone() } else { number(1) })],
+            clauses: Vec::new(),
+        });
+        Expr::Function(one)
+    };
+    let next = |count: Expr| nested(binary(count, BinaryOperator::Plus, number(1)));
+    let double = |count: Expr| cast(count, DataType::DoublePrecision);
+    Some(match name {
+        "rank" => next(counted(Some(before), false)),
+        // NULLs that come before are one place.
+        "dense_rank" if !nulls_first => next(counted(Some(before), true)),
+        "percent_rank" => {
+            let all = call("nullif", vec![counted(None, false), number(0)]);
+            let share = divide(double(counted(Some(before), false)), double(all));
+            call("coalesce", vec![share, cast(number(0), DataType::DoublePrecision)])
+        }
+        "cume_dist" => {
+            let within = double(next(counted(Some(or_same), false)));
+            divide(within, double(next(counted(None, false))))
+        }
+        _ => return None,
+    })
 }
 
 /// `json_agg(x)`: the JSON text of the array of its values.

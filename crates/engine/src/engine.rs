@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionState;
@@ -377,10 +378,15 @@ pub(crate) fn is_small(plan: &LogicalPlan) -> bool {
     // The closure gives no error.
     let _ = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {
-            let known = source_as_provider(&scan.source)
-                .ok()
-                .and_then(|table| table.statistics())
-                .and_then(|statistics| statistics.num_rows.get_value().copied());
+            let table = source_as_provider(&scan.source).ok();
+            let known = match &table {
+                // What a recursive query found last, of what it reads.
+                Some(table) if is_work_table(table.as_ref()) => Some(0),
+                Some(table) => table
+                    .statistics()
+                    .and_then(|statistics| statistics.num_rows.get_value().copied()),
+                None => None,
+            };
             rows = rows.zip(known).map(|(sum, known)| sum.saturating_add(known));
         }
         Ok(match rows {
@@ -389,6 +395,10 @@ pub(crate) fn is_small(plan: &LogicalPlan) -> bool {
         })
     });
     rows.is_some_and(|rows| rows <= FEW_ROWS)
+}
+
+fn is_work_table(table: &dyn TableProvider) -> bool {
+    (table as &dyn std::any::Any).is::<CteWorkTable>()
 }
 
 /// Whether rows are told apart by their place in the order in which they are read.

@@ -38,7 +38,7 @@ pub(crate) fn settle_laterals(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// The lateral query on the right side of a join.
-fn lateral(join: &Join) -> Option<&LogicalPlan> {
+pub(crate) fn lateral(join: &Join) -> Option<&LogicalPlan> {
     let mut right = join.right.as_ref();
     while let LogicalPlan::SubqueryAlias(alias) = right {
         right = &alias.input;
@@ -90,11 +90,11 @@ fn inlined(join: &Join, names: &mut usize) -> Result<Option<LogicalPlan>> {
     Ok(Some(projection(plan, exprs)?))
 }
 
-fn projection(input: LogicalPlan, exprs: Vec<Expr>) -> Result<LogicalPlan> {
+pub(crate) fn projection(input: LogicalPlan, exprs: Vec<Expr>) -> Result<LogicalPlan> {
     Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
 }
 
-fn all_of(schema: &DFSchema) -> Vec<Expr> {
+pub(crate) fn all_of(schema: &DFSchema) -> Vec<Expr> {
     schema.iter().map(|field| Expr::Column(Column::from(field))).collect()
 }
 

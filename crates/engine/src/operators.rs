@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::{DFSchema, Result, ScalarValue, internal_err, plan_err};
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::common::{
+    Column, DFSchema, Result, ScalarValue, TableReference, internal_err, plan_err,
+};
 use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::planner::{
     ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr, RawWindowExpr,
@@ -16,7 +18,7 @@ use datafusion::logical_expr::{
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::functions::{date_part, divide, divided, letters, multiplied, multiply};
-use crate::json_type::{JsonType, json_type_of};
+use crate::json_type::{JsonType, json_type, json_type_of};
 use crate::truths;
 
 /// Plans our operators and leaves the others.
@@ -45,6 +47,7 @@ impl ExprPlanner for Operators {
         }
         if is_arithmetic(&expr.op) {
             signed(&mut expr, schema);
+            written_numbers(&mut expr, schema);
         }
         match expr.op {
             BinaryOperator::Eq
@@ -155,6 +158,23 @@ impl ExprPlanner for Operators {
         Ok(PlannerResult::Original(expr))
     }
 
+    /// `j.a.b` of a JSON column.
+    fn plan_compound_identifier(
+        &self,
+        field: &Field,
+        qualifier: Option<&TableReference>,
+        nested_names: &[String],
+    ) -> Result<PlannerResult<Vec<Expr>>> {
+        if json_type(field).is_none() {
+            return Ok(PlannerResult::Original(Vec::new()));
+        }
+        let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+        let value = nested_names.iter().try_fold(column, |value, name| {
+            json_call("json_get", value, vec![lit(name.as_str())])
+        })?;
+        Ok(PlannerResult::Planned(value))
+    }
+
     /// `s[2]` and `s[2:4]` of a text.
     fn plan_field_access(
         &self,
@@ -243,7 +263,7 @@ fn foreign(
         _ if (system, symbol) == ("tidemill", "dated") => {
             return Ok(PlannerResult::Planned(expr.right));
         }
-        _ if (system, symbol) == ("duckdb", "/") => {
+        _ if system == "duckdb" && matches!(symbol, "/" | "//") => {
             let double = |side: Expr| cast(side, DataType::Float64);
             return Ok(PlannerResult::Planned(divided(double(expr.left), double(expr.right))));
         }
@@ -280,7 +300,12 @@ fn foreign(
             }
             Ok(PlannerResult::Original(expr))
         }
-        ("duckdb", "/") => {
+        // Of whole numbers a whole one, cut off; of others it is `/`.
+        ("duckdb", "//") if both_whole => {
+            expr.op = BinaryOperator::Divide;
+            Ok(PlannerResult::Original(expr))
+        }
+        ("duckdb", "/" | "//") => {
             expr.op = BinaryOperator::Divide;
             if matches!(left, DataType::Interval(_)) {
                 return Ok(PlannerResult::Original(expr));
@@ -377,6 +402,24 @@ fn signed(expr: &mut RawBinaryExpr, schema: &DFSchema) {
             *side = cast(std::mem::take(side), DataType::Int64);
         }
     }
+}
+
+/// A text that is written out beside a number is one of the number's type: `1 + '2'`.
+fn written_numbers(expr: &mut RawBinaryExpr, schema: &DFSchema) {
+    written_number(&mut expr.right, &expr.left, schema);
+    written_number(&mut expr.left, &expr.right, schema);
+}
+
+fn written_number(side: &mut Expr, other: &Expr, schema: &DFSchema) {
+    let Expr::Literal(value, _) = &*side else { return };
+    let Some(written) = value.try_as_str().flatten() else { return };
+    let Some(data_type) = other.get_type(schema).ok().filter(DataType::is_numeric) else { return };
+    *side = match (written.trim().parse::<i64>(), data_type.is_decimal()) {
+        (Ok(whole), true) => lit(whole),
+        // Its own digits, not those that the other's type has.
+        (_, true) => cast(std::mem::take(side), DataType::Decimal128(38, 10)),
+        _ => cast(std::mem::take(side), data_type),
+    };
 }
 
 /// An interval times or by a number, or the expression back.

@@ -19,6 +19,8 @@ pub struct EngineOptions {
     pub timezone: String,
     /// Names that are accepted as the first part of `database.schema.name`.
     pub databases: Vec<String>,
+    /// What `current_user` is.
+    pub user: String,
     /// What leaves a query is as in DuckDB: of two columns `a` the second is `a_1`, and a column of
     /// nothing but NULL is an integer; columns of views are named so; a text that is no number fails where it is
     /// computed. Otherwise the first is an error, the second a text, and the last fails its query.
@@ -34,6 +36,7 @@ impl Default for EngineOptions {
             spill_limit: None,
             timezone: "UTC".to_owned(),
             databases: vec!["tidemill".to_owned(), "lake".to_owned()],
+            user: "tidemill".to_owned(),
             for_duckdb: false,
         }
     }

@@ -8,7 +8,7 @@
 use datafusion::sql::sqlparser::ast::{ObjectName, Query, Statement};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 use tidemill_core::{Error, ErrorKind, Result};
 
 use crate::error::syntax;
@@ -102,6 +102,7 @@ fn parser(sql: &str) -> Result<Parser<'static>> {
     let mut tokens = words(sql)?;
     keys_asked(&mut tokens);
     columns_like_clauses(&mut tokens);
+    bare_trims(&mut tokens);
     limit_chains(&tokens)?;
     refuse_glued(&tokens)?;
     let tokens = without_materialized(tokens);
@@ -124,6 +125,45 @@ pub(crate) fn keys_asked(tokens: &mut Vec<TokenWithSpan>) {
             if taken {
                 tokens.remove(place + 1);
             }
+        }
+        place += 1;
+    }
+}
+
+/// `trim(both from x)` takes blanks away: the parser wants to be told so.
+pub(crate) fn bare_trims(tokens: &mut Vec<TokenWithSpan>) {
+    let mut words: Vec<Option<Keyword>> = Vec::new();
+    let mut place = 0;
+    while place < tokens.len() {
+        let token = &tokens[place].token;
+        let keyword = match token {
+            Token::Whitespace(_) => {
+                place += 1;
+                continue;
+            }
+            Token::Word(word) if word.quote_style.is_none() => Some(word.keyword),
+            Token::LParen => Some(Keyword::NoKeyword),
+            _ => None,
+        };
+        words.push(keyword);
+        let bare = keyword == Some(Keyword::FROM)
+            && match words.as_slice() {
+                [.., trim, open, side, _] => {
+                    *trim == Some(Keyword::TRIM)
+                        && *open == Some(Keyword::NoKeyword)
+                        && matches!(
+                            side,
+                            Some(Keyword::BOTH | Keyword::LEADING | Keyword::TRAILING)
+                        )
+                }
+                _ => false,
+            };
+        if bare {
+            let blank = Token::SingleQuotedString(" ".to_owned());
+            let (span, space) = (tokens[place].span, Token::Whitespace(Whitespace::Space));
+            let inserted = [blank, space].map(|token| TokenWithSpan { token, span });
+            tokens.splice(place..place, inserted);
+            place += 2;
         }
         place += 1;
     }
@@ -171,9 +211,15 @@ pub(crate) fn columns_like_clauses(tokens: &mut [TokenWithSpan]) {
     }
 }
 
-/// What cannot be read because it is DuckDB's alone, by its name.
+/// What to write for a frame that leaves rows out.
+const FRAME: &str = "compute it over the whole frame and take the row's own value away, or join";
+
+/// What cannot be read, by its name.
 fn known_elsewhere(sql: &str, error: &Error) -> Option<Error> {
-    const CONSTRUCTS: [(&[&str], &str, &str); 6] = [
+    const CONSTRUCTS: [(&[&str], &str, &str); 9] = [
+        (&["exclude", "current"], "`exclude current row` of a window", FRAME),
+        (&["exclude", "ties"], "`exclude ties` of a window", FRAME),
+        (&["exclude", "group"], "`exclude group` of a window", FRAME),
         (
             &["asof"],
             "`asof join`",

@@ -46,12 +46,12 @@ use crate::lateral::settle_laterals;
 use crate::parse::parse_query;
 use crate::repeated::numbered_names;
 use crate::rewrite::rewrite;
-use crate::spelling::respell;
+use crate::spelling::{respell, stands_at};
 use crate::syntax::{simple_name, text};
 use crate::types::Types;
 use crate::unlisted::{self, Answer, Question};
 use crate::view_plans::{PlannedView, Reads, Seen, ViewPlans};
-use crate::whole_rows::use_row;
+use crate::whole_rows::{keep_name, use_row};
 
 /// How deeply views may read views.
 const VIEW_DEPTH: usize = 64;
@@ -81,6 +81,7 @@ pub(crate) struct Planner<'a> {
     context: &'a QueryContext,
     tables: &'a dyn OpenTable,
     databases: &'a [String],
+    user: &'a str,
     /// What was planned for earlier queries.
     views: &'a ViewPlans,
     /// Columns are named as in DuckDB.
@@ -119,6 +120,7 @@ impl<'a> Planner<'a> {
             context,
             tables,
             databases: &options.databases,
+            user: &options.user,
             views,
             for_duckdb: options.for_duckdb,
             types: Arc::new(Types { timezone: timezone.into() }),
@@ -153,7 +155,9 @@ impl<'a> Planner<'a> {
             self.settle_unlisted(&mut statement, schemas).await?;
             rewrite(&mut statement)?;
             let database = self.databases.first().map_or("lake", String::as_str);
-            name_database(&mut statement, database, schemas.first().map_or("", String::as_str));
+            let schema = schemas.first().map_or("", String::as_str);
+            let session = Session { database, schema, user: self.user };
+            name_session(&mut statement, session);
             let mut files = HashMap::new();
             for Taken { key, request, names } in take_files(&mut statement)? {
                 self.rests_on_more();
@@ -189,10 +193,10 @@ impl<'a> Planner<'a> {
             let planner = SqlToRel::new_with_options(&names, parser_options());
             columns::settle(&mut statement, &|query| {
                 let mut statement = Statement::Query(Box::new(query));
-                let plan = settled_plan(&planner, &mut statement).map_err(fail)?;
+                let plan = settled_plan(&planner, &mut statement, session).map_err(fail)?;
                 Ok(plan.schema().fields().iter().cloned().collect())
             })?;
-            let result = settled_plan(&planner, &mut statement);
+            let result = settled_plan(&planner, &mut statement, session);
             result.and_then(settle_laterals).map_err(fail)
         })
     }
@@ -543,20 +547,57 @@ enum Found {
     View(String),
 }
 
-/// `current_database()` and `current_catalog()` are the lake's name, and `current_schema()` is the first schema in
-/// which names are looked for.
-fn name_database(statement: &mut Statement, database: &str, schema: &str) {
+/// What a query can ask about the session that it runs in.
+#[derive(Clone, Copy)]
+struct Session<'a> {
+    /// The lake's name.
+    database: &'a str,
+    /// The first schema in which names are looked for.
+    schema: &'a str,
+    user: &'a str,
+}
+
+impl<'a> Session<'a> {
+    fn named(self, word: &str) -> Option<&'a str> {
+        Some(match word {
+            "current_database" | "current_catalog" => self.database,
+            "current_schema" => self.schema,
+            "current_user" | "session_user" | "current_role" => self.user,
+            _ => return None,
+        })
+    }
+
+    /// `current_user` without parentheses, where the error says that no column is called so.
+    fn put(self, statement: &mut Statement, error: &DataFusionError) -> bool {
+        let Some(missing) = crate::spelling::Missing::of(error) else { return false };
+        let (Some(value), Some(place), None) = (
+            self.named(&missing.field.name).filter(|_| missing.field.name != "current_database"),
+            missing.place,
+            &missing.field.relation,
+        ) else {
+            return false;
+        };
+        keep_name(statement, &missing.field.name, place);
+        let mut changed = false;
+        let _ = ast::visit_expressions_mut(statement, |expr| {
+            if matches!(expr, ast::Expr::Identifier(_)) && stands_at(expr, place) {
+                *expr = text(value);
+                changed = true;
+            }
+            std::ops::ControlFlow::<()>::Continue(())
+        });
+        changed
+    }
+}
+
+/// The calls of a statement that ask about its session.
+fn name_session(statement: &mut Statement, session: Session<'_>) {
     use datafusion::sql::sqlparser::ast::Expr;
     let _ = datafusion::sql::sqlparser::ast::visit_expressions_mut(statement, |expr| {
-        if let Expr::Function(function) = expr {
-            let named = match simple_name(function).as_deref() {
-                Some("current_database" | "current_catalog") => Some(database),
-                Some("current_schema") => Some(schema),
-                _ => None,
-            };
-            if let Some(name) = named {
-                *expr = text(name);
-            }
+        if let Expr::Function(function) = expr
+            && let Some(value) = simple_name(function).and_then(|word| session.named(&word))
+        {
+            *expr = text(value);
         }
         std::ops::ControlFlow::<()>::Continue(())
     });
@@ -566,6 +607,7 @@ fn name_database(statement: &mut Statement, database: &str, schema: &str) {
 fn settled_plan(
     planner: &SqlToRel<'_, Names<'_>>,
     statement: &mut Statement,
+    session: Session<'_>,
 ) -> datafusion::common::Result<LogicalPlan> {
     let plan = |statement: &Statement| {
         planner.statement_to_plan(PlannedStatement::Statement(Box::new(statement.clone())))
@@ -577,6 +619,7 @@ fn settled_plan(
         let used = respell(statement, error)
             || Missing::of(error).is_some_and(|name| use_result(statement, &name))
             || use_row(statement, error)
+            || session.put(statement, error)
             || json_values::unmark(statement, error);
         if !used {
             break;

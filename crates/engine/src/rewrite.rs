@@ -6,16 +6,16 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArguments, LambdaFunction, LambdaFunctionParameter,
-    LambdaSyntax, OneOrManyWithParens, Query, Select, Statement, TimezoneInfo, UnaryOperator,
-    Value, VisitMut, VisitorMut,
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, Expr,
+    Function, FunctionArg, FunctionArgExpr, FunctionArguments, LambdaFunction,
+    LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, Query, Select, Statement,
+    TimezoneInfo, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use tidemill_core::{Error, Result};
 
 use crate::aggregates::{
     at_extreme, count_if, is_jsonb, json_built, json_list, json_pairs, jsonb, rewrite_string_agg,
-    share, shares, with_fields,
+    share, shares, with_fields, would_be,
 };
 use crate::clauses::settle_clauses;
 use crate::cte::separate_names;
@@ -30,6 +30,7 @@ use crate::orders::settle_orders;
 use crate::periods::overlap;
 use crate::pivot::turn_tables;
 use crate::precedence::settle_precedence;
+use crate::ranges::{self, refuse_alone};
 use crate::repeated::name_repeated;
 use crate::rows_from::settle_row_functions;
 use crate::scopes::{order_by_inputs, tell_casts_apart, unnest_series};
@@ -61,6 +62,7 @@ pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
         ControlFlow::Continue(()) => {}
         ControlFlow::Break(error) => return Err(error),
     }
+    refuse_alone(statement)?;
     settle_orders(statement);
     Ok(())
 }
@@ -100,10 +102,16 @@ impl VisitorMut for Rewriter {
                 Some(lambda) => Ok(Some(lambda)),
                 None => match with_default(function) {
                     Some(offset) => Ok(Some(offset)),
-                    None => rewrite_function(function),
+                    None => match ranges::of_call(function) {
+                        Ok(None) => rewrite_function(function),
+                        settled => settled,
+                    },
                 },
             },
-            Expr::Cast { kind, expr, data_type, .. } => rewrite_cast(kind, expr, data_type),
+            Expr::Cast { kind, expr, data_type, .. } => match ranges::of_cast(expr, data_type) {
+                None => rewrite_cast(kind, expr, data_type),
+                settled => Ok(settled),
+            },
             Expr::AtTimeZone { timestamp, time_zone } => Ok(Some(at_zone(timestamp, time_zone))),
             Expr::Interval(interval) => rewrite_interval(interval),
             // The planner would put the minus before the first word of the interval alone.
@@ -118,6 +126,9 @@ impl VisitorMut for Rewriter {
             {
                 let sides = vec![left.as_ref().clone(), right.as_ref().clone()];
                 Ok(Some(call("tidemill_jsonb_joined", sides)))
+            }
+            Expr::BinaryOp { left, op, right } if ranged(op) => {
+                ranges::of_operator(left, op, right)
             }
             Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr } => {
                 let less = binary(number(0), BinaryOperator::Minus, number(1));
@@ -137,6 +148,7 @@ impl VisitorMut for Rewriter {
                 if let Some(whole) = whole_slices(access_chain) {
                     *access_chain = whole;
                 }
+                access_chain.iter_mut().for_each(named_field);
                 access_chain.iter_mut().for_each(count_from_one);
                 Ok(None)
             }
@@ -312,6 +324,28 @@ fn bytes_literal(value: &Expr) -> Option<Expr> {
     all.then(|| call("decode", vec![text(&digits.to_lowercase()), text("hex")]))
 }
 
+/// `(row).field`, where the planner wants the field's name as a text.
+fn named_field(step: &mut AccessExpr) {
+    if let AccessExpr::Dot(Expr::Identifier(field)) = step {
+        *step = AccessExpr::Dot(text(&crate::names::folded(field)));
+    }
+}
+
+/// An operator that ranges have.
+fn ranged(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::PGOverlap
+            | BinaryOperator::AtArrow
+            | BinaryOperator::ArrowAt
+            | BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Plus
+            | BinaryOperator::Minus
+            | BinaryOperator::Multiply
+    )
+}
+
 /// An operator whose right side is a regular expression.
 fn regular(op: &BinaryOperator) -> bool {
     matches!(
@@ -413,6 +447,11 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         }
         "percentile_disc" => return Ok(shares(function).or_else(|| share(function))),
         "percentile_cont" => return Ok(shares(function)),
+        "rank" | "dense_rank" | "percent_rank" | "cume_dist"
+            if !function.within_group.is_empty() =>
+        {
+            return Ok(would_be(name, function));
+        }
         "make_interval" => return Ok(made_interval(function)),
         "struct_pack" => return Ok(crate::duckdb::packed(function)),
         "json_agg" => return Ok(json_list(function)),

@@ -7,9 +7,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Function, FunctionArg, FunctionArgExpr, Ident, ObjectName, SelectItem,
-    Statement, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, UnaryOperator, Value,
-    VisitMut, VisitorMut,
+    AccessExpr, DataType, Expr, Function, FunctionArg, FunctionArgExpr, Ident, ObjectName,
+    SelectItem, SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
+    UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
 use crate::syntax::{call, cast, is_interval_text, select_from, text};
@@ -85,7 +85,10 @@ fn settled(factor: &TableFactor) -> Option<TableFactor> {
     let single = lists.len() == 1;
     for (list, column) in lists.iter().cloned().zip(&columns) {
         let alias = match alias {
-            Some(alias) if single && alias.columns.is_empty() => alias.name.clone(),
+            // The column of a function that names it keeps its name.
+            Some(alias) if single && alias.columns.is_empty() && *column != ITEM => {
+                alias.name.clone()
+            }
             _ if items.is_empty() || columns[0] != *column => Ident::new(*column),
             _ => Ident::new(format!("{column}_{}", items.len() + 1)),
         };
@@ -115,6 +118,27 @@ fn settled(factor: &TableFactor) -> Option<TableFactor> {
         alias: Some(alias),
         sample: None,
     })
+}
+
+/// What the functions of PostgreSQL that give the items of a JSON array call their column.
+pub(crate) const ITEM: &str = "value";
+
+/// Whether a relation of a query is the items of a JSON array: its name stands for the item, too.
+pub(crate) fn is_items(factor: &TableFactor, name: &str) -> bool {
+    let TableFactor::Derived { lateral: true, subquery, alias: Some(alias), .. } = factor else {
+        return false;
+    };
+    let SetExpr::Select(select) = subquery.body.as_ref() else { return false };
+    let [SelectItem::ExprWithAlias { expr: Expr::Function(unnest), alias: column }] =
+        select.projection.as_slice()
+    else {
+        return false;
+    };
+    crate::names::folded(&alias.name) == name
+        && alias.columns.is_empty()
+        && select.from.is_empty()
+        && column.value == ITEM
+        && crate::syntax::simple_name(unnest).as_deref() == Some("unnest")
 }
 
 /// `json_to_recordset(x) as t(a int, b text)`: a row for each object of an array, with the values under
@@ -194,10 +218,10 @@ fn lists_of(name: &str, mut args: Vec<Expr>) -> Option<(Vec<Expr>, Vec<&'static 
             one("generate_series", args, "generate_series")
         }
         ("jsonb_array_elements" | "json_array_elements", 1) => {
-            one("tidemill_json_items", args, "value")
+            one("tidemill_json_items", args, ITEM)
         }
         ("jsonb_array_elements_text" | "json_array_elements_text", 1) => {
-            one("tidemill_json_texts", args, "value")
+            one("tidemill_json_texts", args, ITEM)
         }
         ("jsonb_object_keys", 1) => one("tidemill_json_keys", args, "jsonb_object_keys"),
         ("json_object_keys", 1) => one("tidemill_json_keys", args, "json_object_keys"),
@@ -275,4 +299,21 @@ pub(crate) fn unnested(function: &Function) -> Option<Expr> {
         Ok([list]) => Some(call("unnest", vec![list])),
         Err(_) => None,
     }
+}
+
+/// `(jsonb_each_text(x)).value`: one column of a function that gives rows of several.
+pub(crate) fn field_of_rows(expr: &Expr) -> Option<Expr> {
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else { return None };
+    let [AccessExpr::Dot(Expr::Identifier(field))] = access_chain.as_slice() else { return None };
+    let mut root = root.as_ref();
+    while let Expr::Nested(inner) = root {
+        root = inner;
+    }
+    let Expr::Function(function) = root else { return None };
+    let name = crate::syntax::simple_name(function)?;
+    let (lists, columns) = lists_of(&name, crate::syntax::plain_arguments(function)?)?;
+    let field = crate::names::folded(field);
+    let mut wanted = lists.into_iter().zip(columns).filter(|(_, column)| *column == field);
+    let (list, _) = wanted.next()?;
+    Some(call("unnest", vec![list]))
 }

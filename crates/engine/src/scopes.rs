@@ -9,8 +9,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::names::{folded, relation_name};
-use crate::rows_from::unnested;
-use crate::syntax::{call, simple_name, text};
+use crate::rows_from::{field_of_rows, unnested};
+use crate::syntax::{call, change_outside_queries, simple_name, text};
 
 /// In an expression of `order by`, a name is a column that is read and not one of the result: only a
 /// bare name can be that. The planner looks at the result first.
@@ -121,6 +121,11 @@ pub(crate) fn tell_casts_apart(select: &mut Select) {
 pub(crate) fn unnest_series(select: &mut Select) {
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            change_outside_queries(expr, |expr| {
+                if let Some(rows) = field_of_rows(expr) {
+                    *expr = rows;
+                }
+            });
             // Nothing is refused here.
             let _ = VisitMut::visit(expr, &mut Rows { closed: 0 });
         }

@@ -34,13 +34,9 @@ impl VisitorMut for Single {
         ControlFlow::Continue(())
     }
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+    /// Before what is in it, whose query would be taken for one value.
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         let replaced = match expr {
-            Expr::Subquery(query) => one_row(query).map(|query| Expr::Subquery(Box::new(query))),
-            Expr::Function(function) => match array_of_query(function) {
-                Ok(replaced) => replaced,
-                Err(error) => return ControlFlow::Break(error),
-            },
             Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
                 let query = query_of(right);
                 query.map(|subquery| Expr::InSubquery {
@@ -62,6 +58,21 @@ impl VisitorMut for Single {
             Expr::AllOp { left, compare_op, right } => {
                 query_of(right).map(|query| compared(left, compare_op, query, true))
             }
+            _ => None,
+        };
+        if let Some(replaced) = replaced {
+            *expr = replaced;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        let replaced = match expr {
+            Expr::Subquery(query) => one_row(query).map(|query| Expr::Subquery(Box::new(query))),
+            Expr::Function(function) => match array_of_query(function) {
+                Ok(replaced) => replaced,
+                Err(error) => return ControlFlow::Break(error),
+            },
             Expr::InSubquery { expr: value, subquery, negated } => {
                 tuple_in(value, subquery, *negated)
             }

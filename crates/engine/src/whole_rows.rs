@@ -6,9 +6,14 @@
 use std::ops::ControlFlow;
 
 use datafusion::common::DataFusionError;
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Statement, visit_expressions_mut};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, Select, SelectItem, Statement, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    visit_expressions_mut,
+};
+use datafusion::sql::sqlparser::tokenizer::Location;
 
 use crate::names::folded;
+use crate::rows_from::{ITEM, is_items};
 use crate::spelling::{Missing, stands_at};
 use crate::syntax::{call, text};
 
@@ -31,13 +36,21 @@ pub(crate) fn use_row(statement: &mut Statement, error: &DataFusionError) -> boo
     if columns.is_empty() {
         return false;
     }
+    let item = columns == [ITEM] && Visit::visit(&*statement, &mut Items(name)).is_break();
+    if item {
+        // The column of a result is called as the relation is.
+        keep_name(statement, name, place);
+    }
     let mut changed = false;
     let _ = visit_expressions_mut(statement, |expr| {
         if let Expr::Identifier(relation) = expr
             && folded(relation) == *name
             && stands_at(expr, place)
         {
-            *expr = row(name, &columns);
+            *expr = match item {
+                true => column(name, ITEM),
+                false => row(name, &columns),
+            };
             changed = true;
             return ControlFlow::Break(());
         }
@@ -46,10 +59,57 @@ pub(crate) fn use_row(statement: &mut Statement, error: &DataFusionError) -> boo
     changed
 }
 
-fn row(relation: &str, columns: &[&str]) -> Expr {
+fn column(relation: &str, column: &str) -> Expr {
     let quoted = |name: &str| Ident::with_quote('"', name);
-    let fields = columns.iter().flat_map(|column| {
-        [text(column), Expr::CompoundIdentifier(vec![quoted(relation), quoted(column)])]
-    });
+    Expr::CompoundIdentifier(vec![quoted(relation), quoted(column)])
+}
+
+fn row(relation: &str, columns: &[&str]) -> Expr {
+    let fields = columns.iter().flat_map(|name| [text(name), column(relation, name)]);
     call("named_struct", fields.collect())
+}
+
+/// Breaks off where a relation of this name is the items of an array.
+struct Items<'a>(&'a str);
+
+impl Visitor for Items<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        match is_items(factor, self.0) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Gives the column of a result that is nothing but the name at this place that name: what is put there has
+/// another.
+pub(crate) fn keep_name(statement: &mut Statement, name: &str, place: Location) {
+    // It breaks off where it is done.
+    let _ = VisitMut::visit(statement, &mut Named { name, place });
+}
+
+struct Named<'a> {
+    name: &'a str,
+    place: Location,
+}
+
+impl VisitorMut for Named<'_> {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) = item
+                && let Expr::Identifier(relation) = &*expr
+                && folded(relation) == self.name
+                && stands_at(expr, self.place)
+            {
+                let (expr, alias) = (expr.clone(), relation.clone());
+                *item = SelectItem::ExprWithAlias { expr, alias };
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }

@@ -112,8 +112,9 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
         ("redshift_diff", [unit, from, to]) => {
             let word = unit_of(unit, dialect).ok_or_else(|| unknown_unit(unit, name))?;
             if word == "week" && dialect == SqlDialect::DuckDb {
+                // Whole weeks of days, as DuckDB 2 counts them; earlier ones counted Mondays.
                 return fill(
-                    "cast((cast(date_trunc('week', b) as date) - cast(date_trunc('week', a) as date)) / 7 as bigint)",
+                    "cast((cast(b as date) - cast(a as date)) / 7 as bigint)",
                     &[("a", from), ("b", to)],
                 );
             }

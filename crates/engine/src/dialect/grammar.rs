@@ -4,8 +4,8 @@ use std::any::TypeId;
 
 use datafusion::sql::sqlparser::ast::{Expr, Statement};
 use datafusion::sql::sqlparser::dialect::{
-    BigQueryDialect, DatabricksDialect, Dialect, DuckDbDialect, GenericDialect, RedshiftSqlDialect,
-    SnowflakeDialect, SparkSqlDialect,
+    BigQueryDialect, DatabricksDialect, Dialect, DuckDbDialect, GenericDialect, Precedence,
+    RedshiftSqlDialect, SnowflakeDialect, SparkSqlDialect,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -14,7 +14,8 @@ use tidemill_core::{Error, ErrorKind, Result, SqlDialect};
 
 use crate::error::syntax;
 use crate::grammar::{is_foreign_letter, place_of};
-use crate::parse::{NESTING, columns_like_clauses, limit_chains, refuse_writes_inside};
+use crate::parse::{NESTING, bare_trims, columns_like_clauses, limit_chains, refuse_writes_inside};
+use crate::syntax::call;
 
 /// Databricks' grammar with what `sqlparser`'s leaves out of its strings: a backslash escapes there.
 #[derive(Debug)]
@@ -93,12 +94,40 @@ struct DuckDb {
     lambdas: bool,
 }
 
+/// `x glob 'a*'`, where the parser stands before `glob`.
+fn is_glob(parser: &Parser) -> bool {
+    matches!(&parser.peek_token_ref().token, Token::Word(word)
+        if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("glob"))
+        && !matches!(
+            parser.peek_nth_token_ref(1).token,
+            Token::Comma | Token::RParen | Token::SemiColon | Token::EOF
+        )
+        && !matches!(&parser.peek_nth_token_ref(1).token, Token::Word(word)
+            if word.quote_style.is_none() && word.keyword != Keyword::NoKeyword)
+}
+
 impl Dialect for DuckDb {
     fn dialect(&self) -> TypeId {
         TypeId::of::<DuckDbDialect>()
     }
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
-        place_of(&parser.peek_token_ref().token).map(Ok)
+        match is_glob(parser) {
+            true => Some(Ok(self.prec_value(Precedence::Like))),
+            false => place_of(&parser.peek_token_ref().token).map(Ok),
+        }
+    }
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        left: &Expr,
+        precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        if !is_glob(parser) {
+            return None;
+        }
+        parser.advance_token();
+        let pattern = parser.parse_subexpr(precedence);
+        Some(pattern.map(|pattern| call("tidemill_glob", vec![left.clone(), pattern])))
     }
     fn supports_window_function_null_treatment_arg(&self) -> bool {
         true
@@ -227,6 +256,7 @@ pub(super) fn parse_any(sql: &str, dialect: SqlDialect) -> Result<(Statement, Ve
         .tokenize_with_location()
         .map_err(|error| syntax(&error.to_string()))?;
     columns_like_clauses(&mut tokens);
+    bare_trims(&mut tokens);
     limit_chains(&tokens)?;
     match dialect {
         SqlDialect::BigQuery | SqlDialect::Databricks => names_of_relations(&mut tokens),

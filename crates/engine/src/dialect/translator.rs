@@ -623,6 +623,7 @@ impl Translator {
                 let (left, right) = (closed(left.as_ref().clone()), closed(right.as_ref().clone()));
                 return Ok(Some(nested(Expr::IsNotDistinctFrom(Box::new(left), Box::new(right)))));
             }
+            BinaryOperator::DuckIntegerDivide if dialect == SqlDialect::DuckDb => own("//"),
             BinaryOperator::DuckIntegerDivide | BinaryOperator::MyIntegerDivide => {
                 let written = "cast(trunc(cast(a as double precision) / b) as bigint)";
                 let parameters = [("a", left.as_ref().clone()), ("b", right.as_ref().clone())];
@@ -666,9 +667,15 @@ impl Translator {
                 if matches!(right.as_ref(), Expr::Value(value)
                     if matches!(&value.value, Value::SingleQuotedString(path) if path.starts_with('$'))) =>
             {
-                let name = match op {
-                    BinaryOperator::Arrow => "tidemill_json_at",
-                    _ => "json_path",
+                // A path with a star may find several.
+                let several = dialect == SqlDialect::DuckDb
+                    && matches!(right.as_ref(), Expr::Value(value)
+                        if matches!(&value.value, Value::SingleQuotedString(path) if path.contains('*')));
+                let name = match (op, several) {
+                    (BinaryOperator::Arrow, true) => "tidemill_json_all",
+                    (BinaryOperator::Arrow, false) => "tidemill_json_at",
+                    (_, true) => "tidemill_json_all_texts",
+                    (_, false) => "json_path",
                 };
                 return Ok(Some(call(name, vec![left.as_ref().clone(), right.as_ref().clone()])));
             }

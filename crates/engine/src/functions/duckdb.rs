@@ -70,6 +70,24 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             bits,
         ),
         Simple::function(
+            "tidemill_hex",
+            |types| {
+                arity("hex", types, 1, 1)?;
+                Ok(vec![if types[0].is_integer() { DataType::Int64 } else { DataType::Utf8View }])
+            },
+            gives_text,
+            in_hex,
+        ),
+        Simple::function(
+            "tidemill_glob",
+            |types| {
+                arity("glob", types, 2, 2)?;
+                Ok(vec![DataType::Utf8View; 2])
+            },
+            |_, _| Ok(DataType::Boolean),
+            |args, _| matched(args, globbed),
+        ),
+        Simple::function(
             "to_base",
             |types| {
                 arity("to_base", types, 2, 2)?;
@@ -94,6 +112,15 @@ fn bits(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
         return Ok(Arc::new(all.collect::<StringViewArray>()));
     }
     each(args, |value| Ok(value.bytes().map(|byte| format!("{byte:08b}")).collect()))
+}
+
+/// A whole number, or the bytes of a text, in hexadecimal digits.
+fn in_hex(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    if let Some(numbers) = args[0].as_primitive_opt::<Int64Type>() {
+        let all = numbers.iter().map(|number| number.map(|number| format!("{number:X}")));
+        return Ok(Arc::new(all.collect::<StringViewArray>()));
+    }
+    each(args, |value| Ok(value.bytes().map(|byte| format!("{byte:02X}")).collect()))
 }
 
 /// A number in the digits of a base.
@@ -171,6 +198,11 @@ pub(crate) fn named(data_type: &DataType) -> String {
 }
 
 fn full_match(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    matched(args, |pattern| format!("^(?:{pattern})$"))
+}
+
+/// Whether texts fit patterns, of which `regular` makes regular expressions.
+fn matched(args: &[ArrayRef], regular: fn(&str) -> String) -> Result<ArrayRef> {
     let (values, patterns) = (text(&args[0]), text(&args[1]));
     let mut known: Option<(String, regex::Regex)> = None;
     let fits: BooleanArray = (0..values.len())
@@ -180,7 +212,7 @@ fn full_match(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
                 return Ok(None);
             };
             if known.as_ref().is_none_or(|(given, _)| given != pattern) {
-                let whole = regex::Regex::new(&format!("^(?:{pattern})$"))
+                let whole = regex::Regex::new(&regular(pattern))
                     .map_err(|error| bad_value(format!("wrong regular expression: {error}")))?;
                 known = Some((pattern.to_owned(), whole));
             }
@@ -188,6 +220,42 @@ fn full_match(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
         })
         .collect::<Result<_>>()?;
     Ok(Arc::new(fits))
+}
+
+/// A pattern of names of files (`*`, `?`, `[a-z]`, `[!a]`) as a regular expression.
+fn globbed(pattern: &str) -> String {
+    let mut whole = String::from("(?s)^");
+    let mut letters = pattern.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '*' => whole.push_str(".*"),
+            '?' => whole.push('.'),
+            '\\' => {
+                let quoted = letters.next().unwrap_or('\\');
+                whole.push_str(&regex::escape(&quoted.to_string()));
+            }
+            '[' => {
+                whole.push('[');
+                if letters.next_if_eq(&'!').is_some() {
+                    whole.push('^');
+                }
+                // A bracket that stands first is one of the letters.
+                let mut first = true;
+                for letter in letters.by_ref() {
+                    match letter {
+                        ']' if !first => break,
+                        '-' => whole.push('-'),
+                        other => whole.push_str(&regex::escape(&other.to_string())),
+                    }
+                    first = false;
+                }
+                whole.push(']');
+            }
+            other => whole.push_str(&regex::escape(&other.to_string())),
+        }
+    }
+    whole.push('$');
+    whole
 }
 
 /// Without a separator the text is whole, with an empty one it is cut into letters.

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 };
 
 /// The function of this file.
-pub(super) fn function() -> AggregateUDF {
+pub(crate) fn function() -> AggregateUDF {
     AggregateUDF::new_from_impl(Only { signature: Signature::any(1, Volatility::Immutable) })
 }
 

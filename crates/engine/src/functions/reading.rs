@@ -3,6 +3,7 @@
 //! The zone of a text is left out of account by a timestamp without one, as there. The analyzer puts
 //! this function in the place of casts, written or implied (see `meaning`).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -27,11 +28,14 @@ use super::zone::{Zone, in_session_zone, offset};
 pub(crate) fn reads(data_type: &DataType) -> bool {
     matches!(
         data_type,
-        DataType::Date32 | DataType::Timestamp(..) | DataType::Interval(IntervalUnit::MonthDayNano)
+        DataType::Date32
+            | DataType::Timestamp(..)
+            | DataType::Interval(IntervalUnit::MonthDayNano)
+            | DataType::Decimal128(..)
     )
 }
 
-/// The text `value` as a date, timestamp or interval; NULL instead of an error when `lenient`.
+/// The text `value` as a date, timestamp, interval or decimal; NULL instead of an error when `lenient`.
 pub(crate) fn read(value: Expr, to: DataType, lenient: bool) -> Expr {
     let function = Reading { to, lenient, signature: Signature::any(1, Volatility::Stable) };
     let function = Arc::new(ScalarUDF::new_from_impl(function));
@@ -119,6 +123,20 @@ impl Reading {
                 }
                 Ok(Arc::new(out.finish()))
             }
+            DataType::Decimal128(..) => {
+                let options = CastOptions { safe: true, ..CastOptions::default() };
+                let read = cast_with_options(texts, &self.to, &options)?;
+                if read.null_count() == texts.null_count() {
+                    return Ok(read);
+                }
+                // What was not read may have an exponent.
+                let plain = texts.iter().map(|text| {
+                    text.map(|text| with_exponent(text).map_or(Cow::Borrowed(text), Cow::Owned))
+                });
+                let plain: StringViewArray = plain.collect();
+                let options = CastOptions { safe: self.lenient, ..CastOptions::default() };
+                Ok(cast_with_options(&plain, &self.to, &options)?)
+            }
             other => {
                 let strict = CastOptions { safe: false, ..CastOptions::default() };
                 Ok(cast_with_options(texts, other, &strict)?)
@@ -143,6 +161,29 @@ impl Reading {
             None => Err(bad_value(format!("invalid input syntax for type {name}: \"{text}\""))),
         }
     }
+}
+
+/// `1.5e-3` as `0.0015`.
+fn with_exponent(text: &str) -> Option<String> {
+    let (number, exponent) = text.trim().split_once(['e', 'E'])?;
+    let exponent: i32 = exponent.parse().ok().filter(|exponent| (-100..=100).contains(exponent))?;
+    let (sign, number) = match number.strip_prefix(['-', '+']) {
+        Some(rest) => (if number.starts_with('-') { "-" } else { "" }, rest),
+        None => ("", number),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let point = i32::try_from(whole.len()).ok()? + exponent;
+    Some(match usize::try_from(point) {
+        Err(_) => format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize)),
+        Ok(point) if point >= digits.len() => {
+            format!("{sign}{digits}{}", "0".repeat(point - digits.len()))
+        }
+        Ok(point) => format!("{sign}{}.{}", &digits[..point], &digits[point..]),
+    })
 }
 
 /// A local time and the zone that the text names.
