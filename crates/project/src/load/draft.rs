@@ -349,10 +349,10 @@ pub(super) fn note_hooks(
         let host = ContextHost { context: context.clone() };
         let _ = template.render(&host, &Options::for_package(draft.package.name.as_str()));
         let record = context.take_record();
-        let place = Some(hook.position.clone().unwrap_or_else(|| draft.position.clone()));
+        let place = hook.position.clone().unwrap_or_else(|| draft.position.clone());
         if draft.kind != ResourceType::Seed {
-            note_refs(draft, record.refs, |_| (place.clone(), None));
-            note_sources(draft, record.sources, |_| (place.clone(), None));
+            note_refs(draft, record.refs, |_| (Some(place.clone()), None));
+            note_sources(draft, record.sources, |_| (Some(place.clone()), None));
         } else if !record.refs.is_empty() || !record.sources.is_empty() {
             diagnostics.push(
                 Diagnostic::error(
@@ -363,7 +363,7 @@ pub(super) fn note_hooks(
                         draft.name
                     ),
                 )
-                .at(place.unwrap_or_else(|| draft.position.clone()))
+                .at(place)
                 .hint("put it into a hook of a model that reads the seed, or into `on-run-end`"),
             );
         }
