@@ -300,7 +300,11 @@ impl LogSession {
             let made = tokio::time::timeout(PATIENCE, made).await;
             match made {
                 Ok(Ok(made)) => {
-                    newer = Some(Made { slot: made.name.clone(), begins: Some(made.lsn) });
+                    newer = Some(Made {
+                        slot: made.name.clone(),
+                        publication: made.publication.clone(),
+                        begins: Some(made.lsn),
+                    });
                     self.beginning = Some(made);
                 }
                 // It goes on by itself, as it did before.
@@ -341,7 +345,7 @@ impl LogSession {
         let number = target.number.as_deref().and_then(|number| number.parse().ok());
         let ask = Ask {
             slot: &slots.reads.slot,
-            publication: &before.publication,
+            publication: &slots.reads.publication,
             table: number.unwrap_or_default(),
             beside: &beside,
             after: before.lsn,
@@ -365,13 +369,12 @@ impl LogSession {
             false => {
                 let lsn = until.max(before.lsn);
                 let seen = before.until.is_some_and(|seen| seen > lsn);
-                let publication = self.beginning.as_ref().map(|made| made.publication.clone());
                 LogPosition {
                     lsn,
                     slot: slots.by.slot,
                     begins: slots.by.begins,
                     older: slots.left,
-                    publication: publication.unwrap_or(before.publication),
+                    publication: slots.by.publication,
                     columns: std::mem::take(&mut self.columns),
                     snapshot: before.snapshot.filter(|_| seen),
                     until: before.until.filter(|_| seen),

@@ -59,10 +59,11 @@ pub(super) struct LogPosition {
     pub(super) drops: Vec<String>,
 }
 
-/// A slot, and where it begins.
+/// A slot, where it begins, and the publication that it is read by: another one may be younger than the slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Made {
     pub(super) slot: String,
+    pub(super) publication: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) begins: Option<Lsn>,
 }
@@ -340,7 +341,11 @@ pub(super) async fn state(client: &Client, position: &LogPosition, of: &Followed
     {
         return Ok(State::Lost("this is another server than at the last load".to_owned()));
     }
-    let own = Made { slot: position.slot.clone(), begins: position.begins };
+    let own = Made {
+        slot: position.slot.clone(),
+        publication: position.publication.clone(),
+        begins: position.begins,
+    };
     let first = look(client, &own.slot, position.lsn).await?;
     let mut older = None;
     if let Some(before) = &position.older {
@@ -364,11 +369,12 @@ pub(super) async fn state(client: &Client, position: &LogPosition, of: &Followed
     };
     let sql = "select 1::text from pg_catalog.pg_publication_tables \
                where pubname = $1 and schemaname = $2 and tablename = $3";
-    if one(client, sql, &[&position.publication, &of.schema, &of.name]).await?.is_none() {
-        return Ok(State::Lost(format!(
-            "the publication `{}` does not have the table any more",
-            position.publication
-        )));
+    for publication in [&slots.reads.publication, &slots.by.publication] {
+        if one(client, sql, &[publication, &of.schema, &of.name]).await?.is_none() {
+            return Ok(State::Lost(format!(
+                "the publication `{publication}` does not have the table any more"
+            )));
+        }
     }
     Ok(State::Whole(slots))
 }
@@ -424,14 +430,18 @@ pub(super) async fn newer(
         .filter(|other| {
             by.begins.is_some()
                 && other.begins > by.begins
-                && other.publication == position.publication
+                && other.publication == by.publication
                 && other.system == position.system
         })
         .max_by_key(|other| other.begins);
     let Some(newest) = newest else { return Ok(None) };
     // Where the reading ends is behind where the slot stands now.
     let is_there = matches!(look(client, &newest.slot, Lsn(u64::MAX)).await?, Slot::Whole);
-    Ok(is_there.then_some(Made { slot: newest.slot, begins: newest.begins }))
+    Ok(is_there.then_some(Made {
+        slot: newest.slot,
+        publication: newest.publication,
+        begins: newest.begins,
+    }))
 }
 
 #[cfg(test)]
