@@ -41,7 +41,7 @@ fn a_collection_is_followed() {
     });
     sandbox.run(&["ingest"]).ok();
     let all = "select _id, amount, \"by\".name from raw.t order by 1";
-    let now = ["1,11,", "3,30,", "4,40,", "5,50,", "6,60.5,me"];
+    let now = ["1,11.0,", "3,30.0,", "4,40.0,", "5,50.0,", "6,60.5,me"];
     assert_eq!(sandbox.rows(all), now);
     // Nothing is new: nothing is published.
     sandbox.run(&["ingest"]).ok().does_not_say("rows");

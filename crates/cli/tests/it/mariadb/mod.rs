@@ -35,6 +35,22 @@ impl<'a> Shop<'a> {
         );
     }
 
+    /// The file of its log that the server writes now.
+    pub(super) fn log_file(&self) -> String {
+        self.sql("show master status")[0].split('\t').next().unwrap().to_owned()
+    }
+
+    /// Removes all files of the log before this one.
+    pub(super) fn purges_up_to(&self, file: &str) {
+        // One that somebody reads stays, and for a moment one that a recovery would need.
+        let readers =
+            "select count(*) from information_schema.processlist where command = 'Binlog Dump'";
+        while self.sql(readers) != ["0"] {}
+        while !self.sql("show binary logs")[0].starts_with(file) {
+            self.sql(&format!("purge binary logs to '{file}'"));
+        }
+    }
+
     #[track_caller]
     pub(super) fn sql(&self, sql: &str) -> Vec<String> {
         self.server.sql(&self.database, sql)
