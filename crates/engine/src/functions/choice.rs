@@ -14,7 +14,8 @@ use datafusion::common::{Result, internal_err};
 use datafusion::functions::core;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature,
 };
 
 /// The functions of this file.
@@ -139,8 +140,21 @@ fn cannot_fail(expr: &Expr) -> bool {
             | Expr::IsFalse(_)
             | Expr::Not(_)
             | Expr::TryCast(_) => true,
+            // A pattern that is a value may be none.
             Expr::BinaryExpr(binary) => {
-                binary.op.supports_propagation() || binary.op.is_logic_operator()
+                matches!(
+                    binary.op,
+                    Operator::Eq
+                        | Operator::NotEq
+                        | Operator::Lt
+                        | Operator::LtEq
+                        | Operator::Gt
+                        | Operator::GtEq
+                        | Operator::IsDistinctFrom
+                        | Operator::IsNotDistinctFrom
+                        | Operator::And
+                        | Operator::Or
+                )
             }
             // Everything has a text.
             Expr::Cast(cast) => {
