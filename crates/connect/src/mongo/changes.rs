@@ -25,9 +25,10 @@ use serde_json::{Value, json};
 use tidemill_core::{Cancellation, Error, ErrorKind, Notice, Result, ResultExt, changes};
 
 use super::fetch::{BATCH_BYTES, Fetch, Server, failure, put};
-use super::settings::{CollectionSettings, OnLoss};
+use super::settings::CollectionSettings;
 use crate::records::{Kind, Spool, Spooled};
 use crate::stream::blocking;
+use crate::tables::OnLoss;
 
 /// How long the server waits for an event at the end of its log.
 const WAIT: Duration = Duration::from_millis(200);

@@ -18,7 +18,7 @@ use tidemill_core::{
     Source, TableDescription,
 };
 
-pub use settings::{CollectionSettings, MongoConfig, OnLoss};
+pub use settings::{CollectionSettings, MongoConfig};
 
 use crate::records::{Found, Plan};
 use crate::stream::of_work;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tidemill_core::{Error, ErrorKind, Result, ResultExt, SecretRef};
 
-use crate::tables::Lookback;
+use crate::tables::{Lookback, OnLoss};
 
 /// The settings of a connection to a MongoDB.
 #[derive(Debug, Clone, Deserialize)]
@@ -116,17 +116,6 @@ impl MongoConfig {
 
 fn is_address(url: &str) -> bool {
     url.starts_with("mongodb://") || url.starts_with("mongodb+srv://")
-}
-
-/// What is done when changes are lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnLoss {
-    /// The load fails.
-    #[default]
-    Fail,
-    /// The collection is read again as a whole.
-    Snapshot,
 }
 
 /// What stands under `ingest:` of a table that comes from a collection.

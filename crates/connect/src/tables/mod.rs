@@ -12,7 +12,7 @@ mod parts;
 mod settings;
 mod source;
 
-pub use settings::{Lookback, TableSettings};
+pub use settings::{Lookback, OnLoss, TableSettings};
 
 pub(crate) use batch::{Batch, Builder, Put};
 pub(crate) use convert::{declared_field, fit, rejected};

@@ -4,6 +4,17 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tidemill_core::{Error, ErrorKind, Result};
 
+/// What is done when changes of a table that is followed are lost (`on_slot_loss`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLoss {
+    /// The load fails.
+    #[default]
+    Fail,
+    /// The table is read again as a whole.
+    Snapshot,
+}
+
 /// Which rows and columns of a database a table is loaded from.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

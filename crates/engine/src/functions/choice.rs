@@ -18,6 +18,8 @@ use datafusion::logical_expr::{
     Signature,
 };
 
+use crate::meaning::compares;
+
 /// The functions of this file.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     vec![ScalarUDF::new_from_impl(Coalesce(core::coalesce()))]
@@ -142,19 +144,7 @@ fn cannot_fail(expr: &Expr) -> bool {
             | Expr::TryCast(_) => true,
             // A pattern that is a value may be none.
             Expr::BinaryExpr(binary) => {
-                matches!(
-                    binary.op,
-                    Operator::Eq
-                        | Operator::NotEq
-                        | Operator::Lt
-                        | Operator::LtEq
-                        | Operator::Gt
-                        | Operator::GtEq
-                        | Operator::IsDistinctFrom
-                        | Operator::IsNotDistinctFrom
-                        | Operator::And
-                        | Operator::Or
-                )
+                compares(binary.op) || matches!(binary.op, Operator::And | Operator::Or)
             }
             // Everything has a text.
             Expr::Cast(cast) => {

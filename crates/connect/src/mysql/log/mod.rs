@@ -38,24 +38,13 @@ use self::value::{Charset, Reading};
 use super::error::failure;
 use super::session::{MySqlSession, described};
 use super::{Place, unquoted};
-use crate::tables::{Column, LogRequest, LogSibling, Part, Select, Session, column_of};
+use crate::tables::{Column, LogRequest, LogSibling, OnLoss, Part, Select, Session, column_of};
 
 /// Changes up to this size are kept in memory.
 const MEMORY: usize = 16 << 20;
 
 /// The position of a table without changes moves on when so much of the log was read for it.
 const IDLE: u64 = 16 << 20;
-
-/// What is done when changes are lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum OnLoss {
-    /// The load fails.
-    #[default]
-    Fail,
-    /// The table is read again as a whole.
-    Snapshot,
-}
 
 /// The settings of a table that is followed.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -43,7 +43,7 @@ use crate::postgres::error;
 use crate::postgres::pool::Postgres;
 use crate::postgres::session::Connected;
 use crate::tables::{
-    Column, LogRequest, LogSibling, Part, PublishedLogs, Select, Session, column_of,
+    Column, LogRequest, LogSibling, OnLoss, Part, PublishedLogs, Select, Session, column_of,
 };
 
 /// Changes up to this size are kept in memory.
@@ -62,18 +62,7 @@ pub(super) struct LogSettings {
     /// The publication that has its changes, instead of one of ours.
     publication: Option<String>,
     /// What is done when changes are lost.
-    on_slot_loss: OnSlotLoss,
-}
-
-/// What is done when changes are lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum OnSlotLoss {
-    /// The load fails.
-    #[default]
-    Fail,
-    /// The table is read again as a whole.
-    Snapshot,
+    on_slot_loss: OnLoss,
 }
 
 /// The settings of the log, and what is left.
@@ -437,7 +426,7 @@ impl LogSession {
                     self.again = true;
                     self.begin(client, &table, &of, select).await?;
                 }
-                State::Lost(reason) if self.settings.on_slot_loss == OnSlotLoss::Snapshot => {
+                State::Lost(reason) if self.settings.on_slot_loss == OnLoss::Snapshot => {
                     let message = format!("is read again as a whole: {reason}");
                     self.notice("new-slot", message, &table);
                     self.again = true;
@@ -559,7 +548,7 @@ mod tests {
         let written = json!({"table": "a", "publication": "p", "on_slot_loss": "snapshot"});
         let (settings, rest) = take_settings(&written).unwrap();
         assert_eq!(settings.publication.as_deref(), Some("p"));
-        assert_eq!(settings.on_slot_loss, OnSlotLoss::Snapshot);
+        assert_eq!(settings.on_slot_loss, OnLoss::Snapshot);
         assert_eq!(rest, json!({"table": "a"}));
         let error = take_settings(&json!({"on_slot_loss": "cry"})).unwrap_err();
         assert!(error.message().contains("`on_slot_loss`"), "{error}");
