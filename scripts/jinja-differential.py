@@ -288,7 +288,7 @@ area("strings", expressions(
     "'{!r} {!s}'.format('a', 'b')", "'{{}} {}'.format(1)", "'{:{w}}|'.format('a', w=5)", "'{:{}}|'.format('a', 4)", "'{'.format()", "'}'.format()", "'{}'.format()", "'{x}'.format()", "'{:d}'.format('a')", "'{:5}|'.format(42)", "'{:5}|'.format('a')",
     "'{:010,}'.format(1234567)", "'{:<05}'.format(3)", "'{:.3}'.format('abcdef')", "'{:.3}'.format(3.14159)", "'{:g}'.format(100000.0)", "'{:g}'.format(1000000.0)", "'{}'.format(none)", "'{}'.format(1.0)", "'{}'.format([1, 'a'])", "'{:s}'.format('a')", "'{:>5}'.format(true)",
     "'{:d}'.format(true)", "'{:.2f}'.format(2)", "'{:,d}'.format(1000)", "'{:n}'.format(5)", "'{:G}'.format(1e-10)", "'{:f}'.format(1e10)", "'{}-{}'.format('a')", "'{:.0f}'.format(2.5)", "'{:.0f}'.format(3.5)", "'{:-^20}'.format(' x ')",
-    "'abc'.isascii()", "'a-b_c'.translate({45: '_'})", "'x'.format_map({})", "'{a}'.format_map({'a': 1})", "'abc'.encode is defined", "'ab cd'.upper().split()[0].lower()", "'A' 'B'.lower()", "'%s'|format('x')", "'abc'|attr('upper')()",
+    "'abc'.isascii()", "'a-b_c'.translate({45: '_'})", "'a-b_c'.translate('a-b_c'.maketrans('', '', '-_'))", "'abc'.translate('x'.maketrans('ab', 'xy', 'c'))", "''.maketrans({'a': 'xx', 98: None})", "'abc'.translate(''.maketrans({'a': 'xx', 98: None}))", "''.maketrans('ab', 'x')", "''.maketrans({'ab': 1})", "''.maketrans('a')", "'x'.format_map({})", "'{a}'.format_map({'a': 1})", "'abc'.encode is defined", "'ab cd'.upper().split()[0].lower()", "'A' 'B'.lower()", "'%s'|format('x')", "'abc'|attr('upper')()",
 ))
 
 area("lists", [

@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 
 use crate::EngineOptions;
 use crate::correlated::Correlated;
+use crate::days::Days;
 use crate::describe::moving;
 use crate::dialect::positional::PLACE;
 use crate::error::from_datafusion;
@@ -560,6 +561,7 @@ fn template(
         .with_default_features()
         .with_analyzer_rules(analyzers)
         .with_optimizer_rule(Arc::new(DistinctSemiJoin))
+        .with_optimizer_rule(Arc::new(Days))
         .with_physical_optimizer_rules(rules)
         .build();
     let fail = |error| from_datafusion(error, None);

@@ -43,6 +43,7 @@ mod clauses;
 mod columns;
 mod correlated;
 mod cte;
+mod days;
 mod describe;
 mod dialect;
 mod duckdb;

@@ -160,49 +160,6 @@ pub(crate) fn count_from_one(access: &mut AccessExpr) {
     }
 }
 
-/// The items of an array that is written as a text, `{a,"b c",null}`; nothing where it has arrays in it or
-/// is none.
-pub(crate) fn array_items(written: &str) -> Option<Vec<Option<String>>> {
-    let inner = written.trim().strip_prefix('{')?.strip_suffix('}')?;
-    let mut items: Vec<Option<String>> = Vec::new();
-    let mut current = String::new();
-    let (mut quoted, mut open) = (false, false);
-    let mut take = |current: &mut String, quoted: bool| {
-        let item = std::mem::take(current);
-        let plain = item.trim();
-        items.push(match quoted {
-            true => Some(item),
-            false if plain.eq_ignore_ascii_case("null") => None,
-            false => Some(plain.to_owned()),
-        });
-    };
-    let mut letters = inner.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => current.extend(letters.next()),
-            '"' => {
-                // Blanks before the quotes are none of the item's.
-                if !open && !quoted {
-                    current.clear();
-                }
-                (open, quoted) = (!open, true);
-            }
-            ',' if !open => {
-                take(&mut current, quoted);
-                quoted = false;
-            }
-            '{' | '}' if !open => return None,
-            // Nor are those behind them.
-            blank if quoted && !open && blank.is_whitespace() => {}
-            letter => current.push(letter),
-        }
-    }
-    if !inner.trim().is_empty() {
-        take(&mut current, quoted);
-    }
-    Some(items)
-}
-
 /// `x[:2]` is `x[1:2]`, and `x[2:]` is `x[2:-1]`; nothing where no slice lacks a bound.
 pub(crate) fn whole_slices(chain: &[AccessExpr]) -> Option<Vec<AccessExpr>> {
     let lacks = |step: &AccessExpr| {

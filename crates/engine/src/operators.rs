@@ -492,7 +492,7 @@ fn json_call(name: &str, value: Expr, keys: Vec<Expr>) -> Result<Expr> {
 fn path_keys(path: &Expr) -> Option<Vec<String>> {
     match path {
         Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
-            crate::literals::array_items(text)?.into_iter().collect()
+            crate::functions::array_elements(text)?.into_iter().collect()
         }
         Expr::Cast(inner) => path_keys(&inner.expr),
         Expr::ScalarFunction(call) if call.name() == "make_array" => call

@@ -20,9 +20,10 @@ use crate::aggregates::{
 use crate::clauses::settle_clauses;
 use crate::cte::separate_names;
 use crate::duckdb::settle_matches;
+use crate::functions::array_elements;
 use crate::literals::{
-    array_items, count_from_one, known_to_regex, rewrite_interval, rewrite_like, rewrite_number,
-    similar_to, whole_slices,
+    count_from_one, known_to_regex, rewrite_interval, rewrite_like, rewrite_number, similar_to,
+    whole_slices,
 };
 use crate::names::Names;
 use crate::offsets::with_default;
@@ -801,7 +802,11 @@ fn array_literal(kind: &CastKind, value: &Expr, data_type: &DataType) -> Option<
     };
     let Expr::Value(literal) = value else { return None };
     let Value::SingleQuotedString(written) = &literal.value else { return None };
-    let items = array_items(written)?.into_iter().map(|item_text| {
+    // Arrays of arrays are read when the query runs.
+    if written.matches(['{', '[']).count() != 1 {
+        return None;
+    }
+    let items = array_elements(written)?.into_iter().map(|item_text| {
         let value = match item_text {
             Some(item_text) => text(&item_text),
             None => Expr::Value(Value::Null.with_empty_span()),

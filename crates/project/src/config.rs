@@ -672,7 +672,10 @@ impl Reader<'_> {
                 }
             };
         }
-        self.texts("partition_by").unwrap_or_default()
+        // Projects for several databases leave it empty where a database has no partitions.
+        let mut columns = self.texts("partition_by").unwrap_or_default();
+        columns.retain(|column| !column.trim().is_empty());
+        columns
     }
 
     fn column_types(&mut self) -> IndexMap<String, String> {
@@ -683,6 +686,8 @@ impl Reader<'_> {
                 Value::String(kind) => {
                     types.insert(column, kind);
                 }
+                // A template that is empty for this database: the column has the type that it looks like.
+                Value::Null => {}
                 _ => self.wrong("column_types", "a type for each column", None),
             }
         }

@@ -14,12 +14,13 @@ use tidemill_core::{
 };
 use tidemill_plan::gates::Assignment;
 use tidemill_plan::{CheckRecord, Decision, Fingerprint, Graph, Record, Work, WorkKind, WorkNode};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::checks::Checked;
 use crate::context::query_context;
 use crate::model::{self, Built};
 use crate::publisher::Publisher;
+use crate::stopwatch::Stopwatch;
 use crate::unit::{Phase, Product, Unit};
 use crate::unit_test::UnitTested;
 use crate::{
@@ -213,6 +214,11 @@ impl Shared {
         }
     }
 
+    /// Whether there is nothing to wait for.
+    fn has_come_to(&self, node: &UniqueId, phase: Phase) -> bool {
+        self.phases.get(node).is_none_or(|sender| *sender.borrow() >= phase)
+    }
+
     /// Tells those that wait for a node, or for a check that stands alone, how far it is.
     pub(crate) fn advance(&self, node: &UniqueId, phase: Phase) {
         if let Some(sender) = self.phases.get(node) {
@@ -221,7 +227,7 @@ impl Shared {
     }
 
     /// One of the places for work. `None` when the run was cancelled.
-    pub(crate) async fn permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    pub(crate) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
         tokio::select! {
             permit = self.permits.acquire() => permit.ok(),
             () = self.cancel.cancelled() => None,
@@ -511,12 +517,11 @@ async fn run_node(shared: Arc<Shared>, id: UniqueId) {
                 .events
                 .emit(Event::NodeStarted { node: id.clone(), kind: node.kind_name().to_owned() });
         }
-        let began = Instant::now();
+        let mut watch = Stopwatch::started();
         let built = tokio::select! {
             built = build_node(&shared, node, &unit) => built,
             () = shared.cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "cancelled")),
         };
-        drop(permit);
         let mut built = match built {
             Ok(built) => built,
             Err(error) => {
@@ -524,7 +529,8 @@ async fn run_node(shared: Arc<Shared>, id: UniqueId) {
                     ErrorKind::Cancelled => NodeStatus::Cancelled,
                     _ => NodeStatus::Error,
                 };
-                let end = End::new(status, began.elapsed(), Some(error.report()));
+                drop(permit);
+                let end = End::new(status, watch.elapsed(), Some(error.report()));
                 leave(&shared, node, &unit, end).await;
                 return;
             }
@@ -533,13 +539,13 @@ async fn run_node(shared: Arc<Shared>, id: UniqueId) {
         unit.show(&node.relation, &built.product);
         shared.advance(&id, Phase::Staged);
 
-        let checked = check_node(&shared, node, &unit, &mut built).await;
+        let checked = check_node(&shared, node, &unit, &mut built, permit, &mut watch).await;
         let (gated, warned, message) = match checked {
             Ok(checked) => (checked.gated, checked.warned, checked.message),
             Err(error) if error.kind() == ErrorKind::Cancelled => {
                 built.product.discard(&*shared.doers.store).await;
                 unit.hide(&node.relation);
-                leave(&shared, node, &unit, End::new(NodeStatus::Cancelled, began.elapsed(), None))
+                leave(&shared, node, &unit, End::new(NodeStatus::Cancelled, watch.elapsed(), None))
                     .await;
                 return;
             }
@@ -549,7 +555,7 @@ async fn run_node(shared: Arc<Shared>, id: UniqueId) {
             record_failed_verdicts(&shared, node, &built).await;
             built.product.discard(&*shared.doers.store).await;
             unit.hide(&node.relation);
-            let mut end = End::new(NodeStatus::Fail, began.elapsed(), message);
+            let mut end = End::new(NodeStatus::Fail, watch.elapsed(), message);
             end.rows = built.rows;
             leave(&shared, node, &unit, end).await;
             return;
@@ -575,7 +581,7 @@ async fn run_node(shared: Arc<Shared>, id: UniqueId) {
             message,
             batches: built.batches,
         };
-        match publish_unit(&shared, node, &unit, ready, began).await {
+        match publish_unit(&shared, node, &unit, ready, watch.elapsed()).await {
             Some(error)
                 if error.kind() == ErrorKind::Conflict
                     && attempts < 2
@@ -586,7 +592,7 @@ async fn run_node(shared: Arc<Shared>, id: UniqueId) {
                 continue;
             }
             Some(error) => {
-                let end = End::new(NodeStatus::Error, began.elapsed(), Some(error.report()));
+                let end = End::new(NodeStatus::Error, watch.elapsed(), Some(error.report()));
                 shared.finish(node, end);
             }
             None => {}
@@ -844,36 +850,47 @@ async fn adopt(shared: &Shared, node: &WorkNode, unit: &Unit) -> Result<()> {
     Ok(())
 }
 
-async fn check_node(
-    shared: &Shared,
+/// Runs the checks of a node that is built. It keeps the place among the threads that it was built
+/// in, so that it is published before others begin, and gives the place up only while a check waits
+/// for tables of other nodes.
+async fn check_node<'a>(
+    shared: &'a Shared,
     node: &WorkNode,
     unit: &Unit,
     built: &mut Built,
+    place: SemaphorePermit<'a>,
+    watch: &mut Stopwatch,
 ) -> Result<Checked> {
+    let cancelled = || Error::new(ErrorKind::Cancelled, "cancelled");
+    let mut place = Some(place);
     let mut without = BTreeSet::new();
     for check in shared.own_checks(&node.id) {
         let Some(gate) = shared.assignment.checks.get(check) else { continue };
         for other in gate.waits_for.iter().chain(&gate.gates).filter(|other| **other != node.id) {
             let phase = if unit.members.contains(other) { Phase::Staged } else { Phase::Done };
-            tracing::debug!(check = %check, waits_for = %other, "waiting");
+            if !shared.has_come_to(other, phase) {
+                tracing::debug!(check = %check, waits_for = %other, "waiting");
+                place = None;
+                watch.pause();
+            }
             tokio::select! {
                 phase = shared.wait(other, phase) => {
                     if phase == Phase::Failed {
                         without.insert(check.clone());
                     }
                 }
-                () = shared.cancel.cancelled() => {
-                    return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
-                }
+                () = shared.cancel.cancelled() => return Err(cancelled()),
             }
         }
     }
-    let Some(_permit) = shared.permit().await else {
-        return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+    let _place = match place {
+        Some(place) => place,
+        None => shared.permit().await.ok_or_else(cancelled)?,
     };
+    watch.resume();
     tokio::select! {
         checked = shared.run_checks(node, unit, built, Some(&without)) => checked,
-        () = shared.cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "cancelled")),
+        () = shared.cancel.cancelled() => Err(cancelled()),
     }
 }
 
@@ -954,9 +971,9 @@ async fn publish_unit(
     node: &WorkNode,
     unit: &Unit,
     ready: Ready,
-    began: Instant,
+    elapsed: Duration,
 ) -> Option<Error> {
-    let mut end = End::new(ready.status, began.elapsed(), ready.message);
+    let mut end = End::new(ready.status, elapsed, ready.message);
     end.rows = ready.rows;
     end.batches = ready.batches;
     shared.pending_end(&node.id, end);

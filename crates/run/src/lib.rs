@@ -36,6 +36,7 @@ mod publisher;
 mod rows;
 mod snapshot;
 mod statements;
+mod stopwatch;
 mod unit;
 mod unit_test;
 

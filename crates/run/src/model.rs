@@ -635,6 +635,21 @@ impl Shared {
         rows: BatchStream,
         base: &Snapshot,
     ) -> Result<Staged> {
+        // A table format keeps the columns of partitions outside its files, which need one. Engines
+        // without partitions build such a model, so that it is built here as well.
+        let schema = rows.schema.clone();
+        let every_column = !partition_by.is_empty()
+            && schema.fields().iter().all(|field| partition_by.contains(field.name()));
+        if every_column {
+            self.doers.events.emit(Event::Notice {
+                node: Some(node.id.clone()),
+                code: "not-partitioned".to_owned(),
+                message: "`partition_by` names every column of the model: the table is written \
+                          without partitions"
+                    .to_owned(),
+            });
+        }
+        let partition_by = if every_column { &[] } else { partition_by };
         self.doers
             .store
             .stage(StageRequest {

@@ -102,7 +102,7 @@ fn keys_at(array: &ArrayRef, row: usize) -> Result<Option<Vec<String>>> {
         return Ok(Some(items.iter().flatten().map(str::to_owned).collect()));
     }
     let written = text(array).value(row);
-    match crate::literals::array_items(written) {
+    match super::array_text::elements(written) {
         Some(items) => Ok(Some(items.into_iter().flatten().collect())),
         None => Err(bad_value(format!("malformed array literal: `{written}`"))),
     }

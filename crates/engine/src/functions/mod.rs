@@ -4,6 +4,7 @@
 //! two disagree, PostgreSQL's holds.
 
 mod alike;
+mod array_text;
 mod checked;
 mod choice;
 mod clock;
@@ -60,6 +61,7 @@ pub(crate) const WHOLE: &str = "tidemill_whole";
 /// Gives its first argument back; its second is a name that tells two equal expressions apart.
 pub(crate) const TYPED: &str = "tidemill_typed";
 
+pub(crate) use array_text::elements as array_elements;
 pub(crate) use checked::{checked, type_of_checked};
 pub(crate) use duckdb::{divided, named as duckdb_name};
 pub(crate) use hive::{HIVE, values_of};

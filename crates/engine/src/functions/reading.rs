@@ -7,11 +7,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Builder, IntervalMonthDayNanoBuilder, StringViewArray,
-    TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray, Date32Builder, IntervalMonthDayNanoBuilder, ListArray,
+    StringViewArray, StringViewBuilder, TimestampMicrosecondBuilder,
 };
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{CastOptions, cast, cast_with_options};
-use arrow::datatypes::{DataType, Date32Type, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, Date32Type, FieldRef, IntervalUnit, TimeUnit};
 use chrono::{Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 use chrono_tz::Tz;
 use datafusion::common::Result;
@@ -20,6 +21,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::array_text::elements;
 use super::interval;
 use super::simple::bad_value;
 use super::zone::{Zone, in_session_zone, offset};
@@ -32,6 +34,7 @@ pub(crate) fn reads(data_type: &DataType) -> bool {
             | DataType::Timestamp(..)
             | DataType::Interval(IntervalUnit::MonthDayNano)
             | DataType::Decimal128(..)
+            | DataType::List(_)
     )
 }
 
@@ -48,7 +51,7 @@ pub(crate) fn refused_cast(value: Expr, to: DataType) -> Expr {
     read(value, to, false)
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Reading {
     to: DataType,
     lenient: bool,
@@ -137,11 +140,40 @@ impl Reading {
                 let options = CastOptions { safe: self.lenient, ..CastOptions::default() };
                 Ok(cast_with_options(&plain, &self.to, &options)?)
             }
-            other => {
-                let strict = CastOptions { safe: false, ..CastOptions::default() };
-                Ok(cast_with_options(texts, other, &strict)?)
-            }
+            DataType::List(element) => self.lists(texts, element, zone),
+            other => self.cast(texts, other),
         }
+    }
+
+    fn cast(&self, texts: &StringViewArray, to: &DataType) -> Result<ArrayRef> {
+        let options = CastOptions { safe: self.lenient, ..CastOptions::default() };
+        Ok(cast_with_options(texts, to, &options)?)
+    }
+
+    /// Texts of arrays; each element is read as a text of its own.
+    fn lists(&self, texts: &StringViewArray, element: &FieldRef, zone: Tz) -> Result<ArrayRef> {
+        let mut lengths = Vec::with_capacity(texts.len());
+        let mut valid = Vec::with_capacity(texts.len());
+        let mut parts = StringViewBuilder::new();
+        for row in 0..texts.len() {
+            let found = self.one(texts, row, "array", elements)?;
+            valid.push(found.is_some());
+            let found = found.unwrap_or_default();
+            lengths.push(found.len());
+            parts.extend(found);
+        }
+        let to = element.data_type().clone();
+        let parts = parts.finish();
+        let values = match &to {
+            to if reads(to) => {
+                let inner = Reading { to: to.clone(), ..self.clone() };
+                inner.all(&(Arc::new(parts) as ArrayRef), zone)?
+            }
+            to => self.cast(&parts, to)?,
+        };
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        let nulls = Some(NullBuffer::from(valid));
+        Ok(Arc::new(ListArray::try_new(element.clone(), offsets, values, nulls)?))
     }
 
     fn one<T>(

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::function::{Args, expect_int};
 use crate::state::State;
 use crate::text::{is_space, template};
-use crate::value::{Str, Value, repeat_text};
+use crate::value::{Dict, Str, Value, repeat_text};
 
 pub(crate) const METHODS: &[&str] = &[
     "capitalize",
@@ -34,6 +34,7 @@ pub(crate) const METHODS: &[&str] = &[
     "ljust",
     "lower",
     "lstrip",
+    "maketrans",
     "partition",
     "removeprefix",
     "removesuffix",
@@ -283,6 +284,7 @@ pub(crate) fn call(
             state.charge_text(text.matches('\t').count().saturating_mul(size) + text.len())?;
             Value::from(expand_tabs(text, size))
         }
+        "maketrans" => Value::Dict(translation(args)?),
         "translate" => {
             let [table] = args.bind(name, ["table"], 1)?;
             let table = table.unwrap_or(Value::None);
@@ -306,6 +308,56 @@ pub(crate) fn call(
         }
         _ => Value::Bool(is_kind(text, name)),
     })
+}
+
+/// `str.maketrans`: the table that `translate` reads, by the numbers of characters.
+fn translation(args: &Args) -> Result<Dict, Error> {
+    let [from, to, without] = args.bind("maketrans", ["x", "y", "z"], 1)?;
+    let from = from.unwrap_or(Value::None);
+    let table = Dict::new();
+    let Some(to) = to else {
+        let Value::Dict(given) = &from else {
+            return Err(Error::type_error(
+                "if you give only one argument to maketrans it must be a dict",
+            ));
+        };
+        for (key, value) in given.entries() {
+            let key = match &key {
+                Value::Str(key) => {
+                    let mut chars = key.as_str().chars();
+                    match (chars.next(), chars.next()) {
+                        (Some(only), None) => Value::from(only as u32),
+                        _ => {
+                            return Err(Error::runtime(
+                                "string keys in translate table must be of length 1",
+                            ));
+                        }
+                    }
+                }
+                Value::Int(_) => key,
+                _ => {
+                    return Err(Error::type_error(
+                        "keys in translate table must be strings or integers",
+                    ));
+                }
+            };
+            table.insert(key, value)?;
+        }
+        return Ok(table);
+    };
+    let (from, to) = (string(&from, "maketrans")?, string(&to, "maketrans")?);
+    if from.chars().count() != to.chars().count() {
+        return Err(Error::runtime("the first two maketrans arguments must have equal length"));
+    }
+    for (from, to) in from.chars().zip(to.chars()) {
+        table.insert(Value::from(from as u32), Value::from(to as u32))?;
+    }
+    if let Some(without) = &without {
+        for char in string(without, "maketrans")?.chars() {
+            table.insert(Value::from(char as u32), Value::None)?;
+        }
+    }
+    Ok(table)
 }
 
 fn is_kind(text: &str, name: &str) -> bool {
