@@ -4,7 +4,7 @@ mod checksum;
 mod node;
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
 
 use serde::Serialize;
@@ -33,6 +33,9 @@ pub struct ManifestMeta {
     pub compiled: HashMap<UniqueId, String>,
     /// Nodes whose executed SQL was written.
     pub executed: HashSet<UniqueId>,
+    /// The macros that nodes have called only when they were rendered to run
+    /// ([`Project::late_macros`](crate::Project::late_macros)).
+    pub late_macros: BTreeMap<UniqueId, Vec<String>>,
     /// Custom metadata of the environment.
     pub env: Map<String, Value>,
 }
@@ -126,6 +129,7 @@ fn nodes_text(
             created_at,
             compiled: meta.compiled.get(&node.unique_id).map(String::as_str),
             executed: meta.executed.contains(&node.unique_id),
+            late_macros: meta.late_macros.get(&node.unique_id).map_or(&[], Vec::as_slice),
             target_path: &manifest.settings.target_path,
         });
         serde_json::to_writer(&mut text, &view)?;
@@ -271,6 +275,11 @@ pub(crate) fn graph_json(manifest: &Manifest) -> Value {
         "semantic_models": all_of(manifest, ResourceType::SemanticModel, 0.0),
         "saved_queries": all_of(manifest, ResourceType::SavedQuery, 0.0),
     })
+}
+
+/// A value as Python writes it: `{'enabled': False}`.
+pub fn python_text(value: &Value) -> String {
+    tidemill_jinja::Value::from(value).to_string()
 }
 
 /// JSON as Python writes it: blanks behind its separators, characters beyond ASCII escaped.

@@ -765,6 +765,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// How many macros there are, with the built-in ones: as many as a written manifest has.
+    pub fn all_macros(&self) -> usize {
+        self.macros.len() + crate::macros::built_in_nodes(self).len()
+    }
+
     /// A node by its id.
     pub fn node(&self, id: &UniqueId) -> Option<&Node> {
         self.nodes.get(id)
