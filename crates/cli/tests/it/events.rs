@@ -115,8 +115,8 @@ fn a_build_is_told_in_dbts_order() {
     assert_eq!(
         ends,
         [
-            "JinjaLogInfo",
             "LogHookStartLine",
+            "JinjaLogInfo",
             "LogHookEndLine",
             "FinishedRunningStats",
             "EndOfRunSummary",
