@@ -175,10 +175,7 @@ pub(crate) fn run_results(
     let full_refresh = arguments.get("full_refresh").and_then(Value::as_bool).unwrap_or(false);
     let node_result = |outcome: &NodeOutcome| {
         let (message, answer) = told(manifest, outcome, full_refresh);
-        let relation = manifest
-            .node(&outcome.node)
-            .filter(|node| node.is_relational())
-            .map(|node| relation_name(&node.database, &node.schema, &node.alias));
+        let relation = manifest.node(&outcome.node).and_then(tidemill_project::Node::relation_name);
         json!({
             "status": status_of_outcome(outcome),
             "timing": match status_of_node(outcome) {

@@ -107,13 +107,7 @@ impl World {
         if !self.in_database() {
             return RelationStyle::LAKE;
         }
-        let quoted =
-            |part: &str| self.settings.quoting.get(part).and_then(Json::as_bool).unwrap_or(true);
-        RelationStyle {
-            include: [true; 3],
-            quote: ["database", "schema", "identifier"].map(quoted),
-            in_database: true,
-        }
+        RelationStyle { include: [true; 3], quote: self.settings.quoted_parts(), in_database: true }
     }
 }
 

@@ -4,8 +4,6 @@ use serde_json::{Value, json};
 use tidemill_core::UniqueId;
 use tidemill_project::{Manifest, Node, ResourceType, TestKind, TestTarget};
 
-use crate::artifacts::relation_name;
-
 /// A node, a check, a source, an export or a hook, as dbt's events describe it.
 pub(super) struct About {
     info: Value,
@@ -26,8 +24,7 @@ pub(super) struct About {
 
 impl About {
     pub(super) fn of(node: &Node) -> Self {
-        let relation = node.is_relational();
-        let relation = relation.then(|| relation_name(&node.database, &node.schema, &node.alias));
+        let relation = node.relation_name();
         let materialized = match node.resource_type {
             ResourceType::Test => "test",
             ResourceType::UnitTest => "unit",
@@ -135,11 +132,9 @@ impl About {
         };
         let (schema, database, relation) = match source {
             None => Default::default(),
-            Some(source) => (
-                source.schema.clone(),
-                source.database.clone(),
-                relation_name(&source.database, &source.schema, &source.identifier),
-            ),
+            Some(source) => {
+                (source.schema.clone(), source.database.clone(), source.relation_name())
+            }
         };
         let own = match source {
             Some(source) => source.name.clone(),

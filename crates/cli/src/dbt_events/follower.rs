@@ -238,7 +238,9 @@ impl Follower {
                 json!({"status": told, "description": described, "msg": message}),
             ),
         };
-        let info = about.info(status, &running.began, &moment(Duration::ZERO));
+        // dbt Core itself reuses nothing: who waits for a node to end knows its other words alone.
+        let ended = if status == "reused" { "success" } else { status };
+        let info = about.info(ended, &running.began, &moment(Duration::ZERO));
         data["index"] = running.index.into();
         data["total"] = self.total().into();
         data["execution_time"] = json!(elapsed.as_secs_f64());

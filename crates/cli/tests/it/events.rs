@@ -185,6 +185,11 @@ fn steps_of_nodes_are_told_to_those_who_ask_for_debug() {
         assert_eq!(name(completed), "CommandCompleted");
         assert_eq!(completed["data"]["success"], true);
     }
+    // What is reused has ended well for all who wait for it.
+    let again = events(&shop.run(&["build", "--log-format", "json"]).ok().stdout);
+    let reused = find(&again, "LogModelResult", "model.shop.stg");
+    assert_eq!(reused["data"]["status"], "reused");
+    assert_eq!(reused["data"]["node_info"]["node_status"], "success");
     // Less than info.
     let quiet = |arguments: &[&str]| -> Vec<String> {
         let arguments = [&["build", "--log-format", "json", "--no-reuse"], arguments].concat();

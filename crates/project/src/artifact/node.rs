@@ -8,7 +8,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 use tidemill_core::UniqueId;
 
-use super::{checksum, constraint, of_semantics, relation_name, version_json, with_time};
+use super::{checksum, constraint, of_semantics, version_json, with_time};
 use crate::manifest::{
     Column, GenericTest, MacroNode, Node, RefCall, ResourceType, SourceCall, TestKind, TestTarget,
 };
@@ -159,7 +159,7 @@ impl Serialize for NodeView<'_> {
             "patch_path": node.patch_path,
             "build_path": build_path,
             "unrendered_config": node.unrendered_config,
-            "relation_name": node.is_relational().then(|| relation_name(node)),
+            "relation_name": node.relation_name(),
             // dbt keeps what stands between the tags of a block, and files without white space around.
             "raw_code": match node.resource_type {
                 ResourceType::Snapshot => &*node.raw_code,
