@@ -127,7 +127,8 @@ pub(crate) fn told(
         }
         return (json!(outcome.message), answer);
     }
-    let built = matches!(outcome.status, NodeStatus::Ok | NodeStatus::Unchanged);
+    // What a check warns of is the check's.
+    let built = matches!(outcome.status, NodeStatus::Ok | NodeStatus::Unchanged | NodeStatus::Warn);
     let partial = outcome.batches.as_ref().is_some_and(|batches| !batches.failed.is_empty());
     let response = response(manifest, outcome, full_refresh).filter(|_| built && !partial);
     let Some((code, message)) = response else { return (json!(outcome.message), answer) };

@@ -135,7 +135,7 @@ fn operation(manifest: &Manifest, hook: &Hook, when: &str, created_at: f64) -> (
         "fqn": [package, "hooks", name],
         "alias": name,
         "checksum": {"name": "sha256", "checksum": checksum},
-        "config": {"enabled": true, "materialized": "view", "tags": [when], "meta": {}},
+        "config": crate::config::known(ResourceType::Operation),
         "tags": [when],
         "description": "",
         "columns": {},

@@ -408,7 +408,7 @@ pub(crate) async fn run_work(
     let mut summary = if start_failed && skips_after_failed_start(session) {
         skipped(&work)
     } else {
-        execute(work, doers, options(session, invocation, &folder), session.cancel.clone()).await?
+        execute(work, doers, options(session, invocation, &folder), session.cancel.child()).await?
     };
     summary.compiling = renderer.compiling();
     if session.rules.is_error("test-warning") {

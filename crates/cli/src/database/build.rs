@@ -54,7 +54,7 @@ pub(crate) async fn run_work(
             events: progress.clone(),
         };
         let options = build::options(session, invocation, &folder);
-        execute_in_database(work, doers, options, session.cancel.clone()).await?
+        execute_in_database(work, doers, options, session.cancel.child()).await?
     };
     summary.compiling = renderer.compiling();
     if session.rules.is_error("test-warning") {

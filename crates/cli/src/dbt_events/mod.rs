@@ -5,6 +5,7 @@
 
 mod about;
 mod follower;
+mod summary;
 
 use std::time::Duration;
 
