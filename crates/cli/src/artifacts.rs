@@ -54,7 +54,7 @@ pub(crate) fn custom_env() -> serde_json::Map<String, Value> {
 }
 
 /// dbt's word for a microbatch model of which some batches failed.
-const PARTIAL: &str = "partial success";
+pub(crate) const PARTIAL: &str = "partial success";
 
 fn status_of_node(outcome: &NodeOutcome) -> &'static str {
     match outcome.status {
@@ -63,6 +63,14 @@ fn status_of_node(outcome: &NodeOutcome) -> &'static str {
         // dbt has built the model before its test fails; here it was not published.
         NodeStatus::Fail | NodeStatus::Error => "error",
         NodeStatus::Skipped | NodeStatus::Cancelled => "skipped",
+    }
+}
+
+/// dbt's word for how a node ended.
+pub(crate) fn status_of_outcome(outcome: &NodeOutcome) -> &'static str {
+    match &outcome.batches {
+        Some(batches) if !batches.failed.is_empty() && !batches.successful.is_empty() => PARTIAL,
+        _ => status_of_node(outcome),
     }
 }
 
@@ -106,7 +114,11 @@ fn response(
 
 /// What is told of a node that was built: dbt's message, and dbt's `adapter_response` with our own
 /// keys beside its.
-fn told(manifest: &Manifest, outcome: &NodeOutcome, full_refresh: bool) -> (Value, Value) {
+pub(crate) fn told(
+    manifest: &Manifest,
+    outcome: &NodeOutcome,
+    full_refresh: bool,
+) -> (Value, Value) {
     let mut answer = json!({"rows_affected": outcome.rows, "version": outcome.version});
     if manifest.target.runs_in.is_some() {
         // The database has said it itself.
@@ -115,7 +127,8 @@ fn told(manifest: &Manifest, outcome: &NodeOutcome, full_refresh: bool) -> (Valu
         }
         return (json!(outcome.message), answer);
     }
-    let built = matches!(outcome.status, NodeStatus::Ok | NodeStatus::Unchanged);
+    // What a check warns of is the check's.
+    let built = matches!(outcome.status, NodeStatus::Ok | NodeStatus::Unchanged | NodeStatus::Warn);
     let partial = outcome.batches.as_ref().is_some_and(|batches| !batches.failed.is_empty());
     let response = response(manifest, outcome, full_refresh).filter(|_| built && !partial);
     let Some((code, message)) = response else { return (json!(outcome.message), answer) };
@@ -163,17 +176,9 @@ pub(crate) fn run_results(
     let full_refresh = arguments.get("full_refresh").and_then(Value::as_bool).unwrap_or(false);
     let node_result = |outcome: &NodeOutcome| {
         let (message, answer) = told(manifest, outcome, full_refresh);
-        let relation = manifest
-            .node(&outcome.node)
-            .filter(|node| node.is_relational())
-            .map(|node| relation_name(&node.database, &node.schema, &node.alias));
+        let relation = manifest.node(&outcome.node).and_then(tidemill_project::Node::relation_name);
         json!({
-            "status": match &outcome.batches {
-                Some(batches) if !batches.failed.is_empty() && !batches.successful.is_empty() => {
-                    PARTIAL
-                }
-                _ => status_of_node(outcome),
-            },
+            "status": status_of_outcome(outcome),
             "timing": match status_of_node(outcome) {
                 "skipped" => json!([]),
                 _ => timing(summary, &outcome.node, outcome.elapsed),
@@ -304,6 +309,43 @@ pub(crate) fn write_with(
         .with_context(|| format!("cannot write {}", folder.join(name).display()))
 }
 
+/// The results of commands.
+const RESULTS: &str = "run_results.json";
+
+/// The results of the last command that did work, where one that only looks has written its own.
+const KEPT: &str = "kept_run_results.json";
+
+/// Writes the results of a command that only looks (`docs generate`, `show`, `compile --inline`). Those
+/// of the last one that did work are kept for `retry` and the documentation ([`last_results`]).
+///
+/// # Errors
+/// When a file cannot be written.
+pub(crate) fn write_looking(folder: &Path, results: &Value) -> Result<()> {
+    if read_results(folder, RESULTS).is_some_and(|known| !is_looking(&known)) {
+        let kept = folder.join(KEPT);
+        std::fs::rename(folder.join(RESULTS), &kept)
+            .with_context(|| format!("cannot write {}", kept.display()))?;
+    }
+    write(folder, RESULTS, results)
+}
+
+/// The results of the last command that did work; `None` when there are none or they cannot be read.
+pub(crate) fn last_results(folder: &Path) -> Option<Value> {
+    let newest = read_results(folder, RESULTS)?;
+    if is_looking(&newest) { read_results(folder, KEPT).or(Some(newest)) } else { Some(newest) }
+}
+
+fn read_results(folder: &Path, name: &str) -> Option<Value> {
+    serde_json::from_slice(&std::fs::read(folder.join(name)).ok()?).ok()
+}
+
+/// Whether these are the results of a command that only looks.
+fn is_looking(results: &Value) -> bool {
+    let argument = |key: &str| results.get("args").and_then(|args| args.get(key)?.as_str());
+    matches!(argument("which"), Some("generate" | "show"))
+        || (argument("which") == Some("compile") && argument("inline").is_some())
+}
+
 /// What the last command did, as its `run_results.json` has it.
 #[derive(Debug, Default)]
 pub(crate) struct LastRun {
@@ -320,8 +362,7 @@ pub(crate) struct LastRun {
 impl LastRun {
     /// Reads it; `None` when there is none or it cannot be read.
     pub(crate) fn read(folder: &Path) -> Option<LastRun> {
-        let text = std::fs::read(folder.join("run_results.json")).ok()?;
-        let value: Value = serde_json::from_slice(&text).ok()?;
+        let value = last_results(folder)?;
         let statuses = value
             .get("results")?
             .as_array()?

@@ -196,9 +196,75 @@ impl Flags {
     }
 }
 
+/// Flags that dbt's command of that name does not have: neither on the command line nor from the
+/// environment. (The commands share their arguments here.)
+const REFUSED: &[(&[&str], &[&str])] = &[
+    (&["run"], RESOURCE_TYPES),
+    (&["run"], &["store_failures", "show"]),
+    (&["run"], SAVED_QUERIES),
+    (&["seed"], RESOURCE_TYPES),
+    (&["seed"], &["store_failures", "sample", "event_time_start", "event_time_end"]),
+    (&["seed"], SAVED_QUERIES),
+    (&["snapshot"], RESOURCE_TYPES),
+    (&["snapshot"], &["store_failures", "sample", "event_time_start", "event_time_end"]),
+    (&["snapshot"], &["full_refresh", "show"]),
+    (&["snapshot"], SAVED_QUERIES),
+    (&["compile"], RESOURCE_TYPES),
+    (&["show"], RESOURCE_TYPES),
+    (&["show"], &["inject_ephemeral_ctes", "no_inject_ephemeral_ctes"]),
+    (&["source", "freshness"], RESOURCE_TYPES),
+    (&["snapshot-freshness"], RESOURCE_TYPES),
+    (&["docs", "generate"], RESOURCE_TYPES),
+];
+
+const RESOURCE_TYPES: &[&str] = &["resource_type", "exclude_resource_type"];
+
+const SAVED_QUERIES: &[&str] = &[
+    "export_saved_queries",
+    "no_export_saved_queries",
+    "include_saved_query",
+    "no_include_saved_query",
+];
+
+/// The command without the flags that dbt refuses there: they are not shown, and not read from the
+/// environment. What is typed is refused by [`refused`].
+fn without_refused(mut command: Command, path: &[&str], ids: &[&'static str]) -> Command {
+    match path {
+        [name, rest @ ..] => {
+            let (rest, ids) = (rest.to_vec(), ids.to_vec());
+            command.mut_subcommand(*name, move |inner| without_refused(inner, &rest, &ids))
+        }
+        [] => {
+            for id in ids {
+                command = command
+                    .mut_arg(*id, |arg| arg.hide(true).env(clap::builder::Resettable::Reset));
+            }
+            command
+        }
+    }
+}
+
+/// The flag that was typed and that the command does not have.
+fn refused(matches: &ArgMatches) -> Option<&'static str> {
+    let mut path = Vec::new();
+    let mut matches = matches;
+    while let Some((name, inner)) = matches.subcommand() {
+        path.push(name);
+        matches = inner;
+    }
+    let here = REFUSED.iter().filter(|(command, _)| *command == path.as_slice());
+    here.flat_map(|(_, ids)| ids.iter().copied())
+        .find(|id| matches.value_source(id) == Some(ValueSource::CommandLine))
+}
+
 /// Parses the command line. What is wrong with it, and `--help`, end the process.
 pub(crate) fn parse() -> Cli {
-    let matches = command().get_matches();
+    let mut command = command();
+    let matches = command.get_matches_mut();
+    if let Some(id) = refused(&matches) {
+        let message = format!("unexpected argument '--{}' found", id.replace('_', "-"));
+        command.error(clap::error::ErrorKind::UnknownArgument, message).exit();
+    }
     let mut cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -224,6 +290,9 @@ fn command() -> Command {
         if let Some(negative) = negative {
             command = command.arg(negative);
         }
+    }
+    for (path, ids) in REFUSED {
+        command = without_refused(command, path, ids);
     }
     with_variables(command)
 }

@@ -72,16 +72,16 @@ fn main() -> ExitCode {
     let mut output = Output::new(quiet, !flags.on("use_colors"), json);
     log::start(flags, log_folder(&cli).as_deref());
     if cli.global.format.is_none() && flags.text("log_format") == Some("json") {
-        output = output.with_events();
+        output = output.with_events(flags);
         dbt_events::started(output);
     }
-    match run(&cli, output) {
-        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Err(error) => {
-            output.fatal(failure::text(&error));
-            ExitCode::from(u8::try_from(failure::exit_code(&error)).unwrap_or(2))
-        }
-    }
+    let began = std::time::Instant::now();
+    let code = run(&cli, output).unwrap_or_else(|error| {
+        output.fatal(failure::text(&error));
+        failure::exit_code(&error)
+    });
+    dbt_events::completed(output, cli.command.name(), began.elapsed(), code == 0);
+    ExitCode::from(u8::try_from(code).unwrap_or(2))
 }
 
 fn run(cli: &Cli, output: Output) -> Result<i32> {

@@ -8,7 +8,8 @@ use anstyle::{AnsiColor, Style};
 use tidemill_core::scrub;
 use uuid::Uuid;
 
-use crate::dbt_events::DbtEvent;
+use crate::dbt_events::{DbtEvent, Level};
+use crate::flags::Flags;
 
 /// How to talk.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +24,8 @@ pub(crate) struct Output {
     pub(crate) json: bool,
     /// The id of the invocation, when everything is written as dbt's events (`--log-format json`).
     pub(crate) events: Option<Uuid>,
+    /// Events that matter less are not written.
+    pub(crate) least: Level,
 }
 
 /// What a word in a result line means; said by the word itself, the colour only repeats it.
@@ -41,12 +44,18 @@ impl Output {
         let env = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let color = !no_color && !env("NO_COLOR") && terminal && !json;
         let terminal = terminal && !json && !quiet && !env("CI");
-        Output { quiet, color, terminal, json, events: None }
+        Output { quiet, color, terminal, json, events: None, least: Level::Info }
     }
 
     /// The same, as dbt's events.
-    pub(crate) fn with_events(self) -> Self {
-        Output { color: false, terminal: false, events: Some(Uuid::now_v7()), ..self }
+    pub(crate) fn with_events(self, flags: &Flags) -> Self {
+        let asked = Level::parse(flags.text("log_level").unwrap_or_default());
+        let least = match (self.quiet, flags.on("debug")) {
+            (true, _) => asked.max(Level::Error),
+            (false, true) => Level::Debug,
+            (false, false) => asked,
+        };
+        Output { color: false, terminal: false, events: Some(Uuid::now_v7()), least, ..self }
     }
 
     /// For one more run of the same command.
@@ -54,12 +63,19 @@ impl Output {
         Output { events: self.events.map(|_| Uuid::now_v7()), ..self }
     }
 
-    /// One of dbt's events, where they are written; when quiet, errors alone.
-    pub(crate) fn event<'a>(&self, event: impl FnOnce() -> DbtEvent<'a>) {
+    /// One of dbt's events, where they are written and it matters enough.
+    pub(crate) fn event(&self, event: impl FnOnce() -> DbtEvent) {
         let Some(invocation) = self.events else { return };
         let event = event();
-        if !self.quiet || event.level == "error" {
+        if event.level >= self.least && (!self.quiet || event.level >= Level::Error) {
             self.line(event.line(invocation));
+        }
+    }
+
+    /// An event that is data, which is written however little is told.
+    pub(crate) fn data_event(&self, event: impl FnOnce() -> DbtEvent) {
+        if let Some(invocation) = self.events {
+            self.line(event().line(invocation));
         }
     }
 
@@ -72,11 +88,8 @@ impl Output {
         let message = line.to_string();
         tracing::info!(target: crate::log::SAID, "{message}");
         self.event(|| match name {
-            Some(name) => {
-                let data = serde_json::json!({"msg": message});
-                DbtEvent { name, code: "", level: "warn", message, data }
-            }
-            None => DbtEvent::note("warn", message),
+            Some(name) => DbtEvent::warning(name, message),
+            None => DbtEvent::note(Level::Warn, message),
         });
     }
 
@@ -88,13 +101,7 @@ impl Output {
         }
         let message = line.to_string();
         tracing::info!(target: crate::log::SAID, "{message}");
-        self.event(|| DbtEvent {
-            name: "MainEncounteredError",
-            code: "Z002",
-            level: "error",
-            data: serde_json::json!({"exc": message}),
-            message,
-        });
+        self.event(|| DbtEvent::fatal(message));
     }
 
     /// A line on standard error, unless quiet. The log file has it in any case.
@@ -111,7 +118,7 @@ impl Output {
         tracing::info!(target: crate::log::SAID, "{line}");
         let line = line.to_string();
         if self.events.is_some() {
-            self.event(|| DbtEvent::note("info", line.trim().to_owned()));
+            self.event(|| DbtEvent::note(Level::Info, line.trim().to_owned()));
             return;
         }
         let _ = writeln!(std::io::stderr().lock(), "{}", scrub(&line));
@@ -120,10 +127,7 @@ impl Output {
     /// A line of data on standard output.
     pub(crate) fn data(&self, line: impl fmt::Display) {
         let Some(invocation) = self.events else { return self.line(line.to_string()) };
-        let message = line.to_string();
-        let data = serde_json::json!({"msg": message});
-        let event = DbtEvent { name: "PrintEvent", code: "Z052", level: "info", message, data };
-        self.line(event.line(invocation));
+        self.line(DbtEvent::print(line.to_string()).line(invocation));
     }
 
     /// A line on standard output. A reader that has gone away ends the process quietly.

@@ -71,6 +71,9 @@ impl Progress {
 
     /// With somebody who tells of the run in dbt's events.
     pub(crate) fn followed(self, follower: Option<Follower>) -> Self {
+        if let Some(follower) = &follower {
+            follower.begin();
+        }
         Progress { follower, ..self }
     }
 
@@ -186,6 +189,26 @@ impl Progress {
         state.counts.keys().all(|key| *key == "reused") && !state.counts.is_empty()
     }
 
+    /// In dbt's events: what came of those nodes that nobody has told of. `results` is the content of
+    /// `run_results.json`.
+    pub(crate) fn rest(&self, results: impl FnOnce() -> serde_json::Value) {
+        if let Some(follower) = &self.follower {
+            follower.rest(&results());
+        }
+    }
+
+    /// In dbt's events: how the command ended, hooks of the run included.
+    pub(crate) fn end(
+        &self,
+        results: impl FnOnce() -> serde_json::Value,
+        elapsed: Duration,
+        cancelled: bool,
+    ) {
+        if let Some(follower) = &self.follower {
+            follower.finish(&results(), elapsed, cancelled);
+        }
+    }
+
     /// Takes the bar away, and says nothing.
     pub(crate) fn clear(&self) {
         if let Some(bar) = &self.bar {
@@ -196,11 +219,7 @@ impl Progress {
     /// One line that says how the run went.
     pub(crate) fn finish(&self, elapsed: Duration, cancelled: bool) {
         self.clear();
-        if let Some(follower) = &self.follower {
-            follower.finish(elapsed, cancelled);
-            return;
-        }
-        if self.output.json || self.output.quiet {
+        if self.follower.is_some() || self.output.json || self.output.quiet {
             return;
         }
         let idle = self.was_idle();

@@ -26,6 +26,7 @@ use tidemill_run::{
     split_statements,
 };
 
+use crate::dbt_events;
 use crate::defer::Deferred;
 use crate::external;
 use crate::introspection::NotAsked;
@@ -55,6 +56,8 @@ pub(crate) struct ProjectRenderer {
     folder: PathBuf,
     write_files: bool,
     silent: bool,
+    /// Whether tests are run, and not compiled alone.
+    runs_tests: bool,
     /// Whether a template has asked for rows.
     asked: Arc<AtomicBool>,
     command: String,
@@ -84,6 +87,7 @@ impl ProjectRenderer {
             folder,
             write_files: true,
             silent: false,
+            runs_tests: matches!(session.command.as_str(), "build" | "test"),
             asked: Arc::default(),
             command: session.command.clone(),
             invocation: session.run.to_string(),
@@ -146,6 +150,11 @@ impl ProjectRenderer {
     pub(crate) fn silent(mut self) -> Self {
         self.silent = true;
         self.read_only()
+    }
+
+    /// Notes that a data test is rendered, which dbt's macros do of which none is called here.
+    pub(crate) fn note_test(&self, id: &CheckId) {
+        self.project.note_test(id, self.runs_tests);
     }
 
     /// Whether a template has asked for rows since this was asked last.
@@ -217,13 +226,13 @@ impl ProjectRenderer {
         }
     }
 
-    /// Renders a hook of the whole run and performs it: how its statements went.
+    /// Renders a hook of the whole run, with its id, and performs it: how its statements went.
     ///
     /// # Errors
     /// When it cannot be rendered, which is a mistake of the project and no result of the run.
     pub(crate) fn run_hook(
         &self,
-        hook: &Hook,
+        (what, hook): (&UniqueId, &Hook),
         request: &RenderRequest,
         names: Arc<serde_json::Map<String, Value>>,
     ) -> Result<Result<()>> {
@@ -234,8 +243,8 @@ impl ProjectRenderer {
         let rendered = self
             .project
             .render_run_hook(hook, &state)
-            .map_err(|error| self.failed("a hook of the run", &state, error))?;
-        self.tell("a hook of the run", &rendered);
+            .map_err(|error| self.failed(what.as_str(), &state, error))?;
+        self.tell(what.as_str(), &rendered);
         let adapted = self.project.adapted(&rendered.sql, &state);
         Ok(adapted.and_then(|sql| self.wait(statements.run(&sql))))
     }
@@ -330,10 +339,17 @@ impl ProjectRenderer {
         }
         for message in &rendered.messages {
             match message {
-                Message::Info(text) => self.output.say(text),
+                Message::Info(text) if self.output.events.is_none() => self.output.say(text),
+                Message::Info(text) => {
+                    tracing::info!(target: crate::log::SAID, "{text}");
+                    let manifest = self.project.manifest();
+                    self.output.event(|| dbt_events::said(manifest, what, text, true));
+                }
                 Message::Print(text) if self.print => self.output.data(text),
                 Message::Print(text) | Message::Debug(text) => {
                     tracing::debug!(what, text, "template");
+                    let manifest = self.project.manifest();
+                    self.output.event(|| dbt_events::said(manifest, what, text, false));
                 }
             }
         }
@@ -695,6 +711,7 @@ impl Renderer for ProjectRenderer {
                 definition.sql = Some(rendered.sql);
             }
         }
+        self.note_test(id);
         let check = tidemill_check::check(&definition)?;
         if definition.sql.is_none() {
             self.keep(node, &check.failing_rows())?;

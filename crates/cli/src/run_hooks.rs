@@ -10,7 +10,7 @@ use tidemill_project::{Hook, Manifest};
 use tidemill_run::{RenderRequest, RunSummary};
 
 use crate::dbt_events;
-use crate::output::{Mood, Output, seconds};
+use crate::output::{Mood, seconds};
 use crate::renderer::ProjectRenderer;
 use crate::session::{Session, Stores};
 
@@ -59,13 +59,15 @@ pub(crate) async fn run(
     let names = Arc::new(names);
     let mut outcomes = Vec::new();
     let mut failed = false;
-    for hook in hooks {
+    for (index, hook) in hooks.iter().enumerate() {
         let (id, name) = identity(hook, when);
+        let number = (index + 1, hooks.len());
+        begun(session, &id, &name, number, failed);
         let began = Instant::now();
         let (status, message) = if failed {
             (NodeStatus::Skipped, Some(format!("{name} skipped")))
         } else {
-            match perform(renderer, hook, &request, &names).await {
+            match perform(renderer, (&id, hook), &request, &names).await {
                 Ok(Ok(())) => (NodeStatus::Ok, Some(format!("{name} passed"))),
                 Ok(Err(error)) => {
                     failed = true;
@@ -78,7 +80,7 @@ pub(crate) async fn run(
             }
         };
         let outcome = outcome(id, name, status, message, began.elapsed());
-        tell(&session.output, &outcome);
+        tell(session, &outcome, number);
         outcomes.push(outcome);
     }
     statements.close().await;
@@ -130,22 +132,38 @@ pub(crate) fn not_rendered(name: &str, error: &tidemill_core::Error) -> anyhow::
 
 async fn perform(
     renderer: &Arc<ProjectRenderer>,
-    hook: &Hook,
+    (id, hook): (&UniqueId, &Hook),
     request: &RenderRequest,
     names: &Arc<Map<String, Value>>,
 ) -> tidemill_core::Result<tidemill_core::Result<()>> {
-    let (renderer, hook) = (renderer.clone(), hook.clone());
+    let (renderer, id, hook) = (renderer.clone(), id.clone(), hook.clone());
     let (request, names) = (request.clone(), names.clone());
-    let done = tokio::task::spawn_blocking(move || renderer.run_hook(&hook, &request, names)).await;
+    let run = move || renderer.run_hook((&id, &hook), &request, names);
+    let done = tokio::task::spawn_blocking(run).await;
     done.unwrap_or_else(|panic| {
         Err(tidemill_core::Error::new(tidemill_core::ErrorKind::Internal, "a hook has panicked")
             .because(panic))
     })
 }
 
-pub(crate) fn tell(output: &Output, outcome: &NodeOutcome) {
+/// Tells that a hook begins, unless it is skipped: its number and how many there are.
+pub(crate) fn begun(
+    session: &Session,
+    id: &UniqueId,
+    name: &str,
+    number: (usize, usize),
+    is_skipped: bool,
+) {
+    if !is_skipped {
+        session.output.event(|| dbt_events::hook_started(session.manifest(), id, name, number));
+    }
+}
+
+/// Tells how a hook ended.
+pub(crate) fn tell(session: &Session, outcome: &NodeOutcome, number: (usize, usize)) {
+    let output = &session.output;
     if output.events.is_some() {
-        output.event(|| dbt_events::hook_ended(outcome));
+        output.event(|| dbt_events::hook_ended(session.manifest(), outcome, number));
         return;
     }
     if output.json {

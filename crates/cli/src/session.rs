@@ -120,6 +120,7 @@ impl Session {
         // Without its models, what the settings say about them cannot be judged.
         if !settings_only {
             session.rules.tell(&warnings, output)?;
+            crate::dbt_events::found(&session);
         }
         Ok(session)
     }
@@ -336,16 +337,14 @@ impl Session {
             invocation_started_at: Some(crate::artifacts::timestamp(self.started)),
             compiled: compiled.into_iter().collect(),
             executed: executed.into_iter().collect(),
+            late_macros: self.project.late_macros(),
             env: crate::defer::with_lake(self, crate::artifacts::custom_env()),
         };
         crate::artifacts::write_with(folder, "manifest.json", |out| {
             tidemill_project::write_manifest(self.manifest(), &meta, out)
         })?;
-        if !self.manifest().semantics.is_empty() {
-            let semantic = tidemill_project::semantic_manifest(self.manifest());
-            crate::artifacts::write(folder, "semantic_manifest.json", &semantic)?;
-        }
-        Ok(())
+        let semantic = tidemill_project::semantic_manifest(self.manifest());
+        crate::artifacts::write(folder, "semantic_manifest.json", &semantic)
     }
 
     /// The arguments of this command with all flags, as `run_results.json` keeps them.

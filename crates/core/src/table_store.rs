@@ -415,6 +415,24 @@ pub trait TableStore: Send + Sync {
     /// Writes data files that nobody sees yet.
     async fn stage(&self, request: StageRequest) -> Result<Staged>;
 
+    /// Stages a table with the rows of another published one, in the same partitions, without reading
+    /// or writing any of them: both have their own names for the same content, and nothing that later
+    /// becomes of one of them is seen in the other. `comments` are those of [`StageRequest`].
+    ///
+    /// `None`: it is no table, its partitions are others than `partition_by`, or the store cannot; then
+    /// nothing was written, and the rows have to be staged.
+    async fn stage_copy(
+        &self,
+        relation: &RelationName,
+        source: &RelationName,
+        partition_by: &[String],
+        base: &Snapshot,
+        comments: &[(String, String)],
+    ) -> Result<Option<Staged>> {
+        let _ = (relation, source, partition_by, base, comments);
+        Ok(None)
+    }
+
     /// Stages a change of columns alone.
     async fn stage_schema(
         &self,

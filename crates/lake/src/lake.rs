@@ -530,6 +530,17 @@ impl TableStore for Lake {
         stage::rows_of_keys(&self.inner, relation, base, keys, columns).await
     }
 
+    async fn stage_copy(
+        &self,
+        relation: &RelationName,
+        source: &RelationName,
+        partition_by: &[String],
+        base: &Snapshot,
+        comments: &[(String, String)],
+    ) -> Result<Option<Staged>> {
+        stage::stage_copy(&self.inner, relation, source, partition_by, base, comments).await
+    }
+
     async fn publish(&self, changes: Vec<PublishChange>, run: &RunId) -> Result<Published> {
         crate::publish::publish(&self.inner, changes, run).await
     }

@@ -127,6 +127,14 @@ impl Storage {
             .map_err(|error| store_error(error, "a file cannot be written", path))
     }
 
+    /// Gives the content of an object a second place, which nothing must have yet.
+    pub(crate) async fn copy(&self, from: &Path, to: &Path) -> Result<()> {
+        self.objects
+            .copy(from, to)
+            .await
+            .map_err(|error| store_error(error, "a file cannot be copied", from))
+    }
+
     /// The content of an object, if there is one.
     pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>> {
         let read = async { self.objects.get(path).await?.bytes().await };

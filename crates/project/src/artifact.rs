@@ -4,7 +4,7 @@ mod checksum;
 mod node;
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
 
 use serde::Serialize;
@@ -15,7 +15,6 @@ use tidemill_core::UniqueId;
 use crate::base::DBT_VERSION;
 use crate::manifest::{Column, Exposure, Manifest, Node, RefCall, ResourceType, SourceTable};
 use crate::operation::operations;
-use crate::render::relation::quoted;
 use crate::semantic::{all_of, semantic_json};
 use crate::unit_test::UnitTestSpec;
 use node::{Columns, MacroView, NodeView, Written};
@@ -33,6 +32,9 @@ pub struct ManifestMeta {
     pub compiled: HashMap<UniqueId, String>,
     /// Nodes whose executed SQL was written.
     pub executed: HashSet<UniqueId>,
+    /// The macros that nodes have called only when they were rendered to run
+    /// ([`Project::late_macros`](crate::Project::late_macros)).
+    pub late_macros: BTreeMap<UniqueId, Vec<String>>,
     /// Custom metadata of the environment.
     pub env: Map<String, Value>,
 }
@@ -126,6 +128,7 @@ fn nodes_text(
             created_at,
             compiled: meta.compiled.get(&node.unique_id).map(String::as_str),
             executed: meta.executed.contains(&node.unique_id),
+            late_macros: meta.late_macros.get(&node.unique_id).map_or(&[], Vec::as_slice),
             target_path: &manifest.settings.target_path,
         });
         serde_json::to_writer(&mut text, &view)?;
@@ -134,6 +137,7 @@ fn nodes_text(
 }
 
 fn metadata(manifest: &Manifest, meta: &ManifestMeta) -> Value {
+    let [database, schema, identifier] = manifest.settings.quoted_parts();
     json!({
         "dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v12.json",
         "dbt_version": DBT_VERSION,
@@ -146,7 +150,7 @@ fn metadata(manifest: &Manifest, meta: &ManifestMeta) -> Value {
         "user_id": null,
         "send_anonymous_usage_stats": false,
         "adapter_type": crate::world::adapter_type(&manifest.target),
-        "quoting": {"database": true, "schema": true, "identifier": true, "column": null},
+        "quoting": {"database": database, "schema": schema, "identifier": identifier, "column": null},
         "run_started_at": meta.invocation_started_at,
     })
 }
@@ -220,7 +224,8 @@ fn unit_tests_json(manifest: &Manifest, created_at: f64) -> Value {
 
 fn unit_test_json(manifest: &Manifest, node: &Node, spec: &UnitTestSpec) -> Value {
     let part = |key: &str| spec.written.get(key).cloned().unwrap_or_default();
-    let model = manifest.nodes.get(&spec.model).map_or("", |model| model.name.as_str());
+    let of_model = manifest.nodes.get(&spec.model);
+    let model = of_model.map_or("", |model| model.name.as_str());
     json!({
                 "model": model,
                 "given": part("given"),
@@ -239,7 +244,7 @@ fn unit_test_json(manifest: &Manifest, node: &Node, spec: &UnitTestSpec) -> Valu
                     "tags": node.tags, "meta": node.meta, "enabled": true, "static_analysis": null,
                 },
                 "checksum": checksum::of_unit_test(model, &spec.written),
-                "schema": node.schema,
+                "schema": of_model.map_or(&node.schema, |model| &model.schema),
                 "versions": part("versions"),
                 "version": node.version,
     })
@@ -271,6 +276,11 @@ pub(crate) fn graph_json(manifest: &Manifest) -> Value {
         "semantic_models": all_of(manifest, ResourceType::SemanticModel, 0.0),
         "saved_queries": all_of(manifest, ResourceType::SavedQuery, 0.0),
     })
+}
+
+/// A value as Python writes it: `{'enabled': False}`.
+pub fn python_text(value: &Value) -> String {
+    tidemill_jinja::Value::from(value).to_string()
 }
 
 /// JSON as Python writes it: blanks behind its separators, characters beyond ASCII escaped.
@@ -327,12 +337,6 @@ pub fn node_json(node: &Node) -> Value {
 }
 
 fn source_json(source: &SourceTable) -> Value {
-    let name = format!(
-        "{}.{}.{}",
-        quoted(&source.database),
-        quoted(&source.schema),
-        quoted(&source.identifier)
-    );
     json!({
         "database": source.database,
         "schema": source.schema,
@@ -362,7 +366,7 @@ fn source_json(source: &SourceTable) -> Value {
         "config": source_config(source),
         "patch_path": null,
         "unrendered_config": source.unrendered_config,
-        "relation_name": name,
+        "relation_name": source.relation_name(),
         "doc_blocks": [],
     })
 }
@@ -624,10 +628,6 @@ fn edges<'a>(
         }
         all.into_iter()
     })
-}
-
-pub(crate) fn relation_name(node: &Node) -> String {
-    format!("{}.{}.{}", quoted(&node.database), quoted(&node.schema), quoted(&node.alias))
 }
 
 fn set(value: &mut Value, key: &str, field: Value) {

@@ -321,7 +321,7 @@ fn merge_grants(mut current: Map<String, Value>, upper: &Value) -> Value {
 }
 
 /// Keys that dbt knows, with their defaults, for each resource.
-fn known(resource: ResourceType) -> &'static Map<String, Value> {
+pub(crate) fn known(resource: ResourceType) -> &'static Map<String, Value> {
     use ResourceType::*;
     static KNOWN: LazyLock<[Map<String, Value>; 6]> =
         LazyLock::new(|| [Model, Test, Seed, Snapshot, Analysis, Source].map(defaults));
@@ -340,9 +340,9 @@ fn defaults(resource: ResourceType) -> Map<String, Value> {
     let text = match resource {
         ResourceType::Test => {
             r#"{"enabled":true,"alias":null,"schema":"dbt_test__audit","database":null,"tags":[],
-            "meta":{},"group":null,"materialized":"test","severity":"ERROR","store_failures":null,
-            "store_failures_as":null,"where":null,"limit":null,"fail_calc":"count(*)",
-            "warn_if":"!= 0","error_if":"!= 0","sql_header":null,"static_analysis":null}"#
+            "meta":{},"group":null,"static_analysis":null,"materialized":"test","severity":"ERROR",
+            "store_failures":null,"store_failures_as":null,"sql_header":null,"where":null,
+            "limit":null,"fail_calc":"count(*)","warn_if":"!= 0","error_if":"!= 0"}"#
         }
         ResourceType::Source
         | ResourceType::Exposure
@@ -352,13 +352,14 @@ fn defaults(resource: ResourceType) -> Map<String, Value> {
         | ResourceType::SavedQuery => r#"{"enabled":true,"tags":[],"meta":{}}"#,
         _ => {
             r#"{"enabled":true,"alias":null,"schema":null,"database":null,"tags":[],"meta":{},
-            "group":null,"materialized":"view","incremental_strategy":null,"batch_size":null,
+            "group":null,"static_analysis":null,"materialized":"view","incremental_strategy":null,
+            "batch_size":null,
             "lookback":1,"begin":null,"persist_docs":{},"post-hook":[],"pre-hook":[],"quoting":{},
             "column_types":{},"full_refresh":null,"unique_key":null,"on_schema_change":"ignore",
             "on_configuration_change":"apply","grants":{},"packages":[],
             "docs":{"show":true,"node_color":null},
             "contract":{"enforced":false,"alias_types":true},"event_time":null,
-            "concurrent_batches":null,"static_analysis":null}"#
+            "concurrent_batches":null}"#
         }
     };
     // A constant of this file.
@@ -376,7 +377,6 @@ fn defaults(resource: ResourceType) -> Map<String, Value> {
             ("target_database", Value::Null),
             ("updated_at", Value::Null),
             ("check_cols", Value::Null),
-            ("dbt_valid_to_current", Value::Null),
             (
                 "snapshot_meta_column_names",
                 json!({
@@ -384,6 +384,7 @@ fn defaults(resource: ResourceType) -> Map<String, Value> {
                     "dbt_updated_at": null, "dbt_is_deleted": null,
                 }),
             ),
+            ("dbt_valid_to_current", Value::Null),
         ],
         ResourceType::Model => &[
             ("access", "protected".into()),

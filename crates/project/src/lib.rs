@@ -33,6 +33,7 @@ mod contract;
 mod data_test;
 mod environment;
 mod file;
+mod late;
 mod load;
 mod macros;
 mod manifest;
@@ -57,7 +58,9 @@ mod unit_test;
 mod world;
 pub mod yaml;
 
-pub use artifact::{ManifestMeta, node_json, python_json, resource_json, write_manifest};
+pub use artifact::{
+    ManifestMeta, node_json, python_json, python_text, resource_json, write_manifest,
+};
 pub use base::DBT_VERSION;
 pub use config::{Materialization, NodeConfig, OnSchemaChange, canonical, unknown_materialization};
 pub use contract::{Constraint, ConstraintKind, ContractColumn, ContractSpec};
@@ -67,6 +70,7 @@ pub use load::{NamedPackage, NamedPackages, named_packages};
 pub use manifest::*;
 pub use microbatch::{Batch, BatchSize, MicrobatchConfig, parse_time};
 pub use normalize::normalize_sql;
+pub use operation::operation_json;
 pub use project::{LoadOptions, Project};
 pub use read::project_shape::VersionCheck;
 pub use render::{

@@ -174,6 +174,8 @@ pub struct Node {
     pub schema: String,
     /// The name that it is built under.
     pub alias: String,
+    /// Which parts of the name of its relation are quoted in artifacts: database, schema, identifier.
+    pub quoted_parts: [bool; 3],
     /// The file's text: template or CSV (seeds: empty; their text is read when they are loaded).
     pub raw_code: Arc<str>,
     /// `sql` or `python`.
@@ -249,6 +251,17 @@ impl Node {
             ResourceType::Seed | ResourceType::Snapshot => true,
             _ => false,
         }
+    }
+
+    /// The name of its relation as artifacts have it: `"lake"."main"."orders"`. A test has one when it
+    /// keeps its failing rows.
+    pub fn relation_name(&self) -> Option<String> {
+        let keeps = |test: &TestSpec| {
+            test.store_failures == Some(true)
+                && test.store_failures_as.as_deref() != Some("ephemeral")
+        };
+        let has_one = self.is_relational() || self.test.as_ref().is_some_and(keeps);
+        has_one.then(|| quoted_name(self.quoted_parts, [&self.database, &self.schema, &self.alias]))
     }
 
     /// Whether it is a model that is inlined.
@@ -367,6 +380,8 @@ pub struct SourceTable {
     pub database: String,
     /// The schema that it stands in.
     pub schema: String,
+    /// Which parts of its name are quoted in artifacts: database, schema, identifier.
+    pub quoted_parts: [bool; 3],
     /// The database as it was written, with its Jinja.
     pub unrendered_database: Option<String>,
     /// The schema as it was written, with its Jinja.
@@ -410,7 +425,23 @@ pub struct SourceTable {
     pub position: SourcePosition,
 }
 
+/// The parts of a name in quotes, or not.
+fn quoted_name(quoted: [bool; 3], parts: [&str; 3]) -> String {
+    let part = |(quoted, part): (bool, &str)| match quoted {
+        true => format!("\"{part}\""),
+        false => part.to_owned(),
+    };
+    let [database, schema, name] = parts;
+    let [first, second, third] = quoted;
+    [(first, database), (second, schema), (third, name)].map(part).join(".")
+}
+
 impl SourceTable {
+    /// Its name as artifacts have it: `"lake"."main"."orders"`.
+    pub fn relation_name(&self) -> String {
+        quoted_name(self.quoted_parts, [&self.database, &self.schema, &self.identifier])
+    }
+
     /// The files that stand for it, as SQL: dbt-duckdb's `external_location`, of the table or of its
     /// source, with the table's names filled in. A table that is loaded has none.
     pub fn external_location(&self) -> Option<String> {
@@ -765,6 +796,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// How many macros there are, with the built-in ones: as many as a written manifest has.
+    pub fn all_macros(&self) -> usize {
+        self.macros.len() + crate::macros::built_in_nodes(self).len()
+    }
+
     /// A node by its id.
     pub fn node(&self, id: &UniqueId) -> Option<&Node> {
         self.nodes.get(id)

@@ -17,6 +17,12 @@ pub(crate) fn operations(manifest: &Manifest, created_at: f64) -> Vec<(String, V
     all
 }
 
+/// A hook of the run as `manifest.json` has it, by its id.
+pub fn operation_json(manifest: &Manifest, id: &UniqueId) -> Option<Value> {
+    let found = operations(manifest, 0.0).into_iter().find(|(known, _)| known == id.as_str());
+    found.map(|(_, value)| value)
+}
+
 /// What the text of a hook names without being rendered.
 struct Named {
     refs: Vec<Value>,
@@ -129,7 +135,7 @@ fn operation(manifest: &Manifest, hook: &Hook, when: &str, created_at: f64) -> (
         "fqn": [package, "hooks", name],
         "alias": name,
         "checksum": {"name": "sha256", "checksum": checksum},
-        "config": {"enabled": true, "materialized": "view", "tags": [when], "meta": {}},
+        "config": crate::config::known(ResourceType::Operation),
         "tags": [when],
         "description": "",
         "columns": {},

@@ -1,6 +1,6 @@
 //! A loaded project.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -91,6 +91,20 @@ impl Project {
     /// The graph, shared.
     pub fn shared_manifest(&self) -> &Arc<Manifest> {
         &self.inner.manifest
+    }
+
+    /// The macros (unique ids) that nodes have called only when they were rendered to run, as within
+    /// `{% if execute %}`. As in dbt, a written manifest names them beside those that were known
+    /// before, and so does `graph` from then on.
+    pub fn late_macros(&self) -> BTreeMap<UniqueId, Vec<String>> {
+        self.inner.world.late.macros()
+    }
+
+    /// Notes what dbt's own macros do for a data test: its query is made, and with `is_run` it runs.
+    pub fn note_test(&self, id: &UniqueId, is_run: bool) {
+        if let Some(node) = self.inner.manifest.nodes.get(id) {
+            self.inner.world.late.note(node, &crate::late::of_test(node, is_run));
+        }
     }
 
     pub(crate) fn index(&self) -> &Arc<RefIndex> {

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 use tidemill_core::UniqueId;
 
-use crate::artifact::{ref_json, relation_name};
+use crate::artifact::ref_json;
 use crate::manifest::{Manifest, ResourceType, SemanticNode};
 
 /// A resource of the semantic layer as the manifest has it.
@@ -475,6 +475,6 @@ pub fn semantic_manifest(manifest: &Manifest) -> Value {
 fn node_relation(node: &crate::manifest::Node) -> Value {
     json!({
         "alias": node.alias, "schema_name": node.schema, "database": node.database,
-        "relation_name": relation_name(node),
+        "relation_name": node.relation_name(),
     })
 }

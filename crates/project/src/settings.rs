@@ -68,6 +68,14 @@ pub struct Hook {
     pub position: Option<SourcePosition>,
 }
 
+impl ProjectSettings {
+    /// Which parts of a relation's name the project quotes: database, schema, identifier.
+    pub(crate) fn quoted_parts(&self) -> [bool; 3] {
+        let quoted = |part: &str| self.quoting.get(part).and_then(Value::as_bool).unwrap_or(true);
+        ["database", "schema", "identifier"].map(quoted)
+    }
+}
+
 impl Hook {
     /// Reads a statement, `{sql: ...}`, or the latter as JSON text.
     pub(crate) fn from_value(value: &Value) -> Option<Hook> {

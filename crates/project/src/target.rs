@@ -54,6 +54,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// The adapter that templates and the manifest are told of.
+    pub fn adapter_type(&self) -> &'static str {
+        crate::world::adapter_type(self)
+    }
+
     /// Whether the lake stands in for a DuckDB, whose meaning SQL and seeds have then.
     pub fn is_for_duckdb(&self) -> bool {
         self.runs_in.is_none() && crate::world::adapter_type(self) == "duckdb"

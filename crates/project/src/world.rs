@@ -1,6 +1,6 @@
 //! What all renders of a project share.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
@@ -8,6 +8,7 @@ use tidemill_core::SqlDialect;
 
 use crate::base::Vars;
 use crate::environment::Environment;
+use crate::late::Late;
 use crate::macros::Macros;
 use crate::render::Warehouse;
 use crate::settings::ProjectSettings;
@@ -25,9 +26,8 @@ pub(crate) struct World {
     pub(crate) versions: IndexMap<String, Option<String>>,
     /// Whether a macro of the project decides about database, schema and alias.
     pub(crate) names_overridden: [bool; 3],
-    /// `graph` and the hash of how it was made, once a template has asked for it. One value for all
-    /// templates of the run, as in dbt: packages keep in it what they want to find again.
-    pub(crate) graph: OnceLock<(tidemill_jinja::Value, String)>,
+    /// What is known of the nodes that were rendered, and `graph` with it.
+    pub(crate) late: Late,
 }
 
 impl World {
@@ -107,13 +107,7 @@ impl World {
         if !self.in_database() {
             return RelationStyle::LAKE;
         }
-        let quoted =
-            |part: &str| self.settings.quoting.get(part).and_then(Json::as_bool).unwrap_or(true);
-        RelationStyle {
-            include: [true; 3],
-            quote: ["database", "schema", "identifier"].map(quoted),
-            in_database: true,
-        }
+        RelationStyle { include: [true; 3], quote: self.settings.quoted_parts(), in_database: true }
     }
 }
 

@@ -220,10 +220,13 @@ pub(crate) async fn write(
             )
             .await?
         }
-        _ => {
-            let rows = shared.doers.engine.query(&rendered.sql, &context).await?;
-            shared.stage(node, WriteMode::Replace, &config.partition_by, rows, snapshot).await?
-        }
+        _ => match shared.stage_copy(node, &config.partition_by, snapshot).await? {
+            Some(staged) => staged,
+            None => {
+                let rows = shared.doers.engine.query(&rendered.sql, &context).await?;
+                shared.stage(node, WriteMode::Replace, &config.partition_by, rows, snapshot).await?
+            }
+        },
     };
 
     let staged = Arc::new(staged);
@@ -626,6 +629,18 @@ pub(crate) fn spelling(name: &str, columns: &[String]) -> String {
 }
 
 impl Shared {
+    /// Stages a node that is a copy of a table; `None`: it is none, or its rows have to be copied.
+    async fn stage_copy(
+        &self,
+        node: &WorkNode,
+        partition_by: &[String],
+        base: &Snapshot,
+    ) -> Result<Option<Staged>> {
+        let Some(source) = self.doers.renderer.copied(&node.id) else { return Ok(None) };
+        let store = &self.doers.store;
+        store.stage_copy(&node.relation, &source, partition_by, base, &node.comments).await
+    }
+
     /// Stages rows for a node.
     pub(crate) async fn stage(
         &self,

@@ -19,6 +19,13 @@ pub trait Renderer: Send + Sync {
     /// The SQL of a model.
     fn render(&self, node: &UniqueId, request: &RenderRequest) -> Result<Rendered>;
 
+    /// The table whose copy the node is (`clone`): its files can be shared. The query of the node
+    /// gives the same rows.
+    fn copied(&self, node: &UniqueId) -> Option<RelationName> {
+        let _ = node;
+        None
+    }
+
     /// Renders the hooks of a node for this time and performs them in the session of the request,
     /// one after another.
     fn hooks(&self, node: &UniqueId, time: HookTime, request: &RenderRequest) -> Result<()> {

@@ -304,13 +304,14 @@ pub(crate) fn shown_format(session: &Session) -> Format {
     }
 }
 
-/// Who tells of a run, and the checks that it has.
+/// Who tells of a run, and what it has besides nodes: checks, and what it only counts.
 pub(crate) fn progress(
     session: &Session,
-    folder: &std::path::Path,
+    invocation: &Invocation<'_>,
     work: &Work,
     exports: &[&Export],
 ) -> (Arc<Progress>, Vec<UniqueId>) {
+    let folder = &session.target_path();
     let nodes = work.nodes.values().map(|node: &WorkNode| (node.id.clone(), node.name.clone()));
     let named_exports =
         exports.iter().map(|export| (export.unique_id.clone(), export.name.clone()));
@@ -331,14 +332,19 @@ pub(crate) fn progress(
             (node.unique_id.clone(), shown)
         })
         .collect();
-    let planned = work.checks.keys().chain(work.unit_tests.keys()).cloned().collect();
-    let follower = session.output.events.map(|_| Follower::new(session, work, named_exports));
+    let idle = idle(session, invocation, work);
+    let checks_of = work.checks.keys().chain(work.unit_tests.keys()).cloned();
+    let planned = checks_of.chain(idle.iter().cloned()).collect();
+    let follower = session
+        .output
+        .events
+        .map(|_| Follower::new(session, work, named_exports, &idle, invocation.full_refresh));
     let progress = Progress::new(session.output, names, checks, compiled).followed(follower);
     (Arc::new(progress), planned)
 }
 
 /// What dbt's `build` counts and does nothing for: saved queries and exposures.
-pub(crate) fn idle(session: &Session, invocation: &Invocation<'_>, work: &Work) -> Vec<UniqueId> {
+fn idle(session: &Session, invocation: &Invocation<'_>, work: &Work) -> Vec<UniqueId> {
     if invocation.command != "build" {
         return Vec::new();
     }
@@ -358,8 +364,7 @@ pub(crate) async fn run_work(
 ) -> Result<RunSummary> {
     let folder = session.target_path();
     let exports = exports::of_work(session, invocation, &work);
-    let (progress, mut planned) = progress(session, &folder, &work, &exports);
-    planned.extend(idle(session, invocation, &work));
+    let (progress, planned) = progress(session, invocation, &work, &exports);
     let snapshot = stores.snapshot(At::Now).await?;
     let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
     let deferred =
@@ -403,7 +408,7 @@ pub(crate) async fn run_work(
     let mut summary = if start_failed && skips_after_failed_start(session) {
         skipped(&work)
     } else {
-        execute(work, doers, options(session, invocation, &folder), session.cancel.clone()).await?
+        execute(work, doers, options(session, invocation, &folder), session.cancel.child()).await?
     };
     summary.compiling = renderer.compiling();
     if session.rules.is_error("test-warning") {
@@ -418,12 +423,6 @@ pub(crate) async fn run_work(
     let exported =
         exports::after_build(session, stores, invocation, &exports, &summary, &progress).await;
     summary.elapsed += delivering.elapsed();
-    // One of many rounds is not worth a line when there was nothing to do.
-    match session.follows && progress.was_idle() {
-        true => progress.clear(),
-        false => progress.finish(summary.elapsed, summary.cancelled),
-    }
-
     let mut arguments = session.arguments(&invocation.to_json());
     if let Some(window) = sample(session, invocation)? {
         // What it was, not what it would be in a later command.
@@ -442,6 +441,13 @@ pub(crate) async fn run_work(
             &started,
         )
     };
+    progress.rest(|| results(&summary));
+    // One of many rounds is not worth a line when there was nothing to do.
+    let is_nothing = session.follows && progress.was_idle();
+    match is_nothing {
+        true => progress.clear(),
+        false => progress.finish(summary.elapsed, summary.cancelled),
+    }
     let has_end = hooked && !session.manifest().on_run_end.is_empty();
     let end = if has_end && !summary.cancelled {
         let names = run_hooks::end_names(session, &summary, &results(&summary));
@@ -458,6 +464,9 @@ pub(crate) async fn run_work(
     if session.global.flags.on("write_json") {
         artifacts::write(&folder, "run_results.json", &results)?;
         session.write_manifest_after(&folder, renderer.compiled(), renderer.all_executed())?;
+    }
+    if !is_nothing {
+        progress.end(|| results, summary.elapsed, summary.cancelled);
     }
 
     let published = summary.nodes.iter().any(|node| node.version.is_some());

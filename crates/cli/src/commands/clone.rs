@@ -97,10 +97,11 @@ pub(crate) async fn run(
         session.output.say("nothing to clone");
         return Ok(0);
     }
-    // Delta tables share no files across tables: a shallow copy would lose its rows to the first
-    // vacuum of the other table.
+    // A shallow copy, which names the files of the other table, would lose its rows to the first
+    // vacuum of that one: each table has its own names for its files.
     session.output.say(match &lake {
-        None => "tables are copied whole; views refer to the other environment".to_owned(),
+        None => "tables share the content of their files; views refer to the other environment"
+            .to_owned(),
         Some(lake) => format!("tables and the rows of views are copied from {}", lake.location),
     });
     let invocation = Invocation {
@@ -120,6 +121,10 @@ pub(crate) struct CopyRenderer {
 }
 
 impl Renderer for CopyRenderer {
+    fn copied(&self, node: &UniqueId) -> Option<RelationName> {
+        self.sources.get(node).filter(|source| source.elsewhere().is_none()).cloned()
+    }
+
     fn render(&self, node: &UniqueId, _: &RenderRequest) -> tidemill_core::Result<Rendered> {
         let Some(source) = self.sources.get(node) else {
             return Err(

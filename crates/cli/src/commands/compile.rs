@@ -10,8 +10,9 @@ use tidemill_core::{At, NodeOutcome, NodeStatus, QueryContext, UniqueId};
 use tidemill_project::ResourceType;
 use tidemill_run::{RenderRequest, Renderer, RunSummary};
 
-use crate::args::{Compile, Format};
+use crate::args::Compile;
 use crate::artifacts;
+use crate::commands::preview::{self, Subject};
 use crate::output::plural;
 use crate::renderer::ProjectRenderer;
 use crate::session::Session;
@@ -63,20 +64,11 @@ pub(crate) async fn run_only(
         let (project, text) = (session.project.clone(), text.clone());
         let rendered =
             tokio::task::spawn_blocking(move || project.render_inline(&text, &state)).await??;
-        show(session, args, "inline_query", &rendered.sql);
+        preview::inline(session, args, &rendered.sql, started.elapsed())?;
         return Ok(0);
     }
     let done = all(session, &renderer, &context, &selected, args.full_refresh).await?;
     report(session, args, &renderer, done, started)
-}
-
-/// Prints compiled SQL.
-pub(crate) fn show(session: &Session, args: &Compile, name: &str, sql: &str) {
-    session.output.data(if args.output == Some(Format::Json) {
-        json!({"node": name, "compiled": sql.trim()}).to_string()
-    } else {
-        sql.trim().to_owned()
-    });
 }
 
 /// Says what was compiled, and writes the artifacts.
@@ -92,12 +84,13 @@ pub(crate) fn report(
     let summary =
         RunSummary { nodes: done.outcomes, elapsed: started.elapsed(), ..RunSummary::default() };
     let texts = renderer.compiled();
-    // As in dbt, the SQL of one model is printed.
-    if let [only] = compiled.as_slice()
-        && let Some(text) = texts.get(only)
-    {
-        let name = manifest.node(only).map(|node| node.name.as_str()).unwrap_or_default();
-        show(session, args, name, text);
+    // As in dbt, the SQL of nodes that the selection names is printed.
+    let only = || (compiled.len() == 1).then(|| compiled.clone());
+    let printed = preview::named(session, &args.selection, &compiled).or_else(only);
+    for id in printed.iter().flatten() {
+        if let (Some(node), Some(text)) = (manifest.node(id), texts.get(id)) {
+            preview::sql(session, &Subject::node(node), text, args.output);
+        }
     }
     if session.global.flags.on("write_json") {
         let arguments = json!({

@@ -1,18 +1,20 @@
 //! `tidemill docs generate`: the manifest, the catalog of what is in the lake, and the site made of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
-use tidemill_core::{At, PublishedRelation, RelationKind, Snapshot, UniqueId};
+use tidemill_core::{At, NodeOutcome, PublishedRelation, RelationKind, Snapshot, UniqueId};
 use tidemill_project::yaml::Yaml;
 use tidemill_project::{Column, Manifest, SourceFile};
 
 use crate::args::DocsGenerate;
 use crate::artifacts;
-use crate::commands::{compile, site};
+use crate::commands::{compile, preview, site};
+use crate::dbt_events;
 use crate::renderer::{ProjectRenderer, is_materialized_view};
 use crate::session::Session;
 
@@ -20,25 +22,53 @@ pub(crate) async fn generate(session: &Session, args: &DocsGenerate) -> Result<i
     if let Some(database) = crate::database::of(session)? {
         let failed = crate::database::docs(session, database, args).await?;
         site::write(session, args)?;
-        return Ok(i32::from(failed > 0));
+        return Ok(if failed > 0 { 2 } else { 0 });
     }
     let folder = session.target_path();
     let stores = session.stores().await?;
     let snapshot = stores.snapshot(At::Now).await?;
     let selected = session.select(&args.selection)?;
     let renderer = Arc::new(ProjectRenderer::new(session, stores.engine.clone(), folder.clone()));
-    let mut failed = 0;
-    if !args.no_compile {
+    let (mut failed, began) = (0, Instant::now());
+    if args.no_compile {
+        session.write_manifest(&folder, renderer.compiled())?;
+    } else {
         let context = session.context(snapshot.clone());
-        failed = compile::all(session, &renderer, &context, &selected, false).await?.failed;
+        let done = compile::all(session, &renderer, &context, &selected, false).await?;
+        failed = done.failed;
+        write_results(session, args, done.outcomes, began, renderer.compiled())?;
     }
-    session.write_manifest(&folder, renderer.compiled())?;
     let described = if args.empty_catalog { &Snapshot::empty() } else { &snapshot };
     artifacts::write(&folder, "catalog.json", &catalog(session, described, &selected))?;
+    session.output.event(|| dbt_events::catalog_written(&folder.join("catalog.json")));
     site::write(session, args)?;
     copy_assets(session, &folder)?;
     // As in dbt: what cannot be compiled is no result, it ends the command.
     Ok(if failed > 0 { 2 } else { 0 })
+}
+
+/// Leaves what came of compiling, and the manifest.
+pub(crate) fn write_results(
+    session: &Session,
+    args: &DocsGenerate,
+    outcomes: Vec<NodeOutcome>,
+    began: Instant,
+    compiled: BTreeMap<UniqueId, String>,
+) -> Result<()> {
+    if !session.global.flags.on("write_json") {
+        // The site is made of it.
+        return session.write_manifest(&session.target_path(), compiled);
+    }
+    let arguments = json!({
+        "which": "generate",
+        "select": args.selection.all(),
+        "exclude": args.selection.exclude,
+        "selector": args.selection.selector,
+        "compile": true,
+        "empty_catalog": args.empty_catalog,
+        "static": args.single_file,
+    });
+    preview::write_results(session, outcomes, began.elapsed(), compiled, &arguments)
 }
 
 /// Copies the folders of `asset-paths` beside the site, for descriptions that show pictures.

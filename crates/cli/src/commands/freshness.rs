@@ -99,14 +99,19 @@ pub(crate) async fn run(session: &Session, args: &Freshness) -> Result<i32> {
     let total = sources.len();
     for (index, source) in sources.into_iter().enumerate() {
         let begun = Instant::now();
+        let name = format!("{}.{}", source.source_name, source.name);
+        let number = (index + 1, total);
+        session
+            .output
+            .event(|| dbt_events::freshness_started(manifest, &source.unique_id, &name, number));
         let found = look(session, &place, source).await;
         let outcome = Outcome {
             id: source.unique_id.clone(),
-            name: format!("{}.{}", source.source_name, source.name),
+            name,
             elapsed: begun.elapsed(),
             found: found.map_err(|error| crate::failure::text(&error)),
         };
-        tell(session, &outcome, (index + 1, total));
+        tell(session, &outcome, number);
         outcomes.push(outcome);
     }
     if !start_failed {
@@ -126,6 +131,10 @@ pub(crate) async fn run(session: &Session, args: &Freshness) -> Result<i32> {
         };
         write(session, &file, &outcomes, started.elapsed())?;
         session.write_manifest(&session.target_path(), std::collections::BTreeMap::new())?;
+    }
+    if session.output.events.is_some() {
+        session.output.event(dbt_events::freshness_completed);
+        return Ok(i32::from(failed));
     }
     session.output.say(if outcomes.is_empty() {
         "no selected source says how fresh it has to be".to_owned()
@@ -325,7 +334,8 @@ fn tell(session: &Session, outcome: &Outcome, number: (usize, usize)) {
     if session.output.events.is_some() {
         let status = outcome.found.as_ref().map_or("runtime error", |found| found.status.as_str());
         session.output.event(|| {
-            dbt_events::freshness(&outcome.id, &outcome.name, status, number, outcome.elapsed)
+            let (manifest, elapsed) = (session.manifest(), outcome.elapsed);
+            dbt_events::freshness(manifest, &outcome.id, &outcome.name, status, number, elapsed)
         });
         if let Err(message) = &outcome.found {
             session.output.err(message);

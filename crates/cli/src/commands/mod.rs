@@ -20,6 +20,7 @@ pub(crate) mod init;
 pub(crate) mod lake;
 pub(crate) mod ls;
 pub(crate) mod plan;
+pub(crate) mod preview;
 pub(crate) mod retry;
 pub(crate) mod run_operation;
 pub(crate) mod show;

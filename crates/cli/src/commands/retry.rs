@@ -118,7 +118,9 @@ async fn repeat(session: &Session, args: &Retry, last: &LastRun) -> Result<i32> 
             let again = CloneArgs { selection: everything, full_refresh };
             return clone::run(session, &again, Some(only)).await;
         }
-        other => bail!("`{other}` cannot be retried"),
+        other => bail!(
+            "the last command was `{other}`, which cannot be done again: run it once more yourself"
+        ),
     };
     let invocation = Invocation {
         only: Some(only),

@@ -31,7 +31,7 @@ pub(crate) async fn run(session: &Session, args: &RunOperation) -> Result<i32> {
 
     // dbt's name of an operation without a macro.
     let id = found.unwrap_or_else(|| {
-        UniqueId::new(format!("macro.{}.inline_query", session.manifest().settings.name))
+        UniqueId::new(format!("sql_operation.{}.inline_query", session.manifest().settings.name))
     });
     let summary = RunSummary {
         nodes: vec![NodeOutcome {

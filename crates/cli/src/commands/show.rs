@@ -1,17 +1,16 @@
 //! `tidemill show`: the first rows of a model's query, or of one given inline.
 
-use std::collections::BTreeSet;
-use std::io::Write;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 use futures::StreamExt;
-use tidemill_core::{At, BatchStream, UniqueId};
+use tidemill_core::{At, BatchStream, Engine, UniqueId};
 use tidemill_project::ResourceType;
 use tidemill_run::{ProgramOutput, Programs, RenderRequest, Renderer};
 
-use crate::args::{Format, Show};
-use crate::commands::sql::{query, write_rows};
+use crate::args::Show;
+use crate::commands::preview::{self, Subject};
 use crate::programs::PythonPrograms;
 use crate::renderer::ProjectRenderer;
 use crate::session::Session;
@@ -36,15 +35,19 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
         batch: None,
         statements: None,
     };
-    let mut queries: Vec<(String, Shown)> = Vec::new();
+    let began = Instant::now();
+    let mut queries: Vec<(Subject, Shown)> = Vec::new();
+    let mut inline = None;
     if let Some(text) = &args.inline_direct {
-        queries.push(("inline".to_owned(), Shown::Query(text.clone())));
+        inline = Some(text.clone());
+        queries.push((Subject::inline(session), Shown::Query(text.clone())));
     } else if let Some(text) = &args.inline {
         let state = renderer.state(&request);
         let (project, text) = (session.project.clone(), text.clone());
         let rendered =
             tokio::task::spawn_blocking(move || project.render_inline(&text, &state)).await??;
-        queries.push(("inline".to_owned(), Shown::Query(rendered.running().to_owned())));
+        queries.push((Subject::inline(session), Shown::Query(rendered.running().to_owned())));
+        inline = Some(rendered.sql);
     } else {
         let Some(selected) = selected(session, args)? else { return Ok(0) };
         for id in selected {
@@ -55,7 +58,7 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
                     tokio::task::spawn_blocking(move || worker.check(&asked, &request).map(drop))
                         .await??;
                     let sql = renderer.compiled().remove(&id);
-                    queries.extend(sql.map(|sql| (node.name.clone(), Shown::Query(sql))));
+                    queries.extend(sql.map(|sql| (Subject::node(node), Shown::Query(sql))));
                 }
                 ResourceType::Model | ResourceType::Snapshot | ResourceType::Analysis => {
                     let worker = renderer.clone();
@@ -77,11 +80,11 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
                             }
                         }
                     };
-                    queries.push((node.name.clone(), shown));
+                    queries.push((Subject::node(node), shown));
                 }
                 ResourceType::Seed => {
                     let sql = format!("select * from {}", node.relation().quoted());
-                    queries.push((node.name.clone(), Shown::Query(sql)));
+                    queries.push((Subject::node(node), Shown::Query(sql)));
                 }
                 _ => {}
             }
@@ -90,14 +93,10 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
             bail!("the selection names no model, seed, snapshot, test or analysis");
         }
     }
-    let format = args.output.or(session.global.format).unwrap_or(Format::Text);
-    for (name, shown) in queries {
-        if format == Format::Text {
-            session.output.say(format!("{name}:"));
-        }
+    let mut outcomes = Vec::new();
+    for (subject, shown) in queries {
         let limit = u64::try_from(args.limit).ok();
-        let mut out = std::io::BufWriter::new(std::io::stdout());
-        match shown {
+        let rows = match shown {
             Shown::Query(sql) => {
                 let sql = match limit {
                     Some(limit) => format!(
@@ -106,23 +105,25 @@ pub(crate) async fn run(session: &Session, args: &Show) -> Result<i32> {
                     ),
                     None => sql,
                 };
-                query(&stores, &sql, &context, format, &mut out).await?;
+                stores.engine.query(&sql, &context).await?
             }
-            Shown::Rows(rows) => {
-                let rows = match limit {
-                    Some(limit) => first(rows, limit),
-                    None => rows,
-                };
-                write_rows(rows, &context.cancel, format, &mut out).await?;
-            }
-        }
-        out.flush()?;
+            Shown::Rows(rows) => match limit {
+                Some(limit) => first(rows, limit),
+                None => rows,
+            },
+        };
+        preview::rows(session, args, &subject, rows, &context.cancel).await?;
+        outcomes.push(subject.outcome(session, began.elapsed()));
     }
+    let mut compiled = renderer.compiled();
+    compiled.extend(inline.map(|sql| (Subject::inline(session).id, sql)));
+    let arguments = preview::arguments_of_show(args);
+    preview::write_results(session, outcomes, began.elapsed(), compiled, &arguments)?;
     Ok(0)
 }
 
 /// The nodes that are to be shown; `None` when there are none, which is told.
-pub(crate) fn selected(session: &Session, args: &Show) -> Result<Option<BTreeSet<UniqueId>>> {
+pub(crate) fn selected(session: &Session, args: &Show) -> Result<Option<Vec<UniqueId>>> {
     let asked = &args.selection;
     if asked.select.is_empty() && asked.models.is_empty() && asked.selector.is_none() {
         bail!("name a model with --select, or give a query with --inline");
@@ -132,7 +133,12 @@ pub(crate) fn selected(session: &Session, args: &Show) -> Result<Option<BTreeSet
         session.nothing_to_do()?;
         return Ok(None);
     }
-    Ok(Some(selected))
+    let is_shown = |id: &UniqueId| {
+        let node = session.manifest().node(id);
+        node.is_some_and(|node| preview::can_be_shown(node.resource_type))
+    };
+    let selected: Vec<UniqueId> = selected.into_iter().filter(is_shown).collect();
+    Ok(Some(preview::named(session, asked, &selected).unwrap_or(selected)))
 }
 
 /// What is shown of a node.

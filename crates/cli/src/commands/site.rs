@@ -20,7 +20,7 @@ pub(crate) fn write(session: &Session, args: &DocsGenerate) -> Result<()> {
     let manifest = read(&folder, "manifest.json")?.unwrap_or_default();
     let catalog = if args.empty_catalog { None } else { read(&folder, "catalog.json")? };
     // A run that was stopped while it wrote is no reason to have no site.
-    let run_results = read(&folder, "run_results.json").ok().flatten();
+    let run_results = artifacts::last_results(&folder);
     let readme = std::fs::read_to_string(session.root.join("README.md")).ok();
     let site = Site::distil(&Artifacts {
         manifest: &manifest,

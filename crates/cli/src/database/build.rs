@@ -29,8 +29,7 @@ pub(crate) async fn run_work(
 ) -> Result<RunSummary> {
     refuse(invocation, &work)?;
     let folder = session.target_path();
-    let (progress, mut planned) = build::progress(session, &folder, &work, &[]);
-    planned.extend(build::idle(session, invocation, &work));
+    let (progress, planned) = build::progress(session, invocation, &work, &[]);
     let first = database.session(&session.cancel).await?;
     let building: BTreeSet<UniqueId> = work.nodes.keys().cloned().collect();
     let deferred = defer::deferred(session, &first, &work.selected, &building).await?;
@@ -55,7 +54,7 @@ pub(crate) async fn run_work(
             events: progress.clone(),
         };
         let options = build::options(session, invocation, &folder);
-        execute_in_database(work, doers, options, session.cancel.clone()).await?
+        execute_in_database(work, doers, options, session.cancel.child()).await?
     };
     summary.compiling = renderer.compiling();
     if session.rules.is_error("test-warning") {
@@ -65,7 +64,6 @@ pub(crate) async fn run_work(
             }
         }
     }
-    progress.finish(summary.elapsed, summary.cancelled);
     let arguments = session.arguments(&invocation.to_json());
     let (run, started) = (session.run.to_string(), artifacts::timestamp(session.started));
     let results = |summary: &RunSummary| {
@@ -79,6 +77,8 @@ pub(crate) async fn run_work(
             &started,
         )
     };
+    progress.rest(|| results(&summary));
+    progress.finish(summary.elapsed, summary.cancelled);
     let end = if session.manifest().on_run_end.is_empty() || summary.cancelled {
         Ok(Vec::new())
     } else {
@@ -93,6 +93,7 @@ pub(crate) async fn run_work(
         artifacts::write(&folder, "run_results.json", &results(&summary))?;
         session.write_manifest_after(&folder, renderer.compiled(), renderer.all_executed())?;
     }
+    progress.end(|| results(&summary), summary.elapsed, summary.cancelled);
     broken.map_or(Ok(summary), Err)
 }
 
@@ -153,17 +154,19 @@ pub(crate) async fn hooks(
     let request = DatabaseRequest::new(database.clone());
     let mut outcomes = Vec::new();
     let mut failed = false;
-    for hook in hooks {
+    for (index, hook) in hooks.iter().enumerate() {
         let began = Instant::now();
         let (id, name) = run_hooks::identity(hook, when);
+        let number = (index + 1, hooks.len());
+        run_hooks::begun(session, &id, &name, number, failed);
         let (comment, after) = renderer.comment(&id);
         database.comment(comment, after);
         let (status, message) = if failed {
             (NodeStatus::Skipped, Some(format!("{name} skipped")))
         } else {
-            let (worker, hook) = (renderer.clone(), hook.clone());
+            let (worker, id, hook) = (renderer.clone(), id.clone(), hook.clone());
             let (request, names) = (request.clone(), names.clone());
-            let run = move || worker.run_hook(&hook, &request, names);
+            let run = move || worker.run_hook((&id, &hook), &request, names);
             match tokio::task::spawn_blocking(run).await? {
                 Ok(Ok(())) => (NodeStatus::Ok, Some(format!("{name} passed"))),
                 Ok(Err(error)) => {
@@ -178,7 +181,7 @@ pub(crate) async fn hooks(
             }
         };
         let outcome = run_hooks::outcome(id, name, status, message, began.elapsed());
-        run_hooks::tell(&session.output, &outcome);
+        run_hooks::tell(session, &outcome, number);
         outcomes.push(outcome);
     }
     // A hook may leave a transaction open, which nobody else would end.

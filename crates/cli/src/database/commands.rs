@@ -15,7 +15,10 @@ use tidemill_run::{DatabaseRenderer, DatabaseRequest};
 use super::{InDatabase, NoEngine, catalog, defer};
 use crate::args::{Compile, DocsGenerate, Format, RunOperation, Show, Sql};
 use crate::commands::compile::{Compiled, outcome};
+use crate::commands::docs::write_results;
+use crate::commands::preview::{self, Subject};
 use crate::commands::sql::{check_count, open_output};
+use crate::dbt_events;
 use crate::output::{Mood, plural, seconds};
 use crate::renderer::ProjectRenderer;
 use crate::session::Session;
@@ -130,7 +133,7 @@ pub(crate) async fn compile(
         DatabaseRequest { full_refresh: args.full_refresh, ..DatabaseRequest::new(connection) };
     if let Some(text) = &args.inline {
         let sql = inline(&renderer, text, &request).await?;
-        crate::commands::compile::show(session, args, "inline_query", &sql);
+        preview::inline(session, args, &sql, started.elapsed())?;
         return Ok(0);
     }
     let done = all(session, &renderer, &request, &selected).await?;
@@ -150,11 +153,12 @@ pub(crate) async fn show(
         full_refresh: args.full_refresh,
         ..DatabaseRequest::new(connection.clone())
     };
-    let mut queries: Vec<(String, String)> = Vec::new();
+    let began = Instant::now();
+    let mut queries: Vec<(Subject, String)> = Vec::new();
     if let Some(text) = &args.inline_direct {
-        queries.push(("inline".to_owned(), text.clone()));
+        queries.push((Subject::inline(session), text.clone()));
     } else if let Some(text) = &args.inline {
-        queries.push(("inline".to_owned(), inline(&renderer, text, &request).await?));
+        queries.push((Subject::inline(session), inline(&renderer, text, &request).await?));
     } else {
         let Some(selected) = crate::commands::show::selected(session, args)? else {
             return Ok(0);
@@ -171,33 +175,32 @@ pub(crate) async fn show(
                 }
                 _ => None,
             };
-            queries.extend(sql.map(|sql| (node.name.clone(), sql)));
+            queries.extend(sql.map(|sql| (Subject::node(node), sql)));
         }
         if queries.is_empty() {
             bail!("the selection names no model, seed, snapshot, test or analysis");
         }
     }
-    let format = args.output.or(session.global.format).unwrap_or(Format::Text);
-    for (name, sql) in queries {
-        if format == Format::Text {
-            session.output.say(format!("{name}:"));
-        }
+    let mut outcomes = Vec::new();
+    let mut compiled = renderer.renderer.compiled();
+    for (subject, sql) in queries {
         let trimmed = sql.trim().trim_end_matches(';');
         let is_query = split(trimmed).first().is_some_and(|statement| statement.is_query());
-        let sql = match u64::try_from(args.limit) {
+        let limited = match u64::try_from(args.limit) {
             Ok(limit) if is_query => {
                 format!("select * from (\n{trimmed}\n) as shown limit {limit}")
             }
             _ => trimmed.to_owned(),
         };
-        let mut out = std::io::BufWriter::new(std::io::stdout());
-        let rows = connection.query(&sql).await?;
-        tokio::select! {
-            written = table::write(rows, format, &mut out) => written?,
-            () = session.cancel.cancelled() => bail!("cancelled"),
-        };
-        out.flush()?;
+        let rows = connection.query(&limited).await?;
+        preview::rows(session, args, &subject, rows, &session.cancel).await?;
+        outcomes.push(subject.outcome(session, began.elapsed()));
+        if args.inline.is_some() || args.inline_direct.is_some() {
+            compiled.insert(subject.id, sql);
+        }
     }
+    let arguments = preview::arguments_of_show(args);
+    preview::write_results(session, outcomes, began.elapsed(), compiled, &arguments)?;
     Ok(0)
 }
 
@@ -360,15 +363,19 @@ pub(crate) async fn docs(
     let selected = session.select(&args.selection)?;
     let (connection, renderer) = open(session, &database, &selected, false, false, true).await?;
     let request = DatabaseRequest::new(connection.clone());
-    let mut failed = 0;
-    if !args.no_compile {
-        failed = all(session, &renderer, &request, &selected).await?.failed;
+    let (mut failed, began, compiled) = (0, Instant::now(), || renderer.renderer.compiled());
+    if args.no_compile {
+        session.write_manifest(&folder, compiled())?;
+    } else {
+        let done = all(session, &renderer, &request, &selected).await?;
+        failed = done.failed;
+        write_results(session, args, done.outcomes, began, compiled())?;
     }
-    session.write_manifest(&folder, renderer.renderer.compiled())?;
     let described = match args.empty_catalog {
         true => catalog::empty(session),
         false => catalog::of(session, &connection, &selected).await?,
     };
     crate::artifacts::write(&folder, "catalog.json", &described)?;
+    session.output.event(|| dbt_events::catalog_written(&folder.join("catalog.json")));
     Ok(failed)
 }

@@ -104,7 +104,7 @@ impl InDatabase {
     /// When it cannot be rendered, which is a mistake of the project and no result of the run.
     pub(super) fn run_hook(
         &self,
-        hook: &Hook,
+        (what, hook): (&UniqueId, &Hook),
         request: &DatabaseRequest,
         names: Arc<Map<String, Value>>,
     ) -> Result<Result<()>> {
@@ -113,8 +113,8 @@ impl InDatabase {
             .renderer
             .project
             .render_run_hook(hook, &state)
-            .map_err(|error| self.renderer.failed("a hook of the run", &state, error))?;
-        self.renderer.tell("a hook of the run", &rendered);
+            .map_err(|error| self.renderer.failed(what.as_str(), &state, error))?;
+        self.renderer.tell(what.as_str(), &rendered);
         if rendered.sql.trim().is_empty() {
             return Ok(Ok(()));
         }
@@ -229,6 +229,7 @@ impl DatabaseRenderer for InDatabase {
             definition.fail_calc = calc.clone();
         }
         definition.sql = Some(rendered.sql);
+        self.renderer.note_test(id);
         let check = tidemill_check::check(&definition)?;
         let count = check.measures().into_iter().find_map(|measure| match measure {
             Measure::Query { sql } => Some(sql),

@@ -224,3 +224,51 @@ fn ends_of_texts_and_arguments_of_tests_are_dbts() {
     assert_eq!(arguments("macro.shop.test_in_macros"), 3);
     assert_eq!(arguments("macro.shop.test_in_tests"), 0);
 }
+
+/// As dbt does: what a node calls only while it runs stands in `graph` from then on, and in the manifest
+/// that is written in the end.
+#[test]
+fn macros_that_are_called_only_in_a_run_are_added() {
+    let shop = Sandbox::new(&[
+        (
+            "macros/m.sql",
+            "{% macro late() %}{{ inner() }}{% endmacro %}\n{% macro inner() %}1{% endmacro %}",
+        ),
+        (
+            "models/a.sql",
+            "select {% if execute %}{{ late() }}{% do run_query('select 1') %}{% endif %} as x",
+        ),
+        (
+            "models/b.sql",
+            "-- depends_on: {{ ref('a') }}\n{% if execute %}select \
+             '{{ graph.nodes['model.shop.a'].depends_on.macros | join(' ') }}' as macros{% endif %}",
+        ),
+        (
+            "models/p.yml",
+            "models:\n  - name: a\n    columns: [{name: x, data_tests: [not_null]}]\n",
+        ),
+        ("tests/one.sql", "select * from {{ ref('a') }} where x <> 1"),
+    ]);
+    let macros = |prefix: &str| -> Vec<String> {
+        let manifest = artifact(&shop, "target/manifest.json");
+        let nodes = manifest["nodes"].as_object().unwrap().iter();
+        let (_, node) = nodes.into_iter().find(|(id, _)| id.starts_with(prefix)).unwrap();
+        let macros = node["depends_on"]["macros"].as_array().unwrap().iter();
+        macros.map(|id| id.as_str().unwrap().replace("macro.", "")).collect()
+    };
+    shop.run(&["parse"]).ok();
+    assert_eq!(macros("model.shop.a"), [""; 0]);
+    assert_eq!(macros("test.shop.not_null"), ["dbt.test_not_null"]);
+    shop.build().ok();
+    assert_eq!(macros("model.shop.a"), ["shop.late", "dbt.run_query"]);
+    let running = ["dbt.get_limit_subquery_sql", "dbt.should_store_failures", "dbt.statement"];
+    assert_eq!(macros("test.shop.one"), running);
+    assert_eq!(
+        macros("test.shop.not_null"),
+        [&["dbt.test_not_null", "dbt.get_where_subquery"][..], &running].concat()
+    );
+    assert_eq!(shop.value("select macros from b"), "macro.shop.late macro.dbt.run_query");
+    // What is only compiled runs no test.
+    shop.run(&["compile"]).ok();
+    assert_eq!(macros("test.shop.one"), [""; 0]);
+}

@@ -22,7 +22,7 @@ fn show_prints_the_rows_of_seeds() {
     let again = shop.run(&["build", "--show", "--format", "csv"]).ok();
     assert!(again.stdout.contains("id,name\n1,one\n2,two"), "{again:?}");
     shop.run(&["seed"]).ok().does_not_say("two");
-    shop.run(&["run", "--show"]).fails_with(2).says("--show prints the rows of seeds");
+    shop.run(&["run", "--show"]).fails_with(2).says("unexpected argument '--show'");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn an_operation_can_be_sql() {
         .ok();
     assert_eq!(shop.value("select id from codes"), "2");
     let results = std::fs::read_to_string(shop.path("target/run_results.json")).unwrap();
-    assert!(results.contains("macro.shop.inline_query"), "{results}");
+    assert!(results.contains("sql_operation.shop.inline_query"), "{results}");
     shop.run(&["run-operation", "--sql", "delete from nowhere"]).fails_with(1).says("nowhere");
     shop.run(&["run-operation"]).fails_with(2);
     shop.run(&["run-operation", "m", "--sql", "select 1"]).fails_with(2);
@@ -170,4 +170,69 @@ fn names_in_property_files_are_rendered() {
             "source:shop.main_raw.items"
         ]
     );
+}
+
+/// What only looks leaves its results as dbt does; `retry` goes on from the last command that did work.
+#[test]
+fn commands_that_look_leave_their_results_and_keep_those_of_the_last_run() {
+    let shop = shop();
+    shop.write("models/bad.sql", "select nothing_like_this from {{ ref('codes') }}");
+    shop.build().fails_with(1);
+    let results = || -> serde_json::Value {
+        let text = std::fs::read(shop.path("target/run_results.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    };
+    let ids = |results: &serde_json::Value| -> Vec<String> {
+        let results = results["results"].as_array().unwrap().iter();
+        results.map(|result| result["unique_id"].as_str().unwrap().to_owned()).collect()
+    };
+    shop.run(&["docs", "generate", "--exclude", "bad"]).ok();
+    let generated = results();
+    assert_eq!(generated["args"]["which"], "generate");
+    assert_eq!(ids(&generated), ["seed.shop.codes", "model.shop.inc"]);
+    assert_eq!(generated["results"][1]["status"], "success");
+    assert_eq!(generated["results"][1]["compiled"], true);
+    shop.run(&["show", "-s", "inc"]).ok();
+    assert_eq!(
+        (&results()["args"]["which"], ids(&results())),
+        (&"show".into(), vec!["model.shop.inc".to_owned()])
+    );
+    shop.run(&["show", "--inline", "select 1 as a"]).ok();
+    assert_eq!(ids(&results()), ["sql_operation.shop.inline_query"]);
+    shop.run(&["compile", "--inline", "select {{ 40 + 2 }}"]).ok();
+    assert_eq!(results()["results"][0]["compiled_code"], "select 42");
+    // The site shows the run, and it can be done again.
+    shop.run(&["docs", "generate", "--no-compile"]).ok();
+    shop.run(&["retry"]).fails_with(1).says("nothing_like_this");
+    shop.write("models/bad.sql", "select id from {{ ref('codes') }}");
+    shop.run(&["retry"]).ok().says("1 built");
+}
+
+/// `show` and `compile` print what is named, in dbt's forms.
+#[test]
+fn what_is_named_is_printed() {
+    let shop = shop();
+    shop.write(
+        "models/p.yml",
+        "models:\n  - name: inc\n    columns: [{name: id, data_tests: [not_null, unique]}]\n",
+    );
+    shop.build().ok();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let said = shop.run(arguments).ok().stdout;
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+    };
+    let all = json(&["show", "-s", "+inc", "-f", "--output", "json", "-q"]);
+    assert_eq!(all, serde_json::json!({"node": "inc", "show": [{"id": 1}, {"id": 2}]}));
+    assert_eq!(
+        json(&["show", "--inline", "select 1 as a, null as b", "--output", "json"]),
+        serde_json::json!({"show": [{"a": 1, "b": null}]})
+    );
+    let compiled = json(&["compile", "-s", "inc", "-f", "--output", "json", "-q"]);
+    assert_eq!(compiled["node"], "inc");
+    assert!(compiled["compiled"].as_str().unwrap().trim().starts_with("select id from"));
+    assert_eq!(
+        json(&["compile", "--inline", "select 1", "--output", "json"]),
+        serde_json::json!({"compiled": "select 1"})
+    );
+    shop.run(&["compile", "-s", "inc", "-q"]).ok().says("select id from").does_not_say("is null");
 }

@@ -300,6 +300,17 @@ fn commands_end_as_dbt_does() {
         ("run --nonsense", 2),
         ("test --indirect-selection nope", 2),
         ("run --log-format nice", 2),
+        // Flags that other commands have.
+        ("run --resource-type model", 2),
+        ("run --store-failures", 2),
+        ("seed --exclude-resource-type seed", 2),
+        ("seed --sample 3", 2),
+        ("snapshot --full-refresh", 2),
+        ("compile --resource-type model", 2),
+        ("show -s orders --resource-type model", 2),
+        ("show -s orders --no-inject-ephemeral-ctes", 2),
+        ("source freshness --resource-type source", 2),
+        ("docs generate --resource-type model", 2),
     ] {
         let outcome = run(&shop, line);
         assert_eq!(outcome.code, Some(code), "{line}\n{}", outcome.all());
@@ -318,6 +329,17 @@ fn commands_end_as_dbt_does() {
     // dbt reads no vars and no threads from the environment.
     shop.run_with(&[("DBT_VARS", "{a: "), ("DBT_THREADS", "0")], &["run"]).ok();
     shop.run_with(&[("DBT_FULL_REFRESH", "maybe")], &["run"]).fails_with(2);
+    // Nor flags that the command does not have.
+    let types = &[("DBT_RESOURCE_TYPES", "test")];
+    assert!(
+        shop.run_with(types, &["ls"]).ok().stdout.lines().all(|line| !line.ends_with(".orders"))
+    );
+    assert_eq!(
+        shop.run_with(types, &["compile", "-s", "orders", "-q"]).ok().stdout.lines().count(),
+        1
+    );
+    shop.run_with(&[("DBT_SAMPLE", "soon")], &["run"]).fails_with(2);
+    shop.run_with(&[("DBT_SAMPLE", "soon")], &["seed"]).ok();
     // The last one counts.
     run(&shop, "ls --output name --output nope --output selector").fails_with(2);
     assert_eq!(

@@ -125,3 +125,41 @@ fn other_resources_are_told_as_dbt_tells_them() {
         json!([{"id": 1}, {"id": null}])
     );
 }
+
+/// Names of relations as dbt-core 1.12.6 writes them with this `quoting:`.
+#[test]
+fn names_of_relations_are_quoted_as_the_project_says() {
+    let shop = Sandbox::new(&[
+        (
+            "dbt_project.yml",
+            "name: shop\nversion: '1.0'\nquoting: {database: false, identifier: false}\n",
+        ),
+        ("seeds/raw.csv", "id\n1\n"),
+        ("models/a.sql", "select * from {{ ref('raw') }}, {{ source('s', 'other') }}"),
+        (
+            "models/m.yml",
+            "sources: [{name: s, tables: [{name: other}]}]\nmodels:\n  - name: a\n    columns:\n      \
+             - {name: id, data_tests: [unique, {not_null: {name: kept, config: {store_failures: true}}}]}\n",
+        ),
+    ]);
+    shop.run(&["parse"]).ok();
+    let text = std::fs::read_to_string(shop.path("target/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let name = |kind: &str, start: &str| {
+        let all = manifest[kind].as_object().unwrap();
+        all.iter().find(|(id, _)| id.starts_with(start)).unwrap().1["relation_name"].clone()
+    };
+    let database = manifest["nodes"]["model.shop.a"]["database"].as_str().unwrap();
+    assert_eq!(name("nodes", "model.shop.a"), format!("{database}.\"main\".a"));
+    assert_eq!(name("nodes", "seed.shop.raw"), format!("{database}.\"main\".raw"));
+    assert_eq!(name("sources", "source.shop.s.other"), format!("{database}.\"s\".other"));
+    assert_eq!(
+        name("nodes", "test.shop.kept"),
+        format!("{database}.\"main_dbt_test__audit\".kept")
+    );
+    assert_eq!(name("nodes", "test.shop.unique"), serde_json::Value::Null);
+    assert_eq!(
+        manifest["metadata"]["quoting"],
+        json!({"database": false, "schema": true, "identifier": false, "column": null})
+    );
+}

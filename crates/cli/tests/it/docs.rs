@@ -68,7 +68,12 @@ fn generate_writes_a_site_and_the_artifacts() {
     assert_eq!(seed["stats"]["row_count"]["value"], 2);
     assert!(catalog["nodes"]["model.shop.orders"].is_null());
     assert!(read(&shop, "target/manifest.json").contains("\"compiled\":true"));
-    assert_eq!(read(&shop, "target/run_results.json"), results, "the last run stays the last run");
+    assert_eq!(read(&shop, "target/kept_run_results.json"), results, "the last run is kept");
+    assert!(read(&shop, "target/run_results.json").contains("\"which\":\"generate\""));
+    // Whoever asks again sees the run again.
+    shop.run(&["docs", "generate"]).ok();
+    assert_eq!(read(&shop, "target/kept_run_results.json"), results);
+    assert!(read(&shop, "target/docs/data.js").contains("\"status\":\"fail\""));
 }
 
 #[test]

@@ -455,3 +455,17 @@ fn constraints_of_hooks_are_held_against_the_rows() {
         sandbox.build().fails_with(1).says(says);
     }
 }
+
+/// The first failure stops the nodes; what the project does at the end is done all the same, as in dbt.
+#[test]
+fn hooks_at_the_end_run_after_fail_fast() {
+    let shop = Sandbox::new(&[
+        (
+            "dbt_project.yml",
+            "name: shop\nversion: '1.0'\non-run-end: create or replace table ended as select 1 as x\n",
+        ),
+        ("models/bad.sql", "select nothing_like_this from nowhere"),
+    ]);
+    shop.run(&["run", "--fail-fast"]).fails_with(1).does_not_say("cancelled");
+    assert_eq!(shop.value("select x from ended"), "1");
+}

@@ -22,6 +22,7 @@ mod docs;
 mod doctor;
 mod drivers;
 mod duckdb_projects;
+mod events;
 mod exports;
 mod file_formats;
 mod file_servers;

@@ -149,6 +149,15 @@ fn a_clone_copies_tables_and_refers_to_views() {
     shop.run(&["clone", "--state", "prod_state"]).ok().says("4 built");
     assert_eq!(shop.rows("select n from dev.out"), ["2"]);
     assert_eq!(shop.rows("select name from dev.view order by 1"), ["ONE", "TWO"]);
+    // No row was written again: the files of both have one content.
+    let files = |table: &str| -> Vec<u64> {
+        use std::os::unix::fs::MetadataExt;
+        let entries = std::fs::read_dir(shop.path("lake").join(table)).unwrap();
+        let files = entries.map(|entry| entry.unwrap().metadata().unwrap());
+        files.filter(std::fs::Metadata::is_file).map(|file| file.ino()).collect()
+    };
+    assert_eq!(files("dev/stg").len(), 1);
+    assert_eq!(files("dev/stg"), files("prod/stg"));
     shop.run(&["clone", "--state", "prod_state"]).ok().says("nothing to clone");
     shop.run(&["clone", "--state", "prod_state", "--full-refresh", "--select", "out"])
         .ok()

@@ -1,6 +1,7 @@
 //! Staging: data files that no log mentions yet, and the change of the table that they stand for.
 
 mod columns;
+mod copy;
 mod encode;
 mod files;
 mod hash;
@@ -33,6 +34,7 @@ use crate::lake::Inner;
 use crate::publish::APPLICATION;
 
 pub(crate) use columns::Evolution;
+pub(crate) use copy::stage_copy;
 pub use encode::Compression;
 pub(crate) use encode::{WriteSettings, file_schema};
 pub(crate) use files::{by_file, file_name};

@@ -8,6 +8,7 @@
     reason = "tests stand for the engine, which builds the sessions"
 )]
 
+mod copies;
 mod files;
 mod interop;
 mod kill;

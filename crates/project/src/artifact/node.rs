@@ -1,12 +1,14 @@
 //! A node, its columns and a macro as the manifest and templates have them, written field by field:
 //! a project of thousands of nodes never stands in memory as JSON values.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 use tidemill_core::UniqueId;
 
-use super::{checksum, constraint, of_semantics, relation_name, version_json, with_time};
+use super::{checksum, constraint, of_semantics, version_json, with_time};
 use crate::manifest::{
     Column, GenericTest, MacroNode, Node, RefCall, ResourceType, SourceCall, TestKind, TestTarget,
 };
@@ -37,6 +39,8 @@ pub(super) struct Written<'a> {
     pub(super) compiled: Option<&'a str>,
     /// Whether the SQL that was executed is written.
     pub(super) executed: bool,
+    /// The macros that it has called only when it was rendered to run.
+    pub(super) late_macros: &'a [String],
     pub(super) target_path: &'a str,
 }
 
@@ -155,7 +159,7 @@ impl Serialize for NodeView<'_> {
             "patch_path": node.patch_path,
             "build_path": build_path,
             "unrendered_config": node.unrendered_config,
-            "relation_name": node.is_relational().then(|| relation_name(node)),
+            "relation_name": node.relation_name(),
             // dbt keeps what stands between the tags of a block, and files without white space around.
             "raw_code": match node.resource_type {
                 ResourceType::Snapshot => &*node.raw_code,
@@ -163,10 +167,15 @@ impl Serialize for NodeView<'_> {
             },
             "doc_blocks": blocks_of(&self.blocks, None),
         }
+        let late = self.written.as_ref().map_or(&[][..], |written| written.late_macros);
+        let macros: Cow<'_, [String]> = match late {
+            [] => Cow::Borrowed(&node.macros),
+            late => Cow::Owned([node.macros.as_slice(), late].concat()),
+        };
         if node.resource_type == ResourceType::Seed {
             put! {
                 "root_path": node.root_path.to_string_lossy(),
-                "depends_on": DependsOn { macros: &node.macros, nodes: None },
+                "depends_on": DependsOn { macros: &macros, nodes: None },
             }
             if let Some(written) = &self.written {
                 put! { "created_at": written.created_at, }
@@ -185,7 +194,7 @@ impl Serialize for NodeView<'_> {
             "sources": List(&node.sources),
             "metrics": NOTHING,
             "functions": NOTHING,
-            "depends_on": DependsOn { macros: &node.macros, nodes: Some(&node.depends_on) },
+            "depends_on": DependsOn { macros: &macros, nodes: Some(&node.depends_on) },
             "compiled_path": compiled_path,
             "contract": Contract {
                 enforced: node.config.contract_enforced,

@@ -107,7 +107,7 @@ fn assemble(
         target: setting.target.clone(),
         environment: setting.environment.clone(),
         macros,
-        graph: std::sync::OnceLock::new(),
+        late: crate::late::Late::default(),
         vars: setting.vars.clone(),
         versions: setting
             .packages

@@ -422,6 +422,7 @@ impl Builder<'_> {
             fqn: draft.fqn,
             database: self.world.target.database.clone(),
             schema: self.world.target.schema.clone(),
+            quoted_parts: self.world.settings.quoted_parts(),
             alias: draft.name.clone(),
             name: draft.name,
             raw_code: draft.raw_code,

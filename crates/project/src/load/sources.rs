@@ -99,6 +99,7 @@ impl Builder<'_> {
             package_name: package.name.clone(),
             database: def.database.clone().unwrap_or_else(|| self.world.target.database.clone()),
             schema: def.schema.clone().unwrap_or_else(|| def.source.clone()),
+            quoted_parts: self.world.settings.quoted_parts(),
             unrendered_database: def.unrendered_database.clone(),
             unrendered_schema: def.unrendered_schema.clone(),
             identifier: def.identifier.clone().unwrap_or_else(|| def.name.clone()),

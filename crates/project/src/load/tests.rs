@@ -199,6 +199,7 @@ impl Builder<'_> {
             fqn,
             database: self.world.target.database.clone(),
             schema: self.world.target.schema.clone(),
+            quoted_parts: self.world.settings.quoted_parts(),
             alias: declared.short_name.clone(),
             raw_code: Arc::from(raw_code(&declared)),
             language: "sql",

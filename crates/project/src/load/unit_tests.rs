@@ -198,6 +198,7 @@ impl Builder<'_> {
             fqn,
             database: model.database.clone(),
             schema: model.schema.clone(),
+            quoted_parts: self.world.settings.quoted_parts(),
             alias: def.name.clone(),
             raw_code: Arc::from(""),
             language: "sql",

@@ -10,6 +10,7 @@
 {%- endmacro %}
 
 {% macro noop_statement(name=none, message=none, code=none, rows_affected=none, res=none) -%}
+    {%- if name == 'main' and caller is defined %}{% do write(caller()) %}{% endif -%}
     {%- if name is not none -%}
         {{ store_raw_result(name, message=message, code=code, rows_affected=rows_affected, agate_table=res) }}
     {%- endif -%}

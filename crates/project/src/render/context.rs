@@ -254,9 +254,6 @@ impl Host for ContextHost {
 
     fn called(&self, called: &Arc<tidemill_jinja::Macro>, state: &State<'_>) {
         let context = &self.context;
-        if !matches!(context.phase, Phase::Parse) {
-            return;
-        }
         let known = context.world.macros.in_package(called.package(), called.name());
         if known.is_some_and(|known| Arc::ptr_eq(&known, called)) {
             note_call(context, id_of(called), state);
@@ -320,9 +317,6 @@ fn note_call(context: &Context, id: String, state: &State<'_>) {
 
 /// A function that stands for a macro of dbt: its calls are noted like those of a macro.
 fn noted_function(context: &Arc<Context>, name: &str, function: Value) -> Value {
-    if !matches!(context.phase, Phase::Parse) {
-        return function;
-    }
     let id = format!("macro.{}.{name}", macros::INTERNAL);
     let context = context.clone();
     Value::function(name, move |args, state| {

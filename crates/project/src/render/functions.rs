@@ -572,13 +572,9 @@ fn graph(context: &Context) -> Value {
             "semantic_models": {}, "saved_queries": {}
         }));
     };
-    let (graph, hash) = context.world.graph.get_or_init(|| {
-        let graph = crate::artifact::graph_json(&run.manifest);
-        let hash = blake3::hash(graph.to_string().as_bytes()).to_hex().to_string();
-        (Value::from(&graph), hash)
-    });
-    context.record().reads.graph = Some(hash.clone());
-    graph.clone()
+    let (graph, hash) = context.world.late.graph(&run.manifest);
+    context.record().reads.graph = Some(hash);
+    graph
 }
 
 fn from_yaml(args: &Args) -> Result<Value, Error> {

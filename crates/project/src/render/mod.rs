@@ -59,13 +59,18 @@ impl Project {
     /// decides come from the state.
     pub fn render_node(&self, id: &UniqueId, state: &RenderState) -> Result<Rendered, Diagnostics> {
         let node = self.find(id)?;
-        match &node.test {
+        let rendered = match &node.test {
             Some(test) => match &test.kind {
                 TestKind::Generic(generic) => self.render_generic(node, generic, state),
                 TestKind::Singular => self.render_text(node, state),
             },
             None => self.render_text(node, state),
+        }?;
+        // What a unit test puts in the place of a macro says nothing about the model.
+        if state.unit_test.is_none() {
+            self.world().late.note(node, &rendered.macros);
         }
+        Ok(rendered)
     }
 
     /// The arguments of a generic test with every `ref`, `var` and expression in them rendered.
@@ -548,6 +553,7 @@ impl Inlining<'_> {
         let record = context.take_record();
         let nested = record.inlined.clone();
         let part = finish(record, text);
+        self.project.world().late.note(node, &part.macros);
         for nested in &nested {
             self.add(nested, path)?;
         }
@@ -591,6 +597,7 @@ fn finish(record: Record, sql: String) -> Rendered {
         reads: record.reads,
         late: record.late,
         inlined: Vec::new(),
+        macros: record.macros.direct,
         messages: record.messages,
         main: record.written,
         warnings: record

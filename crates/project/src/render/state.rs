@@ -153,6 +153,8 @@ pub struct Rendered {
     pub late: Vec<UniqueId>,
     /// Models that were inlined, nested ones included.
     pub inlined: Vec<UniqueId>,
+    /// The macros that the text itself has called (unique ids), in their order.
+    pub macros: Vec<String>,
     /// What it said.
     pub messages: Vec<Message>,
     /// `exceptions.warn(...)`
