@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use tidemill_core::{
-    At, Delivered, Delivery, DeliveryMode, Engine, Error, ErrorKind, Event, EventSink, NodeOutcome,
-    NodeStatus, PublishedRelation, RelationKind, RelationName, Result, Sink, Snapshot, TableStore,
-    UniqueId,
+    At, Delivered, Delivery, DeliveryMode, Engine, Error, ErrorKind, Event, EventSink, NewColumns,
+    NodeOutcome, NodeStatus, PublishedRelation, RelationKind, RelationName, Result, Sink, Snapshot,
+    TableStore, UniqueId,
 };
 use tidemill_plan::{Decision, Record, StepAction, Work, schema_hash};
 use tidemill_project::{Export, Node, TestKind};
@@ -249,6 +249,10 @@ fn prepared(
             "append" => DeliveryMode::Append { key },
             "merge" => DeliveryMode::Merge { key, deletes: export.deletes },
             _ => DeliveryMode::Full,
+        },
+        new_columns: match export.adds_columns {
+            true => NewColumns::Add,
+            false => NewColumns::Refuse,
         },
         state: state(published, snapshot, lake),
         relation,

@@ -712,6 +712,8 @@ pub struct Export {
     pub primary_key: Vec<String>,
     /// Whether rows that are no longer there go, for `merge`.
     pub deletes: bool,
+    /// Whether a column that the table over there does not have is added to it.
+    pub adds_columns: bool,
     /// Where it is declared.
     pub position: SourcePosition,
 }

@@ -13,8 +13,17 @@ use crate::yaml::render::render_tree;
 const FILE_NAME: &str = "exports.yml";
 
 /// The keys of an export.
-const KEYS: [&str; 8] =
-    ["name", "description", "from", "to", "mode", "primary_key", "deletes", "enabled"];
+const KEYS: [&str; 9] = [
+    "name",
+    "description",
+    "from",
+    "to",
+    "mode",
+    "primary_key",
+    "deletes",
+    "schema_contract",
+    "enabled",
+];
 
 /// The keys of its `to`; the kind of system says which of them it takes.
 const TO_KEYS: [&str; 12] = [
@@ -45,6 +54,8 @@ pub(crate) struct ExportDef {
     pub(crate) mode: String,
     pub(crate) primary_key: Vec<String>,
     pub(crate) deletes: bool,
+    /// Whether a column that the table over there does not have is added to it.
+    pub(crate) adds_columns: bool,
     pub(crate) position: SourcePosition,
 }
 
@@ -121,6 +132,12 @@ pub(crate) fn read(
             "upsert" => Some("`mode: upsert` is called `merge` here".to_owned()),
             other => Some(format!("`mode: {other}` is not known; use full, append or merge")),
         };
+        let contract = rendered.get("schema_contract").map(Yaml::to_json).unwrap_or_default();
+        let (adds_columns, wrong) = match (wrong, adds_columns(&contract, to.contains_key("table")))
+        {
+            (None, Ok(adds_columns)) => (adds_columns, None),
+            (wrong, contract) => (false, wrong.or(contract.err())),
+        };
         if let Some(wrong) = wrong {
             diagnostics.push(Diagnostic::error("export", wrong).at(position));
             continue;
@@ -133,7 +150,17 @@ pub(crate) fn read(
             None => place.clone(),
         });
         let deletes = deletes.unwrap_or(false);
-        let def = ExportDef { name, from, connection, to, mode, primary_key, deletes, position };
+        let def = ExportDef {
+            name,
+            from,
+            connection,
+            to,
+            mode,
+            primary_key,
+            deletes,
+            adds_columns,
+            position,
+        };
         match exports.iter().find_map(|other| clash(other, &def)) {
             Some(diagnostic) => diagnostics.push(diagnostic),
             None => exports.push(def),
@@ -142,8 +169,38 @@ pub(crate) fn read(
     exports
 }
 
+/// What `schema_contract` says of columns that the table over there does not have: whether they are added.
+fn adds_columns(written: &Value, has_table: bool) -> Result<bool, String> {
+    let policy = match written {
+        Value::Null => return Ok(false),
+        _ if !has_table => {
+            return Err("`schema_contract` of an export is about columns of a `table`".to_owned());
+        }
+        Value::String(policy) if policy == "evolve" => {
+            return Err("an export changes no type of a column that is there, so that `schema_contract: evolve` cannot be \
+                        held; write `schema_contract: {columns: evolve}`"
+                .to_owned());
+        }
+        Value::String(policy) => policy.as_str(),
+        Value::Object(parts)
+            if parts.keys().all(|key| key == "columns" || key == "types")
+                && parts.get("types").is_none_or(|types| types == "freeze") =>
+        {
+            parts.get("columns").map_or(Some("freeze"), Value::as_str).unwrap_or_default()
+        }
+        _ => "",
+    };
+    match policy {
+        "evolve" => Ok(true),
+        "freeze" => Ok(false),
+        _ => Err("`schema_contract` of an export is `freeze` (the default) or `{columns: evolve}`, which adds columns"
+            .to_owned()),
+    }
+}
+
 fn incomplete(position: SourcePosition) -> Diagnostic {
-    Diagnostic::error("export", "an export needs `from` and `to`, with a `table` or a `path`")
+    let message = "an export needs `from` and `to`, with a `table`, a `path`, or a place of a queue (`topic`, `subject`, …)";
+    Diagnostic::error("export", message)
         .at(position)
         .hint("from: ref('customers')\n    to: {connection: crm, table: customers}")
 }
@@ -169,4 +226,35 @@ fn clash(other: &ExportDef, def: &ExportDef) -> Option<Diagnostic> {
     );
     let diagnostic = Diagnostic::error("export", message).at(def.position.clone());
     Some(diagnostic.hint("bring the rows together in a model"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn columns_are_added_where_that_is_said() {
+        for (written, adds) in [
+            (Value::Null, false),
+            (json!("freeze"), false),
+            (json!({"columns": "freeze"}), false),
+            (json!({"columns": "evolve"}), true),
+            (json!({"columns": "evolve", "types": "freeze"}), true),
+            (json!({"types": "freeze"}), false),
+        ] {
+            assert_eq!(adds_columns(&written, true), Ok(adds), "{written}");
+        }
+        for (written, has_table, says) in [
+            (json!("evolve"), true, "{columns: evolve}"),
+            (json!("discard"), true, "is `freeze`"),
+            (json!({"columns": "evolve", "types": "evolve"}), true, "is `freeze`"),
+            (json!({"rows": "evolve"}), true, "is `freeze`"),
+            (json!({"columns": "evolve"}), false, "of a `table`"),
+        ] {
+            let wrong = adds_columns(&written, has_table).unwrap_err();
+            assert!(wrong.contains(says), "{written}: {wrong}");
+        }
+    }
 }
