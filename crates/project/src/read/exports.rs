@@ -7,6 +7,7 @@ use tidemill_core::{Diagnostic, Diagnostics, SourcePosition};
 use tidemill_jinja::{Host, Options};
 
 use super::{Unknown, check_keys, read_file, read_mapping, text_of, texts_of, wrong_shape};
+use crate::manifest::Export;
 use crate::yaml::Yaml;
 use crate::yaml::render::render_tree;
 
@@ -26,10 +27,22 @@ const KEYS: [&str; 9] = [
 ];
 
 /// The keys of its `to`; the kind of system says which of them it takes.
-const TO_KEYS: [&str; 12] = [
+const TO_KEYS: [&str; 24] = [
     "connection",
     "table",
     "path",
+    "topic",
+    "subject",
+    "exchange",
+    "queue",
+    "stream",
+    "routing_key",
+    "key",
+    "headers",
+    "field",
+    "retain",
+    "qos",
+    "order_by",
     "format",
     "compression",
     "delimiter",
@@ -110,8 +123,8 @@ pub(crate) fn read(
             continue;
         };
         to.remove("connection");
-        let place = ["table", "path"].iter().find_map(|key| to.get(*key)?.as_str());
-        let (Some(from), Some(place)) = (from, place.map(str::to_owned)) else {
+        let place = Export::place(&to).map(str::to_owned);
+        let (Some(from), Some(place)) = (from, place) else {
             diagnostics.push(incomplete(position));
             continue;
         };
@@ -205,6 +218,11 @@ fn incomplete(position: SourcePosition) -> Diagnostic {
         .hint("from: ref('customers')\n    to: {connection: crm, table: customers}")
 }
 
+/// Whether the place has rows, and not messages.
+fn has_rows(to: &Map<String, Value>) -> bool {
+    ["table", "path"].iter().any(|key| to.contains_key(*key))
+}
+
 /// What is wrong with an export beside another one.
 fn clash(other: &ExportDef, def: &ExportDef) -> Option<Diagnostic> {
     if other.name == def.name {
@@ -213,10 +231,12 @@ fn clash(other: &ExportDef, def: &ExportDef) -> Option<Diagnostic> {
         return Some(diagnostic.hint("give one a `name` of its own"));
     }
     let place = |def: &ExportDef| {
-        let keys = ["table", "path"].map(|key| def.to.get(key).cloned());
+        let keys = Export::PLACES.map(|key| def.to.get(key).cloned());
         (def.connection.clone(), keys)
     };
-    let alone = |def: &ExportDef| def.mode == "full" || def.deletes;
+    // In a queue they only add to what is there.
+    let replaces = |def: &ExportDef| def.mode == "full" && has_rows(&def.to);
+    let alone = |def: &ExportDef| replaces(def) || def.deletes;
     if place(other) != place(def) || !(alone(other) || alone(def)) {
         return None;
     }
