@@ -179,8 +179,7 @@ fn columns_come_with_their_rows_or_not_at_all() {
             killed(&shop, step);
             let done = *step == "export.after-commit";
             let columns = || {
-                let sql =
-                    "select group_concat(name || ' ' || type) from pragma_table_info('customer')";
+                let sql = "select group_concat(name || ' ' || lower(type)) from pragma_table_info('customer')";
                 connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap()
             };
             assert_eq!(columns() == "id bigint", !done, "{mode}: {step}");

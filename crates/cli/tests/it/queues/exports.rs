@@ -139,13 +139,13 @@ fn a_delivery_to_a_topic_that_is_killed_at_any_step_comes_once() {
         for step in EXPORT_FAILPOINTS {
             let before = topic.ids();
             // Another state each time.
-            topic.sandbox.publishes("id,name,amount,day\n5,,,\n");
+            topic.sandbox.publishes("id,name,amount,day\n5,x,,\n");
             topic.sandbox.run(&["export"]).ok().says("1 row");
             let before = match before.as_str() {
                 "none" => "5".to_owned(),
                 before => format!("{before},5"),
             };
-            topic.sandbox.publishes("id,name,amount,day\n6,,,\n7,,,\n");
+            topic.sandbox.publishes("id,name,amount,day\n6,x,,\n7,y,,\n");
             assert!(topic.sandbox.dies_at(step, &["export"]), "{step} never fired");
             let done = *step == "export.after-commit";
             let sorted = |text: &str| {
