@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use tidemill_core::{
-    At, Delivered, Delivery, DeliveryMode, Engine, Error, ErrorKind, Event, EventSink, NodeOutcome,
-    NodeStatus, PublishedRelation, RelationKind, RelationName, Result, Sink, Snapshot, TableStore,
-    UniqueId,
+    At, Delivered, Delivery, DeliveryMode, Engine, Error, ErrorKind, Event, EventSink, NewColumns,
+    NodeOutcome, NodeStatus, PublishedRelation, RelationKind, RelationName, Result, Sink, Snapshot,
+    TableStore, UniqueId,
 };
 use tidemill_plan::{Decision, Record, StepAction, Work, schema_hash};
 use tidemill_project::{Export, Node, TestKind};
@@ -199,23 +199,44 @@ async fn one(
     let relation = &delivery.relation;
     let published = snapshot.get(relation);
     let mut sql = format!("select * from {}", relation.quoted());
-    // Rows of one partition come together, so that one file is written at once.
-    let by = match export.to.get("partition_by") {
-        Some(serde_json::Value::Array(names)) => names.iter().collect(),
-        Some(name) => vec![name],
-        None => Vec::new(),
-    };
-    let by: Vec<String> = by
-        .into_iter()
-        .filter_map(|name| name.as_str())
-        .filter(|name| published.is_some_and(|found| found.schema.index_of(name).is_ok()))
-        .map(|name| format!("\"{}\"", name.replace('"', "\"\"")))
-        .collect();
+    let by = order(export, published.map(std::convert::AsRef::as_ref))?;
     if !by.is_empty() {
         sql.push_str(&format!(" order by {}", by.join(", ")));
     }
     let rows = stores.engine.query(&sql, &session.context(snapshot.clone())).await?;
     sink.deliver(&delivery, rows).await
+}
+
+/// The columns by which rows are sorted on their way.
+fn order(export: &Export, published: Option<&PublishedRelation>) -> Result<Vec<String>> {
+    let Some(schema) = published.map(|found| &found.schema) else { return Ok(Vec::new()) };
+    let named = |key: &str| match export.to.get(key) {
+        Some(serde_json::Value::Array(names)) => names.iter().collect(),
+        Some(name) => vec![name],
+        None => Vec::new(),
+    };
+    let texts = |names: Vec<&serde_json::Value>| -> Vec<String> {
+        names.into_iter().filter_map(|name| name.as_str()).map(str::to_owned).collect()
+    };
+    // Rows of one partition come together, so that one file is written at once.
+    let mut by = texts(named("partition_by"));
+    by.retain(|name| schema.index_of(name).is_ok());
+    let wanted = texts(named("order_by"));
+    if let Some(missing) = wanted.iter().find(|name| schema.index_of(name).is_err()) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("`order_by` names the column `{missing}`, which the model does not have"),
+        )
+        .with("export", &export.name));
+    }
+    by.extend(wanted);
+    if export.sends_messages() {
+        // The messages of a state come in the same order again, so that what was sent is known.
+        let sortable = schema.fields().iter().filter(|field| !field.data_type().is_nested());
+        let others: Vec<String> = sortable.map(|field| field.name().clone()).collect();
+        by.extend(others.into_iter().filter(|name| !by.contains(name)).collect::<Vec<_>>());
+    }
+    Ok(by.iter().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect())
 }
 
 /// The delivery of what is published now, where it may go out.
@@ -249,6 +270,10 @@ fn prepared(
             "append" => DeliveryMode::Append { key },
             "merge" => DeliveryMode::Merge { key, deletes: export.deletes },
             _ => DeliveryMode::Full,
+        },
+        new_columns: match export.adds_columns {
+            true => NewColumns::Add,
+            false => NewColumns::Refuse,
         },
         state: state(published, snapshot, lake),
         relation,
@@ -388,8 +413,7 @@ pub(crate) async fn action(
 
 /// Where it goes, in words.
 pub(crate) fn place(export: &Export) -> String {
-    let place = ["table", "path"].iter().find_map(|key| export.to.get(*key)?.as_str());
-    let place = place.unwrap_or_default();
+    let place = Export::place(&export.to).unwrap_or_default();
     match &export.connection {
         Some(connection) => format!("{place} of {connection}"),
         None => place.to_owned(),

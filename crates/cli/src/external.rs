@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tidemill_core::{Delivery, DeliveryMode, Error, ErrorKind, QueryContext, Result, RunId, Sink};
+use tidemill_core::{
+    Delivery, DeliveryMode, Error, ErrorKind, NewColumns, QueryContext, Result, RunId, Sink,
+};
 use tidemill_project::Node;
 
 use crate::contracts::quoted;
@@ -76,6 +78,7 @@ fn prepared(
         export: format!("external {}", node.name),
         to: to.clone(),
         mode: DeliveryMode::Full,
+        new_columns: NewColumns::default(),
         state: exports::state(published, &context.snapshot, &manifest.target.lake),
         relation,
         again,

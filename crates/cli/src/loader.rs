@@ -193,6 +193,12 @@ impl ProjectLoader {
         source.acknowledge_beside(position, &OfLake(self.store.clone())).await
     }
 
+    /// A table is not loaded any more by this process: what its source keeps for a first load goes.
+    pub(crate) async fn abandon(&self, id: &UniqueId) -> Result<()> {
+        let target = self.target(id)?;
+        self.source(id)?.abandon(&target.name, &target.source_settings).await
+    }
+
     /// Whether the table goes on by a table of its changes.
     fn keeps_changes(&self, spec: &LoadSpec) -> bool {
         spec.settings.changes && !spec.full_refresh && changes::is_begun(&spec.base, &spec.relation)

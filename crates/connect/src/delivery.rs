@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{FieldRef, Schema};
 use futures::future::BoxFuture;
-use tidemill_core::{Delivery, Error, ErrorKind, Result};
+use tidemill_core::{Delivery, Error, ErrorKind, NewColumns, Result};
 
 /// How often, and after which pause at first, a server that is gone is asked what became of a commit.
 const ASKED: u32 = 7;
@@ -25,16 +25,30 @@ pub(crate) fn check_key(delivery: &Delivery, schema: &Schema) -> Result<()> {
 }
 
 /// Columns of the rows that have no place in the table that is there.
-#[derive(Default)]
 pub(crate) struct Misplaced {
+    new_columns: NewColumns,
+    /// Those that are to be added.
+    added: Vec<FieldRef>,
     missing: Vec<String>,
     wrong: Vec<String>,
 }
 
 impl Misplaced {
+    pub(crate) fn of(delivery: &Delivery) -> Self {
+        Misplaced {
+            new_columns: delivery.new_columns,
+            added: Vec::new(),
+            missing: Vec::new(),
+            wrong: Vec::new(),
+        }
+    }
+
     /// The table does not have a column for them.
-    pub(crate) fn missing(&mut self, name: &str, kind: &str) {
-        self.missing.push(format!("{name} {kind}"));
+    pub(crate) fn missing(&mut self, field: &FieldRef, kind: &str) {
+        match self.new_columns {
+            NewColumns::Add => self.added.push(field.clone()),
+            NewColumns::Refuse => self.missing.push(format!("{} {kind}", field.name())),
+        }
     }
 
     /// The database computes the column.
@@ -47,24 +61,52 @@ impl Misplaced {
         self.wrong.push(format!("`{name}` is {kind} in the model and {there} there"));
     }
 
-    /// All of them as one error.
+    /// The columns that are to be added to the table, where the export lets that be done.
     ///
     /// # Errors
-    /// Kind `Data`, if there are any.
-    pub(crate) fn check(self, table: &str) -> Result<()> {
+    /// Kind `Data`, if there are others; it names all of them.
+    pub(crate) fn check(self, table: &str) -> Result<Vec<FieldRef>> {
         let wrong = |what: &str, list: &[String], join: &str| {
             Error::new(ErrorKind::Data, format!("{table} {what}: {}", list.join(join)))
         };
         if !self.missing.is_empty() {
-            let help = format!("alter table {table} add column …; or leave it out of the model");
+            let help = format!(
+                "`schema_contract: {{columns: evolve}}` of the export adds it; or alter table {table} add column …; or \
+                 leave it out of the model"
+            );
             return Err(wrong("has no column for", &self.missing, ", ").with("help", help));
         }
         if !self.wrong.is_empty() {
             let help = "cast them in the model, or change the columns there";
             return Err(wrong("takes other values", &self.wrong, "; ").with("help", help));
         }
-        Ok(())
+        Ok(self.added)
     }
+}
+
+/// What the rows were refused for, with what helps where it is a column that they do not have and that takes no
+/// NULL; `required` are those columns of the table.
+pub(crate) fn explained(error: Error, table: &str, required: &[String]) -> Error {
+    let said = error.report();
+    match required.iter().find(|name| said.contains(name.as_str())) {
+        None => error,
+        Some(name) => error.with(
+            "help",
+            format!(
+                "the model does not have the column `{name}`, which has to have a value in {table} and has no default: \
+                 give it one there, let it be NULL, or bring it back into the model"
+            ),
+        ),
+    }
+}
+
+/// The columns that have to have a value and that the rows do not have.
+pub(crate) fn required<'a>(
+    columns: impl Iterator<Item = (&'a str, bool)>,
+    is_brought: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let required = columns.filter(|(name, required)| *required && !is_brought(name));
+    required.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// No index of the table tells rows apart by the key; `help` is the statement that makes one.

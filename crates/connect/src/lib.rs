@@ -51,6 +51,6 @@ mod tls;
 
 pub use drivers::adbc::{AdbcConfig, AdbcConnector};
 pub use drivers::odbc::{OdbcConfig, OdbcConnector};
-pub use failpoint::FAILPOINTS as EXPORT_FAILPOINTS;
+pub use failpoint::{COLUMNS_ADDED as COLUMNS_ADDED_FAILPOINT, FAILPOINTS as EXPORT_FAILPOINTS};
 pub use files::{column_names, unquoted_header};
 pub use registry::{KINDS, Kind, kind};

@@ -52,7 +52,7 @@ pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use event::{BatchResults, Event, EventSink, NodeOutcome, NodeStatus};
 pub use name::{ColumnName, CommitId, EntryNumber, RelationName, RunId, TableVersion, UniqueId};
 pub use secret::{Secret, SecretRef, is_secret_key, scrub};
-pub use sink::{Delivered, Delivery, DeliveryMode, Sink};
+pub use sink::{Delivered, Delivery, DeliveryMode, NewColumns, Sink};
 pub use snapshot::{At, PublishedRelation, RelationKind, Snapshot};
 pub use source::{
     Change, ChangeStream, ConnectContext, Connector, Notice, Position, PublishedPositions,

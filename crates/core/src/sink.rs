@@ -46,6 +46,16 @@ impl DeliveryMode {
     }
 }
 
+/// What happens when the rows have a column that the table over there does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NewColumns {
+    /// The delivery fails and names it; nothing is changed.
+    #[default]
+    Refuse,
+    /// It is added, NULL in rows that do not come. No other column is changed by that.
+    Add,
+}
+
 /// One state of a relation, on its way to a table of another system.
 #[derive(Debug, Clone)]
 pub struct Delivery {
@@ -56,6 +66,8 @@ pub struct Delivery {
     pub to: Map<String, Value>,
     /// What happens to what is there.
     pub mode: DeliveryMode,
+    /// What happens to columns that the table does not have.
+    pub new_columns: NewColumns,
     /// The relation.
     pub relation: RelationName,
     /// Names its state: two states with one name have the same rows.

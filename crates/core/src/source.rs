@@ -335,4 +335,13 @@ pub trait Source: Send + Sync {
     ) -> Result<Vec<Notice>> {
         self.acknowledge(position).await.map(|()| Vec::new())
     }
+
+    /// A table, of this name and with these settings, was read for the first time, and will be neither published nor
+    /// read again by this process: what the source keeps for that goes.
+    ///
+    /// # Errors
+    /// Of the system; it is kept until the process ends then, at most.
+    async fn abandon(&self, _name: &str, _settings: &serde_json::Value) -> Result<()> {
+        Ok(())
+    }
 }

@@ -735,7 +735,7 @@ pub struct Export {
     pub node: UniqueId,
     /// Where to: a name of `connections.yml`; none for files of this machine.
     pub connection: Option<String>,
-    /// The place over there (`table` or `path`), and settings of the kind of system.
+    /// The place over there ([`Export::place`]), and settings of the kind of system.
     pub to: serde_json::Map<String, Value>,
     /// `full`, `append` or `merge`.
     pub mode: String,
@@ -743,8 +743,26 @@ pub struct Export {
     pub primary_key: Vec<String>,
     /// Whether rows that are no longer there go, for `merge`.
     pub deletes: bool,
+    /// Whether a column that the table over there does not have is added to it.
+    pub adds_columns: bool,
     /// Where it is declared.
     pub position: SourcePosition,
+}
+
+impl Export {
+    /// The keys of `to` that name a place: a table, files, or what a queue calls it.
+    pub const PLACES: [&str; 7] =
+        ["table", "path", "topic", "subject", "exchange", "queue", "stream"];
+
+    /// The place over there, in words.
+    pub fn place(to: &serde_json::Map<String, Value>) -> Option<&str> {
+        Export::PLACES.iter().find_map(|key| to.get(*key)?.as_str())
+    }
+
+    /// Whether the rows become messages.
+    pub fn sends_messages(&self) -> bool {
+        Export::PLACES[2..].iter().any(|key| self.to.contains_key(*key))
+    }
 }
 
 /// The graph of a project: every node with what it reads and who reads it.

@@ -138,6 +138,10 @@ async fn rounds(
                     stopped = true;
                     let reason = outcome.message.as_deref().unwrap_or_default();
                     session.output.err(reject.table(&outcome.node, &snapshot, reason));
+                    let loader = ProjectLoader::new(session, store.clone());
+                    if let Err(error) = loader.abandon(&outcome.node).await {
+                        tracing::warn!(%error, table = %outcome.node, "what its source keeps was not let go");
+                    }
                 }
             }
             Err(error) => {

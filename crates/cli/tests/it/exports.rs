@@ -1,6 +1,6 @@
 //! Models that go out to files and to SQLite: whole, once, whatever is killed.
 
-use tidemill_connect::EXPORT_FAILPOINTS;
+use tidemill_connect::{COLUMNS_ADDED_FAILPOINT, EXPORT_FAILPOINTS};
 
 use crate::sandbox::{Sandbox, files};
 
@@ -164,6 +164,32 @@ fn a_delivery_that_is_killed_at_any_step_is_made_whole_by_the_next() {
 /// A build that dies in its delivery.
 fn killed(shop: &Sandbox, step: &str) {
     assert!(shop.dies_at(step, &["build"]), "{step} never fired");
+}
+
+#[test]
+fn columns_come_with_their_rows_or_not_at_all() {
+    for mode in ["full", "merge, primary_key: id"] {
+        let shop = shop(&format!(
+            "  - {{from: ref('customers'), to: {{connection: crm, table: customer}}, schema_contract: {{columns: evolve}}, mode: {mode}}}\n"
+        ));
+        for step in EXPORT_FAILPOINTS.iter().chain([&COLUMNS_ADDED_FAILPOINT]) {
+            let _ = std::fs::remove_file(shop.path("crm.db"));
+            let connection = rusqlite::Connection::open(shop.path("crm.db")).unwrap();
+            connection.execute_batch("create table customer (id bigint primary key)").unwrap();
+            killed(&shop, step);
+            let done = *step == "export.after-commit";
+            let columns = || {
+                let sql = "select group_concat(name || ' ' || lower(type)) from pragma_table_info('customer')";
+                connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap()
+            };
+            assert_eq!(columns() == "id bigint", !done, "{mode}: {step}");
+            shop.run(&["export"]).ok();
+            assert_eq!(columns(), "id bigint,name text,amount decimal(9,2),day date");
+            let sum = "select count(*) || ' ' || sum(amount) || ' ' || count(day) from customer";
+            let sum: String = connection.query_row(sum, [], |row| row.get(0)).unwrap();
+            assert_eq!(sum, "3 60.5 2", "{mode}: {step}");
+        }
+    }
 }
 
 #[test]

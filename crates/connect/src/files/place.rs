@@ -18,7 +18,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use tidemill_core::{Error, ErrorKind};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::archive::Member;
 use super::listing::Stamp;
@@ -27,12 +27,33 @@ use super::web::Web;
 /// The first part of an object: enough for a sample, and the whole of most files.
 const FIRST: u64 = 1 << 20;
 
-/// The parts after it.
-const PART: u64 = 4 << 20;
+/// From this size on an object is read by larger parts: a request costs a store much more than its bytes do.
+const LARGE: u64 = 64 << 20;
 
-/// How many parts are asked for at a time. With what is under way to the reader, an object that is read
-/// takes six parts of memory.
-const AHEAD: usize = 4;
+/// So many objects are read by larger parts at a time; the others by smaller ones, for the sake of memory.
+static LARGE_READS: Semaphore = Semaphore::const_new(1);
+
+/// The parts in which an object is read, behind the first one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Partition {
+    bytes: u64,
+    /// How many are asked for at a time. With what is under way to the reader, an object that is read takes two
+    /// more of memory.
+    ahead: usize,
+}
+
+impl Partition {
+    const SMALL: Partition = Partition { bytes: 4 << 20, ahead: 4 };
+    const LARGE: Partition = Partition { bytes: 16 << 20, ahead: 2 };
+
+    /// For an object of this size; what is taken of the room for large ones is held as long as it is read.
+    fn of(size: u64) -> (Partition, Option<SemaphorePermit<'static>>) {
+        match LARGE_READS.try_acquire() {
+            Ok(permit) if size >= LARGE => (Partition::LARGE, Some(permit)),
+            _ => (Partition::SMALL, None),
+        }
+    }
+}
 
 /// Where the bytes of a file are.
 #[derive(Debug, Clone)]
@@ -207,10 +228,11 @@ impl Parts {
                 let handle = object.handle.clone();
                 handle.spawn(async move {
                     let size = object.meta.size;
-                    let starts = (from..size).step_by(PART as usize);
+                    let (Partition { bytes, ahead }, _held) = Partition::of(size);
+                    let starts = (from..size).step_by(bytes as usize);
                     let mut parts = futures::stream::iter(starts)
-                        .map(|start| object.part(start, PART))
-                        .buffered(AHEAD);
+                        .map(|start| object.part(start, bytes))
+                        .buffered(ahead);
                     while let Some(part) = parts.next().await {
                         let failed = part.is_err();
                         // Nobody reads any more: what is asked for is dropped.
@@ -321,12 +343,23 @@ mod tests {
     use object_store::path::Path as ObjectPath;
 
     #[test]
+    fn some_large_objects_are_read_by_large_parts() {
+        assert_eq!(Partition::of(LARGE - 1).0, Partition::SMALL);
+        let held: Vec<_> = std::iter::repeat_with(|| Partition::of(LARGE)).take(3).collect();
+        let large = held.iter().filter(|(parts, _)| *parts == Partition::LARGE).count();
+        assert_eq!((large, held[2].0), (1, Partition::SMALL));
+        drop(held);
+        assert_eq!(Partition::of(LARGE).0, Partition::LARGE);
+    }
+
+    #[test]
     fn an_object_is_read_in_parts_of_one_version() {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let store = Arc::new(InMemory::new());
         let path = ObjectPath::from("a/b.csv");
-        let content: Vec<u8> = (0..FIRST + 2 * PART + 17).map(|at| (at * 7 % 251) as u8).collect();
+        let size = FIRST + 2 * Partition::SMALL.bytes + 17;
+        let content: Vec<u8> = (0..size).map(|at| (at * 7 % 251) as u8).collect();
         runtime.block_on(store.put(&path, content.clone().into())).unwrap();
         let meta = runtime.block_on(store.head(&path)).unwrap();
         let place = Place::Object(Arc::new(Object {

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use krafka::admin::{
-    AdminClient, AlterConsumerGroupOffsetsOptions, DescribeTopicsOptions, ListOffsetsOptions,
-    ListTopicsOptions, OffsetSpec, TopicPartition,
+    AdminClient, AlterConsumerGroupOffsetsOptions, ConfigResource, CreateTopicsOptions,
+    DescribeConfigsOptions, DescribeTopicsOptions, ListOffsetsOptions, ListTopicsOptions, NewTopic,
+    OffsetSpec, TopicPartition,
 };
 use krafka::error::{ErrorCode, KrafkaError};
-use krafka::{Kafka, consumer::Consumer, consumer::IsolationLevel};
+use krafka::producer::TransactionalProducer;
+use krafka::{Compression, Kafka, consumer::Consumer, consumer::IsolationLevel};
 use tidemill_core::{Cancellation, Error, ErrorKind, Result};
 
 use super::config::KafkaConfig;
@@ -28,6 +30,9 @@ pub(super) struct Client {
 
 /// How often a request is made again.
 const TRIES: u32 = 6;
+
+/// How long a transaction may be open: what brokers allow unless they are told otherwise.
+const TRANSACTION: Duration = Duration::from_secs(900);
 
 impl Client {
     /// # Errors
@@ -199,6 +204,61 @@ impl Client {
             .map_err(|error| failure(error, "Kafka"))
     }
 
+    /// What writes messages in transactions. An earlier one of this name cannot write any more, and what it left open
+    /// is decided.
+    pub(super) async fn producer(&self, name: &str) -> Result<TransactionalProducer> {
+        let make = || {
+            self.kafka
+                .producer()
+                .compression(Compression::Zstd)
+                .linger(Duration::from_millis(20))
+                .batch_size(256 << 10)
+                .transaction_timeout(TRANSACTION)
+                .metrics_push(false)
+                .build_transactional(name)
+        };
+        again(self.timeout, &self.cancel, make)
+            .await
+            .map_err(|error| failure(error, "a transaction").with("transactional_id", name))
+    }
+
+    /// Makes a topic of one partition that keeps the last message of each key, if there is none.
+    pub(super) async fn has_compacted(&self, name: &str) -> Result<()> {
+        match self.describe(&[name.to_owned()], false).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            there => return there.map(drop),
+        }
+        let make = || async {
+            let mut topic = NewTopic::new(name, 1, -1)?;
+            topic.configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
+            let made = self.admin.create_topics([topic], CreateTopicsOptions::default()).await?;
+            for (_, made) in made {
+                match made {
+                    // Another delivery was first.
+                    Err(KrafkaError::Broker { code: ErrorCode::TopicAlreadyExists, .. }) => {}
+                    made => made?,
+                }
+            }
+            Ok(())
+        };
+        again(self.timeout, &self.cancel, make).await.map_err(|error| {
+            failure(error, "the topic with the records of deliveries").with("topic", name).with(
+                "help",
+                "make it yourself, with one partition and `cleanup.policy=compact`, or let the user create topics",
+            )
+        })
+    }
+
+    /// Whether a topic keeps the last message of each key; `None` where the broker does not say it.
+    pub(super) async fn is_compacted(&self, topic: &str) -> Option<bool> {
+        let resource = ConfigResource::topic(topic);
+        let options = DescribeConfigsOptions::default();
+        let mut told = self.admin.describe_configs([resource.clone()], options).await.ok()?;
+        let entries = told.remove(&resource)?.ok()?;
+        let policy = entries.into_iter().find(|entry| entry.name == "cleanup.policy")?.value?;
+        Some(policy.contains("compact"))
+    }
+
     /// Writes offsets to a consumer group.
     pub(super) async fn commit(&self, groups: Groups) -> Result<()> {
         let commit = || async {
@@ -275,7 +335,7 @@ fn is_missing(error: &KrafkaError) -> bool {
 pub(super) fn failure(error: KrafkaError, what: &str) -> Error {
     use ErrorCode::{
         ClusterAuthorizationFailed, GroupAuthorizationFailed, SaslAuthenticationFailed,
-        TopicAuthorizationFailed,
+        TopicAuthorizationFailed, TransactionalIdAuthorizationFailed,
     };
     let (kind, message) = match &error {
         error if is_missing(error) => (ErrorKind::NotFound, format!("{what} is not there")),
@@ -293,6 +353,7 @@ pub(super) fn failure(error: KrafkaError, what: &str) -> Error {
             TopicAuthorizationFailed
             | GroupAuthorizationFailed
             | ClusterAuthorizationFailed
+            | TransactionalIdAuthorizationFailed
             | SaslAuthenticationFailed => {
                 (ErrorKind::Denied, format!("the broker does not let this user have {what}"))
             }
@@ -301,6 +362,10 @@ pub(super) fn failure(error: KrafkaError, what: &str) -> Error {
             }
             _ => (ErrorKind::Io, format!("the broker does not give {what}")),
         },
+        KrafkaError::Fenced { .. } => (
+            ErrorKind::Unavailable,
+            format!("{what} was taken over by another delivery of the same export"),
+        ),
         KrafkaError::Protocol { .. } | KrafkaError::Compression { .. } => (
             ErrorKind::Data,
             format!("{what} cannot be read: the broker sent what is not understood"),

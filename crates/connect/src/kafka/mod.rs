@@ -11,13 +11,14 @@ mod config;
 mod plan;
 mod position;
 mod read;
+mod sink;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tidemill_core::{
     Cancellation, ChangeStream, ConnectContext, Connector, Error, Position, ReadRequest, ReadScope,
-    Result, Source, TableDescription,
+    Result, Sink, Source, TableDescription,
 };
 
 pub use config::KafkaConfig;
@@ -28,6 +29,7 @@ use client::Client;
 use config::TopicSettings;
 use plan::Topic;
 use position::Groups;
+use sink::KafkaSink;
 
 /// The connector for Kafka; its kind is `kafka`.
 #[derive(Debug)]
@@ -53,6 +55,11 @@ impl Connector for KafkaConnector {
     fn connect(config: KafkaConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
         config.check()?;
         Ok(Arc::new(KafkaSource { config: Arc::new(config), context }))
+    }
+
+    fn sink(config: KafkaConfig, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        config.check()?;
+        Ok(Arc::new(KafkaSink { config: Arc::new(config), context }))
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {

@@ -7,13 +7,14 @@
 mod read;
 mod session;
 mod settings;
+mod sink;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tidemill_core::{
     Cancellation, ChangeStream, ConnectContext, Connector, Error, ErrorKind, Position, ReadRequest,
-    ReadScope, Result, Source, TableDescription,
+    ReadScope, Result, Sink, Source, TableDescription,
 };
 
 pub use crate::server::ServerConfig as MqttConfig;
@@ -23,6 +24,7 @@ use crate::server::{Scheme, Server};
 use crate::stream::of_work;
 use session::Session;
 use settings::{LAYOUT, MqttTable};
+use sink::MqttSink;
 
 const SCHEMES: &[Scheme] = &[
     Scheme { name: "mqtt", port: 1883, tls: false },
@@ -41,17 +43,28 @@ impl Connector for MqttConnector {
     const OBJECT: &'static str = "topic";
 
     fn connect(config: MqttConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
-        let server = Server::new(config, &context, SCHEMES)?;
-        if server.path.as_deref().is_some_and(|path| !path.is_empty()) {
-            let message = "`url` of an MQTT broker ends with the host and its port; `topic` stands at the table";
-            return Err(Error::new(ErrorKind::Config, message));
-        }
-        Ok(Arc::new(MqttSource { server: Arc::new(server), context }))
+        let server = server_of(config, &context)?;
+        Ok(Arc::new(MqttSource { server, context }))
+    }
+
+    fn sink(config: MqttConfig, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        let server = server_of(config, &context)?;
+        Ok(Arc::new(MqttSink { server, context }))
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {
         MqttTable::parse(settings).map(drop)
     }
+}
+
+fn server_of(config: MqttConfig, context: &ConnectContext) -> Result<Arc<Server>> {
+    let server = Server::new(config, context, SCHEMES)?;
+    if server.path.as_deref().is_some_and(|path| !path.is_empty()) {
+        let message =
+            "`url` of an MQTT broker ends with the host and its port; `topic` stands at the table";
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    Ok(Arc::new(server))
 }
 
 #[derive(Debug, Clone)]

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use rumqttc::{
     AckMode, AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, ManualAck,
-    MqttOptions, Packet, PubAck, PubRec, Publish, QoS, SubscribeFilter, SubscribeReasonCode,
-    TlsConfiguration, Transport,
+    MqttOptions, Packet, PubAck, PubRec, Publish, PublishNotice, PublishOptions, QoS,
+    SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use tidemill_core::{Cancellation, Error, ErrorKind, Result};
 use tokio::sync::mpsc;
@@ -169,6 +170,26 @@ impl Session {
             told.map_err(lost)?.map_err(lost)?;
         }
         self.unsubscribe(&[NOBODYS.to_owned()]).await
+    }
+
+    /// Sends a message; the broker's word comes later.
+    pub(super) async fn publish(
+        &self,
+        topic: String,
+        body: Bytes,
+        quality: QoS,
+        retain: bool,
+    ) -> Result<PublishNotice> {
+        let options = PublishOptions::new(quality).retain(retain);
+        let sent = self.client.publish_tracked(topic, body, options);
+        let sent = tokio::time::timeout(self.timeout, sent).await;
+        sent.map_err(lost)?.map_err(lost)
+    }
+
+    /// Waits for the broker's word that it has a message.
+    pub(super) async fn heard(&self, notice: PublishNotice) -> Result<()> {
+        let answer = tokio::time::timeout(self.timeout, notice.wait_completion_async()).await;
+        answer.map_err(lost)?.map_err(lost)
     }
 
     /// Ends the connection.

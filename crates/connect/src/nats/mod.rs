@@ -7,6 +7,7 @@
 mod config;
 mod position;
 mod read;
+mod sink;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use async_trait::async_trait;
 use futures::TryStreamExt;
 use tidemill_core::{
     Cancellation, ChangeStream, ConnectContext, Connector, Error, Position, ReadRequest, ReadScope,
-    Result, Source, TableDescription,
+    Result, Sink, Source, TableDescription,
 };
 
 pub use config::NatsConfig;
@@ -22,6 +23,7 @@ pub use config::NatsConfig;
 use crate::queue::{Meta, MetaKind, QueueSettings, few_messages, own_settings};
 use crate::stream::of_work;
 use config::{Client, StreamSettings, failure};
+use sink::NatsSink;
 
 /// The connector for NATS JetStream; its kind is `nats`.
 #[derive(Debug)]
@@ -46,6 +48,11 @@ impl Connector for NatsConnector {
     fn connect(config: NatsConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
         config.check()?;
         Ok(Arc::new(NatsSource { config: Arc::new(config), context }))
+    }
+
+    fn sink(config: NatsConfig, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        config.check()?;
+        Ok(Arc::new(NatsSink { config: Arc::new(config), context }))
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {

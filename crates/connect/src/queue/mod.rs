@@ -24,11 +24,13 @@
 
 mod avro;
 mod datum;
+pub(crate) mod delivered;
 mod envelope;
 pub(crate) mod held;
 mod json;
 mod lost;
 mod metadata;
+pub(crate) mod outgoing;
 mod plain;
 mod read;
 mod registry;

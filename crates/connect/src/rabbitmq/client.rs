@@ -194,9 +194,13 @@ pub(super) fn refuses_offset(error: &Error) -> bool {
     error.report().contains(OFFSET)
 }
 
-fn short(name: &str) -> Result<ShortString> {
+/// A name, or a routing key.
+///
+/// # Errors
+/// Kind `Config`.
+pub(super) fn short(name: &str) -> Result<ShortString> {
     ShortString::try_new(name).map_err(|error| {
-        Error::new(ErrorKind::Config, "a queue has a name of at most 255 bytes").because(error)
+        Error::new(ErrorKind::Config, "a name or routing key has at most 255 bytes").because(error)
     })
 }
 

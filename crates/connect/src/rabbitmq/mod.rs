@@ -10,6 +10,7 @@ mod client;
 mod message;
 mod queue;
 mod settings;
+mod sink;
 mod stream;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tidemill_core::{
     Cancellation, ChangeStream, ConnectContext, Connector, Error, ErrorKind, Position, ReadRequest,
-    ReadScope, Result, Source, TableDescription,
+    ReadScope, Result, Sink, Source, TableDescription,
 };
 
 pub use crate::server::ServerConfig as RabbitMqConfig;
@@ -26,6 +27,7 @@ use crate::queue::{QueueContext, Reading, held};
 use crate::server::{Scheme, Server};
 use crate::stream::of_work;
 use settings::{Object, RabbitTable};
+use sink::RabbitMqSink;
 
 const SCHEMES: &[Scheme] = &[
     Scheme { name: "amqp", port: 5672, tls: false },
@@ -46,6 +48,11 @@ impl Connector for RabbitMqConnector {
     fn connect(config: RabbitMqConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
         let server = Arc::new(Server::new(config, &context, SCHEMES)?);
         Ok(Arc::new(RabbitMqSource { server, context }))
+    }
+
+    fn sink(config: RabbitMqConfig, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        let server = Arc::new(Server::new(config, &context, SCHEMES)?);
+        Ok(Arc::new(RabbitMqSink { server, context }))
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {

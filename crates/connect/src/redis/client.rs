@@ -96,6 +96,16 @@ impl Client {
         answers.into_iter().map(answer).collect()
     }
 
+    /// Does all of them, or none.
+    pub(super) async fn together(&mut self, commands: Vec<Cmd>) -> Result<()> {
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        pipeline.atomic();
+        for command in commands {
+            pipeline.add_command(command).ignore();
+        }
+        pipeline.query_async(&mut self.connection).await.map_err(failure)
+    }
+
     pub(super) async fn ping(&mut self) -> Result<()> {
         self.ask(&redis::cmd("PING")).await.map(drop)
     }

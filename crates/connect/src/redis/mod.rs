@@ -1,12 +1,13 @@
 //! Redis: streams, which are read on from the last entry, and keys, which are read whole.
 //!
-//! Nothing is written there, and no consumer group is made: an entry of a stream has an id that grows, so
+//! A read writes nothing there, and makes no consumer group: an entry of a stream has an id that grows, so
 //! that the id of the last one that is published says what is new.
 
 mod client;
 mod keys;
 mod seen;
 mod settings;
+mod sink;
 mod stream;
 mod tables;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tidemill_core::{
     Cancellation, ChangeStream, ConnectContext, Connector, Error, ErrorKind, Position, ReadRequest,
-    ReadScope, Result, Source, TableDescription,
+    ReadScope, Result, Sink, Source, TableDescription,
 };
 
 pub use crate::server::ServerConfig as RedisConfig;
@@ -24,6 +25,7 @@ use crate::queue::{QueueContext, Reading};
 use crate::server::{Scheme, Server};
 use crate::stream::of_work;
 use settings::{Object, RedisTable};
+use sink::RedisSink;
 
 const SCHEMES: &[Scheme] = &[
     Scheme { name: "redis", port: 6379, tls: false },
@@ -42,22 +44,33 @@ impl Connector for RedisConnector {
     const OBJECT: &'static str = "stream";
 
     fn connect(config: RedisConfig, context: ConnectContext) -> Result<Arc<dyn Source>> {
-        let server = Server::new(config, &context, SCHEMES)?;
-        let database = match server.path.as_deref() {
-            None | Some("") => 0,
-            Some(number) => number.parse().map_err(|_| {
-                Error::new(
-                    ErrorKind::Config,
-                    format!("`url` ends with the number of the database, and `{number}` is none"),
-                )
-            })?,
-        };
-        Ok(Arc::new(RedisSource { server: Arc::new(server), database, context }))
+        let (server, database) = server_of(config, &context)?;
+        Ok(Arc::new(RedisSource { server, database, context }))
+    }
+
+    fn sink(config: RedisConfig, context: ConnectContext) -> Result<Arc<dyn Sink>> {
+        let (server, database) = server_of(config, &context)?;
+        Ok(Arc::new(RedisSink { server, database, context }))
     }
 
     fn check_table(settings: &serde_json::Value) -> Result<()> {
         RedisTable::parse(settings).map(drop)
     }
+}
+
+/// The server, and the number of the database.
+fn server_of(config: RedisConfig, context: &ConnectContext) -> Result<(Arc<Server>, i64)> {
+    let server = Server::new(config, context, SCHEMES)?;
+    let database = match server.path.as_deref() {
+        None | Some("") => 0,
+        Some(number) => number.parse().map_err(|_| {
+            Error::new(
+                ErrorKind::Config,
+                format!("`url` ends with the number of the database, and `{number}` is none"),
+            )
+        })?,
+    };
+    Ok((Arc::new(server), database))
 }
 
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::StreamExt;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
@@ -41,6 +41,8 @@ struct Column {
     declared: String,
     /// Its values are made by the database.
     generated: bool,
+    /// A row without a value for it is refused.
+    required: bool,
 }
 
 #[async_trait]
@@ -177,11 +179,22 @@ impl SqliteSink {
         let key = delivery.mode.key();
         delivery::check_key(delivery, &schema)?;
         let quoted = quote(table);
+        let mut required = Vec::new();
         match has_table(connection, table).map_err(wrong)?.as_deref() {
             Some("table") => {
                 let columns = columns(connection, table).map_err(wrong)?;
-                check(&columns, &schema, table)?;
+                let added = check(&columns, &schema, delivery, table)?;
                 check_key(connection, table, key).map_err(wrong)??;
+                for field in &added {
+                    connection.execute_batch(&add(&quoted, field)).map_err(wrong)?;
+                }
+                if !added.is_empty() {
+                    failpoint!("export.columns-added");
+                }
+                let of_table = columns.iter().map(|one| (one.name.as_str(), one.required));
+                required = delivery::required(of_table, |name| {
+                    schema.fields().iter().any(|field| field.name().eq_ignore_ascii_case(name))
+                });
             }
             Some(_) => {
                 return Err(Error::new(
@@ -194,6 +207,22 @@ impl SqliteSink {
                 connection.execute_batch(&sql).map_err(wrong)?;
             }
         }
+        let brought = self.bring_to(connection, delivery, &quoted, rows, handle);
+        brought.map_err(|error| delivery::explained(error, table, &required))
+    }
+
+    /// The same, into a table that is there.
+    fn bring_to(
+        &self,
+        connection: &Connection,
+        delivery: &Delivery,
+        quoted: &str,
+        rows: BatchStream,
+        handle: &Handle,
+    ) -> Result<Delivered> {
+        let wrong = |error| self.failure(error, "the rows cannot be written");
+        let schema = rows.schema.clone();
+        let key = delivery.mode.key();
         let mut delivered = Delivered::default();
         if key.is_empty() {
             if delivery.mode == DeliveryMode::Full {
@@ -201,7 +230,7 @@ impl SqliteSink {
                     connection.execute(&format!("delete from {quoted}"), []).map_err(wrong)?;
                 delivered.deleted = gone as u64;
             }
-            delivered.rows = self.copy(connection, &quoted, delivery, rows, handle)?;
+            delivered.rows = self.copy(connection, quoted, delivery, rows, handle)?;
             delivered.inserted = delivered.rows;
             failpoint!("export.copied");
             return Ok(delivered);
@@ -303,6 +332,12 @@ impl SqliteSink {
     }
 }
 
+/// The statement that adds a column to a table.
+fn add(table: &str, field: &Field) -> String {
+    let kind = declared_type(field.data_type());
+    format!("alter table {table} add column {} {kind}", quote(field.name()))
+}
+
 fn create(table: &str, schema: &SchemaRef, key: &[String]) -> Result<String> {
     let mut columns = Vec::new();
     for field in schema.fields() {
@@ -318,22 +353,33 @@ fn create(table: &str, schema: &SchemaRef, key: &[String]) -> Result<String> {
 }
 
 fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {
-    let sql = "select name, type, hidden in (2, 3) from pragma_table_xinfo(?1) where hidden <> 1";
+    let sql = "select name, type, hidden in (2, 3), \"notnull\" and dflt_value is null \
+               from pragma_table_xinfo(?1) where hidden <> 1";
     let mut columns = connection.prepare(sql)?;
     columns
         .query_map([table], |row| {
-            Ok(Column { name: row.get(0)?, declared: row.get(1)?, generated: row.get(2)? })
+            Ok(Column {
+                name: row.get(0)?,
+                declared: row.get(1)?,
+                generated: row.get(2)?,
+                required: row.get(3)?,
+            })
         })?
         .collect()
 }
 
-/// Whether the rows have a place in the table.
-fn check(columns: &[Column], schema: &Schema, table: &str) -> Result<()> {
-    let mut misplaced = Misplaced::default();
+/// Whether the rows have a place in the table; the columns that are to be added for them.
+fn check(
+    columns: &[Column],
+    schema: &Schema,
+    delivery: &Delivery,
+    table: &str,
+) -> Result<Vec<FieldRef>> {
+    let mut misplaced = Misplaced::of(delivery);
     for field in schema.fields() {
         let (name, kind) = (field.name(), declared_type(field.data_type()));
         match columns.iter().find(|column| column.name.eq_ignore_ascii_case(name)) {
-            None => misplaced.missing(name, &kind),
+            None => misplaced.missing(field, &kind),
             Some(column) if column.generated => misplaced.generated(name),
             Some(column) if !takes(field.data_type(), affinity(&column.declared)) => {
                 misplaced.wrong(name, &kind, &column.declared.to_lowercase());

@@ -253,6 +253,11 @@ pub(crate) trait Database: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// The first read of a table, in quotes, will not be published.
+    async fn abandon(&self, _table: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// Begins a transaction that sees one state of the database, and changes nothing.
     async fn session(&self, cancel: &Cancellation, streams: usize) -> Result<Box<dyn Session>>;
 }

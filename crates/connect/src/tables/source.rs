@@ -107,6 +107,12 @@ impl<D: Database> Source for DatabaseSource<D> {
         let told = self.database.acknowledge(&log, &PublishedLogs(published)).await;
         told.map_err(|error| error.with("connection", &self.name))
     }
+
+    async fn abandon(&self, name: &str, settings: &serde_json::Value) -> Result<()> {
+        let Some(table) = table_of(&*self.database, name, settings) else { return Ok(()) };
+        let done = self.database.abandon(&table).await;
+        done.map_err(|error| error.with("connection", &self.name))
+    }
 }
 
 /// One table is all that there is.
@@ -122,13 +128,7 @@ impl PublishedPositions for Alone {
 /// The tables that are followed beside one, as their database knows them.
 fn siblings<D: Database>(database: &D, request: &ReadRequest) -> Vec<LogSibling> {
     let sibling = |sibling: &Sibling| {
-        let settings = database.table_settings(&sibling.settings).ok()?;
-        let settings = TableSettings::parse(&settings).ok()?;
-        let table = match (&settings.table, &settings.query) {
-            (Some(table), _) => database.table(table),
-            (None, None) => database.quote(&sibling.name),
-            (None, Some(_)) => return None,
-        };
+        let table = table_of(database, &sibling.name, &sibling.settings)?;
         let position = TablePosition::parse(sibling.position.as_ref()).ok()?;
         Some(LogSibling {
             settings: sibling.settings.clone(),
@@ -139,6 +139,16 @@ fn siblings<D: Database>(database: &D, request: &ReadRequest) -> Vec<LogSibling>
     };
     // What is wrong with another one is said when that is read.
     request.siblings.iter().filter_map(sibling).collect()
+}
+
+/// The table that is read by these settings, in quotes; none for a query.
+fn table_of<D: Database>(database: &D, name: &str, settings: &serde_json::Value) -> Option<String> {
+    let settings = TableSettings::parse(&database.table_settings(settings).ok()?).ok()?;
+    match (&settings.table, &settings.query) {
+        (Some(table), _) => Some(database.table(table)),
+        (None, None) => Some(database.quote(name)),
+        (None, Some(_)) => None,
+    }
 }
 
 /// What is asked for.

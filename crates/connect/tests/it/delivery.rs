@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use tidemill_core::{
     BatchStream, Cancellation, ConnectContext, Delivered, Delivery, DeliveryMode, Error, ErrorKind,
-    RelationName, Result, RunId, Sink,
+    NewColumns, RelationName, Result, RunId, Sink,
 };
 use tidemill_testkit::{MariaDbServer, PostgresServer};
 
@@ -56,11 +56,12 @@ struct Sent<'a> {
     mode: DeliveryMode,
     state: &'a str,
     again: bool,
+    new_columns: NewColumns,
 }
 
 impl<'a> Sent<'a> {
     fn new(mode: DeliveryMode, state: &'a str) -> Self {
-        Sent { mode, state, again: false }
+        Sent { mode, state, again: false, new_columns: NewColumns::Refuse }
     }
 
     fn delivery(&self, target: &dyn Target) -> Delivery {
@@ -68,6 +69,7 @@ impl<'a> Sent<'a> {
             export: "crm.customers".to_owned(),
             to: target.to(&self.mode).as_object().cloned().unwrap(),
             mode: self.mode.clone(),
+            new_columns: self.new_columns,
             relation: RelationName::new("main", "customers"),
             state: self.state.to_owned(),
             again: self.again,
@@ -129,6 +131,8 @@ macro_rules! deliveries {
             rows_are_merged_by_their_key,
             rows_without_a_key_are_refused,
             a_table_of_others_keeps_what_is_theirs,
+            new_columns_are_added_where_that_is_wanted,
+            a_column_that_went_away_is_said_where_it_is_needed,
         );
     };
 }
@@ -251,6 +255,63 @@ fn a_table_of_others_keeps_what_is_theirs(target: &dyn Tables) {
         "{}",
         error.report()
     );
+}
+
+fn new_columns_are_added_where_that_is_wanted(target: &dyn Tables) {
+    fn sent(mode: DeliveryMode, state: &str) -> Sent<'_> {
+        Sent { new_columns: NewColumns::Add, ..Sent::new(mode, state) }
+    }
+    let rows = || vec![Ok(batch(FIRST))];
+    for (number, mode) in
+        [merge(true), DeliveryMode::Full, append(), DeliveryMode::Full].into_iter().enumerate()
+    {
+        target.execute(
+            "create table t (id bigint not null, note varchar(9) default 'new'); create unique index t_key on t (id)",
+        );
+        // Another table cannot take the place of one that views read.
+        if number == 3 {
+            target.execute("create view v as select id from t");
+        }
+        let state = format!("{number}");
+        let refused = Sent::new(mode.clone(), &state).of(target, rows()).unwrap_err().report();
+        assert!(refused.contains("has no column for: name text, amount"), "{refused}");
+        assert!(refused.contains("schema_contract: {columns: evolve}"), "{refused}");
+        sent(mode.clone(), &state).of(target, rows()).unwrap();
+        assert_eq!(target.rows(), ["1,Ada,1.5", "2,∅,2.5", "3,,3.5"], "{mode:?}");
+        // What was there keeps its place, and takes its values.
+        target.execute("update t set name = note");
+        assert_eq!(target.rows(), ["1,new,1.5", "2,new,2.5", "3,new,3.5"], "{mode:?}");
+        if mode != append() {
+            Sent::new(mode, "more").rows(target, SECOND);
+            assert_eq!(target.rows().len(), 3);
+        }
+        if number == 3 {
+            target.execute("drop view v");
+        }
+        target.execute("drop table t");
+    }
+    // The types of what is there stay, also then.
+    target.execute("create table t (id bigint, name integer)");
+    let error = sent(DeliveryMode::Full, "c").of(target, rows()).unwrap_err().report();
+    assert!(error.contains("`name` is text in the model and integer there"), "{error}");
+    // It was not added.
+    target.execute("alter table t add column amount double precision");
+}
+
+fn a_column_that_went_away_is_said_where_it_is_needed(target: &dyn Tables) {
+    Sent::new(DeliveryMode::Full, "a").rows(target, FIRST);
+    // It keeps its place, and gets its default, or NULL.
+    target.execute("alter table t add column gone varchar(9)");
+    Sent::new(DeliveryMode::Full, "b").rows(target, SECOND);
+    assert_eq!(target.rows().len(), 3);
+    target.execute("drop table t");
+    target.execute(
+        "create table t (id bigint not null, name varchar(20), amount double precision, needed varchar(9) not null)",
+    );
+    let mode = DeliveryMode::Full;
+    let error = Sent::new(mode, "c").of(target, vec![Ok(batch(FIRST))]).unwrap_err().report();
+    assert!(error.contains("the model does not have the column `needed`"), "{error}");
+    assert_eq!(target.rows(), [""; 0]);
 }
 
 fn shown(id: i64, name: Option<&str>, amount: f64) -> String {

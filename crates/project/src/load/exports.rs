@@ -87,6 +87,7 @@ pub(super) fn resolve(
                 mode: def.mode,
                 primary_key: def.primary_key,
                 deletes: def.deletes,
+                adds_columns: def.adds_columns,
                 position: def.position,
             },
         );

@@ -7,20 +7,42 @@ use tidemill_core::{Diagnostic, Diagnostics, SourcePosition};
 use tidemill_jinja::{Host, Options};
 
 use super::{Unknown, check_keys, read_file, read_mapping, text_of, texts_of, wrong_shape};
+use crate::manifest::Export;
 use crate::yaml::Yaml;
 use crate::yaml::render::render_tree;
 
 const FILE_NAME: &str = "exports.yml";
 
 /// The keys of an export.
-const KEYS: [&str; 8] =
-    ["name", "description", "from", "to", "mode", "primary_key", "deletes", "enabled"];
+const KEYS: [&str; 9] = [
+    "name",
+    "description",
+    "from",
+    "to",
+    "mode",
+    "primary_key",
+    "deletes",
+    "schema_contract",
+    "enabled",
+];
 
 /// The keys of its `to`; the kind of system says which of them it takes.
-const TO_KEYS: [&str; 12] = [
+const TO_KEYS: [&str; 24] = [
     "connection",
     "table",
     "path",
+    "topic",
+    "subject",
+    "exchange",
+    "queue",
+    "stream",
+    "routing_key",
+    "key",
+    "headers",
+    "field",
+    "retain",
+    "qos",
+    "order_by",
     "format",
     "compression",
     "delimiter",
@@ -45,6 +67,8 @@ pub(crate) struct ExportDef {
     pub(crate) mode: String,
     pub(crate) primary_key: Vec<String>,
     pub(crate) deletes: bool,
+    /// Whether a column that the table over there does not have is added to it.
+    pub(crate) adds_columns: bool,
     pub(crate) position: SourcePosition,
 }
 
@@ -99,8 +123,8 @@ pub(crate) fn read(
             continue;
         };
         to.remove("connection");
-        let place = ["table", "path"].iter().find_map(|key| to.get(*key)?.as_str());
-        let (Some(from), Some(place)) = (from, place.map(str::to_owned)) else {
+        let place = Export::place(&to).map(str::to_owned);
+        let (Some(from), Some(place)) = (from, place) else {
             diagnostics.push(incomplete(position));
             continue;
         };
@@ -121,6 +145,12 @@ pub(crate) fn read(
             "upsert" => Some("`mode: upsert` is called `merge` here".to_owned()),
             other => Some(format!("`mode: {other}` is not known; use full, append or merge")),
         };
+        let contract = rendered.get("schema_contract").map(Yaml::to_json).unwrap_or_default();
+        let (adds_columns, wrong) = match (wrong, adds_columns(&contract, to.contains_key("table")))
+        {
+            (None, Ok(adds_columns)) => (adds_columns, None),
+            (wrong, contract) => (false, wrong.or(contract.err())),
+        };
         if let Some(wrong) = wrong {
             diagnostics.push(Diagnostic::error("export", wrong).at(position));
             continue;
@@ -133,7 +163,17 @@ pub(crate) fn read(
             None => place.clone(),
         });
         let deletes = deletes.unwrap_or(false);
-        let def = ExportDef { name, from, connection, to, mode, primary_key, deletes, position };
+        let def = ExportDef {
+            name,
+            from,
+            connection,
+            to,
+            mode,
+            primary_key,
+            deletes,
+            adds_columns,
+            position,
+        };
         match exports.iter().find_map(|other| clash(other, &def)) {
             Some(diagnostic) => diagnostics.push(diagnostic),
             None => exports.push(def),
@@ -142,10 +182,45 @@ pub(crate) fn read(
     exports
 }
 
+/// What `schema_contract` says of columns that the table over there does not have: whether they are added.
+fn adds_columns(written: &Value, has_table: bool) -> Result<bool, String> {
+    let policy = match written {
+        Value::Null => return Ok(false),
+        _ if !has_table => {
+            return Err("`schema_contract` of an export is about columns of a `table`".to_owned());
+        }
+        Value::String(policy) if policy == "evolve" => {
+            return Err("an export changes no type of a column that is there, so that `schema_contract: evolve` cannot be \
+                        held; write `schema_contract: {columns: evolve}`"
+                .to_owned());
+        }
+        Value::String(policy) => policy.as_str(),
+        Value::Object(parts)
+            if parts.keys().all(|key| key == "columns" || key == "types")
+                && parts.get("types").is_none_or(|types| types == "freeze") =>
+        {
+            parts.get("columns").map_or(Some("freeze"), Value::as_str).unwrap_or_default()
+        }
+        _ => "",
+    };
+    match policy {
+        "evolve" => Ok(true),
+        "freeze" => Ok(false),
+        _ => Err("`schema_contract` of an export is `freeze` (the default) or `{columns: evolve}`, which adds columns"
+            .to_owned()),
+    }
+}
+
 fn incomplete(position: SourcePosition) -> Diagnostic {
-    Diagnostic::error("export", "an export needs `from` and `to`, with a `table` or a `path`")
+    let message = "an export needs `from` and `to`, with a `table`, a `path`, or a place of a queue (`topic`, `subject`, …)";
+    Diagnostic::error("export", message)
         .at(position)
         .hint("from: ref('customers')\n    to: {connection: crm, table: customers}")
+}
+
+/// Whether the place has rows, and not messages.
+fn has_rows(to: &Map<String, Value>) -> bool {
+    ["table", "path"].iter().any(|key| to.contains_key(*key))
 }
 
 /// What is wrong with an export beside another one.
@@ -156,10 +231,12 @@ fn clash(other: &ExportDef, def: &ExportDef) -> Option<Diagnostic> {
         return Some(diagnostic.hint("give one a `name` of its own"));
     }
     let place = |def: &ExportDef| {
-        let keys = ["table", "path"].map(|key| def.to.get(key).cloned());
+        let keys = Export::PLACES.map(|key| def.to.get(key).cloned());
         (def.connection.clone(), keys)
     };
-    let alone = |def: &ExportDef| def.mode == "full" || def.deletes;
+    // In a queue they only add to what is there.
+    let replaces = |def: &ExportDef| def.mode == "full" && has_rows(&def.to);
+    let alone = |def: &ExportDef| replaces(def) || def.deletes;
     if place(other) != place(def) || !(alone(other) || alone(def)) {
         return None;
     }
@@ -169,4 +246,35 @@ fn clash(other: &ExportDef, def: &ExportDef) -> Option<Diagnostic> {
     );
     let diagnostic = Diagnostic::error("export", message).at(def.position.clone());
     Some(diagnostic.hint("bring the rows together in a model"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn columns_are_added_where_that_is_said() {
+        for (written, adds) in [
+            (Value::Null, false),
+            (json!("freeze"), false),
+            (json!({"columns": "freeze"}), false),
+            (json!({"columns": "evolve"}), true),
+            (json!({"columns": "evolve", "types": "freeze"}), true),
+            (json!({"types": "freeze"}), false),
+        ] {
+            assert_eq!(adds_columns(&written, true), Ok(adds), "{written}");
+        }
+        for (written, has_table, says) in [
+            (json!("evolve"), true, "{columns: evolve}"),
+            (json!("discard"), true, "is `freeze`"),
+            (json!({"columns": "evolve", "types": "evolve"}), true, "is `freeze`"),
+            (json!({"rows": "evolve"}), true, "is `freeze`"),
+            (json!({"columns": "evolve"}), false, "of a `table`"),
+        ] {
+            let wrong = adds_columns(&written, has_table).unwrap_err();
+            assert!(wrong.contains(says), "{written}: {wrong}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Loads from Redis, RabbitMQ and MQTT, filled by clients that are not ours.
 
+mod exports;
 mod mqtt;
 mod rabbitmq;
 mod redis;

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use tidemill_connect::EXPORT_FAILPOINTS;
+use tidemill_connect::{COLUMNS_ADDED_FAILPOINT, EXPORT_FAILPOINTS};
 use tidemill_testkit::MariaDbServer;
 
 use super::Shop;
@@ -264,4 +264,48 @@ fn what_does_not_fit_is_said_and_changes_nothing() {
         ["0\t0"]
     );
     assert_eq!(shop.sql("show tables like 't'"), [""; 0]);
+}
+
+#[test]
+fn columns_are_added_whatever_is_killed() {
+    for (mode, prepare) in [
+        ("mode: full", "select 1"),
+        ("mode: full", "create trigger t after insert on customer for each row set @x = 1"),
+        ("mode: merge, primary_key: id, deletes: true", "select 1"),
+        ("mode: append", "delete from customer"),
+    ] {
+        let Some(shop) = Shop::exports(&format!(
+            "{{from: ref('customers'), to: {{connection: shop, table: customer}}, schema_contract: {{columns: evolve}}, {mode}}}"
+        )) else {
+            return;
+        };
+        for step in EXPORT_FAILPOINTS.iter().chain([&COLUMNS_ADDED_FAILPOINT]) {
+            shop.sql("drop table if exists customer; drop table if exists tidemill_deliveries");
+            shop.sandbox.publishes(FIRST);
+            shop.sandbox.run(&["export"]).ok().says("3 rows");
+            shop.sql("alter table customer drop column name, drop column day, drop column amount, convert to character set latin1");
+            shop.sandbox.publishes(SECOND);
+            shop.sql(prepare);
+            let before = shop.sql("select id from customer order by 1");
+            assert!(shop.sandbox.dies_at(step, &["export"]), "{mode}: {step} never fired");
+            let open = "select count(*) from information_schema.processlist where db = database() and id <> connection_id()";
+            while shop.sql(open) != ["0"] {}
+            if *step != "export.after-commit" {
+                assert_eq!(
+                    shop.sql("select id from customer order by 1"),
+                    before,
+                    "{mode}: {step}"
+                );
+            }
+            shop.sandbox.run(&["export"]).ok();
+            assert_eq!(shop.rows(), SECOND_ROWS, "{mode}: {step}");
+            assert_eq!(
+                shop.sql("select column_type, character_set_name from information_schema.columns where table_schema = database() and table_name = 'customer' and column_name in ('name', 'amount') order by column_name"),
+                ["decimal(9,2)\tNULL", "longtext\tutf8mb4"]
+            );
+            shop.sandbox.run(&["export"]).ok().says("nothing to do");
+            assert_eq!(shop.left(), [""; 0], "{mode}: {step}");
+            shop.sql("drop trigger if exists t");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use tidemill_connect::EXPORT_FAILPOINTS;
+use tidemill_connect::{COLUMNS_ADDED_FAILPOINT, EXPORT_FAILPOINTS};
 use tidemill_testkit::PostgresServer;
 
 use crate::databases::{SECOND, exports_cut_off, exports_unheard};
@@ -434,4 +434,51 @@ fn mistakes_in_exports_are_shown_where_they_are() {
         shop.sandbox.run(&["export"]).fails_with(1).says(says);
     }
     shop.sandbox.run(&["export", "nothing"]).says("there is no export `nothing`");
+}
+
+#[test]
+fn columns_are_added_whatever_is_killed() {
+    for (mode, prepare) in [
+        ("mode: full", "select 1"),
+        ("mode: full", "create view names as select id from customer"),
+        ("mode: merge, primary_key: id, deletes: true", "select 1"),
+        ("mode: append", "delete from customer"),
+    ] {
+        let Some(shop) = Shop::new(&format!(
+            "exports:\n  - {{from: ref('customers'), to: {{connection: crm, table: customer}}, schema_contract: {{columns: evolve}}, {mode}}}\n"
+        )) else {
+            return;
+        };
+        let columns = "select string_agg(column_name || ' ' || udt_name, ',' order by column_name) \
+            from information_schema.columns where table_name = 'customer'";
+        for step in EXPORT_FAILPOINTS.iter().chain([&COLUMNS_ADDED_FAILPOINT]) {
+            shop.sql(
+                "drop table if exists customer cascade; drop table if exists tidemill_deliveries",
+            );
+            shop.sandbox.publishes(FIRST);
+            shop.sandbox.run(&["export"]).ok().says("3 rows");
+            shop.sql("alter table customer drop column ids, drop column day, drop column amount");
+            shop.sandbox.publishes(SECOND);
+            shop.sql(prepare);
+            let before = shop.sql(columns);
+            assert!(shop.sandbox.dies_at(step, &["export"]), "{mode}: {step} never fired");
+            let done = *step == "export.after-commit";
+            assert_eq!(shop.sql(columns) == before, !done, "{mode}: {step}");
+            shop.sandbox.run(&["export"]).ok();
+            assert_eq!(
+                shop.sql(columns),
+                ["ada bool,amount numeric,at timestamptz,day date,id int8,ids _int8,name text"]
+            );
+            assert_eq!(
+                shop.rows(),
+                ["1,Ada,11.00,2024-01-01", "3,,30.00,", "4,Di,40.00,2024-01-04"],
+                "{mode}: {step}"
+            );
+            assert_eq!(
+                shop.sql("select numeric_precision, numeric_scale from information_schema.columns where table_name = 'customer' and column_name = 'amount'"),
+                ["9,2"]
+            );
+            shop.sandbox.run(&["export"]).ok().says("nothing to do");
+        }
+    }
 }

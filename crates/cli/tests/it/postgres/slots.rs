@@ -3,7 +3,7 @@
 use tidemill_testkit::PostgresServer;
 
 use super::loads::Shop;
-use crate::databases::LOAD_STEPS;
+use crate::databases::{Following, LOAD_STEPS};
 use crate::followed_tables::Tables;
 use crate::sandbox::Sandbox;
 
@@ -252,4 +252,35 @@ fn tables_with_slots_of_their_own_move_to_one_that_they_share() {
     names.iter().for_each(|table| shop.is_whole(table));
     assert_eq!(shop.slots().len(), 1);
     assert!(!shop.slots()[0].contains("public"), "{:?}", shop.slots());
+}
+
+#[test]
+fn a_first_load_that_is_given_up_holds_nothing_of_the_server() {
+    let Some(server) = PostgresServer::start() else { return };
+    let shop = Shop::new(&server, "");
+    shop.makes("good", 3);
+    shop.makes("bad", 3);
+    shop.has(&[("good", "mode: cdc, changes: true, lag: 1s")]);
+    Tables::ingests(&shop);
+    // Its checks fail, so that it is read and never published.
+    shop.sql("update bad set text = 'wrong'");
+    shop.has(&[
+        ("good", "mode: cdc, changes: true, lag: 1s"),
+        ("bad", "mode: cdc, changes: true, lag: 1s"),
+    ]);
+    let following = Following::start(&shop.sandbox);
+    following.says("it is not loaded any more, after 5 attempts");
+    let first = "select count(*) from pg_replication_slots where slot_name like '%\\_first'";
+    let began = std::time::Instant::now();
+    while shop.sql(first) != ["0"] {
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", shop.slots());
+    }
+    // The other one goes on, and its log is let go.
+    shop.sql("update good set part = 9");
+    let part = || shop.sandbox.value("select min(part) from raw.good");
+    while part() != "9" {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60));
+    }
+    following.stop(1);
+    assert_eq!(shop.slots().len(), 1);
 }

@@ -1,6 +1,7 @@
 //! Message queues as sources, against real brokers; what is sent is sent by clients that are not ours.
 
 mod avro;
+mod exports;
 mod kafka;
 mod kafka_accidents;
 mod nats;

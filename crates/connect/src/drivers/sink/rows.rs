@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::Writer;
 use super::statements::{STAGE, System, is_text};
 use super::target::Target;
-use crate::delivery::{check_key, wrong_keys};
+use crate::delivery::{check_key, explained, wrong_keys};
 use crate::drivers::Link;
 use crate::failpoint::failpoint;
 use crate::insert::Statements;
@@ -23,20 +23,40 @@ impl<L: Link> Writer<L> {
         let (names, system, mode) = (self.names.clone(), self.system, self.delivery.mode.clone());
         let key = mode.key();
         check_key(&self.delivery, &schema)?;
-        let target = match self.target()? {
+        let gone = || Error::new(ErrorKind::Internal, "the table that was made is not there");
+        let mut target = match self.target()? {
             Some(target) => target,
             None => {
                 let sql = system.create(&names, &schema, key)?;
                 self.run(&sql)?;
                 self.made = true;
-                self.target()?.ok_or_else(|| {
-                    Error::new(ErrorKind::Internal, "the table that was made is not there")
-                })?
+                self.target()?.ok_or_else(gone)?
             }
         };
-        target.check(&schema, &mode, &names, system)?;
+        let added = target.check(&schema, &self.delivery, &names, system)?;
+        if !added.is_empty() {
+            for sql in system.add(&names, &added)? {
+                self.run(&sql)?;
+            }
+            failpoint!("export.columns-added");
+            target = self.target()?.ok_or_else(gone)?;
+        }
+        let brought = self.bring_to(&target, rows, handle);
+        brought.map_err(|error| explained(error, &names.target, &target.required(&schema)))
+    }
+
+    /// The same, into a table that is there.
+    fn bring_to(
+        &mut self,
+        target: &Target,
+        rows: BatchStream,
+        handle: &Handle,
+    ) -> Result<Delivered> {
+        let schema = rows.schema.clone();
+        let (names, system, mode) = (self.names.clone(), self.system, self.delivery.mode.clone());
+        let key = mode.key();
         if !key.is_empty() {
-            for sql in self.stage(&schema, &target) {
+            for sql in self.stage(&schema, target) {
                 self.run(&sql)?;
             }
         }
@@ -58,7 +78,7 @@ impl<L: Link> Writer<L> {
         delivered.rows = self.insert(STAGE, rows, handle)?;
         failpoint!("export.copied");
         self.check_rows(key)?;
-        self.merge(&schema, &target, &mode, &mut delivered)?;
+        self.merge(&schema, target, &mode, &mut delivered)?;
         Ok(delivered)
     }
 

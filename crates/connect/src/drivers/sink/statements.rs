@@ -1,6 +1,6 @@
 //! What differs between the databases that are written to.
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use tidemill_core::{Delivery, Error, ErrorKind, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -162,6 +162,26 @@ impl System {
             _ => "",
         };
         Ok(format!("create table {} ({columns}{key}){end}", names.target))
+    }
+
+    /// The statements that add columns to the table.
+    ///
+    /// # Errors
+    /// Kind `Unsupported` for a type that has no place there.
+    pub(super) fn add(self, names: &Names, fields: &[FieldRef]) -> Result<Vec<String>> {
+        let target = &names.target;
+        Ok(match self {
+            System::Postgres => vec![postgres::add(target, fields)?],
+            System::MySql => vec![mysql::add(target, fields, None)?],
+            System::Sqlite => {
+                let add = |field: &FieldRef| {
+                    let (name, kind) =
+                        (names.dialect.quote(field.name()), declared_type(field.data_type()));
+                    format!("alter table {target} add column {name} {kind}")
+                };
+                fields.iter().map(add).collect()
+            }
+        })
     }
 
     /// What the words of an error call the type of a column of a model.

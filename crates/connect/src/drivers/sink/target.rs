@@ -1,11 +1,11 @@
 //! The table that is there.
 
-use arrow::datatypes::{DataType, Schema};
-use tidemill_core::{DeliveryMode, Error, ErrorKind, Result};
+use arrow::datatypes::{DataType, FieldRef, Schema};
+use tidemill_core::{Delivery, Error, ErrorKind, Result};
 
 use super::Writer;
 use super::statements::{Names, System};
-use crate::delivery::{Misplaced, no_unique_index};
+use crate::delivery::{Misplaced, no_unique_index, required};
 use crate::drivers::Link;
 use crate::mysql::sink::columns as mysql;
 use crate::postgres::sink::{columns as postgres, target::COLUMNS};
@@ -22,7 +22,7 @@ pub(super) struct Target {
 pub(super) enum Column {
     Postgres(postgres::Column),
     MySql(mysql::Column),
-    Sqlite { name: String, declared: String, generated: bool },
+    Sqlite { name: String, declared: String, generated: bool, required: bool },
 }
 
 impl Column {
@@ -39,6 +39,14 @@ impl Column {
             Column::Postgres(column) => column.generated,
             Column::MySql(column) => column.generated,
             Column::Sqlite { generated, .. } => *generated,
+        }
+    }
+
+    fn is_required(&self) -> bool {
+        match self {
+            Column::Postgres(column) => column.required,
+            Column::MySql(column) => column.required,
+            Column::Sqlite { required, .. } => *required,
         }
     }
 
@@ -109,12 +117,12 @@ impl<L: Link> Writer<L> {
     fn of_postgres(&mut self) -> Result<Target> {
         let table = self.names.dialect.text(&self.names.target);
         let columns = self.link.texts(&format!(
-            "select c.name, c.sql, c.base, c.item, cast(c.modifier as text), cast(c.generated as integer) \
-             from ({}) as c(name, sql, base, item, modifier, generated)",
+            "select c.name, c.sql, c.base, c.item, cast(c.modifier as text), cast(c.generated as integer), \
+             cast(c.required as integer) from ({}) as c(name, sql, base, item, modifier, generated, required)",
             COLUMNS.replace("$1", &table)
         ))?;
         let columns = columns.into_iter().filter_map(|row| {
-            let [name, sql, base, item, modifier, generated] = row.try_into().ok()?;
+            let [name, sql, base, item, modifier, generated, required] = row.try_into().ok()?;
             Some(Column::Postgres(postgres::Column {
                 name: name?,
                 sql: sql?,
@@ -122,6 +130,7 @@ impl<L: Link> Writer<L> {
                 item,
                 modifier: modifier?.parse().ok()?,
                 generated: generated.as_deref() == Some("1"),
+                required: required.as_deref() == Some("1"),
             }))
         });
         let unique = self.link.texts(&format!(
@@ -147,7 +156,8 @@ impl<L: Link> Writer<L> {
         }
         let columns = self.link.texts(&mysql::described(&of))?;
         let columns = columns.into_iter().filter_map(|row| {
-            let [name, kind, word, scale, fraction, collation, generated] = row.try_into().ok()?;
+            let [name, kind, word, scale, fraction, collation, generated, required] =
+                row.try_into().ok()?;
             Some(Column::MySql(mysql::Column {
                 name: name?,
                 kind: kind?,
@@ -156,6 +166,7 @@ impl<L: Link> Writer<L> {
                 fraction: fraction.and_then(|fraction| fraction.parse().ok()).unwrap_or(0),
                 collation,
                 generated: generated.as_deref() == Some("1"),
+                required: required.as_deref() == Some("1"),
             }))
         });
         let unique = self.link.texts(&mysql::unique(&of))?;
@@ -165,12 +176,15 @@ impl<L: Link> Writer<L> {
     fn of_sqlite(&mut self) -> Result<Target> {
         let table = self.names.dialect.text(&self.names.table);
         let columns = self.link.texts(&format!(
-            "select name, type, hidden in (2, 3) from pragma_table_xinfo({table}) where hidden <> 1"
+            "select name, type, hidden in (2, 3), \"notnull\" and dflt_value is null from pragma_table_xinfo({table}) \
+             where hidden <> 1"
         ))?;
         let columns = columns.into_iter().filter_map(|row| {
-            let [name, declared, generated] = row.try_into().ok()?;
+            let [name, declared, generated, required] = row.try_into().ok()?;
             let generated = generated.as_deref() == Some("1");
-            Some(Column::Sqlite { name: name?, declared: declared.unwrap_or_default(), generated })
+            let required = required.as_deref() == Some("1");
+            let declared = declared.unwrap_or_default();
+            Some(Column::Sqlite { name: name?, declared, generated, required })
         });
         let unique = self.link.texts(&format!(
             "select group_concat(name, char(10)) from pragma_table_info({table}) where pk > 0 \
@@ -202,22 +216,31 @@ impl Target {
         })
     }
 
-    /// Whether the rows have a place in it.
+    /// The columns that have to have a value and that the rows do not have.
+    pub(super) fn required(&self, schema: &Schema) -> Vec<String> {
+        let columns = self.columns.iter().map(|column| (column.name(), column.is_required()));
+        let fields = schema.fields();
+        required(columns, |name| {
+            fields.iter().any(|field| field.name().to_lowercase() == name.to_lowercase())
+        })
+    }
+
+    /// Whether the rows have a place in it; the columns that are to be added for them.
     ///
     /// # Errors
     /// Kind `Data`, or `Config` when nothing tells rows apart by the key.
     pub(super) fn check(
         &self,
         schema: &Schema,
-        mode: &DeliveryMode,
+        delivery: &Delivery,
         names: &Names,
         system: System,
-    ) -> Result<()> {
-        let mut misplaced = Misplaced::default();
+    ) -> Result<Vec<FieldRef>> {
+        let mut misplaced = Misplaced::of(delivery);
         for field in schema.fields() {
             let name = field.name();
             match self.column(name, system) {
-                None => misplaced.missing(name, &system.word(field)),
+                None => misplaced.missing(field, &system.word(field)),
                 Some(column) if column.is_generated() => misplaced.generated(name),
                 Some(column) if !column.fits(field.data_type()) => {
                     misplaced.wrong(name, &system.word(field), &column.shown());
@@ -225,13 +248,13 @@ impl Target {
                 Some(_) => {}
             }
         }
-        misplaced.check(&names.target)?;
-        let key = mode.key();
+        let added = misplaced.check(&names.target)?;
+        let key = delivery.mode.key();
         if !key.is_empty() && !self.unique.contains(&sorted(key.iter().map(String::as_str))) {
             let (target, by) = (&names.target, names.list(key));
             let help = format!("create unique index tidemill_key on {target} ({by})");
             return Err(no_unique_index(target, key, help));
         }
-        Ok(())
+        Ok(added)
     }
 }

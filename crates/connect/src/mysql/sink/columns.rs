@@ -1,6 +1,6 @@
 //! Which columns take which values.
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use tidemill_core::{Error, ErrorKind, Result};
 
 use crate::mysql::quoted;
@@ -21,6 +21,8 @@ pub(crate) struct Column {
     pub(crate) collation: Option<String>,
     /// Its values are made by the database alone.
     pub(crate) generated: bool,
+    /// A row without a value for it is refused.
+    pub(crate) required: bool,
 }
 
 impl Column {
@@ -41,7 +43,8 @@ impl Column {
 pub(crate) fn described(of: &str) -> String {
     format!(
         "select column_name, column_type, lower(data_type), numeric_scale, datetime_precision, collation_name, \
-         coalesce(generation_expression, '') <> '' or extra like '%INVISIBLE%' and extra like '%GENERATED%' \
+         coalesce(generation_expression, '') <> '' or extra like '%INVISIBLE%' and extra like '%GENERATED%', \
+         is_nullable = 'NO' and column_default is null and extra not like '%auto_increment%' \
          from information_schema.columns where {of} order by ordinal_position"
     )
 }
@@ -126,6 +129,25 @@ pub(crate) fn definition(field: &Field, key: &[String]) -> Result<String> {
     Ok(format!("{} {kind} null", quoted(field.name())))
 }
 
+/// The statement that adds columns to a table. Texts are compared by `collation`, or as the character set is.
+pub(crate) fn add(table: &str, fields: &[FieldRef], collation: Option<&str>) -> Result<String> {
+    let column = |field: &FieldRef| {
+        let made = definition(field, &[])?;
+        let of_text = collation.map_or(String::new(), |name| format!(" collate {name}"));
+        // The table's own character set may not have room for all of them.
+        let text = format!("longtext character set utf8mb4{of_text} null");
+        Ok(format!(
+            "add column {}",
+            match made.strip_suffix("longtext null") {
+                Some(name) => format!("{name}{text}"),
+                None => made.clone(),
+            }
+        ))
+    };
+    let columns = fields.iter().map(column).collect::<Result<Vec<_>>>()?;
+    Ok(format!("alter table {table} {}", columns.join(", ")))
+}
+
 /// The type of the model in words.
 pub(crate) fn word(field: &Field) -> String {
     match field.data_type() {
@@ -199,6 +221,7 @@ mod tests {
             fraction,
             collation: None,
             generated: false,
+            required: false,
         }
     }
 

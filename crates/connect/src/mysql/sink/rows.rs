@@ -1,14 +1,14 @@
 //! How the rows of a delivery come in.
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{FieldRef, Schema};
 use futures::StreamExt;
 use mysql_async::prelude::Queryable;
-use tidemill_core::{BatchStream, Delivered, DeliveryMode, Result};
+use tidemill_core::{BatchStream, Delivered, DeliveryMode, Error, ErrorKind, Result};
 
-use super::columns::{definition, exact};
+use super::columns::{add, definition, exact};
 use super::target::Target;
 use super::{End, Writer, of_rows};
-use crate::delivery::{check_key, wrong_keys};
+use crate::delivery::{check_key, explained, wrong_keys};
 use crate::failpoint::failpoint;
 use crate::insert::{Constants, Statements};
 use crate::mysql::error::failure;
@@ -26,18 +26,34 @@ impl Writer<'_> {
         let schema = rows.schema.clone();
         let names = self.names.clone();
         let mode = self.delivery.mode.clone();
-        let key = mode.key();
         check_key(self.delivery, &schema)?;
-        let target = Target::find(&mut self.connection, &names).await?;
-        if let Some(target) = &target {
-            target.check(&schema, &mode, &names)?;
-        }
-        let Some(target) =
-            target.filter(|target| mode != DeliveryMode::Full || target.kept_by.is_some())
-        else {
-            return self.next(rows).await;
+        let Some(mut target) = Target::find(&mut self.connection, &names).await? else {
+            return self.next(rows, &[]).await;
         };
-        target.check_engine(&names)?;
+        let added = target.check(&schema, self.delivery, &names)?;
+        let required = target.required(&schema);
+        let written = if mode == DeliveryMode::Full && target.kept_by.is_none() {
+            self.next(rows, &added).await
+        } else {
+            target.check_engine(&names)?;
+            if !added.is_empty() {
+                // That is a transaction of its own; what is added stays, without values, when the rest fails.
+                self.add_columns(&names.target, &added).await?;
+                target = Target::find(&mut self.connection, &names).await?.ok_or_else(|| {
+                    Error::new(ErrorKind::NotFound, format!("{} is gone", names.target))
+                })?;
+            }
+            self.write_to(&target, rows).await
+        };
+        written.map_err(|error| explained(error, &names.target, &required))
+    }
+
+    /// Brings the rows into a table that stays, in a transaction that is open then.
+    async fn write_to(&mut self, target: &Target, rows: BatchStream) -> Result<(Delivered, End)> {
+        let schema = rows.schema.clone();
+        let names = self.names.clone();
+        let mode = self.delivery.mode.clone();
+        let key = mode.key();
         if let Some(why) = target.kept_by {
             tracing::debug!(why, "rows are deleted and inserted, as the table itself stays");
         }
@@ -68,7 +84,7 @@ impl Writer<'_> {
             Delivered { rows: self.insert(STAGE, rows).await?, ..Delivered::default() };
         failpoint!("export.copied");
         self.check_keys(STAGE, key).await?;
-        self.merge(&target, &schema, &mut delivered).await?;
+        self.merge(target, &schema, &mut delivered).await?;
         Ok((delivered, End::Commit))
     }
 
@@ -125,7 +141,7 @@ impl Writer<'_> {
     }
 
     /// Writes the rows to a table that takes the target's place.
-    async fn next(&mut self, rows: BatchStream) -> Result<(Delivered, End)> {
+    async fn next(&mut self, rows: BatchStream, added: &[FieldRef]) -> Result<(Delivered, End)> {
         let names = self.names.clone();
         let there = self.exists(&names.target).await?;
         let key = self.delivery.mode.key().to_vec();
@@ -147,6 +163,9 @@ impl Writer<'_> {
             }
         };
         self.run(&sql).await?;
+        if !added.is_empty() {
+            self.add_columns(&names.next, added).await?;
+        }
         self.run("start transaction").await?;
         let written = self.insert(&names.next, rows).await?;
         failpoint!("export.copied");
@@ -158,6 +177,13 @@ impl Writer<'_> {
         }
         let delivered = Delivered { rows: written, inserted: written, ..Delivered::default() };
         Ok((delivered, End::Swap { there }))
+    }
+
+    async fn add_columns(&mut self, table: &str, added: &[FieldRef]) -> Result<()> {
+        let sql = add(table, added, Some(exact(self.maria)))?;
+        self.run(&sql).await?;
+        failpoint!("export.columns-added");
+        Ok(())
     }
 
     /// Adds the rows to a table; gives their number.

@@ -1,13 +1,13 @@
 //! The table that is there.
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{FieldRef, Schema};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use tidemill_core::{DeliveryMode, Error, ErrorKind, Result};
+use tidemill_core::{Delivery, Error, ErrorKind, Result};
 
 use super::Names;
 use super::columns::{self, Column};
-use crate::delivery::{Misplaced, no_unique_index};
+use crate::delivery::{Misplaced, no_unique_index, required};
 use crate::mysql::error::failure;
 use crate::mysql::{constant, quoted};
 
@@ -36,11 +36,11 @@ impl Target {
             ));
         }
         let sql = columns::described(&of);
-        type Row = (String, String, String, Option<u8>, Option<u8>, Option<String>, bool);
+        type Row = (String, String, String, Option<u8>, Option<u8>, Option<String>, bool, bool);
         let rows: Vec<Row> = connection.query(&sql).await.map_err(|error| failure(error, &sql))?;
         let columns = rows
             .into_iter()
-            .map(|(name, kind, word, scale, fraction, collation, generated)| Column {
+            .map(|(name, kind, word, scale, fraction, collation, generated, required)| Column {
                 name,
                 kind,
                 word,
@@ -48,6 +48,7 @@ impl Target {
                 fraction: fraction.unwrap_or(0),
                 collation,
                 generated,
+                required,
             })
             .collect();
         let sql = columns::unique(&of);
@@ -93,13 +94,27 @@ impl Target {
         .with("help", format!("alter table {} engine = InnoDB", names.target)))
     }
 
-    /// Whether the rows have a place in it.
-    pub(super) fn check(&self, schema: &Schema, mode: &DeliveryMode, names: &Names) -> Result<()> {
-        let mut misplaced = Misplaced::default();
+    /// The columns that have to have a value and that the rows do not have.
+    pub(super) fn required(&self, schema: &Schema) -> Vec<String> {
+        let columns = self.columns.iter().map(|column| (column.name.as_str(), column.required));
+        let fields = schema.fields();
+        required(columns, |name| {
+            fields.iter().any(|field| field.name().to_lowercase() == name.to_lowercase())
+        })
+    }
+
+    /// Whether the rows have a place in it; the columns that are to be added for them.
+    pub(super) fn check(
+        &self,
+        schema: &Schema,
+        delivery: &Delivery,
+        names: &Names,
+    ) -> Result<Vec<FieldRef>> {
+        let mut misplaced = Misplaced::of(delivery);
         for field in schema.fields() {
             let name = field.name();
             match self.column(name) {
-                None => misplaced.missing(name, &columns::word(field)),
+                None => misplaced.missing(field, &columns::word(field)),
                 Some(column) if column.generated => misplaced.generated(name),
                 Some(column) if !columns::fits(field.data_type(), column) => {
                     let there = match column.word.as_str() {
@@ -111,15 +126,15 @@ impl Target {
                 Some(_) => {}
             }
         }
-        misplaced.check(&names.target)?;
-        let key = mode.key();
+        let added = misplaced.check(&names.target)?;
+        let key = delivery.mode.key();
         if !key.is_empty() && !self.unique.contains(&sorted(key.iter().map(String::as_str))) {
             let list: Vec<String> = key.iter().map(|name| quoted(name)).collect();
             let help =
                 format!("alter table {} add unique index ({})", names.target, list.join(", "));
             return Err(no_unique_index(&names.target, key, help));
         }
-        Ok(())
+        Ok(added)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which columns take which values.
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use tidemill_core::{Error, ErrorKind, Result};
 
 use crate::postgres::catalog::quoted;
@@ -19,6 +19,8 @@ pub(crate) struct Column {
     pub(crate) modifier: i32,
     /// Its values are made by the database alone.
     pub(crate) generated: bool,
+    /// A row without a value for it is refused.
+    pub(crate) required: bool,
 }
 
 /// How the values of a column are written.
@@ -103,11 +105,13 @@ pub(crate) fn sql_type(kind: &DataType) -> Option<String> {
     })
 }
 
-/// `"name" type` of all columns.
-pub(crate) fn definitions(schema: &Schema) -> Result<String> {
-    let columns = schema.fields().iter().map(|field| match sql_type(field.data_type()) {
-        Some(kind) => Ok(format!("{} {kind}", quoted(field.name()))),
-        None => Err(Error::new(
+/// The type of a column that is made.
+///
+/// # Errors
+/// Kind `Unsupported`.
+fn type_of(field: &Field) -> Result<String> {
+    sql_type(field.data_type()).ok_or_else(|| {
+        Error::new(
             ErrorKind::Unsupported,
             format!(
                 "`{}` is a {}, which is not written to PostgreSQL",
@@ -115,9 +119,28 @@ pub(crate) fn definitions(schema: &Schema) -> Result<String> {
                 field.data_type()
             ),
         )
-        .with("help", "cast it to text in the model")),
-    });
+        .with("help", "cast it to text in the model")
+    })
+}
+
+/// `"name" type` of all columns.
+pub(crate) fn definitions(schema: &Schema) -> Result<String> {
+    let columns = schema.fields().iter();
+    let columns = columns.map(|field| Ok(format!("{} {}", quoted(field.name()), type_of(field)?)));
     Ok(columns.collect::<Result<Vec<_>>>()?.join(", "))
+}
+
+/// No value, as one of a column that is made.
+pub(crate) fn no_value(field: &Field) -> Result<String> {
+    Ok(format!("null::{} as {}", type_of(field)?, quoted(field.name())))
+}
+
+/// The statement that adds columns to a table.
+pub(crate) fn add(table: &str, fields: &[FieldRef]) -> Result<String> {
+    let columns = fields
+        .iter()
+        .map(|field| Ok(format!("add column {} {}", quoted(field.name()), type_of(field)?)));
+    Ok(format!("alter table {table} {}", columns.collect::<Result<Vec<_>>>()?.join(", ")))
 }
 
 /// Whether the column takes these values as they are: what PostgreSQL would round, cut or understand as

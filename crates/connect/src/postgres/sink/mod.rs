@@ -14,6 +14,7 @@ mod write;
 use std::future::Future;
 use std::sync::Arc;
 
+use arrow::datatypes::FieldRef;
 use async_trait::async_trait;
 use futures::FutureExt;
 use serde::Deserialize;
@@ -26,7 +27,7 @@ use super::pool::Postgres;
 use super::session::Connected;
 use super::source::Place;
 use super::{catalog, error};
-use crate::delivery::{check_key, settle};
+use crate::delivery::{check_key, explained, settle};
 use crate::failpoint::failpoint;
 pub(crate) use columns::Form;
 use statements::{Names, STAGE, Written};
@@ -247,13 +248,30 @@ impl Writer {
     /// Brings the rows in.
     async fn write(&self, names: &Names, rows: BatchStream) -> Result<Delivered> {
         let schema = rows.schema.clone();
-        let key = self.delivery.mode.key();
         check_key(&self.delivery, &schema)?;
         let target = Target::find(self.client(), names).await?;
-        if let Some(target) = &target {
-            target.check(&schema, &self.delivery.mode, names)?;
-        }
-        let in_target = |name: &str| target.as_ref().and_then(|target| target.column(name));
+        let added = match &target {
+            Some(target) => target.check(&schema, &self.delivery, names)?,
+            None => Vec::new(),
+        };
+        let written = self.write_to(names, target.as_ref(), &added, rows).await;
+        written.map_err(|error| match &target {
+            Some(target) => explained(error, &names.target, &target.required(&schema)),
+            None => error,
+        })
+    }
+
+    /// The same, into a target that is known; `added` are the columns that it does not have yet.
+    async fn write_to(
+        &self,
+        names: &Names,
+        target: Option<&Target>,
+        added: &[FieldRef],
+        rows: BatchStream,
+    ) -> Result<Delivered> {
+        let schema = rows.schema.clone();
+        let key = self.delivery.mode.key();
+        let in_target = |name: &str| target.and_then(|target| target.column(name));
         let columns: Vec<Column> = schema
             .fields()
             .iter()
@@ -263,14 +281,14 @@ impl Writer {
             })
             .collect();
         let swaps = self.delivery.mode == DeliveryMode::Full
-            && target.as_ref().is_none_or(|target| target.kept_by.is_none());
+            && target.is_none_or(|target| target.kept_by.is_none());
         if swaps {
-            return self.swap(names, target.is_some(), &columns, rows).await;
+            return self.swap(names, target.is_some(), added, &columns, rows).await;
         }
-        if let Some(why) = target.as_ref().and_then(|target| target.kept_by.as_deref()) {
+        if let Some(why) = target.and_then(|target| target.kept_by.as_deref()) {
             tracing::debug!(why, "rows are deleted and inserted, as the table itself stays");
         }
-        self.run(&statements::stage(names, target.is_some(), &schema)?).await?;
+        self.run(&statements::stage(names, target.is_some(), &schema, added)?).await?;
         let mut delivered = Delivered {
             rows: write::copy(self.client(), STAGE, &columns, key, rows).await?,
             ..Delivered::default()
@@ -282,6 +300,11 @@ impl Writer {
         }
         if target.is_none() {
             self.run(&statements::create(&names.target, key, &schema)?).await?;
+        }
+        if !added.is_empty() {
+            // Not earlier, as nobody reads the table from here on until the commit.
+            self.run(&columns::add(&names.target, added)?).await?;
+            failpoint!("export.columns-added");
         }
         let by_text = |name: &str| {
             in_target(name)
@@ -322,12 +345,17 @@ impl Writer {
         &self,
         names: &Names,
         there: bool,
+        added: &[FieldRef],
         columns: &[Column],
         rows: BatchStream,
     ) -> Result<Delivered> {
         let next = names.next();
         if there {
             self.run(&swap::begin(names)).await?;
+            if !added.is_empty() {
+                self.run(&columns::add(&next, added)?).await?;
+                failpoint!("export.columns-added");
+            }
         } else {
             self.run(&format!("drop table if exists {next}")).await?;
             self.run(&statements::create(&next, &[], &rows.schema)?).await?;

@@ -1,9 +1,9 @@
 //! The names and statements of a delivery.
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{FieldRef, Schema};
 use tidemill_core::Result;
 
-use super::columns::definitions;
+use super::columns::{definitions, no_value};
 use crate::postgres::catalog::quoted;
 
 /// The tables of a delivery, in quotes.
@@ -79,15 +79,23 @@ impl Names {
 }
 
 /// Makes the table that the rows come into, which goes with the transaction. Where there is a target
-/// it has the target's types, so that values become what they are there.
-pub(super) fn stage(names: &Names, there: bool, schema: &Schema) -> Result<String> {
+/// it has the target's types, so that values become what they are there; `added` are columns that the target does
+/// not have yet.
+pub(super) fn stage(
+    names: &Names,
+    there: bool,
+    schema: &Schema,
+    added: &[FieldRef],
+) -> Result<String> {
     Ok(match there {
         true => {
-            let columns: Vec<&str> =
-                schema.fields().iter().map(|field| field.name().as_str()).collect();
+            let columns = schema.fields().iter().map(|field| match added.contains(field) {
+                true => no_value(field),
+                false => Ok(quoted(field.name())),
+            });
             format!(
                 "create temporary table tidemill_stage on commit drop as select {} from {} with no data",
-                list(&columns),
+                columns.collect::<Result<Vec<_>>>()?.join(", "),
                 names.target
             )
         }

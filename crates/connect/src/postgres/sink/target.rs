@@ -1,12 +1,12 @@
 //! The table that is there.
 
-use arrow::datatypes::Schema;
-use tidemill_core::{DeliveryMode, Error, ErrorKind, Result};
+use arrow::datatypes::{FieldRef, Schema};
+use tidemill_core::{Delivery, Error, ErrorKind, Result};
 use tokio_postgres::{Client, Row};
 
 use super::columns::{self, Column};
 use super::statements::Names;
-use crate::delivery::{Misplaced, no_unique_index};
+use crate::delivery::{Misplaced, no_unique_index, required};
 use crate::postgres::{catalog, error};
 
 /// A table that rows are delivered to.
@@ -58,7 +58,7 @@ pub(crate) const COLUMNS: &str = "
 select a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), b.typname::text,
     case when b.typcategory = 'A' then i.typname::text end,
     case t.typtype when 'd' then t.typtypmod else a.atttypmod end,
-    a.attgenerated <> '' or a.attidentity = 'a'
+    a.attgenerated <> '' or a.attidentity = 'a', a.attnotnull and not a.atthasdef and a.attidentity = ''
 from pg_catalog.pg_attribute a
 join pg_catalog.pg_type t on t.oid = a.atttypid
 join pg_catalog.pg_type b on b.oid = case t.typtype when 'd' then t.typbasetype else t.oid end
@@ -73,6 +73,7 @@ fn column(row: &Row) -> Result<Column, tokio_postgres::Error> {
         item: row.try_get(3)?,
         modifier: row.try_get(4)?,
         generated: row.try_get(5)?,
+        required: row.try_get(6)?,
     })
 }
 
@@ -106,13 +107,24 @@ impl Target {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// Whether the rows have a place in it.
-    pub(super) fn check(&self, schema: &Schema, mode: &DeliveryMode, names: &Names) -> Result<()> {
-        let mut misplaced = Misplaced::default();
+    /// The columns that have to have a value and that the rows do not have.
+    pub(super) fn required(&self, schema: &Schema) -> Vec<String> {
+        let columns = self.columns.iter().map(|column| (column.name.as_str(), column.required));
+        required(columns, |name| schema.index_of(name).is_ok())
+    }
+
+    /// Whether the rows have a place in it; the columns that are to be added for them.
+    pub(super) fn check(
+        &self,
+        schema: &Schema,
+        delivery: &Delivery,
+        names: &Names,
+    ) -> Result<Vec<FieldRef>> {
+        let mut misplaced = Misplaced::of(delivery);
         for field in schema.fields() {
             let name = field.name();
             match self.column(name) {
-                None => misplaced.missing(name, &columns::word(field)),
+                None => misplaced.missing(field, &columns::word(field)),
                 Some(column) if column.generated => misplaced.generated(name),
                 Some(column) if !columns::fits(field.data_type(), column) => {
                     misplaced.wrong(name, &columns::word(field), &column.sql);
@@ -120,14 +132,14 @@ impl Target {
                 Some(_) => {}
             }
         }
-        misplaced.check(&names.target)?;
-        let key = mode.key();
+        let added = misplaced.check(&names.target)?;
+        let key = delivery.mode.key();
         if !key.is_empty() && !self.unique.contains(&sorted(key)) {
             let list: Vec<String> = key.iter().map(|name| catalog::quoted(name)).collect();
             let help = format!("create unique index on {} ({})", names.target, list.join(", "));
             return Err(no_unique_index(&names.target, key, help));
         }
-        Ok(())
+        Ok(added)
     }
 }
 

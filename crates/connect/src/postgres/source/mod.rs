@@ -6,6 +6,7 @@
 
 mod columns;
 mod discover;
+mod kept;
 mod log;
 mod ranges;
 mod rows;
@@ -31,6 +32,7 @@ use crate::tables::{
     TableSettings, largest_by_order, text_of,
 };
 pub(super) use columns::name_parts;
+use kept::Kept;
 use session::PostgresSession;
 pub use settings::PostgresSettings;
 
@@ -78,6 +80,12 @@ impl Place {
                 Err(Error::new(ErrorKind::Internal, "a secret was not fetched").because(error))
             }
         }
+    }
+}
+
+impl Place {
+    fn kept(&self) -> Arc<Kept> {
+        Kept::of(self.settings.identity, self.project.clone())
     }
 }
 
@@ -161,9 +169,10 @@ impl Database for Place {
     }
 
     async fn log_session(&self, request: LogRequest<'_>) -> Result<Box<dyn Session>> {
-        let postgres = self.open().await?;
+        let kept = self.kept();
+        let postgres = kept.database(|| self.open()).await?;
         let connections = self.settings.connections;
-        Ok(Box::new(log::LogSession::new(postgres, &request, connections)?))
+        Ok(Box::new(log::LogSession::new(postgres, kept, &request, connections)?))
     }
 
     fn left_of_log(&self, position: &Value) -> Option<String> {
@@ -175,7 +184,16 @@ impl Database for Place {
         position: &Value,
         published: &PublishedLogs<'_>,
     ) -> Result<Vec<Notice>> {
-        log::acknowledge(&self.open().await?, position, published).await
+        let kept = self.kept();
+        let postgres = kept.database(|| self.open()).await?;
+        let told = log::acknowledge(&postgres, &kept, position, published).await;
+        told.inspect_err(|_| kept.forget())
+    }
+
+    async fn abandon(&self, table: &str) -> Result<()> {
+        let kept = self.kept();
+        let postgres = kept.database(|| self.open()).await?;
+        log::abandon(&postgres, &kept, table).await
     }
 
     async fn session(&self, cancel: &Cancellation, streams: usize) -> Result<Box<dyn Session>> {

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tidemill_core::{Error, ErrorKind, Result, Secret, SecretRef};
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use crate::postgres::PostgresConfig;
 
 /// How many connections all loads of a process make to one database at once, without a setting.
@@ -23,12 +25,15 @@ pub struct PostgresSettings {
     pub(super) connections: usize,
     /// The rest, as dbt-postgres calls it.
     fields: Map<String, Value>,
+    /// Tells these settings from others.
+    pub(super) identity: u128,
 }
 
 impl TryFrom<Map<String, Value>> for PostgresSettings {
     type Error = Error;
 
     fn try_from(mut fields: Map<String, Value>) -> Result<Self> {
+        let identity = xxh3_128(Value::Object(fields.clone()).to_string().as_bytes());
         let secret = |key: &str, value: Option<Value>| -> Result<Option<SecretRef>> {
             let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
             serde_json::from_value(value)
@@ -65,6 +70,7 @@ impl TryFrom<Map<String, Value>> for PostgresSettings {
             password: secret("password", fields.remove("password"))?,
             connections,
             fields,
+            identity,
         };
         // What can be said without fetching a secret is said at once.
         match &settings.url {

@@ -177,6 +177,24 @@ impl Beginning {
     }
 }
 
+/// Whether tables of a database are waited for.
+pub(super) fn is_waiting(place: &str) -> bool {
+    beginnings().iter().any(|one| one.place == place)
+}
+
+/// A table is not waited for any more; a slot that no other one begins by goes.
+pub(super) fn abandon(place: &str, table: Option<&str>) {
+    let mut all = beginnings();
+    all.retain(|one| {
+        if one.place != place {
+            return true;
+        }
+        let mut pending = locked(&one.pending);
+        let was_there = pending.remove(table.unwrap_or_default()).is_some();
+        !was_there || !pending.is_empty() || Arc::strong_count(one) > 1
+    });
+}
+
 /// When a table last kept a slot of its own because none could be made for it and others.
 static FAILED: LazyLock<Mutex<HashMap<String, Instant>>> = LazyLock::new(Mutex::default);
 

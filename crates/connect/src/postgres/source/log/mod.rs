@@ -36,12 +36,12 @@ use self::followed::{Followed, followed};
 use self::message::Lsn;
 use self::reader::Ask;
 use self::rows::{Batches, New, Seen, Spool, Spooling, Target, Wanted};
-use self::slot::{LogPosition, Made, Slots, State};
+use self::slot::{LogPosition, Made, Slots, State, stays};
 use super::columns::Described;
+use super::kept::{Kept, Line};
 use super::session::{NOTICES, PostgresSession, session_settings};
 use crate::postgres::error;
 use crate::postgres::pool::Postgres;
-use crate::postgres::session::Connected;
 use crate::tables::{
     Column, LogRequest, LogSibling, OnLoss, Part, PublishedLogs, Select, Session, column_of,
 };
@@ -96,20 +96,35 @@ pub(super) fn left(position: &Value) -> Option<String> {
 /// Tells the server how far changes are published.
 pub(super) async fn acknowledge(
     postgres: &Postgres,
+    kept: &Kept,
     position: &Value,
     published: &PublishedLogs<'_>,
 ) -> Result<Vec<Notice>> {
-    slot::keep(postgres, &parse(position)?, published).await
+    slot::keep(postgres, kept, &parse(position)?, published).await
 }
 
-/// Texts of values are the same whatever the database's settings are, and the server notices when nobody listens any
-/// more.
-async fn set_up(client: &Client) -> Result<()> {
+/// The first read of a table will not be published.
+pub(super) async fn abandon(postgres: &Postgres, kept: &Kept, table: &str) -> Result<()> {
+    let place = postgres.config().place();
+    if !begin::is_waiting(&place) {
+        return Ok(());
+    }
+    let line = kept.asks(postgres).await?;
+    let sql = "select pg_catalog.to_regclass($1)::oid::text";
+    let number = slot::one(&line, sql, &[table]).await?;
+    line.done();
+    begin::abandon(&place, number.as_deref());
+    Ok(())
+}
+
+/// Texts of values are the same whatever the database's settings are, the server notices when nobody listens any
+/// more, and does not end a connection that waits.
+pub(super) async fn set_up(client: &Client) -> Result<()> {
     let settings = session_settings();
     client.batch_execute(&settings).await.map_err(|e| error::of_statement(e, &settings, 0))?;
     // Not every version has it.
     let _ = client.batch_execute(&NOTICES.1.replace("local ", "")).await;
-    Ok(())
+    stays(client).await
 }
 
 fn parse(position: &Value) -> Result<LogPosition> {
@@ -120,6 +135,7 @@ fn parse(position: &Value) -> Result<LogPosition> {
 /// A read of the log, or of the table, when there is no position in the log yet.
 pub(super) struct LogSession {
     postgres: Arc<Postgres>,
+    kept: Arc<Kept>,
     cancel: Cancellation,
     streams: usize,
     connections: usize,
@@ -160,13 +176,15 @@ impl Drop for LogSession {
 
 impl LogSession {
     pub(super) fn new(
-        postgres: Postgres,
+        postgres: Arc<Postgres>,
+        kept: Arc<Kept>,
         request: &LogRequest<'_>,
         connections: usize,
     ) -> Result<Self> {
         let (settings, _) = take_settings(request.settings)?;
         Ok(LogSession {
-            postgres: Arc::new(postgres),
+            postgres,
+            kept,
             cancel: request.cancel.clone(),
             streams: request.streams,
             connections,
@@ -197,9 +215,8 @@ impl LogSession {
     }
 
     /// The columns of the table.
-    async fn describe(&self, connected: &Connected, select: &Select) -> Result<Vec<Described>> {
+    async fn describe(&self, client: &Client, select: &Select) -> Result<Vec<Described>> {
         let sql = select.sql("*");
-        let client = &connected.client;
         let prepared = client.prepare(&sql).await;
         let prepared = prepared.map_err(|failed| error::of_statement(failed, &sql, 0))?;
         let mut scale = None;
@@ -264,6 +281,12 @@ impl LogSession {
         Ok(())
     }
 
+    /// The same by a connection of its own.
+    async fn begin_anew(&mut self, table: &str, of: &Followed, select: &Select) -> Result<()> {
+        let own = Line::own(&self.postgres).await?;
+        self.begin(&own, table, of, select).await
+    }
+
     /// Knows by which slot the table goes on. One that others began with later is the slot of all of them; a slot of
     /// the table's own is left for one that it shares, where there are others.
     async fn goes_on(
@@ -285,7 +308,11 @@ impl LogSession {
                 connection: &self.connection,
                 siblings: &self.siblings,
             };
-            let made = Beginning::of(&self.postgres, client, &asked);
+            // It waits for transactions of others, which the questions of other tables do not.
+            let made = async {
+                let own = Line::own(&self.postgres).await?;
+                Beginning::of(&self.postgres, &own, &asked).await
+            };
             let made = tokio::time::timeout(PATIENCE, made).await;
             match made {
                 Ok(Ok(made)) => {
@@ -340,7 +367,8 @@ impl LogSession {
             after: before.lsn,
             cancel: &self.cancel,
         };
-        let until = reader::read(&self.postgres, &ask, |message| spooling.take(message)).await?;
+        let read = reader::read(&self.postgres, &ask, |message| spooling.take(message)).await;
+        let until = read.inspect_err(|_| self.kept.forget())?;
         Ok((spooling.finish()?, until))
     }
 
@@ -390,10 +418,14 @@ impl LogSession {
                 "`mode: cdc` follows a whole `table`, without `query` and `where`",
             ));
         };
-        let connected = self.postgres.connection().await?;
-        let client = &connected.client;
-        set_up(client).await?;
-        let described = self.describe(&connected, select).await;
+        // What is read for the first time waits for others.
+        let kept = self.kept.clone();
+        let line = match &self.before {
+            Some(_) => kept.asks(&self.postgres).await?,
+            None => Line::own(&self.postgres).await?,
+        };
+        let client: &Client = &line;
+        let described = self.describe(client, select).await;
         let described = match described {
             Ok(described) => described,
             // The other way says which table is meant perhaps.
@@ -415,22 +447,28 @@ impl LogSession {
             );
             self.notice("left-out-column", message, &table);
         }
-        match &self.before {
+        let state = match &self.before {
+            None => None,
+            Some(before) => Some((before.clone(), slot::state(client, before, &of).await?)),
+        };
+        match state {
             None => self.begin(client, &table, &of, select).await?,
-            Some(before) => match slot::state(client, before, &of).await? {
+            Some((before, state)) => match state {
                 State::Whole(slots) => {
-                    let before = before.clone();
                     self.goes_on(client, &table, &of, &before, slots).await?;
+                    line.done();
                 }
                 State::NeverMade => {
                     self.again = true;
-                    self.begin(client, &table, &of, select).await?;
+                    line.done();
+                    self.begin_anew(&table, &of, select).await?;
                 }
                 State::Lost(reason) if self.settings.on_slot_loss == OnLoss::Snapshot => {
                     let message = format!("is read again as a whole: {reason}");
                     self.notice("new-slot", message, &table);
                     self.again = true;
-                    self.begin(client, &table, &of, select).await?;
+                    line.done();
+                    self.begin_anew(&table, &of, select).await?;
                 }
                 State::Lost(reason) => {
                     return Err(Error::new(
@@ -470,9 +508,9 @@ impl LogSession {
 #[async_trait]
 impl Session for LogSession {
     async fn columns(&mut self, select: &Select) -> Result<Vec<Column>> {
-        let cancel = self.cancel.clone();
+        let (cancel, kept) = (self.cancel.clone(), self.kept.clone());
         tokio::select! {
-            columns = self.open(select) => columns,
+            columns = self.open(select) => columns.inspect_err(|_| kept.forget()),
             () = cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "cancelled")),
         }
     }

@@ -20,7 +20,7 @@ use tidemill_core::{Cancellation, Error, ErrorKind, Result, ResultExt};
 
 use super::message::{Lsn, Message, parse, relation_of};
 use super::set_up;
-use super::slot::{one, stays};
+use super::slot::one;
 use crate::postgres::catalog;
 use crate::postgres::error;
 use crate::postgres::pool::Postgres;
@@ -182,8 +182,6 @@ impl SlotCopy {
         let connected = postgres.connection().await?;
         let client = &connected.client;
         set_up(client).await?;
-        // It waits for the next read, without a transaction.
-        stays(client).await?;
         let beside = serde_json::json!(ask.beside).to_string();
         let sql = "select pg_catalog.to_regclass(one)::oid::text from json_array_elements_text($1::json) one";
         let beside = super::slot::ask(client, sql, &[&beside]).await?;

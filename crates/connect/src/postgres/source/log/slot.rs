@@ -24,6 +24,7 @@ use super::{begin, reader};
 use crate::postgres::catalog;
 use crate::postgres::error;
 use crate::postgres::pool::Postgres;
+use crate::postgres::source::kept::Kept;
 use crate::tables::{LogSibling, PublishedLogs};
 
 /// How far the log of changes of a table was read.
@@ -144,6 +145,7 @@ pub(super) async fn system(client: &Client) -> Option<String> {
 /// temporary one, and moves it on to where the last table of all stands. Gives what the user should know.
 pub(super) async fn keep(
     postgres: &Postgres,
+    kept: &Kept,
     position: &LogPosition,
     published: &PublishedLogs<'_>,
 ) -> Result<Vec<Notice>> {
@@ -151,8 +153,8 @@ pub(super) async fn keep(
     let made = begin::make_lasting(&place, position).await?;
     // What one of two tables that are published at once does not see, the other one does.
     let _alone = KEEPING.lock().await;
-    let connected = postgres.connection().await?;
-    let client = &connected.client;
+    let line = kept.tells(postgres).await?;
+    let client: &Client = &line;
     let mut there = Vec::new();
     for slot in position.slots() {
         if confirmed(client, slot).await?.is_some() {
@@ -183,6 +185,7 @@ pub(super) async fn keep(
         unlock(client, &position.slot, "_shared").await?;
         done?;
     }
+    line.done();
     Ok(notices)
 }
 
