@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::lateral::all_of;
+use crate::lateral::{all_of, projection};
 
 /// Runs before all others: they see fewer steps.
 #[derive(Debug)]
@@ -76,6 +76,9 @@ fn settled(plan: LogicalPlan, seen: bool) -> Result<Transformed<LogicalPlan>> {
     plan.transform_data(|plan| {
         let ordered = match &plan {
             LogicalPlan::Aggregate(step) => aggregate(step)?,
+            LogicalPlan::Window(step) if step.window_expr.iter().any(counts_rows) => {
+                window(step, seen)?
+            }
             LogicalPlan::Distinct(Distinct::On(step)) => distinct(step)?,
             _ => None,
         };
@@ -150,6 +153,37 @@ fn aggregate(step: &Aggregate) -> Result<Option<LogicalPlan>> {
     let ordered = ordered.collect::<Result<Vec<Expr>>>()?;
     let aggregate = Aggregate::try_new(Arc::new(input), step.group_expr.clone(), ordered)?;
     Ok(Some(LogicalPlan::Aggregate(aggregate)))
+}
+
+/// Windows without an order get the rows in that of the query below them.
+fn window(step: &Window, seen: bool) -> Result<Option<LogicalPlan>> {
+    let Some(input) = numbered(&step.input)? else { return Ok(None) };
+    let place = by_place(&input);
+    let before = input.schema().fields().len();
+    let ordered = step.window_expr.iter().map(|expr| {
+        let counts = counts_rows(expr);
+        match expr.clone().unalias() {
+            // Its frame stays what it was: all rows.
+            Expr::WindowFunction(mut call) if counts => {
+                call.params.order_by = vec![place.clone()];
+                Expr::WindowFunction(call)
+            }
+            other => other,
+        }
+    });
+    let window = Window::try_new(ordered.collect(), Arc::new(input))?;
+    let mut columns = all_of(step.input.schema());
+    let named = step.schema.iter().skip(columns.len());
+    let computed = window.schema.columns().into_iter().skip(before);
+    columns.extend(named.zip(computed).map(|((relation, field), column)| {
+        Expr::Column(column).alias_qualified(relation.cloned(), field.name())
+    }));
+    let window = LogicalPlan::Window(window);
+    let rows = match seen {
+        true => LogicalPlan::Sort(Sort { expr: vec![place], input: Arc::new(window), fetch: None }),
+        false => window,
+    };
+    projection(rows, columns).map(Some)
 }
 
 /// The first row of each, as the rows come.
