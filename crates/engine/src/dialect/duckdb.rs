@@ -144,14 +144,10 @@ fn is_numeric(expr: &Expr) -> bool {
         Expr::Value(value) => matches!(value.value, Value::Number(..)),
         Expr::Nested(inner) => is_numeric(inner),
         Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => is_numeric(expr),
-        Expr::BinaryOp { op, .. }
-            if matches!(
-                op,
-                BinaryOperator::Multiply | BinaryOperator::Divide | BinaryOperator::Modulo
-            ) =>
-        {
-            true
-        }
+        Expr::BinaryOp {
+            op: BinaryOperator::Multiply | BinaryOperator::Divide | BinaryOperator::Modulo,
+            ..
+        } => true,
         Expr::BinaryOp { left, op: BinaryOperator::Plus | BinaryOperator::Minus, right } => {
             is_numeric(left) || is_numeric(right)
         }
