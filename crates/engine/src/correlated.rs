@@ -38,14 +38,20 @@ impl AnalyzerRule for Correlated {
     }
 }
 
-struct Rewriter {
+pub(crate) struct Rewriter {
     /// How many were spread so far.
     number: usize,
 }
 
 impl Rewriter {
+    /// The number of the next thing that needs a name of its own.
+    pub(crate) fn next(&mut self) -> usize {
+        self.number += 1;
+        self.number
+    }
+
     /// A node whose inputs and subqueries are done.
-    fn node(&mut self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    pub(crate) fn node(&mut self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         match &node {
             LogicalPlan::Projection(step) => {
                 let done = self.computed(&step.expr, &step.input, false)?;
@@ -101,10 +107,13 @@ impl Rewriter {
                 projection(LogicalPlan::Sort(sort), all_of(step.input.schema()))
                     .map(Transformed::yes)
             }
-            LogicalPlan::Join(join) => match self.lateral(join)? {
-                Some(plan) => Ok(Transformed::yes(plan)),
-                None => Ok(Transformed::no(node)),
-            },
+            LogicalPlan::Join(join) => {
+                let done = match self.lateral(join)? {
+                    Some(plan) => Some(plan),
+                    None => self.conditioned(join)?,
+                };
+                Ok(done.map_or_else(|| Transformed::no(node), Transformed::yes))
+            }
             _ => Ok(Transformed::no(node)),
         }
     }
@@ -172,16 +181,10 @@ impl Rewriter {
         for expr in exprs {
             let name = names.save(&expr);
             let done = expr.transform_down(|part| {
-                let found = match &part {
-                    Expr::ScalarSubquery(subquery) => !outer_columns(&subquery.subquery).is_empty(),
-                    Expr::Exists(_) | Expr::InSubquery(_) => true,
-                    _ => false,
-                };
-                if !found {
+                if !stands_apart(&part) {
                     return Ok(Transformed::no(part));
                 }
-                self.number += 1;
-                let name = format!("__tidemill_subquery_{}", self.number);
+                let name = format!("__tidemill_subquery_{}", self.next());
                 beside.push(part.alias(&name));
                 Ok(Transformed::yes(Expr::Column(Column::from_name(name))))
             })?;
@@ -205,12 +208,12 @@ impl Rewriter {
         rows: &LogicalPlan,
         joined: &LogicalPlan,
     ) -> Result<Option<(LogicalPlan, Expr)>> {
-        self.number += 1;
-        let Some(keys) = Keys::of(query, rows, self.number)? else { return Ok(None) };
+        let number = self.next();
+        let Some(keys) = Keys::of(query, rows, number)? else { return Ok(None) };
         let Some(mut spread) = keys.spread(query)? else { return Ok(None) };
         let column = spread.schema().columns().pop();
         let Some(column) = column.map(Expr::Column) else { return Ok(None) };
-        let name = format!("__tidemill_value_{}", self.number);
+        let name = format!("__tidemill_value_{number}");
         let value = match has_one_row(query) {
             true => column,
             false => {
@@ -243,8 +246,8 @@ impl Rewriter {
         {
             return Ok(None);
         }
-        self.number += 1;
-        let Some(keys) = Keys::of(query, &join.left, self.number)? else { return Ok(None) };
+        let number = self.next();
+        let Some(keys) = Keys::of(query, &join.left, number)? else { return Ok(None) };
         let Some(spread) = keys.spread(query)? else { return Ok(None) };
         let given = spread.schema().columns();
         let given = given.into_iter().skip(keys.columns().len());
@@ -257,6 +260,15 @@ impl Rewriter {
         let filter = on.chain(join.filter.clone()).reduce(Expr::and);
         let joined = keys.join(join.left.as_ref().clone(), spread, join.join_type, filter)?;
         projection(joined, all_of(&join.schema)).map(Some)
+    }
+}
+
+/// Whether an expression is a subquery that only a projection or a filter can have.
+pub(crate) fn stands_apart(expr: &Expr) -> bool {
+    match expr {
+        Expr::ScalarSubquery(subquery) => !outer_columns(&subquery.subquery).is_empty(),
+        Expr::Exists(_) | Expr::InSubquery(_) => true,
+        _ => false,
     }
 }
 

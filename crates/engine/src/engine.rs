@@ -29,6 +29,7 @@ use tidemill_core::{
 use tokio::sync::mpsc;
 
 use crate::EngineOptions;
+use crate::choices::ChoicePlanner;
 use crate::correlated::Correlated;
 use crate::days::Days;
 use crate::describe::moving;
@@ -36,6 +37,7 @@ use crate::dialect::positional::PLACE;
 use crate::error::from_datafusion;
 use crate::files::FileTables;
 use crate::guard::CountWindows;
+use crate::kept_orders::KeptOrders;
 use crate::meaning::Meaning;
 use crate::moments::Moments;
 use crate::output::plain_schema;
@@ -536,6 +538,8 @@ fn template(
     let settings = config.options_mut();
     settings.execution.time_zone = Some(options.timezone.clone());
     settings.sql_parser.parse_float_as_decimal = true;
+    // Which orders are needed is decided when the whole plan is there (see `kept_orders`).
+    settings.sql_parser.enable_subquery_sort_elimination = false;
     settings.execution.parquet.pushdown_filters = true;
     // A column that cannot be NULL may be one that could, in the plan that runs: that is no error.
     settings.execution.skip_physical_aggregate_schema_check = true;
@@ -544,6 +548,7 @@ fn template(
     settings.optimizer.hash_join_single_partition_threshold = (memory_limit / 16).min(256 << 20);
     settings.optimizer.hash_join_single_partition_threshold_rows = 4 << 20;
     let mut analyzers: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(KeptOrders),
         Arc::new(Correlated),
         Arc::new(Moments),
         Arc::new(Truths { for_duckdb: options.for_duckdb }),
@@ -558,6 +563,7 @@ fn template(
         .with_config(config)
         .with_runtime_env(environment)
         .with_expr_planners(vec![operators::planner(options.for_duckdb)])
+        .with_query_planner(Arc::new(ChoicePlanner))
         .with_default_features()
         .with_analyzer_rules(analyzers)
         .with_optimizer_rule(Arc::new(DistinctSemiJoin))

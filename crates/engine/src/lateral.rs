@@ -120,6 +120,8 @@ impl Extension<'_> {
             }
             LogicalPlan::SubqueryAlias(alias) => self.extend(&alias.input),
             LogicalPlan::Subquery(subquery) => self.extend(&subquery.subquery),
+            // The rows of a join have no order.
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.extend(&sort.input),
             LogicalPlan::Projection(projection) => self.project(projection),
             LogicalPlan::Filter(filter) if !self.outer => {
                 let Some((plan, columns)) = self.extend(&filter.input)? else { return Ok(None) };

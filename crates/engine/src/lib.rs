@@ -39,6 +39,7 @@
 mod aggregates;
 mod aliases;
 mod catalog;
+mod choices;
 mod clauses;
 mod columns;
 mod correlated;
@@ -54,8 +55,10 @@ mod functions;
 mod grammar;
 mod guard;
 mod hive;
+mod join_conditions;
 mod json_type;
 mod json_values;
+mod kept_orders;
 mod lateral;
 mod literals;
 mod meaning;

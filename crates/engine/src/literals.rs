@@ -185,6 +185,25 @@ pub(crate) fn whole_slices(chain: &[AccessExpr]) -> Option<Vec<AccessExpr>> {
     Some(chain)
 }
 
+/// What `regexp_replace` puts in place, in the words of ours: `\1` is a group, `\&` all that was found, `\\` a
+/// backslash, and `$` means nothing.
+pub(crate) fn known_to_replacement(written: &str) -> String {
+    let mut known = String::with_capacity(written.len());
+    let mut letters = written.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '$' => known.push_str("$$"),
+            '\\' => match letters.next_if(|next| matches!(next, '\\' | '&' | '0'..='9')) {
+                Some('\\') | None => known.push('\\'),
+                Some('&') => known.push_str("${0}"),
+                Some(group) => known.push_str(&format!("${{{group}}}")),
+            },
+            other => known.push(other),
+        }
+    }
+    known
+}
+
 /// `\m`, `\M`, `\y`, `\Y` and `\Z` of PostgreSQL's regular expressions, in a pattern that is written out, in
 /// the words of ours.
 pub(crate) fn known_to_regex(pattern: &mut Expr) {

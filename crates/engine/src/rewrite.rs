@@ -22,8 +22,8 @@ use crate::cte::separate_names;
 use crate::duckdb::settle_matches;
 use crate::functions::array_elements;
 use crate::literals::{
-    count_from_one, known_to_regex, rewrite_interval, rewrite_like, rewrite_number, similar_to,
-    whole_slices,
+    count_from_one, known_to_regex, known_to_replacement, rewrite_interval, rewrite_like,
+    rewrite_number, similar_to, whole_slices,
 };
 use crate::names::Names;
 use crate::offsets::with_default;
@@ -480,13 +480,12 @@ fn rewrite_function(function: &mut Function) -> Result<Option<Expr>> {
         && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(pattern))) = list.args.get_mut(1)
     {
         known_to_regex(pattern);
-        // `\&` is all that was found.
         if name == "regexp_replace"
             && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(to)))) =
                 list.args.get_mut(2)
             && let Value::SingleQuotedString(to) = &mut to.value
         {
-            *to = to.replace("\\&", "\\0");
+            *to = known_to_replacement(to);
         }
     }
     let arguments = plain_arguments(function).unwrap_or(arguments);

@@ -91,7 +91,7 @@ fn source<'p>(plan: &'p LogicalPlan, columns: &[Column]) -> (&'p LogicalPlan, Ve
 }
 
 /// Whether something in the plan has another value each time.
-fn moves(plan: &LogicalPlan) -> bool {
+pub(crate) fn moves(plan: &LogicalPlan) -> bool {
     plan.exists(|node| Ok(node.expressions().iter().any(Expr::is_volatile)))
         // The closure gives no error.
         .unwrap_or(true)
@@ -517,7 +517,7 @@ impl Keys {
 }
 
 /// Whether two keys are the same, or both NULL.
-fn same(one: Expr, two: Expr) -> Expr {
+pub(crate) fn same(one: Expr, two: Expr) -> Expr {
     Expr::BinaryExpr(datafusion::logical_expr::BinaryExpr::new(
         Box::new(one),
         datafusion::logical_expr::Operator::IsNotDistinctFrom,

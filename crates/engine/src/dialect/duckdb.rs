@@ -1,11 +1,13 @@
 //! What DuckDB's functions and casts take that PostgreSQL's do not.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    LambdaFunction, ObjectName, OneOrManyWithParens, SelectItem, Value, WildcardAdditionalOptions,
+    AccessExpr, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, JoinConstraint, LambdaFunction, ObjectName, OneOrManyWithParens,
+    Select, SelectItem, UnaryOperator, Value, WildcardAdditionalOptions,
 };
 
-use crate::syntax::{call, simple_name, text};
+use super::rules::closed;
+use crate::syntax::{any_constraint_mut, binary, call, nested, number, simple_name, text};
 
 /// Functions of texts take values of every type there.
 pub(super) fn texts(function: &mut Function) {
@@ -74,6 +76,101 @@ pub(super) fn cast(value: &mut Expr, to: &DataType, to_whole: bool) {
         *value = call("tidemill_whole_text", vec![value.clone()]);
     } else if to_text && !matches!(value, Expr::Value(_)) {
         *value = call("tidemill_plain", vec![value.clone()]);
+    }
+}
+
+/// The name of a type of integers without a sign.
+pub(super) fn unsigned(data_type: &DataType) -> Option<&'static str> {
+    let name = match data_type {
+        DataType::UTinyInt => "utinyint",
+        DataType::USmallInt => "usmallint",
+        DataType::UBigInt => "ubigint",
+        DataType::Custom(name, _) => {
+            let name = name.to_string();
+            let known = ["utinyint", "usmallint", "uinteger", "ubigint"];
+            return known.into_iter().find(|known| name.eq_ignore_ascii_case(known));
+        }
+        _ => return None,
+    };
+    Some(name)
+}
+
+/// A number where a condition stands is true unless it is zero.
+pub(super) fn condition(expr: &mut Expr) {
+    match expr {
+        Expr::Nested(inner) => condition(inner),
+        _ if is_numeric(expr) => {
+            let compared = binary(closed(expr.clone()), BinaryOperator::NotEq, number(0));
+            *expr = nested(compared);
+        }
+        _ => {}
+    }
+}
+
+/// The conditions of a query.
+pub(super) fn conditions(select: &mut Select) {
+    let Select { selection, having, qualify, from, .. } = select;
+    [selection, having, qualify].into_iter().flatten().for_each(condition);
+    for join in from.iter_mut().flat_map(|table| &mut table.joins) {
+        if let Some(JoinConstraint::On(on)) = any_constraint_mut(&mut join.join_operator) {
+            condition(on);
+        }
+    }
+}
+
+/// The conditions that an expression is made of.
+pub(super) fn conditions_within(expr: &mut Expr) {
+    match expr {
+        Expr::UnaryOp { op: UnaryOperator::Not, expr } => condition(expr),
+        Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, right } => {
+            condition(left);
+            condition(right);
+        }
+        Expr::Case { operand: None, conditions, .. } => {
+            conditions.iter_mut().for_each(|when| condition(&mut when.condition));
+        }
+        Expr::Function(function) => {
+            if let Some(filter) = &mut function.filter {
+                condition(filter);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether it can be seen that an expression is a number.
+fn is_numeric(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => matches!(value.value, Value::Number(..)),
+        Expr::Nested(inner) => is_numeric(inner),
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => is_numeric(expr),
+        Expr::BinaryOp {
+            op: BinaryOperator::Multiply | BinaryOperator::Divide | BinaryOperator::Modulo,
+            ..
+        } => true,
+        Expr::BinaryOp { left, op: BinaryOperator::Plus | BinaryOperator::Minus, right } => {
+            is_numeric(left) || is_numeric(right)
+        }
+        Expr::Function(function) => simple_name(function).is_some_and(|name| {
+            matches!(
+                name.as_str(),
+                "count"
+                    | "count_star"
+                    | "sum"
+                    | "length"
+                    | "len"
+                    | "strlen"
+                    | "abs"
+                    | "mod"
+                    | "instr"
+                    | "strpos"
+                    | "position"
+                    | "date_part"
+                    | "date_diff"
+                    | "datediff"
+            )
+        }),
+        _ => false,
     }
 }
 

@@ -15,7 +15,10 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
             values.iter().map(|(name, value)| (*name, (*value).clone())).collect();
         template(written, &values, dialect)
     };
-    if let Some(done) = super::called::done(by, args, dialect) {
+    if let Some(done) = super::called::done(by, args, dialect)
+        .or_else(|| super::warehouse::done(by, args, dialect, name))
+        .or_else(|| super::weeks::done(by, args, dialect, name))
+    {
         return done;
     }
     match (by, args) {
@@ -174,7 +177,13 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
             let object = call("json_build_object", args.to_vec());
             // Without blanks between keys and values.
             Ok(match dialect {
-                SqlDialect::DuckDb => call("tidemill_json_short", vec![object]),
+                // A key without a value is left out there.
+                SqlDialect::Snowflake if name == "object_construct" => {
+                    call("tidemill_json_present", vec![object])
+                }
+                SqlDialect::DuckDb | SqlDialect::Snowflake => {
+                    call("tidemill_json_short", vec![object])
+                }
                 _ => object,
             })
         }
@@ -258,6 +267,7 @@ fn substr(value: &Expr, from: &Expr, length: Option<&Expr>, dialect: SqlDialect)
 fn bigquery_unit(unit: &Expr, name: &str) -> Result<&'static str> {
     let Expr::Identifier(word) = unit else { return Err(unknown_unit(unit, name)) };
     Ok(match word.value.to_lowercase().as_str() {
+        // Those are done where they are known (see `weeks`).
         "week" | "week_sunday" => return Err(sunday_weeks(name)),
         "isoweek" | "week_monday" => "week",
         "date" => "date",

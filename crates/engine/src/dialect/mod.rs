@@ -28,6 +28,8 @@ mod translator;
 mod turned;
 mod types;
 mod unnamed;
+mod warehouse;
+mod weeks;
 
 pub(crate) use rules::template;
 

@@ -238,6 +238,7 @@ impl Translator {
         if self.dialect == SqlDialect::DuckDb {
             super::asof::settle(select)?;
             super::positional::settle(select)?;
+            duckdb::conditions(select);
             duckdb::number_names(&mut select.projection);
         }
         Ok(())
@@ -264,6 +265,9 @@ impl Translator {
 
     fn expr(&self, expr: &mut Expr) -> Result<Option<Expr>> {
         let dialect = self.dialect;
+        if dialect == SqlDialect::DuckDb {
+            duckdb::conditions_within(expr);
+        }
         Ok(match expr {
             Expr::Function(function) => {
                 self.clauses(function);
@@ -289,7 +293,18 @@ impl Translator {
                 self.rules.apply(function, dialect)?
             }
             Expr::Cast { kind, expr: value, data_type, format, .. } => {
-                self.cast(kind, value, data_type, format.is_some())?
+                let unsigned = match dialect {
+                    SqlDialect::DuckDb => duckdb::unsigned(data_type),
+                    _ => None,
+                };
+                let replaced = self.cast(kind, value, data_type, format.is_some())?;
+                let Some(unsigned) = unsigned else { return Ok(replaced) };
+                let name = match kind {
+                    CastKind::TryCast => "tidemill_try_unsigned",
+                    _ => "tidemill_unsigned",
+                };
+                let value = replaced.unwrap_or_else(|| expr.clone());
+                Some(call(name, vec![value, text(unsigned)]))
             }
             Expr::TypedString(TypedString { data_type, value, .. }) => {
                 types::settle(data_type, dialect)?;
@@ -561,7 +576,13 @@ impl Translator {
             return Ok(fields(root, chain).or_else(|| whole.is_some().then(slices)));
         }
         if self.dialect == SqlDialect::BigQuery {
-            return Ok(fields(root, chain));
+            let from_zero = from_zero(chain);
+            let chain = from_zero.as_deref().unwrap_or(chain);
+            let items = || Expr::CompoundFieldAccess {
+                root: Box::new(root.clone()),
+                access_chain: chain.to_vec(),
+            };
+            return Ok(fields(root, chain).or_else(|| from_zero.is_some().then(items)));
         }
         let mut reached = root.clone();
         for step in chain {
@@ -710,10 +731,12 @@ impl Translator {
             (SqlDialect::Databricks, "dow_iso" | "dayofweek_iso") => {
                 "cast(date_part('isodow', x) as bigint)"
             }
-            (SqlDialect::BigQuery, "week") => return Err(sunday_weeks("extract(week from …)")),
-            (SqlDialect::BigQuery, "week_monday" | "isoweek") => {
-                "cast(date_part('week', x) as bigint)"
+            (SqlDialect::BigQuery, week)
+                if let Some(number) = super::weeks::number_of(value, week, dialect) =>
+            {
+                return number;
             }
+            (SqlDialect::BigQuery, "isoweek") => "cast(date_part('week', x) as bigint)",
             (SqlDialect::BigQuery, "date") => "cast(x as date)",
             (_, "epoch") if dialect != SqlDialect::Snowflake => "date_part('epoch', x)",
             (SqlDialect::Databricks, "second" | "seconds") => "date_part('second', x)",
@@ -738,6 +761,21 @@ fn walked(value: Expr, keys: Vec<Expr>) -> Expr {
         return value;
     }
     call("tidemill_walked_text", std::iter::once(value).chain(keys).collect())
+}
+
+/// `a[0]` of BigQuery is `a[offset(0)]`; nothing where no place is written so.
+fn from_zero(chain: &[AccessExpr]) -> Option<Vec<AccessExpr>> {
+    let mut changed = false;
+    let chain = chain.iter().map(|step| match step {
+        AccessExpr::Subscript(Subscript::Index { index }) if is_number(index) => {
+            changed = true;
+            let index = call("offset", vec![index.clone()]);
+            AccessExpr::Subscript(Subscript::Index { index })
+        }
+        other => other.clone(),
+    });
+    let chain: Vec<AccessExpr> = chain.collect();
+    changed.then_some(chain)
 }
 
 /// `struct(…).a`: the fields of what is no column.

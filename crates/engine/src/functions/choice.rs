@@ -2,7 +2,8 @@
 //!
 //! DataFusion writes `coalesce(a, b)` as `case when a is not null then a else b end`, so that `b` is computed only where
 //! it is needed. `a` stands there twice: of ten within one another, as views over views come to, a thousand are made, and
-//! planning takes minutes. So a large `a` stays where it is, as long as `b` cannot fail.
+//! planning takes minutes. So a large `a` stays where it is. Where `b` can fail, the planner sees to it that it is
+//! computed for the rows that need it alone (see [`crate::choices`]).
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use datafusion::logical_expr::{
     Signature,
 };
 
+use crate::choices::is_closable;
 use crate::meaning::compares;
 
 /// The functions of this file.
@@ -82,8 +84,7 @@ impl ScalarUDFImpl for Coalesce {
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
         let first = args.len().saturating_sub(1);
-        let repeats = args[..first].iter().any(is_large);
-        match repeats && args.iter().skip(1).all(cannot_fail) {
+        match args[..first].iter().any(is_large) && args.iter().all(is_closable) {
             true => Ok(ExprSimplifyResult::Original(args)),
             false => self.0.simplify(args, info),
         }
@@ -113,6 +114,12 @@ impl ScalarUDFImpl for Coalesce {
         }
         Ok(ColumnarValue::Array(found))
     }
+}
+
+/// Whether an expression is a `coalesce` of which a value can fail that is computed in the place of another.
+pub(crate) fn is_spared(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call)
+        if call.func.name() == "coalesce" && !call.args.iter().skip(1).all(cannot_fail))
 }
 
 /// From so many parts on an expression is not written twice.

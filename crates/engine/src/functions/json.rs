@@ -81,6 +81,15 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         Simple::json("tidemill_json_short", one_text, Kind::Json, |args, _| {
             each(args, |text| Ok(parsed(text)?.to_string()))
         }),
+        Simple::json("tidemill_json_present", one_text, Kind::Json, |args, _| {
+            each(args, |text| {
+                let mut object = parsed(text)?;
+                if let serde_json::Value::Object(pairs) = &mut object {
+                    pairs.retain(|_, value| !value.is_null());
+                }
+                Ok(object.to_string())
+            })
+        }),
         Simple::function(
             "tidemill_json_contains",
             two_texts,

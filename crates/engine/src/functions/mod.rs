@@ -44,6 +44,7 @@ mod spans;
 mod text;
 mod transform;
 mod trunc;
+mod unsigned;
 mod written;
 mod zone;
 
@@ -63,6 +64,7 @@ pub(crate) const TYPED: &str = "tidemill_typed";
 
 pub(crate) use array_text::elements as array_elements;
 pub(crate) use checked::{checked, type_of_checked};
+pub(crate) use choice::is_spared;
 pub(crate) use duckdb::{divided, named as duckdb_name};
 pub(crate) use hive::{HIVE, values_of};
 pub(crate) use interval::read as read_interval;
@@ -104,6 +106,7 @@ pub(crate) fn scalars() -> Vec<ScalarUDF> {
     all.extend(spans::functions());
     all.extend(text::functions());
     all.extend(transform::functions());
+    all.extend(unsigned::functions());
     all.extend(written::functions());
     all.extend(zone::functions());
     all.push(hive::function());

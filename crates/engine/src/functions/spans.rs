@@ -113,6 +113,7 @@ fn justify_takes(types: &[DataType]) -> Result<Vec<DataType>> {
     match &types[0] {
         DataType::Duration(_) => Ok(vec![DataType::Duration(TimeUnit::Microsecond)]),
         DataType::Interval(_) | DataType::Null => Ok(vec![INTERVAL]),
+        text if text.is_string() => Ok(vec![INTERVAL]),
         other => usage(format!("an interval is wanted, not {}", crate::types::sql_name(other))),
     }
 }

@@ -273,6 +273,50 @@ async fn deep_expressions_give_an_answer_or_an_error() {
     assert_eq!(setup.rows(&calls).await.unwrap_err().kind(), ErrorKind::Query);
 }
 
+/// What twice as long a time for each level would make longer than anybody waits.
+const NESTED: usize = 25;
+
+async fn in_time(setup: &Setup, sql: &str) -> String {
+    let limit = std::time::Duration::from_secs(60);
+    tokio::time::timeout(limit, setup.text(sql)).await.expect("planned in time")
+}
+
+#[tokio::test]
+async fn choices_within_choices_are_planned_in_a_time_that_grows_with_their_number() {
+    let setup = Setup::new();
+    setup.table(
+        "main.t",
+        vec![
+            ("other", numbers(&[0, 0])),
+            ("d", words(&["x", "y"])),
+            ("c", numbers(&[1, 1])),
+            ("b", numbers(&[100, 3])),
+            ("a", numbers(&[2, 1])),
+        ],
+    );
+    let mut texts = "d".to_owned();
+    let mut conditions = "b".to_owned();
+    let mut sums = "nullif(a, 1)".to_owned();
+    let mut spared = "a".to_owned();
+    let mut grouped = "a".to_owned();
+    for level in 0..NESTED {
+        texts = format!("case when b > {level} then {texts} else d || '{level}' end");
+        conditions = format!("case when {conditions} > {level} then c else b + {level} end");
+        sums = format!("coalesce({sums} + b, c / nullif(b, 0), a * {level})");
+        // What stands in its place would fail.
+        spared = format!("coalesce({spared} + 1, b / (a - a))");
+        grouped = format!("case a when {level} then c else {grouped} + 1 end");
+    }
+    assert_eq!(in_time(&setup, &format!("select {texts} from t order by b")).await, "y24\nx");
+    assert_eq!(in_time(&setup, &format!("select {spared} from t order by b")).await, "26\n27");
+    // The first value of the row that has none is `c / b`, 0 or 0.
+    assert_eq!(in_time(&setup, &format!("select {sums} from t order by b")).await, "72\n2502");
+    let condition = format!("select count(*) from t where {conditions} > 0");
+    assert_eq!(in_time(&setup, &condition).await, "2");
+    let group = format!("select {grouped} as g, count(*) from t group by 1 order by 1");
+    assert_eq!(in_time(&setup, &group).await, "23|1\n24|1");
+}
+
 #[tokio::test]
 async fn a_cancelled_query_ends_with_that_error() {
     let setup = shop();
