@@ -186,15 +186,21 @@ pub(crate) fn whole_slices(chain: &[AccessExpr]) -> Option<Vec<AccessExpr>> {
 }
 
 /// What `regexp_replace` puts in place, in the words of ours: `\1` is a group, `\&` all that was found, `\\` a
-/// backslash, and `$` means nothing.
+/// backslash, and `$` means nothing, nor does `\0`.
 pub(crate) fn known_to_replacement(written: &str) -> String {
     let mut known = String::with_capacity(written.len());
     let mut letters = written.chars().peekable();
     while let Some(letter) = letters.next() {
         match letter {
             '$' => known.push_str("$$"),
-            '\\' => match letters.next_if(|next| matches!(next, '\\' | '&' | '0'..='9')) {
-                Some('\\') | None => known.push('\\'),
+            '\\' => match letters.next_if(|next| matches!(next, '\\' | '&' | '1'..='9')) {
+                Some('\\') | None => {
+                    known.push('\\');
+                    // A group that no pattern has is nothing; without it the function would see one here.
+                    if letters.peek().is_some_and(char::is_ascii_digit) {
+                        known.push_str("${tidemill}");
+                    }
+                }
                 Some('&') => known.push_str("${0}"),
                 Some(group) => known.push_str(&format!("${{{group}}}")),
             },

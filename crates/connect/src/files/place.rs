@@ -44,7 +44,7 @@ struct Partition {
 
 impl Partition {
     const SMALL: Partition = Partition { bytes: 4 << 20, ahead: 4 };
-    const LARGE: Partition = Partition { bytes: 16 << 20, ahead: 2 };
+    const LARGE: Partition = Partition { bytes: 8 << 20, ahead: 3 };
 
     /// For an object of this size; what is taken of the room for large ones is held as long as it is read.
     fn of(size: u64) -> (Partition, Option<SemaphorePermit<'static>>) {

@@ -51,6 +51,18 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
             "regexp_like(x, '^(?:' || p || ')$', f)",
             &[("x", value), ("p", pattern), ("f", flags)],
         ),
+        ("replace_first", [value, pattern, replacement]) => fill(
+            "regexp_replace(x, p, r)",
+            &[("x", value), ("p", pattern), ("r", &with_whole_match(replacement))],
+        ),
+        ("replace_first", [value, pattern, replacement, flags]) => fill(
+            "regexp_replace(x, p, r, f)",
+            &[("x", value), ("p", pattern), ("r", &with_whole_match(replacement)), ("f", flags)],
+        ),
+        ("replace_all", [value, pattern, replacement]) => fill(
+            "regexp_replace(x, p, r, 'g')",
+            &[("x", value), ("p", pattern), ("r", &with_whole_match(replacement))],
+        ),
         // `$1` is `\1`.
         ("replace_dollar", [value, pattern, replacement]) => {
             let written = literal_of(replacement, name)?;
@@ -58,6 +70,7 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
             let mut letters = written.chars().peekable();
             while let Some(letter) = letters.next() {
                 match letter {
+                    '$' if letters.next_if_eq(&'0').is_some() => groups.push_str("\\&"),
                     '$' if letters.peek().is_some_and(char::is_ascii_digit) => groups.push('\\'),
                     '\\' => groups.push_str("\\\\"),
                     letter => groups.push(letter),
@@ -338,4 +351,19 @@ fn is_date(expr: &Expr) -> bool {
             .is_some_and(|name| matches!(name.as_str(), "to_date" | "current_date" | "make_date")),
         _ => false,
     }
+}
+
+/// A replacement in which `\0` is all that was found, which PostgreSQL writes `\&`; as it is where it is not
+/// written out.
+fn with_whole_match(replacement: &Expr) -> Expr {
+    let Ok(written) = literal_of(replacement, "regexp_replace") else { return replacement.clone() };
+    let mut out = String::with_capacity(written.len());
+    let mut letters = written.chars();
+    while let Some(letter) = letters.next() {
+        out.push(letter);
+        if letter == '\\' {
+            out.extend(letters.next().map(|next| if next == '0' { '&' } else { next }));
+        }
+    }
+    text(&out)
 }
