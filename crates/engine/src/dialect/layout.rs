@@ -57,13 +57,18 @@ pub(super) fn like(source: &[TokenWithSpan], text: &str) -> Result<String> {
     let mut out = Written { text: String::with_capacity(text.len() * 2), line: 1, column: 1 };
     let mut before: Option<&TokenWithSpan> = None;
     for (index, word) in words.iter().enumerate() {
-        // A word that is nowhere goes with the next one that is.
-        let near = places[index..].iter().take(NEXT).find_map(|place| *place);
-        if let Some((line, column)) = near {
-            out.go_to(line, column);
-        }
         // What stood apart stays apart, and what did not does not.
         let apart = before.is_some_and(|before| before.span.end != word.span.start);
+        // The parts of a name stay on one line: `._b` on a line of its own is no word.
+        let within_name = !apart
+            && before.is_some_and(|before| {
+                word.token == Token::Period || before.token == Token::Period
+            });
+        // A word that is nowhere goes with the next one that is.
+        let near = places[index..].iter().take(NEXT).find_map(|place| *place);
+        if let Some((line, column)) = near.filter(|_| !within_name) {
+            out.go_to(line, column);
+        }
         if apart && !out.text.ends_with([' ', '\n']) {
             out.push(" ");
         }
@@ -192,5 +197,13 @@ mod tests {
             "SELECT CASE WHEN a THEN 1 ELSE 2 END AS b, coalesce(c, 'x\ny') AS d FROM t WHERE e";
         let expected = "SELECT\n      CASE WHEN a THEN 1 ELSE 2 END AS b,\n     coalesce(c, 'x\ny') AS d\nFROM t\nWHERE e";
         assert_eq!(like(&tokens, text).unwrap(), expected);
+    }
+
+    #[test]
+    fn names_are_not_broken() {
+        let source = "select _a from t\njoin u\non t._i = u._i";
+        let tokens = Tokenizer::new(&GenericDialect {}, source).tokenize_with_location().unwrap();
+        let laid_out = like(&tokens, "SELECT _a._i FROM t JOIN u ON t._i = u._i").unwrap();
+        assert_eq!(laid_out, "SELECT _a._i\nFROM t\nJOIN u\nON t._i = u._i");
     }
 }

@@ -72,9 +72,10 @@ pub(crate) fn read_mapping(file: &SourceFile, diagnostics: &mut Diagnostics) -> 
 /// What an unknown key does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unknown {
-    /// dbt's property files: a warning.
+    /// Models, tables, columns and what dbt lets others write at: a warning.
     Warn,
-    /// Our files and, as in dbt, `dbt_project.yml`: an error.
+    /// Our files and, as in dbt, `dbt_project.yml` and what in property files has keys of its own
+    /// alone (sources, exposures, groups, freshness, …): an error.
     Refuse,
 }
 

@@ -239,7 +239,42 @@ const SOURCE: &[&str] = &[
     "tables",
     "overrides",
     "ingest",
-    "catalog",
+];
+
+const FRESHNESS: &[&str] = &["warn_after", "error_after", "filter"];
+const PERIOD: &[&str] = &["count", "period"];
+const QUOTING: &[&str] = &["database", "schema", "identifier", "column"];
+const DOCS: &[&str] = &["show", "node_color"];
+const ARGUMENT: &[&str] = &["name", "type", "description"];
+const GROUP: &[&str] = &["name", "owner", "description", "config"];
+
+const VERSION: &[&str] = &[
+    "v",
+    "defined_in",
+    "description",
+    "access",
+    "config",
+    "constraints",
+    "docs",
+    "data_tests",
+    "tests",
+    "columns",
+    "deprecation_date",
+];
+
+const EXPOSURE: &[&str] = &[
+    "name",
+    "type",
+    "owner",
+    "description",
+    "label",
+    "maturity",
+    "meta",
+    "tags",
+    "url",
+    "depends_on",
+    "config",
+    "enabled",
 ];
 
 const TABLE: &[&str] = &[
@@ -311,6 +346,7 @@ pub(crate) fn read(
     }
     for item in reader.list(&root, "groups") {
         if let Some((name, _)) = reader.name(item, "a group") {
+            reader.known(item, &format!("group `{name}`"), GROUP);
             properties.groups.push((name, item.to_json()));
         }
     }
@@ -374,6 +410,18 @@ impl Reader<'_> {
         render_tree(item, self.file, self.host, &self.options, skip, self.diagnostics)
     }
 
+    /// What dbt refuses to have another key, as it would mean nothing.
+    fn known(&mut self, item: &Yaml, what: &str, keys: &[&str]) {
+        check_keys(item, what, keys, Unknown::Refuse, self.file, self.diagnostics);
+    }
+
+    /// The keys within `key` of an item.
+    fn known_within(&mut self, item: &Yaml, what: &str, key: &str, keys: &[&str]) {
+        if let Some(value) = item.get(key) {
+            self.known(value, &format!("`{key}` of {what}"), keys);
+        }
+    }
+
     fn patch(&mut self, item: &Yaml, kind: ResourceType) -> Option<Patch> {
         let what = format!("a {kind}");
         let (name, position) = self.name(item, &what)?;
@@ -385,6 +433,7 @@ impl Reader<'_> {
         let name = item.get("name").and_then(Yaml::scalar_text).unwrap_or(name);
         let what = format!("{kind} `{name}`");
         check_keys(&item, &what, NODE, Unknown::Warn, self.file, self.diagnostics);
+        self.known_within(&item, &what, "docs", DOCS);
         let mut config = Layer::default();
         for key in ["tags", "enabled"] {
             if let Some(entry) = item.entry(key) {
@@ -486,6 +535,7 @@ impl Reader<'_> {
                 );
                 continue;
             };
+            self.known(item, &format!("version {version} of {what}"), VERSION);
             let mut config = Layer::default();
             if let Some(access) = item.entry("access") {
                 let place = access.value.position(self.file);
@@ -612,7 +662,8 @@ impl Reader<'_> {
         // It may be a template: the schema of the target, say.
         let source = item.get("name").and_then(Yaml::scalar_text).unwrap_or(source);
         let what = format!("source `{source}`");
-        check_keys(&item, &what, SOURCE, Unknown::Warn, self.file, self.diagnostics);
+        self.known(&item, &what, SOURCE);
+        self.known_within(&item, &what, "quoting", QUOTING);
         let schema = text_of(&item, "schema", &what, self.file, self.diagnostics);
         let database = text_of(&item, "database", &what, self.file, self.diagnostics);
         let loader = text_of(&item, "loader", &what, self.file, self.diagnostics);
@@ -624,7 +675,7 @@ impl Reader<'_> {
         let source_description = self.description(&item, &what);
         let mut source_config = Layer::default();
         self.config(&item, &mut source_config, &what);
-        let source_freshness = self.freshness(&item);
+        let source_freshness = self.freshness(&item, &what);
         let source_loaded_at = self.loaded_at(&item, &what, None);
         let source_ingest = self.ingest(&item, &what);
         let Some(tables) = item.get("tables").filter(|tables| tables.is_list()) else {
@@ -641,6 +692,7 @@ impl Reader<'_> {
             };
             let of = format!("table `{source}.{name}`");
             check_keys(table, &of, TABLE, Unknown::Warn, self.file, self.diagnostics);
+            self.known_within(table, &of, "quoting", QUOTING);
             let mut config = source_config.clone();
             let mut own = Layer::default();
             self.config(table, &mut own, &of);
@@ -660,6 +712,7 @@ impl Reader<'_> {
                 (_, IngestSays::So(upper)) => Some(upper),
             };
             let loaded_at = self.loaded_at(table, &of, Some(&source_loaded_at));
+            let freshness = self.freshness(table, &of);
             found.push(SourceDef {
                 source: source.clone(),
                 schema: schema.clone(),
@@ -676,8 +729,8 @@ impl Reader<'_> {
                 meta,
                 source_meta: source_meta.clone(),
                 config,
-                freshness: merge_freshness(source_freshness.clone(), self.freshness(table)),
-                said_freshness: self.freshness(table).or_else(|| source_freshness.clone()),
+                freshness: merge_freshness(source_freshness.clone(), freshness.clone()),
+                said_freshness: freshness.or_else(|| source_freshness.clone()),
                 loaded_at_field: loaded_at.0,
                 loaded_at_query: loaded_at.1,
                 ingest,
@@ -689,8 +742,14 @@ impl Reader<'_> {
         }
     }
 
-    fn freshness(&mut self, item: &Yaml) -> Option<Value> {
-        item.get("freshness").or_else(|| item.get("config")?.get("freshness")).map(Yaml::to_json)
+    fn freshness(&mut self, item: &Yaml, what: &str) -> Option<Value> {
+        let said = item.get("freshness").or_else(|| item.get("config")?.get("freshness"))?;
+        let of = format!("`freshness` of {what}");
+        self.known(said, &of, FRESHNESS);
+        for limit in ["warn_after", "error_after"] {
+            self.known_within(said, &of, limit, PERIOD);
+        }
+        Some(said.to_json())
     }
 
     /// The column and the query that freshness looks at: of a table, or what its source says when
@@ -753,6 +812,9 @@ impl Reader<'_> {
     fn macro_patch(&mut self, item: &Yaml) -> Option<MacroPatch> {
         let (name, position) = self.name(item, "a macro")?;
         let what = format!("macro `{name}`");
+        for argument in item.get("arguments").map(Yaml::items).unwrap_or_default() {
+            self.known(argument, &format!("an argument of {what}"), ARGUMENT);
+        }
         Some(MacroPatch {
             description: self.description(item, &what),
             arguments: item
@@ -768,6 +830,7 @@ impl Reader<'_> {
     fn exposure(&mut self, item: &Yaml) -> Option<ExposureDef> {
         let (name, position) = self.name(item, "an exposure")?;
         let what = format!("exposure `{name}`");
+        self.known(item, &what, EXPOSURE);
         let mut depends_on = Vec::new();
         for item in self.list(item, "depends_on") {
             match item.as_text() {

@@ -84,7 +84,7 @@ pub(crate) fn read(
         return None;
     };
     let what = format!("unit test `{name}`");
-    check_keys(item, &what, KEYS, Unknown::Warn, file, diagnostics);
+    check_keys(item, &what, KEYS, Unknown::Refuse, file, diagnostics);
     let position = item.get("name").map_or_else(|| item.position(file), |at| at.position(file));
     let Some(model) = text_of(item, "model", &what, file, diagnostics) else {
         missing("model", diagnostics);
@@ -101,7 +101,7 @@ pub(crate) fn read(
                     continue;
                 };
                 let keys = &["input", "format", "rows", "fixture"];
-                check_keys(input, &of, keys, Unknown::Warn, file, diagnostics);
+                check_keys(input, &of, keys, Unknown::Refuse, file, diagnostics);
                 given.push(GivenDef {
                     input: text,
                     rows: rows(input, &of, file, diagnostics),
