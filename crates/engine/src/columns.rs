@@ -25,9 +25,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
-use self::chosen::{Chosen, chosen, last, listed};
+use self::chosen::{Chosen, chosen, listed};
 use crate::cte::name_above;
-use crate::names::folded;
+use crate::names::{folded, last};
 use crate::syntax::{nested, select_from, simple_name};
 
 /// The function by which columns are named.

@@ -90,6 +90,7 @@ mod single;
 mod sort_merge;
 mod spelling;
 mod spread;
+mod stars;
 mod statement;
 mod subqueries;
 mod summaries;

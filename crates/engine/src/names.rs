@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Ident, ObjectNamePart, Select, SelectItem, TableFactor, TrimWhereField,
-    VisitorMut,
+    DataType, Expr, Ident, ObjectName, ObjectNamePart, Select, SelectItem, TableFactor,
+    TrimWhereField, VisitorMut,
 };
 
 /// Gives columns that have no name the one that PostgreSQL gives them: `count(*)` is `count`,
@@ -73,6 +73,11 @@ pub(crate) fn folded(ident: &Ident) -> String {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),
     }
+}
+
+/// The last part of a name, as the engine compares names.
+pub(crate) fn last(name: &ObjectName) -> Option<String> {
+    name.0.last().and_then(|part| part.as_ident()).map(folded)
 }
 
 pub(crate) fn postgres_name(expr: &Expr) -> Option<String> {

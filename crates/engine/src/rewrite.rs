@@ -36,6 +36,7 @@ use crate::repeated::name_repeated;
 use crate::rows_from::settle_row_functions;
 use crate::scopes::{order_by_inputs, tell_casts_apart, unnest_series};
 use crate::single::settle_single_values;
+use crate::stars::name_stars;
 use crate::subqueries::{settle_subqueries, value_of};
 use crate::syntax::{
     LAMBDA, argument, array_of, at_zone, binary, call, case, case_of_null, cast, cast_as, divide,
@@ -64,6 +65,7 @@ pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
         ControlFlow::Break(error) => return Err(error),
     }
     refuse_alone(statement)?;
+    name_stars(statement);
     settle_orders(statement);
     Ok(())
 }

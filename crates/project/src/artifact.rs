@@ -50,8 +50,7 @@ pub fn write_manifest(
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
     let created_at = created_at(&meta.generated_at);
-    let nodes: Vec<&Node> =
-        manifest.nodes.values().filter(|node| node.unit_test.is_none()).collect();
+    let nodes: Vec<&Node> = listed(manifest).collect();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     // This thread writes the first share itself.
     let share = nodes.len().div_ceil(threads).max(1);
@@ -85,6 +84,12 @@ pub fn write_manifest(
         others(manifest, created_at, &mut fields)?;
         fields.out.write_all(b"}")
     })
+}
+
+/// What stands under `nodes`.
+fn listed(manifest: &Manifest) -> impl Iterator<Item = &Node> {
+    let nodes = manifest.nodes.values().filter(|node| node.unit_test.is_none());
+    nodes.chain(&manifest.idle)
 }
 
 /// The fields of the document, written one after the other.
@@ -252,10 +257,7 @@ fn unit_test_json(manifest: &Manifest, node: &Node, spec: &UnitTestSpec) -> Valu
 
 /// `graph` as templates see it.
 pub(crate) fn graph_json(manifest: &Manifest) -> Value {
-    let nodes: Map<String, Value> = manifest
-        .nodes
-        .values()
-        .filter(|node| node.unit_test.is_none())
+    let nodes: Map<String, Value> = listed(manifest)
         .map(|node| (node.unique_id.to_string(), linked_json(manifest, node)))
         .chain(operations(manifest, 0.0))
         .collect();
@@ -598,12 +600,16 @@ fn group_map(manifest: &Manifest) -> Value {
     Value::Object(map)
 }
 
-/// Edges in the order of ids, as dbt has them, those of the hooks of the run among them.
+/// Edges in the order of ids, as dbt has them, those of the hooks of the run and of tests that
+/// nothing runs among them.
 fn edges<'a>(
     manifest: &'a Manifest,
     edges: &'a indexmap::IndexMap<UniqueId, Vec<UniqueId>>,
 ) -> impl Serialize + 'a {
-    let hooks = crate::operation::reads(manifest);
+    let mut besides = crate::operation::reads(manifest);
+    besides.extend(
+        manifest.idle.iter().map(|node| (node.unique_id.to_string(), node.depends_on.clone())),
+    );
     let is_parents = std::ptr::eq(edges, &manifest.parents);
     Each(move || {
         let sorted = |ids: &mut Vec<Cow<'a, str>>| ids.sort();
@@ -612,19 +618,19 @@ fn edges<'a>(
             .map(|(id, others)| {
                 let mut others: Vec<Cow<'a, str>> =
                     others.iter().map(|other| Cow::Borrowed(other.as_str())).collect();
-                let readers = hooks.iter().filter(|(_, reads)| !is_parents && reads.contains(id));
-                others.extend(readers.map(|(hook, _)| Cow::Owned(hook.clone())));
+                let readers = besides.iter().filter(|(_, reads)| !is_parents && reads.contains(id));
+                others.extend(readers.map(|(reader, _)| Cow::Owned(reader.clone())));
                 sorted(&mut others);
                 (Cow::Borrowed(id.as_str()), others)
             })
             .collect();
-        for (hook, reads) in &hooks {
+        for (reader, reads) in &besides {
             let mut reads: Vec<Cow<'a, str>> = match is_parents {
                 true => reads.iter().map(|read| Cow::Owned(read.to_string())).collect(),
                 false => Vec::new(),
             };
             sorted(&mut reads);
-            all.push((Cow::Owned(hook.clone()), reads));
+            all.push((Cow::Owned(reader.clone()), reads));
         }
         all.into_iter()
     })

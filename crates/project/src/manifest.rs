@@ -790,6 +790,9 @@ pub struct Manifest {
     pub doc_blocks: DocBlocks,
     /// Nodes that `enabled: false` takes out.
     pub disabled: Vec<Node>,
+    /// Tests of what is disabled or not there: nothing runs them. As in dbt, they stand among the
+    /// `nodes` of `manifest.json` and of `graph`, not enabled.
+    pub idle: Vec<Node>,
     /// Source tables that `enabled: false` takes out.
     pub disabled_sources: Vec<SourceTable>,
     /// What each node, source and exposure reads.

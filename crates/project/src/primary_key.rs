@@ -14,7 +14,7 @@ pub(crate) fn of(manifest: &Manifest, node: &Node) -> Vec<String> {
     }
     let mut unique = [BTreeSet::new(), BTreeSet::new()];
     let mut not_null = BTreeSet::new();
-    let disabled = manifest.disabled.iter().map(|test| (test, false));
+    let disabled = manifest.disabled.iter().chain(&manifest.idle).map(|test| (test, false));
     let tests = manifest.tests_of(&node.unique_id).map(|test| (test, true)).chain(disabled);
     for (test, enabled) in tests {
         let Some(TestKind::Generic(generic)) = test.test.as_ref().map(|test| &test.kind) else {

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 use tidemill_core::{Error, ErrorKind, Result};
 
 use super::refused;
-use crate::names::folded;
+use crate::names::{folded, last};
 use crate::syntax::{nested, simple_name};
 
 /// A column that is named.
@@ -145,10 +145,6 @@ fn with_options(options: &WildcardAdditionalOptions, columns: &[String]) -> Resu
         all.push(one);
     }
     Ok(all)
-}
-
-pub(super) fn last(name: &datafusion::sql::sqlparser::ast::ObjectName) -> Option<String> {
-    name.0.last().and_then(|part| part.as_ident()).map(folded)
 }
 
 /// Whether a condition on the name holds for this one.

@@ -61,9 +61,8 @@ pub(super) fn like(source: &[TokenWithSpan], text: &str) -> Result<String> {
         let apart = before.is_some_and(|before| before.span.end != word.span.start);
         // The parts of a name stay on one line: `._b` on a line of its own is no word.
         let within_name = !apart
-            && before.is_some_and(|before| {
-                word.token == Token::Period || before.token == Token::Period
-            });
+            && before
+                .is_some_and(|before| word.token == Token::Period || before.token == Token::Period);
         // A word that is nowhere goes with the next one that is.
         let near = places[index..].iter().take(NEXT).find_map(|place| *place);
         if let Some((line, column)) = near.filter(|_| !within_name) {

@@ -72,9 +72,25 @@ pub(super) fn connect(
     // Tests of what does not take part do not take part.
     for id in lost {
         if let Some(node) = manifest.nodes.shift_remove(&id) {
-            manifest.disabled.push(node);
+            manifest.idle.push(node);
         }
     }
+    let mut idle = std::mem::take(&mut manifest.idle);
+    for node in &mut idle {
+        let resolver = Resolver {
+            manifest,
+            index,
+            all_read,
+            places: &none,
+            package: &node.package_name,
+            what: String::new(),
+            is_test: true,
+        };
+        // What is missing was said where it is missing.
+        node.depends_on = resolver.found(&node.refs, &node.sources, &mut Diagnostics::default()).0;
+        node.config.enabled = false;
+    }
+    manifest.idle = idle;
     let mut parents: IndexMap<UniqueId, Vec<UniqueId>> = IndexMap::new();
     let mut children: IndexMap<UniqueId, Vec<UniqueId>> = IndexMap::new();
     let ids = manifest
@@ -147,6 +163,17 @@ impl Resolver<'_> {
         sources: &[SourceCall],
         diagnostics: &mut Diagnostics,
     ) -> Option<Vec<UniqueId>> {
+        let (found, complete) = self.found(refs, sources, diagnostics);
+        (complete || !self.is_test).then_some(found)
+    }
+
+    /// What is read and is there, each once, and whether that is all of it.
+    fn found(
+        &self,
+        refs: &[RefCall],
+        sources: &[SourceCall],
+        diagnostics: &mut Diagnostics,
+    ) -> (Vec<UniqueId>, bool) {
         let mut found: Vec<UniqueId> = Vec::new();
         let mut add = |id: UniqueId| {
             if !found.contains(&id) {
@@ -193,7 +220,7 @@ impl Resolver<'_> {
                 }
             }
         }
-        (complete || !self.is_test).then_some(found)
+        (found, complete)
     }
 
     fn report(

@@ -116,10 +116,6 @@ impl Builder<'_> {
         columns: &[ColumnDef],
         tests: &[TestDef],
     ) {
-        if !owner.enabled {
-            // What is declared on it is not there: its tests are not either.
-            return;
-        }
         for column in columns {
             for def in &column.tests {
                 self.test(said, owner, Some(column), def);
@@ -287,6 +283,11 @@ impl Builder<'_> {
         node.test = Some(spec);
         if !node.config.enabled {
             self.manifest.disabled.push(node);
+            return;
+        }
+        if !owner.enabled {
+            // What it is declared on is not there.
+            self.manifest.idle.push(node);
             return;
         }
         if let Some(first) = self.manifest.nodes.get(&unique_id) {
