@@ -670,6 +670,11 @@ impl Shared {
         })
     }
 
+    /// Whether it can be read though its own checks have failed: others fill it, and they have.
+    fn is_there_anyway(&self, node: &UniqueId) -> bool {
+        self.work.nodes.get(node).is_some_and(|node| matches!(node.kind, WorkKind::External))
+    }
+
     fn in_one_cycle(&self, left: &UniqueId, right: &UniqueId) -> bool {
         self.assignment.groups.iter().any(|group| group.contains(left) && group.contains(right))
     }
@@ -875,7 +880,7 @@ async fn check_node<'a>(
             }
             tokio::select! {
                 phase = shared.wait(other, phase) => {
-                    if phase == Phase::Failed {
+                    if phase == Phase::Failed && !shared.is_there_anyway(other) {
                         without.insert(check.clone());
                     }
                 }
@@ -1163,12 +1168,12 @@ pub(crate) fn is_table(snapshot: &Snapshot, relation: &RelationName) -> bool {
         .is_some_and(|published| matches!(published.kind, RelationKind::Table { .. }))
 }
 
-/// Waits for all of them.
+/// Waits for all of them; whether each of them can be read.
 pub(crate) async fn wait_all(shared: &Shared, nodes: &BTreeSet<UniqueId>, phase: Phase) -> bool {
-    join_all(nodes.iter().map(|node| shared.wait(node, phase)))
-        .await
-        .into_iter()
-        .all(|phase| phase != Phase::Failed)
+    let waits = nodes.iter().map(async |node| {
+        shared.wait(node, phase).await != Phase::Failed || shared.is_there_anyway(node)
+    });
+    join_all(waits).await.into_iter().all(|there| there)
 }
 
 /// The check's id as text, for a message.

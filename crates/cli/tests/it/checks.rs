@@ -116,6 +116,33 @@ fn a_check_without_one_of_its_tables_is_skipped() {
     assert_eq!(status(&shop, "model.shop.child"), "success");
 }
 
+/// As in dbt: the rows of a source are there, whatever its own checks say.
+#[test]
+fn a_check_over_sources_runs_though_their_own_checks_fail() {
+    let shop = project(
+        &[],
+        "sources:
+  - name: raw
+    schema: main
+    tables:
+      - name: child
+        columns: [{name: parent_id, tests: [unique, {relationships: {to: \"source('raw', 'parent')\", field: id}}]}]
+      - name: parent
+        columns: [{name: id, tests: [unique]}]
+",
+    );
+    shop.run(&[
+        "sql",
+        "create table main.child as select * from (values (8), (8), (9)) t (parent_id)",
+    ])
+    .ok();
+    shop.run(&["sql", "create table main.parent as select * from (values (9), (9)) t (id)"]).ok();
+    shop.build().fails_with(1);
+    assert_eq!(status(&shop, "test.shop.source_unique_raw_child"), "fail");
+    assert_eq!(status(&shop, "test.shop.source_unique_raw_parent"), "fail");
+    assert_eq!(status(&shop, "test.shop.source_relationships_raw_child"), "fail");
+}
+
 #[test]
 fn a_check_can_be_told_what_it_holds_back() {
     let related = |holds: &str| {

@@ -163,3 +163,37 @@ fn names_of_relations_are_quoted_as_the_project_says() {
         json!({"database": false, "schema": true, "identifier": false, "column": null})
     );
 }
+
+/// Tests of what is disabled or not there stand among the nodes, not enabled, as dbt-core 1.12.6 has them.
+#[test]
+fn tests_of_what_is_disabled_stand_among_the_nodes() {
+    let shop = Sandbox::new(&[
+        ("models/a.sql", "select 1 as id"),
+        ("models/off.sql", "{{ config(enabled=false) }} select 1 as id"),
+        (
+            "models/m.yml",
+            "models:
+  - name: off
+    columns: [{name: id, data_tests: [unique, {relationships: {name: related, arguments: {to: \"ref('a')\", field: id}}}]}]
+  - name: a
+    columns: [{name: id, data_tests: [not_null]}]
+",
+        ),
+    ]);
+    shop.run(&["parse"]).ok();
+    let text = std::fs::read_to_string(shop.path("target/manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&text).unwrap();
+    let nodes = manifest["nodes"].as_object().unwrap();
+    let related = nodes.keys().find(|id| id.starts_with("test.shop.related")).unwrap();
+    assert_eq!(nodes[related]["config"]["enabled"], json!(false));
+    assert_eq!(nodes[related]["depends_on"]["nodes"], json!(["model.shop.a"]));
+    assert_eq!(manifest["parent_map"][related], json!(["model.shop.a"]));
+    assert_eq!(manifest["child_map"][related], json!([]));
+    assert!(manifest["child_map"]["model.shop.a"].as_array().unwrap().contains(&json!(related)));
+    assert!(nodes.keys().any(|id| id.starts_with("test.shop.unique_off_id")));
+    assert_eq!(manifest["disabled"].as_object().unwrap().len(), 1);
+    // Nothing runs them.
+    let listed = shop.run(&["ls", "--resource-type", "test"]).ok();
+    listed.says("not_null_a_id").does_not_say("related").does_not_say("unique_off_id");
+    shop.build().ok();
+}

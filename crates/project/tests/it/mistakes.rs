@@ -133,6 +133,43 @@ hint: did you mean `tests`?"
 }
 
 #[test]
+fn unknown_keys_that_dbt_refuses_are_errors() {
+    check(
+        &[(
+            "models/s.yml",
+            "sources:
+  - name: raw
+    freshness: {warn_afer: {count: 1, period: day}}
+    tables: [{name: t, freshness: {warn_after: {count: 1, periods: day}}}]
+exposures:
+  - {name: board, type: dashboard, owner: {name: Ann}, link: x}
+",
+        )],
+        "
+error[unknown-key]: `freshness` of source `raw` has no key `warn_afer`
+  --> models/s.yml:3:17
+   |
+ 3 |     freshness: {warn_afer: {count: 1, period: day}}
+   |                 ^^^^^^^^^
+hint: did you mean `warn_after`?
+
+error[unknown-key]: `warn_after` of `freshness` of table `raw.t` has no key `periods`
+  --> models/s.yml:4:60
+   |
+ 4 |     tables: [{name: t, freshness: {warn_after: {count: 1, periods: day}}}]
+   |                                                           ^^^^^^^
+hint: did you mean `period`?
+
+error[unknown-key]: exposure `board` has no key `link`
+  --> models/s.yml:6:56
+   |
+ 6 |   - {name: board, type: dashboard, owner: {name: Ann}, link: x}
+   |                                                        ^^^^
+hint: known keys: name, type, owner, description, label, maturity, meta, tags, url, depends_on, config, enabled",
+    );
+}
+
+#[test]
 fn unknown_keys_of_the_project_file_are_errors_as_in_dbt() {
     check(
         &[("dbt_project.yml", "name: shop\nmodel-path: [models]\n"), ("models/a.sql", "select 1")],
