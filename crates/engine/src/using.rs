@@ -3,7 +3,7 @@
 //! The planner takes the left side's for it, which is NULL where only the right side has a row. Here
 //! a right or full join is written out with `on`, and an unqualified `k` becomes the side that is
 //! there. So is a chain of three joins and more by one column, whose left side the planner finds
-//! ambiguous, and a join below a condition with a query in it. A `*` gives the shared columns first,
+//! ambiguous, and a join below a condition that names the column, or has a query in it. A `*` gives the shared columns first,
 //! once (PostgreSQL).
 
 use std::collections::HashMap;
@@ -12,12 +12,12 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join, JoinConstraint,
     JoinOperator, ObjectName, ObjectNamePart, OrderByKind, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, Statement, VisitMut, VisitorMut,
+    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableWithJoins, VisitMut, VisitorMut,
     WildcardAdditionalOptions, visit_expressions,
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
-use crate::names::{folded, relation_name};
+use crate::names::{folded, last, relation_name};
 use crate::syntax::{binary, call, change_outside_queries, constraint, constraint_mut};
 
 /// Looks through a whole statement.
@@ -102,6 +102,10 @@ fn shared_columns(select: &mut Select) -> Result<Option<Shared>> {
         table.joins.iter().any(|join| is_outer(&join.join_operator) && uses(&join.join_operator))
     });
     let inner_queries = has_query(&select.selection) || has_query(&select.having);
+    let keys = shared_keys(&select.from);
+    let in_condition = [&select.selection, &select.having, &select.qualify]
+        .into_iter()
+        .any(|condition| names_one_of(condition, &keys));
     let [table] = select.from.as_mut_slice() else {
         return match any_outer {
             true => Err(wrong(
@@ -134,7 +138,7 @@ fn shared_columns(select: &mut Select) -> Result<Option<Shared>> {
             false => Ok(None),
         };
     };
-    let spelled = outer || inner_queries || is_chain(&table.joins);
+    let spelled = outer || inner_queries || in_condition || is_chain(&table.joins);
     let mut columns: Vec<(Ident, Expr)> = Vec::new();
     let mut written: Vec<Option<Expr>> = Vec::new();
     for (index, join) in table.joins.iter().enumerate() {
@@ -201,6 +205,25 @@ fn has_query(condition: &Option<Expr>) -> bool {
         _ => ControlFlow::Continue(()),
     })
     .is_break()
+}
+
+/// Whether a condition names one of these columns alone: the planner finds it ambiguous there.
+fn names_one_of(condition: &Option<Expr>, columns: &[String]) -> bool {
+    visit_expressions(condition, |expr| match expr {
+        Expr::Identifier(name) if columns.contains(&folded(name)) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
+}
+
+/// The columns that joins are by.
+fn shared_keys(from: &[TableWithJoins]) -> Vec<String> {
+    let joins = from.iter().flat_map(|table| &table.joins);
+    let keys = joins.filter_map(|join| match constraint(&join.join_operator)? {
+        JoinConstraint::Using(keys) => Some(keys),
+        _ => None,
+    });
+    keys.flatten().filter_map(last).collect()
 }
 
 /// Whether three joins or more are by one column.

@@ -89,6 +89,7 @@ pub(super) fn connect(
         // What is missing was said where it is missing.
         node.depends_on = resolver.found(&node.refs, &node.sources, &mut Diagnostics::default()).0;
         node.config.enabled = false;
+        node.config.all.insert("enabled".to_owned(), false.into());
     }
     manifest.idle = idle;
     let mut parents: IndexMap<UniqueId, Vec<UniqueId>> = IndexMap::new();

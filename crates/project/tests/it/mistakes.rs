@@ -154,7 +154,7 @@ error[unknown-key]: `freshness` of source `raw` has no key `warn_afer`
 hint: did you mean `warn_after`?
 
 error[unknown-key]: `warn_after` of `freshness` of table `raw.t` has no key `periods`
-  --> models/s.yml:4:60
+  --> models/s.yml:4:59
    |
  4 |     tables: [{name: t, freshness: {warn_after: {count: 1, periods: day}}}]
    |                                                           ^^^^^^^
