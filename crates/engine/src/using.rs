@@ -74,6 +74,8 @@ fn output_name(item: &SelectItem) -> Option<String> {
 struct Shared {
     /// In the order in which they are named.
     columns: Vec<(Ident, Expr)>,
+    /// The places of the relations that have each of them.
+    owners: Vec<Vec<usize>>,
     /// The joined relations, in order.
     relations: Vec<Ident>,
     /// Whether the joins are written out, as the planner's own meaning is wrong.
@@ -140,6 +142,7 @@ fn shared_columns(select: &mut Select) -> Result<Option<Shared>> {
     };
     let spelled = outer || inner_queries || in_condition || is_chain(&table.joins);
     let mut columns: Vec<(Ident, Expr)> = Vec::new();
+    let mut owners: Vec<Vec<usize>> = Vec::new();
     let mut written: Vec<Option<Expr>> = Vec::new();
     for (index, join) in table.joins.iter().enumerate() {
         written.push(None);
@@ -180,8 +183,14 @@ fn shared_columns(select: &mut Select) -> Result<Option<Shared>> {
                 _ => ours,
             };
             match known {
-                Some(known) => columns[known].1 = merged,
-                None => columns.push((name.clone(), merged)),
+                Some(known) => {
+                    columns[known].1 = merged;
+                    owners[known].push(index + 1);
+                }
+                None => {
+                    columns.push((name.clone(), merged));
+                    owners.push(vec![index, index + 1]);
+                }
             }
         }
         written[index] = conditions;
@@ -195,7 +204,7 @@ fn shared_columns(select: &mut Select) -> Result<Option<Shared>> {
             }
         }
     }
-    Ok(Some(Shared { columns, relations, spelled }))
+    Ok(Some(Shared { columns, owners, relations, spelled }))
 }
 
 /// Whether a condition has a query in it: the planner then finds the shared columns beside it ambiguous.
@@ -292,11 +301,14 @@ impl Shared {
                 alias: name.clone(),
             })
             .collect();
-        let shared: Vec<ObjectName> =
-            self.columns.iter().map(|(name, _)| ObjectName::from(vec![name.clone()])).collect();
-        for relation in &self.relations {
+        for (place, relation) in self.relations.iter().enumerate() {
+            let columns = self.columns.iter().zip(&self.owners);
+            let shared: Vec<ObjectName> = columns
+                .filter(|(_, owners)| owners.contains(&place))
+                .map(|((name, _), _)| ObjectName::from(vec![name.clone()]))
+                .collect();
             let options = WildcardAdditionalOptions {
-                opt_exclude: Some(ExcludeSelectItem::Multiple(shared.clone())),
+                opt_exclude: (!shared.is_empty()).then_some(ExcludeSelectItem::Multiple(shared)),
                 ..WildcardAdditionalOptions::default()
             };
             let relation = ObjectName::from(vec![relation.clone()]);
