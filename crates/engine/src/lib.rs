@@ -48,6 +48,7 @@ mod days;
 mod describe;
 mod dialect;
 mod duckdb;
+mod elements;
 mod engine;
 mod error;
 mod files;

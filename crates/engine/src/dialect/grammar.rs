@@ -259,7 +259,11 @@ pub(super) fn parse_any(sql: &str, dialect: SqlDialect) -> Result<(Statement, Ve
     bare_trims(&mut tokens);
     limit_chains(&tokens)?;
     match dialect {
-        SqlDialect::BigQuery | SqlDialect::Databricks => names_of_relations(&mut tokens),
+        SqlDialect::BigQuery => {
+            names_of_relations(&mut tokens);
+            super::bigquery::written(&mut tokens);
+        }
+        SqlDialect::Databricks => names_of_relations(&mut tokens),
         SqlDialect::Snowflake => fold_capitals(&mut tokens),
         SqlDialect::DuckDb => {
             powers(&mut tokens);
