@@ -71,6 +71,7 @@ mod one_row;
 mod operators;
 mod options;
 mod orders;
+mod outer_fields;
 mod output;
 mod parse;
 mod periods;

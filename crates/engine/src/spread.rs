@@ -267,11 +267,14 @@ impl Keys {
 
     fn renamed(&self, step: &SubqueryAlias) -> Result<Option<LogicalPlan>> {
         let Some(input) = self.spread(&step.input)? else { return Ok(None) };
-        let columns = all_of(step.input.schema()).into_iter();
-        let columns = columns.zip(step.schema.iter()).map(|(column, (relation, field))| {
-            column.alias_qualified(relation.cloned(), field.name())
-        });
-        projection(input, self.with(columns.collect())).map(Some)
+        // Not as columns that are called anew: a field of one would be taken for a field of both.
+        let aliased = SubqueryAlias::try_new(Arc::new(input), step.alias.clone())?;
+        let key = |name: &String| {
+            Expr::Column(Column::new(Some(step.alias.clone()), name.clone())).alias(name)
+        };
+        let mut columns: Vec<Expr> = self.names.iter().map(key).collect();
+        columns.extend(all_of(&step.schema));
+        projection(LogicalPlan::SubqueryAlias(aliased), columns).map(Some)
     }
 
     fn aggregate(&self, step: &Aggregate) -> Result<Option<LogicalPlan>> {

@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     CastKind, Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, HavingBound,
-    HavingBoundKind, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins,
-    Value, ValueTableMode, WildcardAdditionalOptions, visit_expressions, visit_expressions_mut,
+    HavingBoundKind, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
+    Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor,
+    TableWithJoins, Value, ValueTableMode, WildcardAdditionalOptions, visit_expressions,
+    visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
@@ -177,12 +178,8 @@ fn in_from(
         // `from t, t.items as item`
         TableFactor::Table { name, alias, args: None, .. } => path_of(name, named).map(|path| {
             let last = name.0.last().and_then(ObjectNamePart::as_ident).cloned();
-            let own = last.map(|name| TableAlias {
-                explicit: true,
-                name,
-                columns: Vec::new(),
-                at: None,
-            });
+            let own =
+                last.map(|name| TableAlias { explicit: true, name, columns: Vec::new(), at: None });
             (path, alias.clone().or(own), None)
         }),
         _ => None,
@@ -260,10 +257,7 @@ pub(super) fn value_within(query: &mut Query) -> Result<()> {
             }
             SelectItem::UnnamedExpr(expr) => (format!("_field_{}", place + 1), expr),
             _ => {
-                return Err(refused(
-                    "`select as struct` with `*` as a value",
-                    "name the columns",
-                ));
+                return Err(refused("`select as struct` with `*` as a value", "name the columns"));
             }
         };
         fields.push(text(&name));
@@ -291,8 +285,7 @@ pub(super) fn value_table(select: &mut Select) -> Result<()> {
     };
     let row = Ident::with_quote('"', "tidemill value");
     let mut within = select.clone();
-    within.projection =
-        vec![SelectItem::ExprWithAlias { expr: value.clone(), alias: row.clone() }];
+    within.projection = vec![SelectItem::ExprWithAlias { expr: value.clone(), alias: row.clone() }];
     let rows = TableWithJoins {
         relation: TableFactor::Derived {
             lateral: false,
@@ -457,7 +450,8 @@ pub(super) fn safe(
     function: &Function,
     apply: impl Fn(&Function) -> Result<Option<Expr>>,
 ) -> Result<Option<Expr>> {
-    let Some(name) = simple_name(function).and_then(|name| name.strip_prefix(SAFE).map(str::to_owned))
+    let Some(name) =
+        simple_name(function).and_then(|name| name.strip_prefix(SAFE).map(str::to_owned))
     else {
         return Ok(None);
     };
@@ -469,7 +463,8 @@ pub(super) fn safe(
         return Ok(Some(written.unwrap_or(Expr::Function(plain))));
     }
     let known = plain_arguments(&plain).filter(|_| {
-        TRIED.contains(&name.as_str()) || matches!(name.as_str(), "parse_json" | "timestamp_seconds")
+        TRIED.contains(&name.as_str())
+            || matches!(name.as_str(), "parse_json" | "timestamp_seconds")
     });
     let Some(arguments) = known else {
         return Err(refused(

@@ -193,7 +193,7 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
                 SqlDialect::Snowflake if name == "object_construct" => {
                     call("tidemill_json_present", vec![object])
                 }
-                SqlDialect::DuckDb | SqlDialect::Snowflake => {
+                SqlDialect::DuckDb | SqlDialect::Snowflake | SqlDialect::BigQuery => {
                     call("tidemill_json_short", vec![object])
                 }
                 _ => object,

@@ -270,7 +270,8 @@ pub(super) fn parse_any(sql: &str, dialect: SqlDialect) -> Result<(Statement, Ve
             super::spoken::written(&mut tokens);
             super::turned::written(&mut tokens)?;
         }
-        SqlDialect::Redshift | SqlDialect::Postgres => {}
+        SqlDialect::Redshift => super::redshift::written(&mut tokens),
+        SqlDialect::Postgres => {}
     }
     // What was written with functions of one value.
     let lambdas = tokens

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, visit_expressions_mut};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Value, visit_expressions_mut};
 use tidemill_core::{Result, SqlDialect};
 
 use super::refused;
@@ -31,18 +31,32 @@ pub(super) fn done(
     }
     Some(match (by, args) {
         ("lambda_transform", [list, step]) => transformed(list, step, dialect, name),
-        ("lambda_filter", [list, step]) => one_value(step, name)
-            .map(|_| call("array_filter", vec![list.clone(), step.clone()])),
+        ("lambda_filter", [list, step]) => {
+            one_value(step, name).map(|_| call("array_filter", vec![list.clone(), step.clone()]))
+        }
         ("lambda_exists", [list, step]) => holds(list, step, dialect, name, true),
         ("lambda_forall", [list, step]) => holds(list, step, dialect, name, false),
-        ("lambda_fold", [list, start, step, end @ ..]) => folded_to_one(list, start, step, end, name),
+        ("lambda_fold", [list, start, step, end @ ..]) => {
+            folded_to_one(list, start, step, end, name)
+        }
         ("lambda_zip", [left, right, step]) => zipped(left, right, step, dialect, name),
+        // What stands under a key of a map, and at a place of a list.
+        ("element_at", [value, key]) => Ok(match key {
+            Expr::Value(literal)
+                if matches!(
+                    literal.value,
+                    Value::SingleQuotedString(_)
+                ) =>
+            {
+                call("tidemill_item", vec![value.clone(), key.clone()])
+            }
+            _ => call("array_element", vec![value.clone(), key.clone()]),
+        }),
         ("sorted_by", [list, ascending]) => match ascending {
             Expr::Value(value)
-                if matches!(value.value, datafusion::sql::sqlparser::ast::Value::Boolean(_)) =>
+                if matches!(value.value, Value::Boolean(_)) =>
             {
-                let rises =
-                    value.value == datafusion::sql::sqlparser::ast::Value::Boolean(true);
+                let rises = value.value == Value::Boolean(true);
                 let (direction, nulls) =
                     if rises { ("ASC", "NULLS FIRST") } else { ("DESC", "NULLS LAST") };
                 Ok(call("array_sort", vec![list.clone(), text(direction), text(nulls)]))
@@ -53,15 +67,16 @@ pub(super) fn done(
             )),
         },
         ("map_of", pairs) if pairs.len().is_multiple_of(2) => {
-            let (keys, values) = pairs.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).unzip();
+            let (keys, values) =
+                pairs.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).unzip();
             Ok(call("map", vec![call("make_array", keys), call("make_array", values)]))
         }
-        ("spark_json", [document, schema]) => literal_of(schema, name)
-            .and_then(structure)
-            .map(|structure| {
+        ("spark_json", [document, schema]) => {
+            literal_of(schema, name).and_then(structure).map(|structure| {
                 let document = call("tidemill_try_variant", vec![document.clone()]);
                 call("from_json", vec![document, text(&structure.to_string())])
-            }),
+            })
+        }
         ("sha2", [value]) => Ok(hash("sha256", value)),
         ("sha2", [value, bits]) => match bits.to_string().as_str() {
             "0" | "256" => Ok(hash("sha256", value)),
@@ -109,8 +124,7 @@ fn with_values(body: &Expr, values: &[(&Ident, Expr)]) -> Expr {
     let mut body = body.clone();
     let _ = visit_expressions_mut(&mut body, |expr| {
         if let Expr::Identifier(name) = expr
-            && let Some((_, value)) =
-                values.iter().find(|(known, _)| folded(known) == folded(name))
+            && let Some((_, value)) = values.iter().find(|(known, _)| folded(known) == folded(name))
         {
             *expr = closed(value.clone());
         }
@@ -141,8 +155,7 @@ fn transformed(list: &Expr, step: &Expr, dialect: SqlDialect, name: &str) -> Res
     match names.as_slice() {
         [_] => Ok(call("array_transform", vec![list.clone(), step.clone()])),
         [item, number] => {
-            let values =
-                [(item, item_at(list, dialect)?), (number, Expr::Identifier(place()))];
+            let values = [(item, item_at(list, dialect)?), (number, Expr::Identifier(place()))];
             Ok(over_places(vec![list.clone()], with_values(&body, &values)))
         }
         _ => Err(refused(&format!("`{name}` with a function of more than two values"), "")),
@@ -150,13 +163,7 @@ fn transformed(list: &Expr, step: &Expr, dialect: SqlDialect, name: &str) -> Res
 }
 
 /// True where it is for one (or for all), and unknown where that hangs on a NULL.
-fn holds(
-    list: &Expr,
-    step: &Expr,
-    dialect: SqlDialect,
-    name: &str,
-    one: bool,
-) -> Result<Expr> {
+fn holds(list: &Expr, step: &Expr, dialect: SqlDialect, name: &str, one: bool) -> Result<Expr> {
     one_value(step, name)?;
     let answers = call("array_transform", vec![list.clone(), step.clone()]);
     let written = match one {
@@ -174,13 +181,7 @@ fn holds(
     template(written, &[("a", answers), ("l", list.clone())], dialect)
 }
 
-fn folded_to_one(
-    list: &Expr,
-    start: &Expr,
-    step: &Expr,
-    end: &[Expr],
-    name: &str,
-) -> Result<Expr> {
+fn folded_to_one(list: &Expr, start: &Expr, step: &Expr, end: &[Expr], name: &str) -> Result<Expr> {
     if parts(step, name)?.0.len() != 2 {
         return Err(refused(&format!("`{name}` with a function that is not of two values"), ""));
     }
@@ -198,13 +199,7 @@ fn folded_to_one(
     }
 }
 
-fn zipped(
-    left: &Expr,
-    right: &Expr,
-    step: &Expr,
-    dialect: SqlDialect,
-    name: &str,
-) -> Result<Expr> {
+fn zipped(left: &Expr, right: &Expr, step: &Expr, dialect: SqlDialect, name: &str) -> Result<Expr> {
     let (names, body) = parts(step, name)?;
     let [first, second] = names.as_slice() else {
         return Err(refused(&format!("`{name}` with a function that is not of two values"), ""));
@@ -360,7 +355,10 @@ mod tests {
     fn types_of_spark_are_read() {
         let shown = |schema: &str| structure(schema).unwrap().to_string();
         assert_eq!(shown("a int, `b c` array<string>"), r#"{"a":"INTEGER","b c":["VARCHAR"]}"#);
-        assert_eq!(shown("struct<a:decimal(10,2),b:struct<c:date>>"), r#"{"a":"DECIMAL(10,2)","b":{"c":"DATE"}}"#);
+        assert_eq!(
+            shown("struct<a:decimal(10,2),b:struct<c:date>>"),
+            r#"{"a":"DECIMAL(10,2)","b":{"c":"DATE"}}"#
+        );
         assert_eq!(shown("array<double>"), r#"["DOUBLE"]"#);
         assert!(structure("a map<string,int>").is_err());
         assert!(structure("a").is_err());

@@ -9,7 +9,9 @@ use tidemill_core::Result;
 
 use super::refused;
 use super::rules::closed;
-use crate::syntax::{argument, binary, call, number, object_name, plain_arguments, simple_name, text};
+use crate::syntax::{
+    argument, binary, call, number, object_name, plain_arguments, simple_name, text,
+};
 
 /// Such a call by an array; `None` where the engine's own does it.
 pub(super) fn aggregate(function: &Function) -> Result<Option<Expr>> {

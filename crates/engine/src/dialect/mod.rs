@@ -24,6 +24,7 @@ mod lambdas;
 pub(crate) mod layout;
 mod listed;
 pub(crate) mod positional;
+mod redshift;
 mod relations;
 mod rules;
 mod spoken;

@@ -52,7 +52,8 @@ pub(super) fn settle(factor: &mut TableFactor, dialect: SqlDialect) -> Result<()
         }
         _ => return Ok(()),
     };
-    if name == crate::elements::ELEMENTS {
+    let own = [crate::elements::ELEMENTS, crate::summaries::DESCRIBE, crate::summaries::SUMMARIZE];
+    if own.contains(&name.as_str()) {
         return Ok(());
     }
     // Files are read by the engine's own functions of these names.
@@ -119,6 +120,14 @@ fn derived(items: Vec<SelectItem>, alias: TableAlias) -> TableFactor {
 
 fn item(expr: Expr, name: &str) -> SelectItem {
     SelectItem::ExprWithAlias { expr: call("unnest", vec![expr]), alias: Ident::new(name) }
+}
+
+/// The items of an array, or of a JSON array in text, as a relation of one column of that name.
+pub(super) fn items_called(list: Expr, name: Ident) -> TableFactor {
+    let items = call("tidemill_items", vec![list]);
+    let items =
+        SelectItem::ExprWithAlias { expr: call("unnest", vec![items]), alias: name.clone() };
+    derived(vec![items], TableAlias { explicit: true, name, columns: Vec::new(), at: None })
 }
 
 fn places(first: &str, list: Expr) -> Expr {
@@ -293,7 +302,7 @@ pub(super) fn lateral_views(select: &mut Select) -> Result<()> {
                     return Err(refused("this `lateral view`", ""));
                 };
                 let value = |(place, key)| SelectItem::ExprWithAlias {
-                    expr: call("json_extract_path_text", vec![document.clone(), key]),
+                    expr: call("tidemill_walked_text", vec![document.clone(), key]),
                     alias: Ident::new(format!("c{place}")),
                 };
                 (0..).zip(arguments).map(value).collect()

@@ -23,23 +23,20 @@ use crate::syntax::{
 
 /// Changes a whole statement in place.
 pub(super) fn translate(statement: &mut Statement, dialect: SqlDialect) -> Result<()> {
-    walk(
-        statement,
-        Translator { dialect, rules: rules(dialect), loose: false, renamed: HashSet::new() },
-    )
+    walk(statement, Translator::new(dialect, false))
 }
 
 /// Changes what is known in place, and leaves the rest as it is.
 pub(super) fn adapt(statement: &mut Statement, dialect: SqlDialect) -> Result<()> {
-    walk(
-        statement,
-        Translator { dialect, rules: rules(dialect), loose: true, renamed: HashSet::new() },
-    )
+    walk(statement, Translator::new(dialect, true))
 }
 
 fn walk(statement: &mut Statement, mut translator: Translator) -> Result<()> {
     if translator.dialect == SqlDialect::DuckDb {
         super::unnamed::name(statement);
+    }
+    if translator.dialect == SqlDialect::Redshift {
+        translator.relations = super::redshift::Relations::of(statement);
     }
     match VisitMut::visit(statement, &mut translator) {
         ControlFlow::Continue(()) => Ok(()),
@@ -54,6 +51,8 @@ struct Translator {
     loose: bool,
     /// Functions in `from` and the names that they have there, by which their column is called.
     renamed: HashSet<(String, String)>,
+    /// What relations are called, in Redshift.
+    relations: super::redshift::Relations,
 }
 
 impl VisitorMut for Translator {
@@ -70,6 +69,9 @@ impl VisitorMut for Translator {
                 std::iter::once(&table.relation).chain(joined)
             });
             self.renamed.extend(tables.filter_map(relations::renamed));
+        }
+        if self.dialect == SqlDialect::Redshift {
+            self.relations.arrays(select);
         }
         flow(self.select(select))
     }
@@ -151,6 +153,16 @@ fn flow(result: Result<()>) -> ControlFlow<Error> {
 }
 
 impl Translator {
+    fn new(dialect: SqlDialect, loose: bool) -> Translator {
+        Translator {
+            dialect,
+            rules: rules(dialect),
+            loose,
+            renamed: HashSet::new(),
+            relations: super::redshift::Relations::default(),
+        }
+    }
+
     /// Whether an expression that has no translation is known to mean another thing there.
     fn refuses(&self, expr: &Expr) -> bool {
         matches!(expr, Expr::Function(function) if self.rules.refuses(function))
@@ -276,6 +288,15 @@ impl Translator {
     }
 
     fn item(&self, item: &mut SelectItem) -> Result<()> {
+        // A field is called by its name.
+        if self.dialect == SqlDialect::Redshift
+            && let SelectItem::UnnamedExpr(expr @ Expr::CompoundIdentifier(words)) = &*item
+            && self.relations.navigated(words).is_some()
+            && let Some(alias) = words.last().cloned()
+        {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            return Ok(());
+        }
         if matches!(self.dialect, SqlDialect::DuckDb | SqlDialect::Snowflake)
             && let SelectItem::Wildcard(options) = item
             && options.opt_rename.is_some()
@@ -487,6 +508,17 @@ impl Translator {
             Expr::Map(_) if dialect == SqlDialect::DuckDb => None,
             Expr::Map(_) => return Err(refused("a map", "use a struct, or JSON in text")),
             Expr::Lambda(function) => Some(duckdb::lambda(function)),
+            Expr::CompoundIdentifier(parts) if dialect == SqlDialect::Redshift => {
+                self.relations.navigated(parts)
+            }
+            // The moment of the query, in Redshift.
+            Expr::Identifier(name)
+                if dialect == SqlDialect::Redshift
+                    && name.quote_style.is_none()
+                    && name.value.eq_ignore_ascii_case("sysdate") =>
+            {
+                Some(template("cast(now() as timestamp)", &[], dialect)?)
+            }
             Expr::CompoundIdentifier(parts) => {
                 if let [relation, column] = parts.as_mut_slice()
                     && self.renamed.contains(&(folded(relation), folded(column)))

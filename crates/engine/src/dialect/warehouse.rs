@@ -4,9 +4,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, Cte, DataType, DuplicateTreatment, ExactNumberInfo, Expr, Function, FunctionArguments, NullTreatment,
-    SetExpr, SetOperator, Value, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowType,
-    visit_relations,
+    BinaryOperator, CastKind, Cte, DataType, DuplicateTreatment, ExactNumberInfo, Expr, Function,
+    FunctionArguments, NullTreatment, SetExpr, SetOperator, Value, WindowFrame, WindowFrameBound,
+    WindowFrameUnits, WindowType, visit_relations,
 };
 use tidemill_core::{Result, SqlDialect};
 
@@ -14,7 +14,8 @@ use super::refused;
 use super::rules::{literal_of, template};
 use crate::names::folded;
 use crate::syntax::{
-    argument, binary, call, case, cast_as, nested, number, object_name, plain_arguments, simple_name, text,
+    argument, binary, call, case, cast_as, nested, number, object_name, plain_arguments,
+    simple_name, text,
 };
 
 /// What the rule `@by` makes of a call; `None`: there is no such rule here.
@@ -71,6 +72,21 @@ pub(super) fn frames(function: &mut Function, dialect: SqlDialect) {
             end_bound: Some(WindowFrameBound::Following(None)),
         });
     }
+    // How often it was true until this row.
+    if name == "conditional_true_event"
+        && let Some([condition]) = plain_arguments(function).as_deref()
+        && let Some(WindowType::WindowSpec(spec)) = &mut function.over
+    {
+        spec.window_frame = Some(WindowFrame {
+            units: WindowFrameUnits::Rows,
+            start_bound: WindowFrameBound::Preceding(None),
+            end_bound: Some(WindowFrameBound::CurrentRow),
+        });
+        function.name = object_name("count");
+        if let FunctionArguments::List(list) = &mut function.args {
+            list.args = vec![argument(case(vec![(condition.clone(), number(1))], None))];
+        }
+    }
     if dialect == SqlDialect::Databricks
         && matches!(name.as_str(), "first" | "last" | "first_value" | "last_value")
         && function.over.is_some()
@@ -108,9 +124,9 @@ pub(super) fn count_of_several(function: &mut Function) {
         .iter()
         .map(|value| Expr::IsNotNull(Box::new(nested(value.clone()))))
         .reduce(|all, next| binary(all, BinaryOperator::And, next));
-    let fields = (0..).zip(&arguments).flat_map(|(place, value): (usize, &Expr)| {
-        [text(&format!("c{place}")), value.clone()]
-    });
+    let fields = (0..)
+        .zip(&arguments)
+        .flat_map(|(place, value): (usize, &Expr)| [text(&format!("c{place}")), value.clone()]);
     let row = call("named_struct", fields.collect());
     if let Some(present) = present {
         list.args = vec![argument(case(vec![(present, row)], None))];
@@ -186,7 +202,8 @@ pub(super) fn grouping(column: &mut Expr) {
 
 /// Whether the second branch of a relation of `with` reads the relation: no word says so in Snowflake.
 pub(super) fn reads_itself(table: &Cte) -> bool {
-    let SetExpr::SetOperation { op: SetOperator::Union, left, right, .. } = table.query.body.as_ref()
+    let SetExpr::SetOperation { op: SetOperator::Union, left, right, .. } =
+        table.query.body.as_ref()
     else {
         return false;
     };

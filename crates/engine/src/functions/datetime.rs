@@ -37,16 +37,22 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             add_months,
         ),
         Simple::function("to_char", to_char_takes, |_, _| Ok(DataType::Utf8View), to_char),
-        Simple::function("to_date", to_date_takes, |_, _| Ok(DataType::Date32), |args, _| {
-            to_date(args, false)
-        }),
+        Simple::function(
+            "to_date",
+            to_date_takes,
+            |_, _| Ok(DataType::Date32),
+            |args, _| to_date(args, false),
+        ),
         Simple::function("to_timestamp", to_timestamp_takes, to_timestamp_gives, |args, call| {
             to_timestamp(args, call, false)
         }),
         // A text that does not fit its pattern is NULL.
-        Simple::function("tidemill_try_date", to_date_takes, |_, _| Ok(DataType::Date32), |args, _| {
-            to_date(args, true)
-        }),
+        Simple::function(
+            "tidemill_try_date",
+            to_date_takes,
+            |_, _| Ok(DataType::Date32),
+            |args, _| to_date(args, true),
+        ),
         Simple::function(
             "tidemill_try_moment",
             to_timestamp_takes,
@@ -560,19 +566,20 @@ fn to_timestamp(args: &[ArrayRef], call: &Call, lenient: bool) -> Result<ArrayRe
         }
         (DataType::Utf8View, Some(patterns)) => {
             let zone = zone_of(call.timezone)?;
-            let times: TimestampMicrosecondArray = read_times(text(&args[0]), text(patterns), lenient)?
+            let times: TimestampMicrosecondArray =
+                read_times(text(&args[0]), text(patterns), lenient)?
                     .into_iter()
-                .map(|read| match read {
-                    Some((time, Some(offset))) => {
-                        Ok(Some(micros(time) - i64::from(offset) * 1_000_000))
-                    }
-                    Some((time, None)) => Zone::Named(zone)
-                        .utc(time)
-                        .map(|time| Some(micros(time)))
-                        .ok_or_else(out_of_range),
-                    None => Ok(None),
-                })
-                .collect::<Result<_>>()?;
+                    .map(|read| match read {
+                        Some((time, Some(offset))) => {
+                            Ok(Some(micros(time) - i64::from(offset) * 1_000_000))
+                        }
+                        Some((time, None)) => Zone::Named(zone)
+                            .utc(time)
+                            .map(|time| Some(micros(time)))
+                            .ok_or_else(out_of_range),
+                        None => Ok(None),
+                    })
+                    .collect::<Result<_>>()?;
             Ok(Arc::new(times.with_timezone("UTC")))
         }
         _ => cast_strictly(&args[0], call.returns),

@@ -23,7 +23,8 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             "tidemill_of_variant",
             |types| {
                 arity("to_json", types, 2, 2)?;
-                let given = if types[0].is_string() { DataType::Utf8View } else { types[0].clone() };
+                let given =
+                    if types[0].is_string() { DataType::Utf8View } else { types[0].clone() };
                 Ok(vec![given, DataType::Utf8View])
             },
             gives_text,

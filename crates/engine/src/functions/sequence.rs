@@ -117,7 +117,8 @@ fn sequence(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
     };
     Ok(match field.data_type() {
         DataType::Int64 => {
-            let (from, to) = (args[0].as_primitive::<Int64Type>(), args[1].as_primitive::<Int64Type>());
+            let (from, to) =
+                (args[0].as_primitive::<Int64Type>(), args[1].as_primitive::<Int64Type>());
             let mut out = ListBuilder::new(Int64Builder::new()).with_field(field.clone());
             for row in 0..rows {
                 if !known(row) {
@@ -139,7 +140,8 @@ fn sequence(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
             Arc::new(out.finish())
         }
         DataType::Date32 => {
-            let (from, to) = (args[0].as_primitive::<Date32Type>(), args[1].as_primitive::<Date32Type>());
+            let (from, to) =
+                (args[0].as_primitive::<Date32Type>(), args[1].as_primitive::<Date32Type>());
             let mut out = ListBuilder::new(Date32Builder::new()).with_field(field.clone());
             for row in 0..rows {
                 if !known(row) {
@@ -151,7 +153,9 @@ fn sequence(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
                 if step.nanoseconds % 86_400_000_000_000 != 0 {
                     return Err(bad_value("the step of a sequence of dates is made of whole days"));
                 }
-                let at = |place: i64| later(from * DAY, step, place).map(|micros| micros.div_euclid(DAY));
+                let at = |place: i64| {
+                    later(from * DAY, step, place).map(|micros| micros.div_euclid(DAY))
+                };
                 walked(from, to, rising, at, |value| {
                     out.values().append_option(i32::try_from(value).ok());
                 })?;
