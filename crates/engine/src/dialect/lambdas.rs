@@ -42,20 +42,13 @@ pub(super) fn done(
         ("lambda_zip", [left, right, step]) => zipped(left, right, step, dialect, name),
         // What stands under a key of a map, and at a place of a list.
         ("element_at", [value, key]) => Ok(match key {
-            Expr::Value(literal)
-                if matches!(
-                    literal.value,
-                    Value::SingleQuotedString(_)
-                ) =>
-            {
+            Expr::Value(literal) if matches!(literal.value, Value::SingleQuotedString(_)) => {
                 call("tidemill_item", vec![value.clone(), key.clone()])
             }
             _ => call("array_element", vec![value.clone(), key.clone()]),
         }),
         ("sorted_by", [list, ascending]) => match ascending {
-            Expr::Value(value)
-                if matches!(value.value, Value::Boolean(_)) =>
-            {
+            Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => {
                 let rises = value.value == Value::Boolean(true);
                 let (direction, nulls) =
                     if rises { ("ASC", "NULLS FIRST") } else { ("DESC", "NULLS LAST") };

@@ -109,7 +109,15 @@ impl Visitor for Relations {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
-        self.named.extend(relation_name(factor).map(|name| folded(&name)));
+        let alias = match factor {
+            TableFactor::Function { alias, .. }
+            | TableFactor::TableFunction { alias, .. }
+            | TableFactor::NestedJoin { alias, .. }
+            | TableFactor::Pivot { alias, .. }
+            | TableFactor::Unpivot { alias, .. } => alias.as_ref().map(|alias| alias.name.clone()),
+            _ => relation_name(factor),
+        };
+        self.named.extend(alias.map(|name| folded(&name)));
         ControlFlow::Continue(())
     }
 }
