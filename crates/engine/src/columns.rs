@@ -18,14 +18,14 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, ObjectNamePart, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, Visit, Visitor,
-    WildcardAdditionalOptions, WindowType, With, visit_expressions, visit_expressions_mut,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
+    TableFactor, Visit, Visitor, WildcardAdditionalOptions, WindowType, With, visit_expressions,
+    visit_expressions_mut,
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
-use self::chosen::{Chosen, chosen, last, listed};
+use self::chosen::{Chosen, chosen, last, left_out, listed};
 use crate::cte::name_above;
 use crate::names::folded;
 use crate::syntax::{nested, select_from, simple_name};
@@ -123,20 +123,6 @@ fn of_fields<'a>(
         }
         _ => None,
     }
-}
-
-/// The names that a wildcard leaves out.
-fn left_out(options: &WildcardAdditionalOptions) -> Vec<String> {
-    let mut names: Vec<String> = match &options.opt_exclude {
-        None => Vec::new(),
-        Some(ExcludeSelectItem::Single(name)) => last(name).into_iter().collect(),
-        Some(ExcludeSelectItem::Multiple(names)) => names.iter().filter_map(last).collect(),
-    };
-    if let Some(except) = &options.opt_except {
-        names.push(folded(&except.first_element));
-        names.extend(except.additional_elements.iter().map(folded));
-    }
-    names
 }
 
 /// The fields of a struct, each as a column.
