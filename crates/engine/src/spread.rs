@@ -267,10 +267,19 @@ impl Keys {
 
     fn renamed(&self, step: &SubqueryAlias) -> Result<Option<LogicalPlan>> {
         let Some(input) = self.spread(&step.input)? else { return Ok(None) };
-        // Not as columns that are called anew: a field of one would be taken for a field of both.
-        let aliased = SubqueryAlias::try_new(Arc::new(input), step.alias.clone())?;
+        // Not as columns that are called anew, with the name that they had: where a field of one is read, the
+        // optimizer has both beside one another.
+        let own = |name: &String| format!("{name}_of");
+        let mut inner: Vec<Expr> = self
+            .names
+            .iter()
+            .map(|name| Expr::Column(Column::from_name(name)).alias(own(name)))
+            .collect();
+        inner.extend(all_of(step.input.schema()));
+        let inner = projection(input, inner)?;
+        let aliased = SubqueryAlias::try_new(Arc::new(inner), step.alias.clone())?;
         let key = |name: &String| {
-            Expr::Column(Column::new(Some(step.alias.clone()), name.clone())).alias(name)
+            Expr::Column(Column::new(Some(step.alias.clone()), own(name))).alias(name)
         };
         let mut columns: Vec<Expr> = self.names.iter().map(key).collect();
         columns.extend(all_of(&step.schema));

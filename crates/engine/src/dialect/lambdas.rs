@@ -148,7 +148,14 @@ fn transformed(list: &Expr, step: &Expr, dialect: SqlDialect, name: &str) -> Res
     match names.as_slice() {
         [_] => Ok(call("array_transform", vec![list.clone(), step.clone()])),
         [item, number] => {
-            let values = [(item, item_at(list, dialect)?), (number, Expr::Identifier(place()))];
+            // The first is 1 in DuckDB.
+            let counted = match dialect {
+                SqlDialect::DuckDb => {
+                    template("n + 1", &[("n", Expr::Identifier(place()))], dialect)?
+                }
+                _ => Expr::Identifier(place()),
+            };
+            let values = [(item, item_at(list, dialect)?), (number, counted)];
             Ok(over_places(vec![list.clone()], with_values(&body, &values)))
         }
         _ => Err(refused(&format!("`{name}` with a function of more than two values"), "")),

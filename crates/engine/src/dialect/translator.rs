@@ -288,6 +288,14 @@ impl Translator {
     }
 
     fn item(&self, item: &mut SelectItem) -> Result<()> {
+        // It is written in another way.
+        if self.dialect == SqlDialect::Redshift
+            && let SelectItem::UnnamedExpr(expr @ Expr::Function(function)) = &*item
+            && simple_name(function).as_deref() == Some("avg")
+        {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::new("avg") };
+            return Ok(());
+        }
         // A field is called by its name.
         if self.dialect == SqlDialect::Redshift
             && let SelectItem::UnnamedExpr(expr @ Expr::CompoundIdentifier(words)) = &*item
