@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Cte, Expr, Ident, Query, Select, Statement, TableFactor, Visit, Visitor,
+    Cte, Expr, Ident, Query, Select, SelectItem, Statement, TableFactor, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::spoken::said;
 use crate::names::{folded, relation_name};
-use crate::syntax::{call, text};
+use crate::syntax::{call, simple_name, text};
 
 /// Takes the word out of the text that asks for an estimate: everything is counted here.
 pub(super) fn written(tokens: &mut Vec<TokenWithSpan>) {
@@ -80,6 +80,20 @@ impl Relations {
                 }
                 before.extend(relation_name(factor).map(|name| folded(&name)));
             }
+        }
+    }
+}
+
+/// `avg(x)` is written in another way, and its column is called as before.
+pub(super) fn name_averages(items: &mut [SelectItem]) {
+    let mut number = 0;
+    for item in items {
+        if let SelectItem::UnnamedExpr(expr @ Expr::Function(function)) = &*item
+            && simple_name(function).as_deref() == Some("avg")
+        {
+            number += 1;
+            let name = if number == 1 { "avg".to_owned() } else { format!("avg_{number}") };
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::new(name) };
         }
     }
 }

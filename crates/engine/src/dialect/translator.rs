@@ -271,6 +271,9 @@ impl Translator {
                 }
             }
         }
+        if self.dialect == SqlDialect::Redshift {
+            super::redshift::name_averages(&mut select.projection);
+        }
         for item in &mut select.projection {
             self.item(item)?;
         }
@@ -288,14 +291,6 @@ impl Translator {
     }
 
     fn item(&self, item: &mut SelectItem) -> Result<()> {
-        // It is written in another way.
-        if self.dialect == SqlDialect::Redshift
-            && let SelectItem::UnnamedExpr(expr @ Expr::Function(function)) = &*item
-            && simple_name(function).as_deref() == Some("avg")
-        {
-            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::new("avg") };
-            return Ok(());
-        }
         // A field is called by its name.
         if self.dialect == SqlDialect::Redshift
             && let SelectItem::UnnamedExpr(expr @ Expr::CompoundIdentifier(words)) = &*item
