@@ -334,10 +334,7 @@ fn name_as(first: &Expr, other: &mut Expr) {
     }
     for (place, part) in own.iter_mut().enumerate() {
         match place % 2 {
-            0 if written_text(part).is_some_and(|name| name.starts_with("_field_")) => {
-                *part = known[place].clone();
-            }
-            0 => {}
+            0 => *part = known[place].clone(),
             _ => name_as(&known[place], part),
         }
     }
@@ -347,16 +344,6 @@ fn name_as(first: &Expr, other: &mut Expr) {
 fn structure(expr: &Expr) -> Option<Vec<Expr>> {
     let Expr::Function(function) = expr else { return None };
     (simple_name(function)? == "named_struct").then(|| plain_arguments(function)).flatten()
-}
-
-fn written_text(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => Some(text),
-            _ => None,
-        },
-        _ => None,
-    }
 }
 
 /// `any_value(x having max y)`: the value of the row that has the most.
