@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     CastKind, Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, HavingBound,
     HavingBoundKind, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
     Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor,
-    TableWithJoins, Value, ValueTableMode, WildcardAdditionalOptions, visit_expressions,
+    TableWithJoins, ValueTableMode, WildcardAdditionalOptions, visit_expressions,
     visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
