@@ -9,7 +9,7 @@
 //! It takes `*` (with `exclude`, `replace` and `rename`), a regular expression, a list of names, or a
 //! condition on the name; in `where` it holds for all of them. `* rename (a as b)` is written with it.
 //!
-//! `s.*` is every field of a struct `s`, and so is `unnest(s)`. Here is also where a window is put over
+//! `s.*` is every field of a struct `s` (without those that `except` names), and so is `unnest(s)`. Here is also where a window is put over
 //! all columns (see `set_operations`).
 
 mod chosen;
@@ -25,7 +25,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use tidemill_core::{Error, ErrorKind, Result};
 
-use self::chosen::{Chosen, chosen, listed};
+use self::chosen::{Chosen, chosen, left_out, listed};
 use crate::cte::name_above;
 use crate::names::{folded, last};
 use crate::syntax::{nested, select_from, simple_name};
@@ -81,28 +81,48 @@ fn has_fields(statement: &Statement) -> bool {
     Visit::visit(statement, &mut Stars).is_break()
 }
 
-/// The column whose fields `s.*` asks for: no relation of the select has its name.
-fn of_fields<'a>(item: &'a SelectItem, select: &Select) -> Option<&'a Ident> {
+/// The column whose fields `s.*` or `t.s.*` asks for: no relation of the select has its name.
+fn of_fields<'a>(
+    item: &'a SelectItem,
+    select: &Select,
+) -> Option<(&'a Ident, &'a WildcardAdditionalOptions)> {
     let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) =
         item
     else {
         return None;
     };
-    let [ObjectNamePart::Identifier(name)] = name.0.as_slice() else { return None };
-    let wanted = folded(name);
-    let is = |factor: &TableFactor| match factor {
-        TableFactor::Table { alias: Some(alias), .. }
-        | TableFactor::Derived { alias: Some(alias), .. } => folded(&alias.name) == wanted,
-        TableFactor::Table { name, .. } => last(name).is_none_or(|name| name == wanted),
-        TableFactor::Derived { alias: None, .. } => false,
-        // What gives rows in another way may have any name.
-        _ => true,
+    let related = |wanted: &str| {
+        let is = |factor: &TableFactor| match factor {
+            TableFactor::Table { alias: Some(alias), .. }
+            | TableFactor::Derived { alias: Some(alias), .. }
+            | TableFactor::Function { alias: Some(alias), .. } => folded(&alias.name) == wanted,
+            TableFactor::Table { name, .. } => last(name).is_none_or(|name| name == wanted),
+            TableFactor::Derived { alias: None, .. } => false,
+            // What gives rows in another way may have any name.
+            _ => true,
+        };
+        let mut tables = select.from.iter();
+        tables.any(|table| is(&table.relation) || table.joins.iter().any(|join| is(&join.relation)))
     };
-    let related = select
-        .from
-        .iter()
-        .any(|table| is(&table.relation) || table.joins.iter().any(|join| is(&join.relation)));
-    (!related && options.to_string().is_empty()).then_some(name)
+    // Names are left out, and nothing else.
+    let plain =
+        WildcardAdditionalOptions { opt_exclude: None, opt_except: None, ..options.clone() };
+    if !plain.to_string().is_empty() {
+        return None;
+    }
+    match name.0.as_slice() {
+        [ObjectNamePart::Identifier(name)] if !related(&folded(name)) => Some((name, options)),
+        [ObjectNamePart::Identifier(relation), ObjectNamePart::Identifier(name)]
+            if related(&folded(relation)) =>
+        {
+            let only = matches!(select.from.as_slice(), [table] if table.joins.is_empty());
+            // A schema and its table have two names as well.
+            let aliased =
+                !matches!(&select.from[0].relation, TableFactor::Table { alias: None, .. });
+            (only && aliased).then_some((name, options))
+        }
+        _ => None,
+    }
 }
 
 /// The fields of a struct, each as a column.
@@ -190,8 +210,22 @@ fn in_select(select: &mut Select, known: Option<&With>, columns_of: &ColumnsOf<'
     let mut taken: Vec<String> = Vec::new();
     let mut items = Vec::with_capacity(select.projection.len());
     for item in std::mem::take(&mut select.projection) {
-        if let Some(fields) = of_fields(&item, select).and_then(|name| fields_of(name, &found)) {
+        let fields = of_fields(&item, select)
+            .and_then(|(name, options)| Some((fields_of(name, &found)?, left_out(options))));
+        if let Some((fields, left_out)) = fields {
+            if let Some(unknown) = left_out
+                .iter()
+                .find(|name| !fields.iter().any(|(_, field)| field.eq_ignore_ascii_case(name)))
+            {
+                return Err(Error::new(
+                    ErrorKind::Query,
+                    format!("`{item}` leaves out `{unknown}`, which is no field of it"),
+                ));
+            }
             for (expr, name) in fields {
+                if left_out.iter().any(|left_out| left_out.eq_ignore_ascii_case(&name)) {
+                    continue;
+                }
                 let name = unused(&name, &mut taken);
                 let alias = Ident::with_quote('"', name);
                 items.push(SelectItem::ExprWithAlias { expr, alias });

@@ -563,6 +563,7 @@ fn template(
         .with_config(config)
         .with_runtime_env(environment)
         .with_expr_planners(vec![operators::planner(options.for_duckdb)])
+        .with_relation_planners(crate::elements::planners())
         .with_query_planner(Arc::new(ChoicePlanner))
         .with_default_features()
         .with_analyzer_rules(analyzers)

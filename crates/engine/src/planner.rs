@@ -619,6 +619,7 @@ fn settled_plan(
         let used = respell(statement, error)
             || Missing::of(error).is_some_and(|name| use_result(statement, &name))
             || use_row(statement, error)
+            || crate::outer_fields::reach(statement, error)
             || session.put(statement, error)
             || json_values::unmark(statement, error);
         if !used {

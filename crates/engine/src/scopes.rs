@@ -65,7 +65,7 @@ pub(crate) fn tell_casts_apart(select: &mut Select) {
     let mut note = |expr: &Expr| {
         let mut bare = expr.clone();
         let _ = visit_expressions_mut(&mut bare, |expr| {
-            while let Expr::Cast { expr: inner, .. } = expr {
+            while let Expr::Cast { expr: inner, .. } | Expr::Nested(inner) = expr {
                 let null = Expr::Value(Value::Null.with_empty_span());
                 let inner = std::mem::replace(inner.as_mut(), null);
                 *expr = inner;

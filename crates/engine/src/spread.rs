@@ -267,11 +267,23 @@ impl Keys {
 
     fn renamed(&self, step: &SubqueryAlias) -> Result<Option<LogicalPlan>> {
         let Some(input) = self.spread(&step.input)? else { return Ok(None) };
-        let columns = all_of(step.input.schema()).into_iter();
-        let columns = columns.zip(step.schema.iter()).map(|(column, (relation, field))| {
-            column.alias_qualified(relation.cloned(), field.name())
-        });
-        projection(input, self.with(columns.collect())).map(Some)
+        // Not as columns that are called anew, with the name that they had: where a field of one is read, the
+        // optimizer has both beside one another.
+        let own = |name: &String| format!("{name}_of");
+        let mut inner: Vec<Expr> = self
+            .names
+            .iter()
+            .map(|name| Expr::Column(Column::from_name(name)).alias(own(name)))
+            .collect();
+        inner.extend(all_of(step.input.schema()));
+        let inner = projection(input, inner)?;
+        let aliased = SubqueryAlias::try_new(Arc::new(inner), step.alias.clone())?;
+        let key = |name: &String| {
+            Expr::Column(Column::new(Some(step.alias.clone()), own(name))).alias(name)
+        };
+        let mut columns: Vec<Expr> = self.names.iter().map(key).collect();
+        columns.extend(all_of(&step.schema));
+        projection(LogicalPlan::SubqueryAlias(aliased), columns).map(Some)
     }
 
     fn aggregate(&self, step: &Aggregate) -> Result<Option<LogicalPlan>> {

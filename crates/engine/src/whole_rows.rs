@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Select, SelectItem, Statement, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
-    visit_expressions_mut,
+    visit_expressions, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::tokenizer::Location;
 
@@ -24,8 +24,8 @@ pub(crate) fn use_row(statement: &mut Statement, error: &DataFusionError) -> boo
     else {
         return false;
     };
-    let Some(place) = missing.place else { return false };
     let name = &missing.field.name;
+    let Some(place) = missing.place.or_else(|| only_place(statement, name)) else { return false };
     let mut columns: Vec<&str> = Vec::new();
     for column in missing.valid {
         let of_it = column.relation.as_ref().is_some_and(|relation| relation.table() == name);
@@ -57,6 +57,23 @@ pub(crate) fn use_row(statement: &mut Statement, error: &DataFusionError) -> boo
         ControlFlow::Continue(())
     });
     changed
+}
+
+/// Where a name stands that a statement has once: some errors of the planner say no place.
+fn only_place(statement: &Statement, name: &str) -> Option<Location> {
+    let mut places = Vec::new();
+    let _ = visit_expressions(statement, |expr| {
+        if let Expr::Identifier(ident) = expr
+            && folded(ident) == *name
+        {
+            places.push(ident.span.start);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    match places.as_slice() {
+        [place] => Some(*place),
+        _ => None,
+    }
 }
 
 fn column(relation: &str, column: &str) -> Expr {

@@ -49,4 +49,4 @@ pub use work::{NodeHooks, Work, WorkCheck, WorkKind, WorkNode, WorkUnitTest};
 
 /// Raised when a release of Tidemill can give another result for the same SQL. Part of every
 /// fingerprint; raised only when results can differ, not with every release.
-pub const SEMANTICS: u32 = 9;
+pub const SEMANTICS: u32 = 10;

@@ -111,12 +111,22 @@ fn matching(pattern: &str, columns: &[String]) -> Result<Vec<Chosen>> {
         .collect())
 }
 
-fn with_options(options: &WildcardAdditionalOptions, columns: &[String]) -> Result<Vec<Chosen>> {
-    let excluded: Vec<String> = match &options.opt_exclude {
+/// The names that a wildcard leaves out.
+pub(super) fn left_out(options: &WildcardAdditionalOptions) -> Vec<String> {
+    let mut names: Vec<String> = match &options.opt_exclude {
         None => Vec::new(),
         Some(ExcludeSelectItem::Single(name)) => last(name).into_iter().collect(),
         Some(ExcludeSelectItem::Multiple(names)) => names.iter().filter_map(last).collect(),
     };
+    if let Some(except) = &options.opt_except {
+        names.push(folded(&except.first_element));
+        names.extend(except.additional_elements.iter().map(folded));
+    }
+    names
+}
+
+fn with_options(options: &WildcardAdditionalOptions, columns: &[String]) -> Result<Vec<Chosen>> {
+    let excluded = left_out(options);
     let renamed: Vec<(String, String)> = match &options.opt_rename {
         None => Vec::new(),
         Some(RenameSelectItem::Single(one)) => vec![(folded(&one.ident), folded(&one.alias))],

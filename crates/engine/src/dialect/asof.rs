@@ -91,6 +91,38 @@ pub(super) fn settle(select: &mut Select) -> Result<()> {
     from.iter_mut().try_for_each(|table| in_table(table, projection, &mut number))
 }
 
+/// `asof join p match_condition (t.at >= p.at) on t.k = p.k` of Snowflake, which keeps all rows of the left
+/// side, with the mark of such a join.
+///
+/// # Errors
+/// One whose keys are written with `using`.
+pub(super) fn matched(select: &mut Select) -> Result<()> {
+    for join in select.from.iter_mut().flat_map(|table| &mut table.joins) {
+        let JoinOperator::AsOf { match_condition, constraint } = &join.join_operator else {
+            continue;
+        };
+        let mut condition = binary(
+            super::rules::closed(crate::syntax::call(MARK, Vec::new())),
+            BinaryOperator::And,
+            match_condition.clone(),
+        );
+        match constraint {
+            JoinConstraint::On(on) => {
+                condition = binary(condition, BinaryOperator::And, on.clone());
+            }
+            JoinConstraint::None => {}
+            _ => {
+                return Err(refused(
+                    "`asof join … using`",
+                    "write `on a.key = b.key` behind `match_condition`",
+                ));
+            }
+        }
+        join.join_operator = JoinOperator::LeftOuter(JoinConstraint::On(condition));
+    }
+    Ok(())
+}
+
 fn in_table(
     table: &mut TableWithJoins,
     projection: &mut [SelectItem],

@@ -50,6 +50,17 @@ fn percent(written: &str, dialect: SqlDialect) -> Result<String> {
         }
         push_literal(&mut out, &plain);
         plain.clear();
+        // `%E4Y`, `%E3S`: so many digits.
+        if code == 'E' && dialect == SqlDialect::BigQuery {
+            let (digits, unit) = (rest.next().unwrap_or('E'), rest.next().unwrap_or('E'));
+            out.push_str(match (digits, unit) {
+                ('4', 'Y') => "YYYY",
+                ('3', 'S') => "SS.MS",
+                ('6', 'S') => "SS.US",
+                _ => return Err(unknown(&format!("%E{digits}{unit}"), dialect)),
+            });
+            continue;
+        }
         let field = match code {
             'Y' => "YYYY",
             'y' => "YY",
@@ -70,6 +81,7 @@ fn percent(written: &str, dialect: SqlDialect) -> Result<String> {
             'F' => "YYYY-MM-DD",
             'T' => "HH24:MI:SS",
             'R' => "HH24:MI",
+            'D' => "MM/DD/YY",
             'Q' if dialect == SqlDialect::BigQuery => "Q",
             'G' => "IYYY",
             'V' => "IW",

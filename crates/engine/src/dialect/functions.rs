@@ -18,6 +18,7 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
     if let Some(done) = super::called::done(by, args, dialect)
         .or_else(|| super::warehouse::done(by, args, dialect, name))
         .or_else(|| super::weeks::done(by, args, dialect, name))
+        .or_else(|| super::lambdas::done(by, args, dialect, name))
     {
         return done;
     }
@@ -79,8 +80,19 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
             let groups = text(&groups);
             fill("regexp_replace(x, p, r, 'g')", &[("x", value), ("p", pattern), ("r", &groups)])
         }
+        ("bigquery_trunc_in", [value, unit, zone]) => {
+            let local = fill("(x at time zone z)", &[("x", value), ("z", zone)])?;
+            let cut = done("bigquery_trunc", &[local, unit.clone()], dialect, "datetime_trunc")?;
+            fill("(x at time zone z)", &[("x", &cut), ("z", zone)])
+        }
         ("bigquery_trunc", [value, unit]) => match bigquery_unit(unit, name)? {
             "date" => fill("cast(x as date)", &[("x", value)]),
+            // It begins with the week of the fourth of January.
+            "isoyear" => fill(
+                "(x operator(tidemill.dated) date_trunc('week', \
+                 cast(make_date(cast(date_part('isoyear', x) as int), 1, 4) as timestamp)))",
+                &[("x", value)],
+            ),
             unit => {
                 let unit = text(unit);
                 let truncated = match name {
@@ -173,19 +185,6 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
                 .collect();
             Ok(crate::syntax::array_of(parts?))
         }
-        // `convert_timezone('UTC', x)`: Snowflake keeps the moment, Redshift reads UTC.
-        // The series of dates is one of dates, where it can be seen that they are.
-        ("spark_sequence", [from, to, ..]) => {
-            let written = match (args.get(2), is_date(from)) {
-                (None, false) => "tidemill_series(a, b)",
-                (Some(_), false) => "tidemill_series(a, b, i)",
-                (_, true) => {
-                    "arrow_cast(generate_series(cast(a as date), cast(b as date), i), 'List(Date32)')"
-                }
-            };
-            let day = crate::syntax::interval_of(text("1 day"));
-            fill(written, &[("a", from), ("b", to), ("i", args.get(2).unwrap_or(&day))])
-        }
         ("object", _) if args.len().is_multiple_of(2) => {
             let object = call("json_build_object", args.to_vec());
             // Without blanks between keys and values.
@@ -194,7 +193,7 @@ pub(super) fn done(by: &str, args: &[Expr], dialect: SqlDialect, name: &str) -> 
                 SqlDialect::Snowflake if name == "object_construct" => {
                     call("tidemill_json_present", vec![object])
                 }
-                SqlDialect::DuckDb | SqlDialect::Snowflake => {
+                SqlDialect::DuckDb | SqlDialect::Snowflake | SqlDialect::BigQuery => {
                     call("tidemill_json_short", vec![object])
                 }
                 _ => object,
@@ -338,19 +337,6 @@ fn elapsed(unit: &Expr, from: &Expr, to: &Expr, dialect: SqlDialect, name: &str)
         _ => return Err(unknown_unit(unit, name)),
     };
     template("datediff('microsecond', a, b) / n", &values(micros), dialect)
-}
-
-/// Whether it can be seen that an expression is a date.
-fn is_date(expr: &Expr) -> bool {
-    use datafusion::sql::sqlparser::ast::{DataType, TypedString};
-    match expr {
-        Expr::TypedString(TypedString { data_type, .. }) => *data_type == DataType::Date,
-        Expr::Cast { data_type, .. } => *data_type == DataType::Date,
-        Expr::Nested(inner) => is_date(inner),
-        Expr::Function(function) => crate::syntax::simple_name(function)
-            .is_some_and(|name| matches!(name.as_str(), "to_date" | "current_date" | "make_date")),
-        _ => false,
-    }
 }
 
 /// A replacement in which `\0` is all that was found, which PostgreSQL writes `\&`; as it is where it is not

@@ -259,14 +259,19 @@ pub(super) fn parse_any(sql: &str, dialect: SqlDialect) -> Result<(Statement, Ve
     bare_trims(&mut tokens);
     limit_chains(&tokens)?;
     match dialect {
-        SqlDialect::BigQuery | SqlDialect::Databricks => names_of_relations(&mut tokens),
+        SqlDialect::BigQuery => {
+            names_of_relations(&mut tokens);
+            super::bigquery::written(&mut tokens);
+        }
+        SqlDialect::Databricks => names_of_relations(&mut tokens),
         SqlDialect::Snowflake => fold_capitals(&mut tokens),
         SqlDialect::DuckDb => {
             powers(&mut tokens);
             super::spoken::written(&mut tokens);
             super::turned::written(&mut tokens)?;
         }
-        SqlDialect::Redshift | SqlDialect::Postgres => {}
+        SqlDialect::Redshift => super::redshift::written(&mut tokens),
+        SqlDialect::Postgres => {}
     }
     // What was written with functions of one value.
     let lambdas = tokens

@@ -14,13 +14,17 @@
 //! (`operator(snowflake./)`), which are settled when the types are known (`operators`).
 
 mod asof;
+mod bigquery;
 mod called;
 mod duckdb;
 mod formats;
 mod functions;
 mod grammar;
+mod lambdas;
 pub(crate) mod layout;
+mod listed;
 pub(crate) mod positional;
+mod redshift;
 mod relations;
 mod rules;
 mod spoken;

@@ -52,6 +52,10 @@ pub(super) fn settle(factor: &mut TableFactor, dialect: SqlDialect) -> Result<()
         }
         _ => return Ok(()),
     };
+    let own = [crate::elements::ELEMENTS, crate::summaries::DESCRIBE, crate::summaries::SUMMARIZE];
+    if own.contains(&name.as_str()) {
+        return Ok(());
+    }
     // Files are read by the engine's own functions of these names.
     if dialect == SqlDialect::DuckDb && name.starts_with("read_") {
         return Ok(());
@@ -118,6 +122,14 @@ fn item(expr: Expr, name: &str) -> SelectItem {
     SelectItem::ExprWithAlias { expr: call("unnest", vec![expr]), alias: Ident::new(name) }
 }
 
+/// The items of an array, or of a JSON array in text, as a relation of one column of that name.
+pub(super) fn items_called(list: Expr, name: Ident) -> TableFactor {
+    let items = call("tidemill_items", vec![list]);
+    let items =
+        SelectItem::ExprWithAlias { expr: call("unnest", vec![items]), alias: name.clone() };
+    derived(vec![items], TableAlias { explicit: true, name, columns: Vec::new(), at: None })
+}
+
 fn places(first: &str, list: Expr) -> Expr {
     call("tidemill_places", vec![text(first), list])
 }
@@ -149,11 +161,19 @@ fn items_of(name: &str, args: &[FunctionArg], dialect: SqlDialect) -> Result<Vec
                 input = call("json_path", vec![input, path]);
             }
             let items = call("tidemill_items", vec![input.clone()]);
-            vec![
+            let mut columns = vec![
                 item(items.clone(), "value"),
                 item(places("0", items), "index"),
-                item(call("tidemill_keys", vec![input]), "key"),
-            ]
+                item(call("tidemill_keys", vec![input.clone()]), "key"),
+            ];
+            // What these are of a row without items is not known for sure.
+            if !named(args, "outer").is_some_and(|outer| is_true(&outer)) {
+                if named(args, "path").is_none() {
+                    columns.push(item(call("tidemill_paths", vec![input.clone()]), "path"));
+                }
+                columns.push(SelectItem::ExprWithAlias { expr: input, alias: Ident::new("this") });
+            }
+            columns
         }
         (SqlDialect::Snowflake, "split_to_table" | "strtok_split_to_table", [value, separator]) => {
             let list = call("string_to_array", vec![value.clone(), separator.clone()]);
@@ -263,17 +283,41 @@ pub(super) fn lateral_views(select: &mut Select) -> Result<()> {
         let args: Vec<FunctionArg> = arguments.into_iter().map(crate::syntax::argument).collect();
         let outer = view.outer || name.ends_with("_outer");
         let items = match name.as_str() {
+            // A map has two columns.
+            "explode" | "explode_outer" if view.lateral_col_alias.len() == 2 => {
+                let Some(map) = plain_arguments(function).and_then(|all| all.into_iter().next())
+                else {
+                    return Err(refused("this `lateral view`", ""));
+                };
+                ["map_keys", "map_values"]
+                    .map(|part| item(call(part, vec![map.clone()]), part))
+                    .to_vec()
+            }
             "explode" | "explode_outer" | "posexplode" | "posexplode_outer" => {
                 items_of(&name, &args, SqlDialect::Databricks)?
             }
+            "json_tuple" => {
+                let mut arguments = plain_arguments(function).unwrap_or_default().into_iter();
+                let Some(document) = arguments.next() else {
+                    return Err(refused("this `lateral view`", ""));
+                };
+                let value = |(place, key)| SelectItem::ExprWithAlias {
+                    expr: call("tidemill_walked_text", vec![document.clone(), key]),
+                    alias: Ident::new(format!("c{place}")),
+                };
+                (0..).zip(arguments).map(value).collect()
+            }
+            // The fields of structs.
+            "inline" | "inline_outer" => Vec::new(),
             other => {
                 return Err(refused(
                     &format!("`lateral view {other}`"),
-                    "use `explode` or `posexplode`",
+                    "use `explode`, `posexplode`, `inline` or `json_tuple`",
                 ));
             }
         };
-        if view.lateral_col_alias.len() > items.len() {
+        let structs = name.starts_with("inline");
+        if view.lateral_col_alias.len() > items.len() && !structs {
             return Err(map());
         }
         let relation = match view.lateral_view_name.0.last().and_then(|part| part.as_ident()) {
@@ -290,8 +334,22 @@ pub(super) fn lateral_views(select: &mut Select) -> Result<()> {
                 .collect(),
             at: None,
         };
+        let relation = match plain_arguments(function) {
+            Some(list) if structs && list.len() == 1 => TableFactor::Function {
+                lateral: true,
+                name: crate::syntax::object_name(crate::elements::ELEMENTS),
+                args: list
+                    .into_iter()
+                    .chain([text(""), text(""), text("")])
+                    .map(crate::syntax::argument)
+                    .collect(),
+                with_ordinality: false,
+                alias: Some(alias),
+            },
+            _ => derived(items, alias),
+        };
         let join = Join {
-            relation: derived(items, alias),
+            relation,
             global: false,
             join_operator: match outer {
                 true => JoinOperator::LeftOuter(on_true()),

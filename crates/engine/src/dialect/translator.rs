@@ -23,23 +23,20 @@ use crate::syntax::{
 
 /// Changes a whole statement in place.
 pub(super) fn translate(statement: &mut Statement, dialect: SqlDialect) -> Result<()> {
-    walk(
-        statement,
-        Translator { dialect, rules: rules(dialect), loose: false, renamed: HashSet::new() },
-    )
+    walk(statement, Translator::new(dialect, false))
 }
 
 /// Changes what is known in place, and leaves the rest as it is.
 pub(super) fn adapt(statement: &mut Statement, dialect: SqlDialect) -> Result<()> {
-    walk(
-        statement,
-        Translator { dialect, rules: rules(dialect), loose: true, renamed: HashSet::new() },
-    )
+    walk(statement, Translator::new(dialect, true))
 }
 
 fn walk(statement: &mut Statement, mut translator: Translator) -> Result<()> {
     if translator.dialect == SqlDialect::DuckDb {
         super::unnamed::name(statement);
+    }
+    if translator.dialect == SqlDialect::Redshift {
+        translator.relations = super::redshift::Relations::of(statement);
     }
     match VisitMut::visit(statement, &mut translator) {
         ControlFlow::Continue(()) => Ok(()),
@@ -54,6 +51,8 @@ struct Translator {
     loose: bool,
     /// Functions in `from` and the names that they have there, by which their column is called.
     renamed: HashSet<(String, String)>,
+    /// What relations are called, in Redshift.
+    relations: super::redshift::Relations,
 }
 
 impl VisitorMut for Translator {
@@ -70,6 +69,9 @@ impl VisitorMut for Translator {
                 std::iter::once(&table.relation).chain(joined)
             });
             self.renamed.extend(tables.filter_map(relations::renamed));
+        }
+        if self.dialect == SqlDialect::Redshift {
+            self.relations.arrays(select);
         }
         flow(self.select(select))
     }
@@ -92,6 +94,14 @@ impl VisitorMut for Translator {
             && let Some(power) = signed_power(expr)
         {
             *expr = power;
+        }
+        if self.dialect == SqlDialect::BigQuery
+            && let Expr::Subquery(query)
+            | Expr::InSubquery { subquery: query, .. }
+            | Expr::Function(Function { args: FunctionArguments::Subquery(query), .. }) = expr
+            && let Err(error) = super::bigquery::value_within(query)
+        {
+            return ControlFlow::Break(error);
         }
         // The part of a date is no function: `date_trunc(d, week(monday))`.
         if self.dialect == SqlDialect::BigQuery
@@ -143,6 +153,16 @@ fn flow(result: Result<()>) -> ControlFlow<Error> {
 }
 
 impl Translator {
+    fn new(dialect: SqlDialect, loose: bool) -> Translator {
+        Translator {
+            dialect,
+            rules: rules(dialect),
+            loose,
+            renamed: HashSet::new(),
+            relations: super::redshift::Relations::default(),
+        }
+    }
+
     /// Whether an expression that has no translation is known to mean another thing there.
     fn refuses(&self, expr: &Expr) -> bool {
         matches!(expr, Expr::Function(function) if self.rules.refuses(function))
@@ -153,7 +173,22 @@ impl Translator {
             return Err(refused("`|>` (pipe syntax)", "write the query with `select … from`"));
         }
         set_operations(&mut query.body);
+        if self.dialect == SqlDialect::Snowflake
+            && let Some(with) = &mut query.with
+        {
+            with.recursive |= with.cte_tables.iter().any(super::warehouse::reads_itself);
+        }
         if let Some(OrderBy { kind, .. }) = &mut query.order_by {
+            // `order by all`, where the parser sees a name.
+            if matches!(self.dialect, SqlDialect::Snowflake | SqlDialect::Databricks)
+                && let OrderByKind::Expressions(columns) = &*kind
+                && let [OrderByExpr { expr: Expr::Identifier(name), options, .. }] =
+                    columns.as_slice()
+                && name.quote_style.is_none()
+                && name.value.eq_ignore_ascii_case("all")
+            {
+                *kind = OrderByKind::All(*options);
+            }
             if let OrderByKind::All(options) = kind {
                 *kind = OrderByKind::Expressions(all_columns(&query.body, options)?);
             }
@@ -210,13 +245,17 @@ impl Translator {
         {
             columns.clear();
         }
+        if let GroupByExpr::Expressions(columns, _) = &mut select.group_by {
+            columns.iter_mut().for_each(super::warehouse::grouping);
+        }
         if let GroupByExpr::Expressions(_, modifiers) = &select.group_by
             && modifiers.len() > 1
         {
             return Err(refused("this form of `group by`", "use `group by grouping sets (…)`"));
         }
-        if select.value_table_mode.is_some() {
-            return Err(refused("`select as struct` and `select as value`", "name the columns"));
+        if self.dialect == SqlDialect::BigQuery {
+            super::bigquery::value_table(select)?;
+            super::bigquery::arrays(select);
         }
         relations::lateral_views(select)?;
         relations::outer_joins(select, self.dialect)?;
@@ -232,8 +271,15 @@ impl Translator {
                 }
             }
         }
+        if self.dialect == SqlDialect::Redshift {
+            super::redshift::name_averages(&mut select.projection);
+        }
         for item in &mut select.projection {
             self.item(item)?;
+        }
+        if self.dialect == SqlDialect::Snowflake {
+            super::asof::matched(select)?;
+            super::asof::settle(select)?;
         }
         if self.dialect == SqlDialect::DuckDb {
             super::asof::settle(select)?;
@@ -245,11 +291,35 @@ impl Translator {
     }
 
     fn item(&self, item: &mut SelectItem) -> Result<()> {
-        if self.dialect == SqlDialect::DuckDb
+        // A field is called by its name.
+        if self.dialect == SqlDialect::Redshift
+            && let SelectItem::UnnamedExpr(expr @ Expr::CompoundIdentifier(words)) = &*item
+            && self.relations.navigated(words).is_some()
+            && let Some(alias) = words.last().cloned()
+        {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            return Ok(());
+        }
+        if matches!(self.dialect, SqlDialect::DuckDb | SqlDialect::Snowflake)
             && let SelectItem::Wildcard(options) = item
             && options.opt_rename.is_some()
         {
             *item = SelectItem::UnnamedExpr(duckdb::columns(options.clone()));
+            return Ok(());
+        }
+        if let SelectItem::Wildcard(options) = item
+            && let Some(ilike) = &options.opt_ilike
+        {
+            let name = Expr::Identifier(Ident::new("tidemill_name"));
+            let like = Expr::ILike {
+                negated: false,
+                any: false,
+                expr: Box::new(name.clone()),
+                pattern: Box::new(text(&ilike.pattern)),
+                escape_char: None,
+            };
+            let named = call(crate::syntax::LAMBDA, vec![name, like]);
+            *item = SelectItem::UnnamedExpr(call("columns", vec![named]));
             return Ok(());
         }
         if let SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) = item
@@ -268,9 +338,37 @@ impl Translator {
         if dialect == SqlDialect::DuckDb {
             duckdb::conditions_within(expr);
         }
+        if let Some(all) = super::warehouse::like_all(expr, dialect) {
+            return Ok(Some(all));
+        }
         Ok(match expr {
             Expr::Function(function) => {
                 self.clauses(function);
+                if dialect == SqlDialect::BigQuery {
+                    let rules = |function: &Function| self.rules.apply(function, dialect);
+                    let replaced = match super::bigquery::bounded(function)? {
+                        None => super::bigquery::safe(function, rules)?,
+                        bounded => bounded,
+                    };
+                    if replaced.is_some() {
+                        return Ok(replaced);
+                    }
+                }
+                super::warehouse::frames(function, dialect);
+                if matches!(dialect, SqlDialect::Snowflake | SqlDialect::Databricks)
+                    && simple_name(function).as_deref() == Some("count")
+                {
+                    super::warehouse::count_of_several(function);
+                }
+                if dialect != SqlDialect::DuckDb {
+                    let replaced = match super::listed::aggregate(function)? {
+                        None => super::warehouse::percentile_over(function),
+                        listed => listed,
+                    };
+                    if replaced.is_some() {
+                        return Ok(replaced);
+                    }
+                }
                 if let Some(replaced) = self.ordered_aggregate(function)? {
                     return Ok(Some(replaced));
                 }
@@ -362,7 +460,7 @@ impl Translator {
             }
             Expr::Interval(interval) => interval_literal(interval)?,
             Expr::Extract { field, expr: value, .. } => Some(self.extract(field, value)?),
-            Expr::Struct { values, fields } => Some(structure(values, fields)?),
+            Expr::Struct { values, fields } => Some(structure(values, fields, dialect)?),
             // The engine reads it, and the arguments of `read_csv` are no values.
             Expr::Dictionary(_) if self.loose => None,
             Expr::Dictionary(fields) => {
@@ -375,6 +473,18 @@ impl Translator {
             }
             Expr::Array(array) => {
                 array.named = true;
+                if dialect == SqlDialect::BigQuery {
+                    super::bigquery::name_alike(&mut array.elem);
+                }
+                None
+            }
+            // A word of the engine's grammar.
+            Expr::Identifier(name)
+                if dialect == SqlDialect::BigQuery
+                    && name.quote_style.is_none()
+                    && name.value.eq_ignore_ascii_case("offset") =>
+            {
+                *name = Ident::with_quote_and_span('"', name.span, "offset");
                 None
             }
             Expr::InUnnest { expr: value, array_expr, negated } => {
@@ -400,14 +510,17 @@ impl Translator {
             Expr::Position { .. } | Expr::Trim { .. } => None,
             Expr::Map(_) if dialect == SqlDialect::DuckDb => None,
             Expr::Map(_) => return Err(refused("a map", "use a struct, or JSON in text")),
-            Expr::Lambda(function) if dialect == SqlDialect::DuckDb => {
-                Some(duckdb::lambda(function))
+            Expr::Lambda(function) => Some(duckdb::lambda(function)),
+            Expr::CompoundIdentifier(parts) if dialect == SqlDialect::Redshift => {
+                self.relations.navigated(parts)
             }
-            Expr::Lambda(_) => {
-                return Err(refused(
-                    "a function with `->`",
-                    "unnest the array and aggregate again",
-                ));
+            // The moment of the query, in Redshift.
+            Expr::Identifier(name)
+                if dialect == SqlDialect::Redshift
+                    && name.quote_style.is_none()
+                    && name.value.eq_ignore_ascii_case("sysdate") =>
+            {
+                Some(template("cast(now() as timestamp)", &[], dialect)?)
             }
             Expr::CompoundIdentifier(parts) => {
                 if let [relation, column] = parts.as_mut_slice()
@@ -513,6 +626,21 @@ impl Translator {
         if self.dialect == SqlDialect::DuckDb {
             duckdb::cast(value, data_type, whole && !is_number(value));
         }
+        // Numbers are seconds since 1970 there.
+        if matches!(data_type, DataType::Timestamp(..) | DataType::Datetime(_))
+            && !matches!(&*value, Expr::Value(literal)
+                if matches!(&literal.value, Value::SingleQuotedString(text) if text.contains('-')))
+        {
+            match self.dialect {
+                SqlDialect::Snowflake => {
+                    *value = call("tidemill_seconds", vec![value.clone()]);
+                }
+                SqlDialect::Databricks => {
+                    *value = call("tidemill_epoch", vec![value.clone()]);
+                }
+                _ => {}
+            }
+        }
         // Spark cuts fractions off.
         let exact = matches!(&*value, Expr::Value(literal) if match &literal.value {
             Value::Number(digits, _) => !digits.contains(['.', 'e', 'E']),
@@ -592,6 +720,12 @@ impl Translator {
                 }
                 AccessExpr::Subscript(Subscript::Slice { .. }) => {
                     return Err(refused("a slice of an array", "use `array_slice`"));
+                }
+                // Only structs have fields there: JSON is reached with `:`.
+                AccessExpr::Dot(Expr::Identifier(name))
+                    if self.dialect == SqlDialect::Databricks =>
+                {
+                    call("get_field", vec![reached, text(&name.value)])
                 }
                 AccessExpr::Dot(Expr::Identifier(name)) => {
                     call("tidemill_item", vec![reached, text(&name.value)])
@@ -839,7 +973,7 @@ fn plain_string(value: &Value) -> Option<Value> {
 }
 
 /// A pattern of `like` in which a backslash is a letter.
-fn without_escape(pattern: &mut Expr) {
+pub(super) fn without_escape(pattern: &mut Expr) {
     match pattern {
         Expr::Value(value) => {
             if let Value::SingleQuotedString(text) = &mut value.value {
@@ -885,7 +1019,8 @@ fn interval_literal(interval: &mut Interval) -> Result<Option<Expr>> {
 }
 
 /// `struct(a, b as c)`.
-fn structure(values: &[Expr], fields: &[StructField]) -> Result<Expr> {
+fn structure(values: &[Expr], fields: &[StructField], dialect: SqlDialect) -> Result<Expr> {
+    let unnamed = if dialect == SqlDialect::Databricks { "col" } else { "_field_" };
     let mut arguments = Vec::new();
     for (place, value) in values.iter().enumerate() {
         let declared = fields.get(place).and_then(|field| field.field_name.as_ref());
@@ -898,7 +1033,7 @@ fn structure(values: &[Expr], fields: &[StructField]) -> Result<Expr> {
                     _ => None,
                 };
                 let name = declared.map(|name| name.value.clone()).or(own);
-                (name.unwrap_or_else(|| format!("_field_{}", place + 1)), other.clone())
+                (name.unwrap_or_else(|| format!("{unnamed}{}", place + 1)), other.clone())
             }
         };
         arguments.push(text(&name));

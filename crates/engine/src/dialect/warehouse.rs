@@ -1,12 +1,22 @@
-//! Calls of Snowflake and BigQuery whose meaning hangs on how an argument is written: a number of digits, the name
+//! Calls of Snowflake, BigQuery and Databricks whose meaning hangs on how an argument is written: a number of digits, the name
 //! of a day, the letters that part a text, a pattern of values.
 
-use datafusion::sql::sqlparser::ast::{CastKind, DataType, ExactNumberInfo, Expr, Value};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CastKind, Cte, DataType, DuplicateTreatment, ExactNumberInfo, Expr, Function,
+    FunctionArguments, NullTreatment, SetExpr, SetOperator, Value, WindowFrame, WindowFrameBound,
+    WindowFrameUnits, WindowType, visit_relations,
+};
 use tidemill_core::{Result, SqlDialect};
 
 use super::refused;
 use super::rules::{literal_of, template};
-use crate::syntax::{call, cast_as, number, text};
+use crate::names::folded;
+use crate::syntax::{
+    argument, binary, call, case, cast_as, nested, number, object_name, plain_arguments,
+    simple_name, text,
+};
 
 /// What the rule `@by` makes of a call; `None`: there is no such rule here.
 pub(super) fn done(
@@ -39,10 +49,189 @@ pub(super) fn done(
             template(written, &[("x", value.clone()), ("d", number(day))], dialect)
         }),
         ("moment", [value, form]) => moment(value, form, dialect, name),
+        ("shown", [value, form]) => shown(value, form, dialect, name),
         ("numeric", [value, digits @ ..]) => numeric(value, digits, name),
         ("printf", [pattern, values @ ..]) => printf(pattern, values, dialect, name),
         _ => return None,
     })
+}
+
+/// Windows whose rows are others there where none are named: `first_value` of Snowflake reads all of them. And
+/// `first(x, true)` of Spark, which leaves NULLs out.
+pub(super) fn frames(function: &mut Function, dialect: SqlDialect) {
+    let name = simple_name(function).unwrap_or_default();
+    if dialect == SqlDialect::Snowflake
+        && matches!(name.as_str(), "first_value" | "last_value" | "nth_value")
+        && let Some(WindowType::WindowSpec(spec)) = &mut function.over
+        && spec.window_frame.is_none()
+        && !spec.order_by.is_empty()
+    {
+        spec.window_frame = Some(WindowFrame {
+            units: WindowFrameUnits::Rows,
+            start_bound: WindowFrameBound::Preceding(None),
+            end_bound: Some(WindowFrameBound::Following(None)),
+        });
+    }
+    // How often it was true until this row.
+    if name == "conditional_true_event"
+        && let Some([condition]) = plain_arguments(function).as_deref()
+        && let Some(WindowType::WindowSpec(spec)) = &mut function.over
+    {
+        spec.window_frame = Some(WindowFrame {
+            units: WindowFrameUnits::Rows,
+            start_bound: WindowFrameBound::Preceding(None),
+            end_bound: Some(WindowFrameBound::CurrentRow),
+        });
+        function.name = object_name("count");
+        if let FunctionArguments::List(list) = &mut function.args {
+            list.args = vec![argument(case(vec![(condition.clone(), number(1))], None))];
+        }
+    }
+    if dialect == SqlDialect::Databricks
+        && matches!(name.as_str(), "first" | "last" | "first_value" | "last_value")
+        && function.over.is_some()
+    {
+        function.name = object_name(match name.as_str() {
+            "first" | "first_value" => "first_value",
+            _ => "last_value",
+        });
+        let truth = match plain_arguments(function).as_deref() {
+            Some([_, Expr::Value(value)]) => match value.value {
+                Value::Boolean(truth) => Some(truth),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(truth) = truth
+            && let FunctionArguments::List(list) = &mut function.args
+        {
+            list.args.pop();
+            if truth {
+                function.null_treatment = Some(NullTreatment::IgnoreNulls);
+            }
+        }
+    }
+}
+
+/// `count(distinct a, b)`: rows in which one is NULL do not count.
+pub(super) fn count_of_several(function: &mut Function) {
+    let Some(arguments) = plain_arguments(function) else { return };
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    if arguments.len() < 2 || list.duplicate_treatment != Some(DuplicateTreatment::Distinct) {
+        return;
+    }
+    let present = arguments
+        .iter()
+        .map(|value| Expr::IsNotNull(Box::new(nested(value.clone()))))
+        .reduce(|all, next| binary(all, BinaryOperator::And, next));
+    let fields = (0..)
+        .zip(&arguments)
+        .flat_map(|(place, value): (usize, &Expr)| [text(&format!("c{place}")), value.clone()]);
+    let row = call("named_struct", fields.collect());
+    if let Some(present) = present {
+        list.args = vec![argument(case(vec![(present, row)], None))];
+    }
+}
+
+/// `percentile_cont(p) within group (order by x) over (…)`, which the engine writes with two arguments.
+pub(super) fn percentile_over(function: &Function) -> Option<Expr> {
+    function.over.as_ref()?;
+    let [order] = function.within_group.as_slice() else { return None };
+    let rises = order.options.asc != Some(false);
+    let arguments = plain_arguments(function)?;
+    let ([share], true, Some("percentile_cont")) =
+        (arguments.as_slice(), rises, simple_name(function).as_deref())
+    else {
+        return None;
+    };
+    let mut written = call("percentile_cont", vec![order.expr.clone(), share.clone()]);
+    if let Expr::Function(written) = &mut written {
+        written.over.clone_from(&function.over);
+        written.filter.clone_from(&function.filter);
+    }
+    Some(written)
+}
+
+/// The patterns of `like all (a, b)`.
+fn patterns(pattern: &Expr) -> Option<Vec<Expr>> {
+    let Expr::Function(function) = pattern else { return None };
+    let mut patterns = (simple_name(function)? == "all").then(|| plain_arguments(function))??;
+    if let [Expr::Tuple(listed)] = patterns.as_slice() {
+        patterns = listed.clone();
+    }
+    (!patterns.is_empty()).then_some(patterns)
+}
+
+/// `x like all (a, b)`: like each of them.
+pub(super) fn like_all(expr: &Expr, dialect: SqlDialect) -> Option<Expr> {
+    let (Expr::Like { pattern, escape_char: None, .. }
+    | Expr::ILike { pattern, escape_char: None, .. }) = expr
+    else {
+        return None;
+    };
+    let each = patterns(pattern)?.into_iter().map(|mut one| {
+        if dialect == SqlDialect::Snowflake {
+            super::translator::without_escape(&mut one);
+        }
+        let mut like = expr.clone();
+        if let Expr::Like { pattern, .. } | Expr::ILike { pattern, .. } = &mut like {
+            **pattern = one;
+        }
+        like
+    });
+    each.reduce(|all, next| binary(all, BinaryOperator::And, next)).map(nested)
+}
+
+/// `rollup(a, b)` and `cube(a, b)`, where the parser sees calls.
+pub(super) fn grouping(column: &mut Expr) {
+    let Expr::Function(function) = &*column else { return };
+    let Some(arguments) = plain_arguments(function) else { return };
+    let sets: Vec<Vec<Expr>> = arguments
+        .into_iter()
+        .map(|argument| match argument {
+            Expr::Tuple(columns) => columns,
+            one => vec![one],
+        })
+        .collect();
+    match simple_name(function).as_deref() {
+        Some("rollup") => *column = Expr::Rollup(sets),
+        Some("cube") => *column = Expr::Cube(sets),
+        _ => {}
+    }
+}
+
+/// Whether the second branch of a relation of `with` reads the relation: no word says so in Snowflake.
+pub(super) fn reads_itself(table: &Cte) -> bool {
+    let SetExpr::SetOperation { op: SetOperator::Union, left, right, .. } =
+        table.query.body.as_ref()
+    else {
+        return false;
+    };
+    let name = folded(&table.alias.name);
+    let reads = |body: &SetExpr| {
+        visit_relations(body, |relation| match relation.0.as_slice() {
+            [part] if part.as_ident().is_some_and(|ident| folded(ident) == name) => {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        })
+        .is_break()
+    };
+    reads(right) && !reads(left)
+}
+
+/// A pattern of a number or of a date.
+fn shown(value: &Expr, form: &Expr, dialect: SqlDialect, name: &str) -> Result<Expr> {
+    let written = literal_of(form, name)?;
+    let upper = written.to_uppercase();
+    let digits = upper.trim_start_matches("FM").trim_start_matches("MI").trim_start_matches('S');
+    let is_number = digits.contains(['9', '0'])
+        && digits.trim_end_matches("MI").bytes().all(|letter| b"90.,".contains(&letter));
+    if is_number {
+        return Ok(call("to_char", vec![value.clone(), text(&upper)]));
+    }
+    let pattern = super::formats::pattern(written, dialect)?;
+    Ok(call("to_char", vec![value.clone(), text(&pattern)]))
 }
 
 /// The parts of a text between these letters, without empty ones.

@@ -37,8 +37,28 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             add_months,
         ),
         Simple::function("to_char", to_char_takes, |_, _| Ok(DataType::Utf8View), to_char),
-        Simple::function("to_date", to_date_takes, |_, _| Ok(DataType::Date32), to_date),
-        Simple::function("to_timestamp", to_timestamp_takes, to_timestamp_gives, to_timestamp),
+        Simple::function(
+            "to_date",
+            to_date_takes,
+            |_, _| Ok(DataType::Date32),
+            |args, _| to_date(args, false),
+        ),
+        Simple::function("to_timestamp", to_timestamp_takes, to_timestamp_gives, |args, call| {
+            to_timestamp(args, call, false)
+        }),
+        // A text that does not fit its pattern is NULL.
+        Simple::function(
+            "tidemill_try_date",
+            to_date_takes,
+            |_, _| Ok(DataType::Date32),
+            |args, _| to_date(args, true),
+        ),
+        Simple::function(
+            "tidemill_try_moment",
+            to_timestamp_takes,
+            to_timestamp_gives,
+            |args, call| to_timestamp(args, call, true),
+        ),
         Simple::function(
             "dayname",
             day_takes,
@@ -438,10 +458,10 @@ fn to_date_takes(types: &[DataType]) -> Result<Vec<DataType>> {
     Ok([value, DataType::Utf8View][..types.len()].to_vec())
 }
 
-fn to_date(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+fn to_date(args: &[ArrayRef], lenient: bool) -> Result<ArrayRef> {
     match (args.get(1), args[0].data_type()) {
         (Some(patterns), DataType::Utf8View) => {
-            let read = read_times(text(&args[0]), text(patterns))?;
+            let read = read_times(text(&args[0]), text(patterns), lenient)?;
             let dates: Date32Array = read
                 .into_iter()
                 .map(|read| read.map(|(time, _)| Date32Type::from_naive_date(time.date())))
@@ -464,21 +484,32 @@ fn cast_strictly(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
 
 type ReadTimes = Vec<Option<(NaiveDateTime, Option<i32>)>>;
 
-/// Reads each text by its pattern; one with `%` is a strftime pattern.
-fn read_times(texts: &StringViewArray, patterns: &StringViewArray) -> Result<ReadTimes> {
+/// Reads each text by its pattern; one with `%` is a strftime pattern. `lenient` makes NULL of what does not
+/// fit.
+fn read_times(
+    texts: &StringViewArray,
+    patterns: &StringViewArray,
+    lenient: bool,
+) -> Result<ReadTimes> {
     let mut last: (String, DatePattern) = (String::new(), parse_dates("")?);
     (0..texts.len())
         .map(|row| {
             let (Some(value), Some(pattern)) = (text_at(texts, row), text_at(patterns, row)) else {
                 return Ok(None);
             };
-            if pattern.contains('%') {
-                return strftime(value, pattern).map(Some).map_err(bad_value);
+            let read = match pattern.contains('%') {
+                true => strftime(value, pattern),
+                false => {
+                    if pattern != last.0 {
+                        last = (pattern.to_owned(), parse_dates(pattern)?);
+                    }
+                    last.1.read(value)
+                }
+            };
+            match read {
+                Err(_) if lenient => Ok(None),
+                read => read.map(Some).map_err(bad_value),
             }
-            if pattern != last.0 {
-                last = (pattern.to_owned(), parse_dates(pattern)?);
-            }
-            last.1.read(value).map(Some).map_err(bad_value)
         })
         .collect()
 }
@@ -517,7 +548,7 @@ fn to_timestamp_gives(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<
     })
 }
 
-fn to_timestamp(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
+fn to_timestamp(args: &[ArrayRef], call: &Call, lenient: bool) -> Result<ArrayRef> {
     match (args[0].data_type(), args.get(1)) {
         (DataType::Float64, _) => {
             let seconds = args[0].as_primitive::<Float64Type>();
@@ -535,19 +566,20 @@ fn to_timestamp(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
         }
         (DataType::Utf8View, Some(patterns)) => {
             let zone = zone_of(call.timezone)?;
-            let times: TimestampMicrosecondArray = read_times(text(&args[0]), text(patterns))?
-                .into_iter()
-                .map(|read| match read {
-                    Some((time, Some(offset))) => {
-                        Ok(Some(micros(time) - i64::from(offset) * 1_000_000))
-                    }
-                    Some((time, None)) => Zone::Named(zone)
-                        .utc(time)
-                        .map(|time| Some(micros(time)))
-                        .ok_or_else(out_of_range),
-                    None => Ok(None),
-                })
-                .collect::<Result<_>>()?;
+            let times: TimestampMicrosecondArray =
+                read_times(text(&args[0]), text(patterns), lenient)?
+                    .into_iter()
+                    .map(|read| match read {
+                        Some((time, Some(offset))) => {
+                            Ok(Some(micros(time) - i64::from(offset) * 1_000_000))
+                        }
+                        Some((time, None)) => Zone::Named(zone)
+                            .utc(time)
+                            .map(|time| Some(micros(time)))
+                            .ok_or_else(out_of_range),
+                        None => Ok(None),
+                    })
+                    .collect::<Result<_>>()?;
             Ok(Arc::new(times.with_timezone("UTC")))
         }
         _ => cast_strictly(&args[0], call.returns),

@@ -37,6 +37,19 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             |_, _| Ok(MICROS),
             |args, _| moments(&args[0], 1),
         ),
+        // As below, and a text stays one.
+        Simple::function(
+            "tidemill_epoch",
+            |types| {
+                arity("timestamp", types, 1, 1)?;
+                Ok(vec![if types[0].is_numeric() { SECONDS } else { types[0].clone() }])
+            },
+            moment_or_same,
+            |args, _| match args[0].data_type() {
+                DataType::Decimal128(..) => parts_of_seconds(args[0].as_primitive(), None),
+                _ => Ok(args[0].clone()),
+            },
+        ),
         Simple::function("tidemill_seconds", counted, moment_or_same, |args, _| {
             match args[0].data_type() {
                 DataType::Decimal128(..) => {

@@ -68,6 +68,7 @@ fn as_list_or_text(data_type: &DataType) -> DataType {
         DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             DataType::List(item.clone())
         }
+        DataType::Map(..) => data_type.clone(),
         _ => DataType::Utf8View,
     }
 }
@@ -75,6 +76,7 @@ fn as_list_or_text(data_type: &DataType) -> DataType {
 fn item_takes(types: &[DataType]) -> Result<Vec<DataType>> {
     arity("[…]", types, 2, 2)?;
     let key = match &types[1] {
+        key if matches!(types[0], DataType::Map(..)) => key.clone(),
         number if number.is_integer() => DataType::Int64,
         _ => DataType::Utf8View,
     };
@@ -84,12 +86,19 @@ fn item_takes(types: &[DataType]) -> Result<Vec<DataType>> {
 fn item_gives(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
     Ok(match as_list_or_text(&types[0]) {
         DataType::List(item) => item.data_type().clone(),
+        DataType::Map(entry, _) => match entry.data_type() {
+            DataType::Struct(fields) => fields[1].data_type().clone(),
+            _ => return usage("a map is wanted"),
+        },
         _ => DataType::Utf8View,
     })
 }
 
-/// An item of an array, counted from 0, or what stands under a key of a JSON object.
+/// An item of an array, counted from 0, or what stands under a key of a map or a JSON object.
 fn item(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
+    if args[0].as_map_opt().is_some() {
+        return super::maps::value_under(&args[0], &args[1]);
+    }
     if let Some(lists) = args[0].as_list_opt::<i32>() {
         let DataType::Int64 = args[1].data_type() else {
             return usage("an item of an array is named by its number");
@@ -143,6 +152,9 @@ fn size(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
         Some(lists) => (0..lists.len())
             .map(|row| lists.is_valid(row).then(|| i64::from(lists.value_length(row))))
             .collect(),
+        None if let Some(maps) = args[0].as_map_opt() => (0..maps.len())
+            .map(|row| maps.is_valid(row).then(|| i64::from(maps.value_length(row))))
+            .collect(),
         None => {
             let documents = text(&args[0]);
             (0..documents.len())
@@ -162,6 +174,7 @@ fn size(args: &[ArrayRef], _: &Call) -> Result<ArrayRef> {
 fn items_gives(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
     Ok(match as_list_or_text(&types[0]) {
         list @ DataType::List(_) => list,
+        DataType::Map(..) => return usage("a map has keys and values: name both"),
         _ => texts(),
     })
 }

@@ -286,6 +286,24 @@ fn extracted(args: &[ArrayRef], call: &Call) -> Result<ArrayRef> {
     Ok(Arc::new(ListArray::try_new(item.clone(), offsets, values, None)?))
 }
 
+/// The value under a key, and NULL where there is none.
+pub(super) fn value_under(maps: &ArrayRef, keys: &ArrayRef) -> Result<ArrayRef> {
+    let maps = maps.as_map();
+    let mut places: Vec<Option<u32>> = Vec::with_capacity(maps.len());
+    for row in 0..maps.len() {
+        let mut place = None;
+        if maps.is_valid(row) && keys.is_valid(row) {
+            let own = maps.value(row).column(0).clone();
+            place = same(&own, row, keys)?
+                .into_iter()
+                .position(|is| is)
+                .map(|place| (maps.value_offsets()[row] as usize + place) as u32);
+        }
+        places.push(place);
+    }
+    Ok(take(maps.values(), &UInt32Array::from(places), None)?)
+}
+
 fn found(
     args: &[ArrayRef],
     of: impl Fn(&StructArray, usize) -> Result<Vec<bool>>,
