@@ -12,6 +12,9 @@ use super::types::of_driver;
 /// Of how many tables the columns are asked for, as each is a question of its own.
 const DESCRIBED: usize = 500;
 
+/// The schema of a table, where it is said, and its name.
+type SchemaAndName = (Option<String>, String);
+
 /// What lists tables in SQL, one after the other.
 const LISTS: [&str; 2] =
     ["select table_schema, table_name from information_schema.tables", "show tables"];
@@ -79,7 +82,7 @@ impl AdbcLink {
     }
 
     /// Schemas and names that a query gives; `None` where it gives something else.
-    fn names(&self, sql: &str) -> Result<Option<Vec<(Option<String>, String)>>> {
+    fn names(&self, sql: &str) -> Result<Option<Vec<SchemaAndName>>> {
         let mut rows = self.connection.query(sql)?;
         let place = |names: &[&str]| {
             let fields = rows.schema().fields().iter();
