@@ -59,7 +59,10 @@ pub fn explain(error: StoreError, what: &str, path: &str) -> Error {
         || said("ContainerNotFound")
     {
         Some("the bucket does not exist: create it, or mend its name")
-    } else if said("InvalidAccessKeyId") || said("SignatureDoesNotMatch") {
+    } else if said("InvalidAccessKeyId")
+        || said("SignatureDoesNotMatch")
+        || said("Server failed to authenticate the request")
+    {
         Some("the store does not know this key, or the secret of the key is wrong")
     } else if said("169.254.169.254") || said("metadata.google.internal") {
         Some(
@@ -68,6 +71,10 @@ pub fn explain(error: StoreError, what: &str, path: &str) -> Error {
         )
     } else if said("without LOCATION") || said("PermanentRedirect") {
         Some("the bucket is in another region: set `region`")
+    } else if said("ETag Header missing") {
+        Some(
+            "what answers there does not speak the protocol of this kind of store (it gives objects no ETag)",
+        )
     } else if said("ExpiredToken") {
         Some("the session's token has expired: get a new one")
     } else if said("scheme is not") || said("URL scheme is not allowed") {

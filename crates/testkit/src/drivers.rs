@@ -26,11 +26,15 @@ pub fn odbc_driver(name: &'static str, package: &str) -> Option<&'static str> {
     }
 }
 
+/// The folder of Python packages that `TIDEMILL_ADBC` names.
+pub(crate) fn adbc_folder() -> Option<PathBuf> {
+    std::env::var_os("TIDEMILL_ADBC").map(PathBuf::from)
+}
+
 /// The library of the ADBC driver of this name, below the folder of Python packages that `TIDEMILL_ADBC` names.
 pub fn adbc_driver(name: &str) -> Option<String> {
-    let folder = std::env::var_os("TIDEMILL_ADBC").map(PathBuf::from);
     // Wheels have the end of Linux on every system.
-    let file = folder.map(|folder| {
+    let file = adbc_folder().map(|folder| {
         folder.join(format!("adbc_driver_{name}")).join(format!("libadbc_driver_{name}.so"))
     });
     match file.filter(|file| file.is_file()) {

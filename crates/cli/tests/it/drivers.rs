@@ -1,7 +1,7 @@
 //! Loads and exports through drivers of ODBC and ADBC, as a user runs them.
 
 use tidemill_connect::EXPORT_FAILPOINTS;
-use tidemill_testkit::{MariaDbServer, PostgresServer, adbc_driver, odbc_driver};
+use tidemill_testkit::{FlightServer, MariaDbServer, PostgresServer, adbc_driver, odbc_driver};
 
 use crate::databases::{SECOND, exports_cut_off, exports_unheard};
 use crate::sandbox::Sandbox;
@@ -194,4 +194,61 @@ fn a_connection_is_tried_looked_at_and_loaded_from() {
             ["1,10.50,2024-01-01 08:00:00+00:00", "2,,", "3,7.00,2024-01-02 00:00:00+00:00"]
         );
     }
+}
+
+/// Behind Flight SQL there is any database: this one speaks the SQL of Spark, where a name in quotes is a text,
+/// and does not say what it is or what tables it has.
+#[test]
+fn a_server_of_flight_sql_is_looked_at_and_loaded_from() {
+    let (Some(driver), Some(server)) = (adbc_driver("flightsql"), FlightServer::sail()) else {
+        return;
+    };
+    let uri = server.uri();
+    server.execute(&[
+        "create table orders (id bigint, name string, amount decimal(9,2), at timestamp)",
+        r#"insert into orders values (1, 'it\'s \\ "so"', 10.50, timestamp '2024-01-01 08:00:00 +00:00'),
+           (2, null, null, timestamp '2024-01-02 08:00:00 +00:00')"#,
+    ]);
+    let sandbox = Sandbox::new(&[("models/orders.sql", "select 1 as id")]);
+    sandbox.write(
+        "connections.yml",
+        format!("connections:\n  shop: {{type: adbc, driver: {driver}, uri: '{uri}'}}\n"),
+    );
+    sandbox.run(&["connection", "test"]).ok().says("OK");
+    sandbox.run(&["connection", "discover", "shop"]).ok().says("orders").says("amount");
+    sandbox.run(&["connection", "preview", "shop", "orders"]).ok().says("10.50");
+    sandbox.write(
+        "models/raw.yml",
+        "sources:\n  - name: raw\n    ingest: {connection: shop}\n    tables:\n\
+         \x20     - {name: whole, ingest: {table: orders}}\n\
+         \x20     - {name: added, ingest: {table: orders, mode: append, cursor: at}}\n\
+         \x20     - {name: by_name, ingest: {table: orders, mode: merge, primary_key: [id], cursor: name}}\n\
+         \x20     - {name: merged, ingest: {table: orders, mode: merge, primary_key: [id], cursor: at, lookback: 1 day}}\n\
+         \x20     - {name: asked, ingest: {query: 'select max(`id`) as n from orders'}}\n",
+    );
+    let ids = |table: &str| sandbox.rows(&format!("select id from raw.{table} order by id"));
+    sandbox.run(&["ingest"]).ok();
+    assert_eq!(
+        sandbox.rows("select name, amount, at from raw.whole order by id"),
+        ["\"it's \\ \"\"so\"\"\",10.50,2024-01-01 08:00:00+00:00", ",,2024-01-02 08:00:00+00:00"]
+    );
+    assert_eq!(sandbox.rows("select * from raw.asked"), ["2"]);
+    server.execute(&[
+        r#"insert into orders values (3, 'it\'s \\ "so"', 7, timestamp '2024-01-02 08:00:00 +00:00')"#,
+    ]);
+    sandbox.run(&["ingest"]).ok();
+    for table in ["whole", "added", "by_name", "merged"] {
+        assert_eq!(ids(table), ["1", "2", "3"], "{table}");
+    }
+    sandbox.run(&["ingest", "--select", "source:raw.added"]).ok();
+    assert_eq!(ids("added"), ["1", "2", "3"]);
+    sandbox.write(
+        "exports.yml",
+        "exports:\n  - {from: ref('orders'), to: {connection: shop, table: orders_back}}\n",
+    );
+    sandbox
+        .run(&["build"])
+        .fails_with(1)
+        .says("rows are written to PostgreSQL, MySQL, MariaDB and SQLite")
+        .says("deliver files");
 }

@@ -30,8 +30,18 @@ pub(crate) struct Dialect {
     pub(crate) dbms: Dbms,
     /// What its driver calls it.
     pub(crate) name: String,
-    /// What names are put in, where the driver says it.
-    mark: Option<char>,
+    spelling: Spelling,
+}
+
+/// How a database that is not known by its name writes things.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Spelling {
+    /// What names are put in.
+    pub(crate) mark: Option<char>,
+    /// A backslash in a text begins an escape.
+    pub(crate) backslash: bool,
+    /// It has the type `timestamp with time zone`.
+    pub(crate) zoned: bool,
 }
 
 impl Dialect {
@@ -47,7 +57,7 @@ impl Dialect {
             Dbms::MySql
         } else if has("sqlite") {
             Dbms::Sqlite
-        } else if has("sql server") || has("synapse") || has("azure sql") {
+        } else if (has("sql server") && !has("flight sql")) || has("synapse") || has("azure sql") {
             Dbms::SqlServer
         } else if has("oracle") {
             Dbms::Oracle
@@ -63,7 +73,13 @@ impl Dialect {
             Dbms::Other
         };
         let mark = mark.trim().chars().next().filter(|mark| matches!(mark, '"' | '`' | '['));
-        Dialect { dbms, name: name.to_owned(), mark }
+        let spelling = Spelling { mark, ..Spelling::default() };
+        Dialect { dbms, name: name.to_owned(), spelling }
+    }
+
+    /// The same database, if it is not known by its name, as it was seen to write things.
+    pub(crate) fn spelled(self, spelling: Spelling) -> Dialect {
+        Dialect { spelling, ..self }
     }
 
     /// The name in quotes.
@@ -71,7 +87,7 @@ impl Dialect {
         let mark = match self.dbms {
             Dbms::MySql | Dbms::BigQuery | Dbms::Hive => '`',
             Dbms::SqlServer => '[',
-            Dbms::Other => self.mark.unwrap_or('"'),
+            Dbms::Other => self.spelling.mark.unwrap_or('"'),
             _ => '"',
         };
         match mark {
@@ -93,11 +109,19 @@ impl Dialect {
     /// A text as a constant. The session of a MySQL has no escapes by backslashes.
     pub(crate) fn text(&self, text: &str) -> String {
         match self.dbms {
-            Dbms::BigQuery | Dbms::Hive => {
+            _ if self.has_escapes() => {
                 format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
             }
             Dbms::SqlServer => format!("N'{}'", text.replace('\'', "''")),
             _ => format!("'{}'", text.replace('\'', "''")),
+        }
+    }
+
+    fn has_escapes(&self) -> bool {
+        match self.dbms {
+            Dbms::BigQuery | Dbms::Hive => true,
+            Dbms::Other => self.spelling.backslash,
+            _ => false,
         }
     }
 
@@ -129,6 +153,9 @@ impl Dialect {
                     Dbms::SqlServer => format!("cast('{time} +00:00' as datetimeoffset(6))"),
                     Dbms::Postgres | Dbms::Redshift => format!("timestamptz '{time}+00'"),
                     Dbms::Snowflake => format!("'{time} +00:00'::timestamp_tz"),
+                    Dbms::Other if self.spelling.zoned => {
+                        format!("cast('{time}+00:00' as timestamp with time zone)")
+                    }
                     _ => format!("timestamp '{time} +00:00'"),
                 }
             }
@@ -226,6 +253,7 @@ mod tests {
             ("Amazon Redshift", Dbms::Redshift),
             ("Spark SQL", Dbms::Hive),
             ("Ingres", Dbms::Other),
+            ("Acme Flight SQL Server", Dbms::Other),
         ] {
             assert_eq!(Dialect::of(name, "\"").dbms, dbms, "{name}");
         }
@@ -238,6 +266,16 @@ mod tests {
         assert_eq!(of("Microsoft SQL Server").quote("a]b"), "[a]]b]");
         assert_eq!(of("Oracle").quote("a\"b"), "\"a\"\"b\"");
         assert_eq!(Dialect::of("Ingres", "`").quote("a"), "`a`");
+        let seen = Spelling { mark: Some('`'), backslash: true, zoned: true };
+        let seen = of("Flight SQL").spelled(seen);
+        assert_eq!(
+            (seen.quote("a`b"), seen.text(r"it's \")),
+            ("`a``b`".into(), r"'it\'s \\'".into())
+        );
+        assert_eq!(
+            seen.literal(&CursorValue::Instant(1)),
+            "cast('1970-01-01 00:00:00.000001+00:00' as timestamp with time zone)"
+        );
         let (day, time) = (CursorValue::Date(1), CursorValue::Instant(1));
         assert_eq!(of("Oracle").literal(&day), "date '1970-01-02'");
         for (name, expected) in [

@@ -21,7 +21,7 @@ use crate::stream::blocking;
 use crate::tables::{
     Column, CursorValue, Database, Part, RESTART, Select, Session, largest_by_order, text_of,
 };
-pub(crate) use dialect::{Dbms, Dialect};
+pub(crate) use dialect::{Dbms, Dialect, Spelling};
 use session::DriverSession;
 pub(crate) use sink::DriverSink;
 

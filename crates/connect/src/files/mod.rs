@@ -19,6 +19,7 @@ mod detect;
 mod excel;
 mod fixed;
 mod format;
+mod guard;
 mod header;
 mod iceberg;
 mod infer;

@@ -1,4 +1,5 @@
-//! Parquet: the files bring their types; those of all files are merged.
+//! Parquet: the files bring their types; those of all files are merged. The library stops in the middle of some
+//! damaged files, so each of its steps is guarded.
 
 use std::sync::Arc;
 
@@ -11,9 +12,10 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::LogicalType;
 use parquet::file::metadata::ParquetMetaData;
-use tidemill_core::{Error, ErrorKind, Result, ResultExt};
+use tidemill_core::{Error, ErrorKind, Result};
 
 use super::format::Cut;
+use super::guard::{Failure, tried};
 use super::listing::FileEntry;
 use super::opened::{self, Opened};
 use super::place::ObjectReader;
@@ -35,11 +37,11 @@ impl ParquetFile {
     /// Reads the footer.
     pub(crate) fn open(entry: &FileEntry, style: NameStyle) -> Result<(ParquetFile, Types)> {
         let metadata = match Opened::of(entry)? {
-            Opened::Disk(file) => ArrowReaderMetadata::load(&file, Default::default()),
+            Opened::Disk(file) => tried(|| ArrowReaderMetadata::load(&file, Default::default())),
             Opened::Object(object) => {
                 let mut reader = ObjectReader(object.clone());
                 let load = ArrowReaderMetadata::load_async(&mut reader, Default::default());
-                object.handle.block_on(load)
+                tried(|| object.handle.block_on(load))
             }
         };
         let metadata = metadata.map_err(|error| unreadable(entry, error))?;
@@ -70,18 +72,22 @@ impl ParquetFile {
         max_record: usize,
         send: &mut dyn FnMut(Cut) -> bool,
     ) -> Result<Option<String>> {
-        let failed = |error| unreadable(entry, error);
+        let failed = |error: Failure| unreadable(entry, error);
+        let damaged = |error: Failure| {
+            Error::new(ErrorKind::Data, DAMAGED).with("file", &entry.name).because(error)
+        };
         let mut delivered = 0;
         let (opened, hash) = Opened::whole(entry)?;
         let promised = match opened {
             Opened::Disk(file) => {
-                let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+                let builder = tried(|| ParquetRecordBatchReaderBuilder::try_new(file));
+                let builder = builder.map_err(failed)?;
                 let rows = self.rows_of_batch(entry, &builder, max_record)?;
                 let promised = rows_of_groups(builder.metadata());
-                let reader = builder.with_batch_size(rows).build().map_err(failed)?;
-                for batch in reader {
-                    let batch = batch.or_error(ErrorKind::Data, DAMAGED);
-                    if !self.give(entry, batch, target, &mut delivered, send)? {
+                let builder = builder.with_batch_size(rows);
+                let mut reader = tried(|| builder.build()).map_err(failed)?;
+                while let Some(batch) = tried(|| reader.next().transpose()).map_err(damaged)? {
+                    if !self.give(&batch, target, &mut delivered, send)? {
                         return Ok(None);
                     }
                 }
@@ -90,13 +96,14 @@ impl ParquetFile {
             Opened::Object(object) => {
                 let reader = ObjectReader(object.clone());
                 let open = ParquetRecordBatchStreamBuilder::new(reader);
-                let builder = object.handle.block_on(open).map_err(failed)?;
+                let builder = tried(|| object.handle.block_on(open)).map_err(failed)?;
                 let rows = self.rows_of_batch(entry, &builder, max_record)?;
                 let promised = rows_of_groups(builder.metadata());
-                let mut stream = builder.with_batch_size(rows).build().map_err(failed)?;
-                while let Some(batch) = object.handle.block_on(stream.next()) {
-                    let batch = batch.or_error(ErrorKind::Data, DAMAGED);
-                    if !self.give(entry, batch, target, &mut delivered, send)? {
+                let builder = builder.with_batch_size(rows);
+                let mut stream = tried(|| builder.build()).map_err(failed)?;
+                let mut next = || tried(|| object.handle.block_on(stream.next()).transpose());
+                while let Some(batch) = next().map_err(damaged)? {
+                    if !self.give(&batch, target, &mut delivered, send)? {
                         return Ok(None);
                     }
                 }
@@ -134,16 +141,14 @@ impl ParquetFile {
     /// Hands a batch on; false when nobody listens any more.
     fn give(
         &self,
-        entry: &FileEntry,
-        batch: Result<RecordBatch>,
+        batch: &RecordBatch,
         target: &Target,
         delivered: &mut u64,
         send: &mut dyn FnMut(Cut) -> bool,
     ) -> Result<bool> {
-        let batch = batch.map_err(|error| error.with("file", &entry.name))?;
         *delivered += batch.num_rows() as u64;
         let parsed =
-            typed::convert(&batch, &self.names, target, |at, column| match self.uuids.get(at) {
+            typed::convert(batch, &self.names, target, |at, column| match self.uuids.get(at) {
                 Some(true) => typed::uuid_texts(column),
                 _ => Ok(Arc::clone(column)),
             })?;
@@ -183,7 +188,7 @@ fn rows_of_groups(metadata: &ParquetMetaData) -> u64 {
     groups.map(|group| group.num_rows().max(0).unsigned_abs()).sum()
 }
 
-fn unreadable(entry: &FileEntry, error: parquet::errors::ParquetError) -> Error {
+fn unreadable(entry: &FileEntry, error: impl Into<Failure>) -> Error {
     Error::new(ErrorKind::Data, "not a Parquet file, or a damaged one")
         .with("file", &entry.name)
         .because(error)

@@ -202,3 +202,150 @@ mod sqlite {
         assert!(tables[0].starts_with("t (id Int64"), "{tables:?}");
     }
 }
+
+/// A server of Flight SQL that says a name nobody knows, and is not in UTC.
+mod flight {
+    use tidemill_core::ReadScope;
+    use tidemill_testkit::FlightServer;
+
+    use super::*;
+    use crate::behaviour::next;
+
+    struct Database {
+        server: FlightServer,
+        driver: String,
+        connection: Connection,
+        folder: tempfile::TempDir,
+    }
+
+    impl Database {
+        fn new() -> Option<Self> {
+            let driver = adbc_driver("flightsql")?;
+            let server = FlightServer::duckdb()?;
+            let loaded = Driver::load(&driver, None, std::path::Path::new("/")).unwrap();
+            let options = [
+                ("uri", server.uri()),
+                ("username", "shop".to_owned()),
+                ("password", server.password().to_owned()),
+            ];
+            let options = options.map(|(key, value)| (key.to_owned(), value));
+            let connection = loaded.connect(&options).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            Some(Database { server, driver, connection, folder })
+        }
+
+        fn source_of(&self, password: &str) -> Arc<dyn Source> {
+            let file = self.folder.path().join("password");
+            std::fs::write(&file, password).unwrap();
+            source(json!({
+                "driver": self.driver, "uri": self.server.uri(), "user": "shop",
+                "password": {"file": file}
+            }))
+        }
+    }
+
+    impl Fixture for Database {
+        fn execute(&self, sql: &str) {
+            self.connection.execute(sql).unwrap();
+        }
+
+        fn source(&self) -> Arc<dyn Source> {
+            self.source_of(self.server.password())
+        }
+    }
+
+    // Each query sees what is there at its time: there is no transaction.
+    behaviour!(Database::new();
+        columns_rows_and_queries_are_chosen,
+        an_append_takes_each_row_once_also_those_that_share_the_last_value,
+        a_merge_reads_what_changed_and_nothing_when_nothing_did,
+        what_a_cursor_cannot_do_is_said,
+        declared_types_hold_and_what_does_not_fit_is_a_rejected_row,
+        ties_come_exactly_once_whatever_the_order_of_commits,
+        rows_within_the_lookback_are_read_whenever_they_are_committed,
+        keys_alone_are_read_of_all_rows,
+        a_range_of_the_cursor_is_read_in_parts,
+        texts_are_cursors_by_the_order_of_the_database,
+    );
+
+    const TYPES: &[Typed] = &[
+        ("boolean", "true", "Boolean", "true"),
+        ("tinyint", "-128", "Int16", "-128"),
+        ("ubigint", "18446744073709551615", "Decimal128(20, 0)", "18446744073709551615"),
+        ("double", "0.1", "Float64", "0.1"),
+        ("decimal(38,4)", "-0.3000", "Decimal128(38, 4)", "-0.3000"),
+        ("text", "'größe☃😀'", "Utf8", "größe☃😀"),
+        ("blob", "'\\x00\\xFF'::blob", "Binary", "00ff"),
+        ("date", "'2024-02-29'", "Date32", "2024-02-29"),
+        ("time", "'12:30:00.123456'", "Utf8", "12:30:00.123456"),
+        (
+            "timestamp",
+            "'2024-02-29 12:30:00.123456'",
+            "Timestamp(µs)",
+            "2024-02-29T12:30:00.123456",
+        ),
+        (
+            "timestamptz",
+            "'2024-01-01 10:00:00+02'",
+            "Timestamp(µs, \"UTC\")",
+            "2024-01-01T08:00:00Z",
+        ),
+        ("integer[]", "[1, null, 3]", "List(Int32, field: 'l')", "[1, ∅, 3]"),
+        ("struct(a integer)", "{'a': 1}", "Struct(\"a\": Int32)", "{a: 1}"),
+    ];
+
+    #[test]
+    fn every_type_is_read_as_it_is() {
+        let Some(database) = Database::new() else { return };
+        types_are_read(&database, TYPES);
+    }
+
+    #[test]
+    fn instants_are_cursors_whatever_the_zone_of_the_server() {
+        let Some(database) = Database::new() else { return };
+        database.execute(
+            "create table t (id integer, at timestamptz);
+             insert into t values (1, '2024-01-01 10:00:00+00'), (2, '2024-01-01 12:00:00+00')",
+        );
+        let first = database.read(next(ReadScope::New, "at", None)).unwrap();
+        assert_eq!(first.row_count(), 2);
+        database.execute(
+            "insert into t values (3, '2024-01-01 11:59:59+00'), (4, '2024-01-01 12:00:01+00'), (5, '2024-01-01 12:00:00+00')",
+        );
+        let more = database.read(next(ReadScope::New, "at", first.position)).unwrap();
+        let mut ids = more.columns(&["id"]);
+        ids.sort();
+        assert_eq!(ids, [["4"], ["5"]]);
+    }
+
+    #[test]
+    fn tables_are_listed_by_the_protocol() {
+        let Some(database) = Database::new() else { return };
+        assert!(listed(database.source().as_ref()).is_empty());
+        database.execute(
+            "create table b (y integer, x double);
+             create schema s; create view s.a as select true as one",
+        );
+        let mut tables = listed(database.source().as_ref());
+        tables.sort();
+        assert_eq!(tables, ["main.b (y Int32, x Float64) []", "s.a (one Boolean) []"]);
+    }
+
+    #[test]
+    fn a_user_logs_in() {
+        let Some(database) = Database::new() else { return };
+        runtime().block_on(database.source().ping()).unwrap();
+        let wrong = database.source_of("another-password");
+        let wrong = runtime().block_on(wrong.ping()).unwrap_err();
+        assert_eq!(wrong.kind(), ErrorKind::Denied, "{}", wrong.report());
+        assert!(wrong.report().contains("the user or the password is wrong"));
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_said_by_the_test_of_its_connection() {
+        let Some(driver) = adbc_driver("flightsql") else { return };
+        let away = source(json!({"driver": driver, "uri": "grpc://127.0.0.1:1"}));
+        let away = runtime().block_on(away.ping()).unwrap_err();
+        assert_eq!(away.kind(), ErrorKind::Unavailable, "{}", away.report());
+    }
+}

@@ -119,6 +119,30 @@ fn what_is_no_workbook() {
 }
 
 #[test]
+fn a_damaged_workbook_is_an_error_that_names_it() {
+    let whole = data("old.xls");
+    let cut = (512..whole.len()).step_by(331).map(|end| whole[..end].to_vec());
+    let turned = (0..whole.len()).step_by(41).map(|at| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0xFF;
+        bytes
+    });
+    let (mut stopped, mut read) = (0, 0);
+    for bytes in cut.chain(turned) {
+        let project = Project::with(&[("a.xls", &bytes)]);
+        match project.try_read(json!("a.xls"), Options::default()) {
+            Ok(_) => read += 1,
+            Err(error) => {
+                let report = error.report();
+                assert!(report.contains("a.xls"), "{report}");
+                stopped += u32::from(report.contains("the reader stopped"));
+            }
+        }
+    }
+    assert!(stopped > 0 && read > 0, "{stopped} {read}");
+}
+
+#[test]
 fn a_column_that_becomes_text_in_a_later_book_is_read_again() {
     let project = Project::with(&[("1.xls", &data("old.xls"))]);
     let settings = json!({"location": "*", "range": "A:A"});

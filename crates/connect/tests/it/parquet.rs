@@ -109,3 +109,24 @@ fn rows_that_are_too_long_are_refused_before_they_are_read() {
     assert!(error.message().contains("`max_record_bytes` (65536)"), "{error}");
     assert_eq!(project.read(json!("1.parquet")).row_count(), 2);
 }
+
+#[test]
+fn a_damaged_file_is_an_error_that_names_it() {
+    let whole = file(vec![
+        ("id", Arc::new(Int32Array::from(vec![1, 2])) as ArrayRef),
+        ("name", Arc::new(StringArray::from(vec!["a", "b"]))),
+    ]);
+    let mut stopped = 0;
+    for at in (0..whole.len()).step_by(3) {
+        // Letters become others, so that what is written in letters is still that.
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x20;
+        let project = Project::with(&[("a.parquet", &bytes)]);
+        if let Err(error) = project.try_read(json!("a.parquet"), Options::default()) {
+            let report = error.report();
+            assert!(report.contains("a.parquet"), "{report}");
+            stopped += u32::from(report.contains("the reader stopped"));
+        }
+    }
+    assert!(stopped > 0, "the library has an error for all of them");
+}

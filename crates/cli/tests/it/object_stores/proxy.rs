@@ -51,6 +51,16 @@ pub(super) struct Proxy {
 
 impl Proxy {
     pub(super) fn start(store: u16) -> Proxy {
+        Proxy::with(store, None)
+    }
+
+    /// One that speaks the protocol of Google Cloud Storage in XML before a store of S3 that wants no key: what
+    /// differs is how a condition, a copy and a login are written.
+    pub(super) fn as_google(store: u16) -> Proxy {
+        Proxy::with(store, Some(of_google))
+    }
+
+    fn with(store: u16, translate: Option<fn(&mut Message)>) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(AtomicUsize::new(0));
@@ -59,7 +69,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (counter, shared) = (counter.clone(), shared.clone());
-                std::thread::spawn(move || serve(&client, store, &counter, &shared));
+                std::thread::spawn(move || serve(&client, store, translate, &counter, &shared));
             }
         });
         Proxy { port, seen, state }
@@ -144,22 +154,50 @@ fn answer(mut client: &TcpStream, status: &str, code: &str) -> Result<()> {
     write!(client, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
-fn serve(client: &TcpStream, store: u16, counter: &AtomicUsize, shared: &Mutex<State>) {
+/// A request to Google as one to S3. A header of Google's that is not known here makes it fail.
+fn of_google(request: &mut Message) {
+    let mut head = vec![request.head[0].clone()];
+    for line in request.head.iter().skip(1) {
+        let (key, value) = line.split_once(':').unwrap_or((line, ""));
+        match (key.to_ascii_lowercase().as_str(), value.trim()) {
+            ("authorization", _) => {}
+            ("x-goog-if-generation-match", "0") => head.push("if-none-match: *".to_owned()),
+            ("x-goog-copy-source", source) => head.push(format!("x-amz-copy-source: {source}")),
+            (key, _) if key.starts_with("x-goog-") => {
+                head[0] = format!("UNKNOWN /{key} HTTP/1.1");
+            }
+            _ => head.push(line.clone()),
+        }
+    }
+    request.head = head;
+}
+
+fn serve(
+    client: &TcpStream,
+    store: u16,
+    translate: Option<fn(&mut Message)>,
+    counter: &AtomicUsize,
+    shared: &Mutex<State>,
+) {
     // An end of the connection, planned or not, is the end of this thread.
-    let _ = relay(client, store, counter, shared);
+    let _ = relay(client, store, translate, counter, shared);
     let _ = client.shutdown(Shutdown::Both);
 }
 
 fn relay(
     client: &TcpStream,
     store: u16,
+    translate: Option<fn(&mut Message)>,
     counter: &AtomicUsize,
     shared: &Mutex<State>,
 ) -> Result<()> {
     let mut requests = BufReader::new(client);
     let upstream = TcpStream::connect(("127.0.0.1", store))?;
     let mut replies = BufReader::new(&upstream);
-    while let Some(request) = Message::read(&mut requests, false)? {
+    while let Some(mut request) = Message::read(&mut requests, false)? {
+        if let Some(translate) = translate {
+            translate(&mut request);
+        }
         let fault = {
             let mut state = shared.lock().unwrap();
             let number = counter.fetch_add(1, Ordering::SeqCst);
@@ -195,7 +233,16 @@ fn relay(
             Some(Fault::DoneAndError) => {
                 answer(client, "500 Internal Server Error", "InternalError")?;
             }
-            Some(Fault::OwnWrite) if request.header("if-none-match").is_some() => {
+            Some(Fault::OwnWrite) if request.header("x-ms-version").is_some() => {
+                match request.header("if-none-match") {
+                    Some(_) => answer(client, "409 Conflict", "BlobAlreadyExists")?,
+                    None => reply.write(client, whole)?,
+                }
+            }
+            Some(Fault::OwnWrite)
+                if request.header("if-none-match").is_some()
+                    || request.header("x-goog-if-generation-match").is_some() =>
+            {
                 answer(client, "412 Precondition Failed", "PreconditionFailed")?;
             }
             _ => reply.write(client, whole)?,

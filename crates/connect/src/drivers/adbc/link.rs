@@ -2,36 +2,73 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
 use tidemill_core::{ErrorKind, Result, ResultExt, TableDescription, display_value};
 use tidemill_drivers::adbc::Connection;
 
 use super::types::{convert, of_driver};
-use crate::drivers::{Dbms, Dialect, Link, Query, Stop, Texts};
+use crate::drivers::{Dbms, Dialect, Link, Query, Spelling, Stop, Texts};
 use crate::tables::{Column, Misfit, Order, Part, Select};
 
 /// A batch has this many rows, at most.
 const BATCH_ROWS: usize = 32_768;
 
-/// Of how many tables the columns are asked for, as each is a question of its own.
-const DESCRIBED: usize = 500;
-
 pub(super) struct AdbcLink {
-    connection: Connection,
-    dialect: Dialect,
+    pub(super) connection: Connection,
+    pub(super) dialect: Dialect,
 }
 
 impl AdbcLink {
     pub(super) fn open(connection: Connection) -> Result<AdbcLink> {
         let name = connection.vendor();
-        let dialect = Dialect::of(&name, "");
+        let mut dialect = Dialect::of(&name, "");
         tracing::debug!(dbms = name, "connected by adbc");
+        // A driver may go to its server with the first statement alone; Db2 has no such query.
+        if dialect.settings().is_empty() && dialect.dbms != Dbms::Db2 {
+            texts(&connection, "select 1")?;
+        }
         for sql in dialect.settings() {
             connection.execute(sql)?;
         }
+        if dialect.dbms == Dbms::Other {
+            let spelling = spelling(&connection, &dialect);
+            tracing::debug!(?spelling, "looked how it writes things");
+            dialect = dialect.spelled(spelling);
+        }
         Ok(AdbcLink { connection, dialect })
     }
+}
+
+/// How a database writes things of which its name says nothing, as it is with all behind Flight SQL: by what
+/// it makes of some queries. A name in the wrong marks may be a text, and no error.
+fn spelling(connection: &Connection, dialect: &Dialect) -> Spelling {
+    let gives = |sql: &str, expected: &str| {
+        let rows = texts(connection, sql).unwrap_or_default();
+        matches!(rows.as_slice(), [row] if *row == [Some(expected.to_owned())])
+    };
+    let of = |mark| Spelling { mark: Some(mark), ..Spelling::default() };
+    let mark = ['"', '`', '['].into_iter().find(|mark| {
+        let name = dialect.clone().spelled(of(*mark)).quote("tidemill");
+        gives(&format!("select {name} from (select 1 as {name}) as t"), "1")
+    });
+    let zoned = "select cast('2024-01-01 00:00:00+00:00' as timestamp with time zone)";
+    Spelling {
+        mark,
+        backslash: gives(r"select '\\'", "\\"),
+        zoned: texts(connection, zoned).is_ok(),
+    }
+}
+
+fn texts(connection: &Connection, sql: &str) -> Result<Texts> {
+    let mut rows = connection.query(sql)?;
+    let mut texts = Vec::new();
+    while let Some(batch) = rows.next_batch()? {
+        for row in 0..batch.num_rows() {
+            texts.push(batch.columns().iter().map(|column| text(column, row)).collect());
+        }
+    }
+    Ok(texts)
 }
 
 impl Link for AdbcLink {
@@ -53,16 +90,7 @@ impl Link for AdbcLink {
     }
 
     fn texts(&mut self, sql: &str) -> Result<Texts> {
-        let mut rows = self.connection.query(sql)?;
-        let mut texts = Vec::new();
-        while let Some(batch) = rows.next_batch()? {
-            for row in 0..batch.num_rows() {
-                let text =
-                    |column: &ArrayRef| column.is_valid(row).then(|| display_value(column, row));
-                texts.push(batch.columns().iter().map(text).collect());
-            }
-        }
-        Ok(texts)
+        texts(&self.connection, sql)
     }
 
     fn describe(&mut self, select: &Select) -> Result<Vec<Column>> {
@@ -71,7 +99,11 @@ impl Link for AdbcLink {
             Dbms::Sqlite => select.sql("*"),
             _ => select.with("*", &["1 = 0".to_owned()]),
         };
-        let rows = self.connection.query(&sql)?;
+        let mut rows = self.connection.query(&sql)?;
+        if rows.schema().fields().is_empty() {
+            // Some servers say columns with the first rows alone.
+            rows = self.connection.query(&select.sql("*"))?;
+        }
         let column = |field: &Arc<Field>| {
             let data_type = of_driver(field.data_type());
             let order = match data_type {
@@ -132,110 +164,13 @@ impl Link for AdbcLink {
     }
 
     fn tables(&mut self) -> Result<Vec<TableDescription>> {
-        let mut tables = Vec::new();
-        for batch in self.connection.objects()? {
-            for row in 0..batch.num_rows() {
-                let catalog = text(batch.column(0), row);
-                for (schema, tables_of) in listed(batch.column(1), row) {
-                    let own = schema.as_deref().is_some_and(|schema| self.dialect.is_own(schema));
-                    if own {
-                        continue;
-                    }
-                    for at in 0..tables_of.len() {
-                        let described =
-                            self.table(&tables_of, at, catalog.as_deref(), schema.as_deref());
-                        tables.extend(described);
-                    }
-                }
-            }
-        }
-        for (described, at) in tables.iter_mut().zip(0..) {
-            let (catalog, schema, name, table): &mut (_, _, _, TableDescription) = described;
-            if at < DESCRIBED {
-                // One that may not be read is listed as well.
-                let found = self.connection.table(catalog.as_deref(), schema.as_deref(), name);
-                table.schema = found.ok().map(|found| {
-                    let fields = found
-                        .fields()
-                        .iter()
-                        .map(|field| Field::new(field.name(), of_driver(field.data_type()), true));
-                    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
-                });
-            }
-        }
-        Ok(tables.into_iter().map(|(.., table)| table).collect())
-    }
-}
-
-/// A table with its catalog, its schema and its name.
-type Named = (Option<String>, Option<String>, String, TableDescription);
-
-impl AdbcLink {
-    fn table(
-        &self,
-        tables: &StructArray,
-        at: usize,
-        catalog: Option<&str>,
-        schema: Option<&str>,
-    ) -> Option<Named> {
-        let of = |name: &str| tables.column_by_name(name);
-        let name = text(of("table_name")?, at)?;
-        let kind = text(of("table_type")?, at).unwrap_or_default().to_ascii_lowercase();
-        let is_table = kind.contains("table") || kind.contains("view");
-        if !is_table || kind.contains("toast") || kind.contains("system") {
-            return None;
-        }
-        let mut primary_key = Vec::new();
-        let constraints = of("table_constraints").filter(|column| column.is_valid(at));
-        if let Some(constraints) = constraints.and_then(|column| column.as_list_opt::<i32>()) {
-            let constraints = constraints.value(at);
-            let constraints = constraints.as_struct_opt()?;
-            for row in 0..constraints.len() {
-                let kind = text(constraints.column_by_name("constraint_type")?, row);
-                let names = constraints.column_by_name("constraint_column_names")?;
-                if kind.as_deref() == Some("PRIMARY KEY") && names.is_valid(row) {
-                    let names = names.as_list_opt::<i32>()?.value(row);
-                    primary_key = (0..names.len()).filter_map(|at| text(&names, at)).collect();
-                }
-            }
-        }
-        let bare = match schema {
-            None | Some("") => true,
-            schema => self.dialect.default_schema() == schema,
-        };
-        let described = TableDescription {
-            name: match (bare, schema) {
-                (false, Some(schema)) => format!("{schema}.{name}"),
-                _ => name.clone(),
-            },
-            schema: None,
-            rows: None,
-            estimated: false,
-            primary_key,
-        };
-        Some((catalog.map(str::to_owned), schema.map(str::to_owned), name, described))
+        self.listed()
     }
 }
 
 /// The text of a row.
-fn text(column: &ArrayRef, row: usize) -> Option<String> {
+pub(super) fn text(column: &ArrayRef, row: usize) -> Option<String> {
     column.is_valid(row).then(|| display_value(column, row))
-}
-
-/// The schemas of a catalog, each with its tables.
-fn listed(schemas: &ArrayRef, row: usize) -> Vec<(Option<String>, StructArray)> {
-    let below = || {
-        let schemas = schemas.as_list_opt::<i32>().filter(|list| list.is_valid(row))?.value(row);
-        let schemas = schemas.as_struct_opt()?;
-        let names = schemas.column_by_name("db_schema_name")?;
-        let tables = schemas.column_by_name("db_schema_tables")?.as_list_opt::<i32>()?;
-        let tables = (0..schemas.len()).filter(|at| tables.is_valid(*at)).filter_map(|at| {
-            let tables = tables.value(at);
-            Some((text(names, at), tables.as_struct_opt()?.clone()))
-        });
-        Some(tables.collect())
-    };
-    below().unwrap_or_default()
 }
 
 /// The rows as those of the schema.

@@ -1,6 +1,7 @@
 //! Any database that there is an ADBC driver for: its rows come as Arrow.
 
 mod link;
+mod listing;
 mod types;
 
 use std::path::PathBuf;

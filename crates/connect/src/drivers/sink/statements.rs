@@ -32,9 +32,12 @@ impl System {
             _ => Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "through a driver, rows are written to PostgreSQL, MySQL, MariaDB and SQLite; this is `{}`, of \
+                    "through a driver, rows are written to PostgreSQL, MySQL, MariaDB and SQLite; this is {}, of \
                      which no transaction that delivers once is known here",
-                    dialect.name
+                    match dialect.name.as_str() {
+                        "" => "a database whose name the driver does not say".to_owned(),
+                        name => format!("`{name}`"),
+                    }
                 ),
             )
             .with("help", "deliver files (`to: {path: …}`, or a bucket), which the database can load")),

@@ -1,4 +1,5 @@
-//! A workbook, whichever of its formats it has.
+//! A workbook, whichever of its formats it has. The library stops in the middle of some damaged files, so each of
+//! its steps is guarded.
 
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
@@ -8,6 +9,7 @@ use calamine::{
 use tidemill_core::{Error, ErrorKind, Result};
 use zip::ZipArchive;
 
+use crate::files::guard::{Failure, tried};
 use crate::files::listing::FileEntry;
 use crate::files::place::cannot;
 use crate::files::seek::ReadSeek;
@@ -50,9 +52,7 @@ impl Book {
                 if entry.stamp.size > MAX_WHOLE {
                     return Err(too_large(entry, entry.stamp.size, MAX_WHOLE));
                 }
-                Xls::new(source)
-                    .map(|book| Book::Xls(Box::new(book)))
-                    .map_err(|error| unreadable(entry, error))
+                step(entry, || Xls::new(source)).map(|book| Book::Xls(Box::new(book)))
             }
             _ => Err(Error::new(ErrorKind::Data, "not a workbook of Excel or LibreOffice")
                 .with("file", &entry.name)),
@@ -82,15 +82,13 @@ impl Book {
         drop(parts);
         source.seek(SeekFrom::Start(0)).map_err(|error| unreadable(entry, error))?;
         match kind.as_deref() {
-            Some("workbook.bin") => Xlsb::new(source)
-                .map(|book| Book::Xlsb(Box::new(book)))
-                .map_err(|error| unreadable(entry, error)),
-            Some("content.xml") => Ods::new(source)
-                .map(|book| Book::Ods(Box::new(book)))
-                .map_err(|error| unreadable(entry, error)),
-            _ => Xlsx::new(source)
-                .map(|book| Book::Xlsx(Box::new(book)))
-                .map_err(|error| unreadable(entry, error)),
+            Some("workbook.bin") => {
+                step(entry, || Xlsb::new(source)).map(|book| Book::Xlsb(Box::new(book)))
+            }
+            Some("content.xml") => {
+                step(entry, || Ods::new(source)).map(|book| Book::Ods(Box::new(book)))
+            }
+            _ => step(entry, || Xlsx::new(source)).map(|book| Book::Xlsx(Box::new(book))),
         }
     }
 
@@ -109,12 +107,8 @@ impl Book {
     /// The cells that are merged.
     pub(super) fn merged(&mut self, entry: &FileEntry, sheet: &str) -> Result<Vec<Dimensions>> {
         match self {
-            Book::Xlsx(book) => {
-                book.merge_cells_by_sheet_name(sheet).map_err(|error| unreadable(entry, error))
-            }
-            Book::Xls(book) => {
-                book.merge_cells_by_sheet_name(sheet).map_err(|error| unreadable(entry, error))
-            }
+            Book::Xlsx(book) => step(entry, || book.merge_cells_by_sheet_name(sheet)),
+            Book::Xls(book) => step(entry, || book.merge_cells_by_sheet_name(sheet)),
             Book::Xlsb(_) | Book::Ods(_) => Err(Error::new(
                 ErrorKind::Unsupported,
                 "`merged_cells: repeat` is for .xlsx and .xls; save the workbook as one of them",
@@ -132,11 +126,8 @@ impl Book {
     ) -> Result<()> {
         macro_rules! stream {
             ($book:expr) => {{
-                let reader = $book.worksheet_cells_reader(sheet);
-                let mut reader = reader.map_err(|error| unreadable(entry, error))?;
-                while let Some(cell) =
-                    reader.next_cell().map_err(|error| unreadable(entry, error))?
-                {
+                let mut reader = step(entry, || $book.worksheet_cells_reader(sheet))?;
+                while let Some(cell) = step(entry, || reader.next_cell())? {
                     let (row, column) = cell.get_position();
                     if !each(row, column, cell.get_value())? {
                         return Ok(());
@@ -148,12 +139,8 @@ impl Book {
         let range: Range<Data> = match self {
             Book::Xlsx(book) => return stream!(book),
             Book::Xlsb(book) => return stream!(book),
-            Book::Xls(book) => {
-                book.worksheet_range(sheet).map_err(|error| unreadable(entry, error))?
-            }
-            Book::Ods(book) => {
-                book.worksheet_range(sheet).map_err(|error| unreadable(entry, error))?
-            }
+            Book::Xls(book) => step(entry, || book.worksheet_range(sheet))?,
+            Book::Ods(book) => step(entry, || book.worksheet_range(sheet))?,
         };
         let (first_row, first_column) = range.start().unwrap_or_default();
         for (row, column, value) in range.used_cells() {
@@ -203,7 +190,15 @@ fn borrowed(value: &Data) -> DataRef<'_> {
     }
 }
 
-fn unreadable(entry: &FileEntry, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+/// A step of the library.
+fn step<T, E: Into<Failure>>(
+    entry: &FileEntry,
+    work: impl FnOnce() -> std::result::Result<T, E>,
+) -> Result<T> {
+    tried(work).map_err(|error| unreadable(entry, error))
+}
+
+fn unreadable(entry: &FileEntry, error: impl Into<Failure>) -> Error {
     Error::new(ErrorKind::Data, "the workbook cannot be read")
         .with("file", &entry.name)
         .because(error)

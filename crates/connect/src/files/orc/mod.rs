@@ -4,7 +4,6 @@
 //! guarded: a damaged file is an error that names it.
 
 mod chunks;
-mod guard;
 
 use std::ops::RangeInclusive;
 
@@ -15,6 +14,7 @@ use orc_rust::{ArrowReaderBuilder, TimestampPrecision};
 use tidemill_core::{Error, ErrorKind, Result};
 
 use super::format::Cut;
+use super::guard::guarded;
 use super::listing::FileEntry;
 use super::opened::{self, Opened};
 use super::settings::NameStyle;
@@ -22,7 +22,6 @@ use super::target::Target;
 use super::typed;
 use super::types::Types;
 use chunks::Chunks;
-use guard::guarded;
 
 /// An ORC file whose footer was read.
 #[derive(Debug)]

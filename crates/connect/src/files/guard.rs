@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
 /// An error of whatever kind.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 thread_local! {
     /// Whether what stops this thread is met, and not worth a word.
@@ -35,6 +35,13 @@ pub(super) fn guarded<T>(step: impl FnOnce() -> Result<T, Failure>) -> Result<T,
             .unwrap_or("no reason given");
         Err(format!("the reader stopped: {reason}").into())
     })
+}
+
+/// The same, of a step with errors of its own.
+pub(super) fn tried<T, E: Into<Failure>>(
+    step: impl FnOnce() -> Result<T, E>,
+) -> Result<T, Failure> {
+    guarded(|| step().map_err(Into::into))
 }
 
 #[cfg(test)]
