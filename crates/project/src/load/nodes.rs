@@ -559,7 +559,9 @@ impl Builder<'_> {
     /// Names in the lake; two nodes of one name are refused.
     pub(super) fn finish_names(&mut self) {
         let world = self.world;
-        for node in self.manifest.nodes.values_mut().chain(&mut self.manifest.disabled) {
+        let manifest = &mut self.manifest;
+        let aside = manifest.disabled.iter_mut().chain(&mut manifest.idle);
+        for node in manifest.nodes.values_mut().chain(aside) {
             naming::apply(node, world, self.diagnostics);
         }
         let mut owners: HashMap<(String, String), &Node> = HashMap::new();
