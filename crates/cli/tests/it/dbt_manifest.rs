@@ -169,11 +169,11 @@ fn names_of_relations_are_quoted_as_the_project_says() {
 fn tests_of_what_is_disabled_stand_among_the_nodes() {
     let shop = Sandbox::new(&[
         ("models/a.sql", "select 1 as id"),
-        ("models/off.sql", "{{ config(enabled=false) }} select 1 as id"),
+        ("models/gone.sql", "{{ config(enabled=false) }} select 1 as id"),
         (
             "models/m.yml",
             "models:
-  - name: off
+  - name: gone
     columns: [{name: id, data_tests: [unique, {relationships: {name: related, arguments: {to: \"ref('a')\", field: id}}}]}]
   - name: a
     columns: [{name: id, data_tests: [not_null]}]
@@ -190,10 +190,10 @@ fn tests_of_what_is_disabled_stand_among_the_nodes() {
     assert_eq!(manifest["parent_map"][related], json!(["model.shop.a"]));
     assert_eq!(manifest["child_map"][related], json!([]));
     assert!(manifest["child_map"]["model.shop.a"].as_array().unwrap().contains(&json!(related)));
-    assert!(nodes.keys().any(|id| id.starts_with("test.shop.unique_off_id")));
+    assert!(nodes.keys().any(|id| id.starts_with("test.shop.unique_gone_id")));
     assert_eq!(manifest["disabled"].as_object().unwrap().len(), 1);
     // Nothing runs them.
     let listed = shop.run(&["ls", "--resource-type", "test"]).ok();
-    listed.says("not_null_a_id").does_not_say("related").does_not_say("unique_off_id");
+    listed.says("not_null_a_id").does_not_say("related").does_not_say("unique_gone_id");
     shop.build().ok();
 }
