@@ -254,19 +254,8 @@ mod flight {
         }
     }
 
-    // Each query sees what is there at its time: there is no transaction.
-    behaviour!(Database::new();
-        columns_rows_and_queries_are_chosen,
-        an_append_takes_each_row_once_also_those_that_share_the_last_value,
-        a_merge_reads_what_changed_and_nothing_when_nothing_did,
-        what_a_cursor_cannot_do_is_said,
-        declared_types_hold_and_what_does_not_fit_is_a_rejected_row,
-        ties_come_exactly_once_whatever_the_order_of_commits,
-        rows_within_the_lookback_are_read_whenever_they_are_committed,
-        keys_alone_are_read_of_all_rows,
-        a_range_of_the_cursor_is_read_in_parts,
-        texts_are_cursors_by_the_order_of_the_database,
-    );
+    // There is no transaction.
+    behaviour!(Database::new(), without one state);
 
     const TYPES: &[Typed] = &[
         ("boolean", "true", "Boolean", "true"),

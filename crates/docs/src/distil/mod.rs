@@ -46,7 +46,7 @@ const PARTS: [&str; 9] = [
 
 impl Site {
     /// Distils artifacts. Never fails: what they do not have is not shown. Nodes with
-    /// `docs: {show: false}` and the macros of dbt itself are left out.
+    /// `docs: {show: false}`, those that are not enabled and the macros of dbt itself are left out.
     pub fn distil(artifacts: &Artifacts<'_>) -> Site {
         let manifest = artifacts.manifest;
         let project = project(artifacts);
@@ -105,7 +105,12 @@ fn project(artifacts: &Artifacts<'_>) -> ProjectFacts {
 }
 
 fn is_shown(value: &Value, project: &ProjectFacts) -> bool {
-    if text(value, "unique_id").is_empty() || value["docs"]["show"] == Value::Bool(false) {
+    let says_no = |part: &str, key: &str| value[part][key] == Value::Bool(false);
+    // Tests of what is disabled stand among the nodes of a manifest, and nothing runs them.
+    if text(value, "unique_id").is_empty()
+        || says_no("docs", "show")
+        || says_no("config", "enabled")
+    {
         return false;
     }
     let package = text(value, "package_name");

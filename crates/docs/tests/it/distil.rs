@@ -18,7 +18,7 @@ fn names(site: &Site, places: &[usize]) -> Vec<String> {
 }
 
 #[test]
-fn every_node_has_a_page_except_hidden_ones_and_dbts_own() {
+fn every_node_has_a_page_except_hidden_and_disabled_ones_and_dbts_own() {
     let site = distilled(&shop());
     let mut ids: Vec<&str> = site.pages.iter().map(|page| page.id.as_str()).collect();
     ids.sort_unstable();

@@ -119,6 +119,10 @@ fn shop() -> Value {
         "resource_type": "model", "name": "hidden", "unique_id": "model.shop.hidden", "package_name": "shop",
         "docs": {"show": false},
     }));
+    all.push(json!({
+        "resource_type": "test", "name": "of_gone", "unique_id": "test.shop.of_gone", "package_name": "shop",
+        "depends_on": {"nodes": [customers]}, "config": {"enabled": false},
+    }));
     let nodes: serde_json::Map<String, Value> = all
         .into_iter()
         .map(|node| (node["unique_id"].as_str().unwrap().to_owned(), node))

@@ -2,6 +2,7 @@
 
 pub(crate) mod connections;
 pub(crate) mod exports;
+mod keys;
 pub(crate) mod profiles;
 pub(crate) mod project_file;
 pub(crate) mod project_shape;

@@ -7,6 +7,10 @@ use serde_json::{Map, Value};
 use tidemill_core::{Diagnostic, Diagnostics, SourcePosition};
 use tidemill_jinja::{Host, Options};
 
+use super::keys::{
+    ARGUMENT, COLUMN, DOCS, EXPOSURE, FRESHNESS, GROUP, NODE, PERIOD, QUOTING, SOURCE, TABLE, TOP,
+    VERSION,
+};
 use super::unit_tests::{self, UnitTestDef};
 use super::{Unknown, check_keys, read_mapping, text_of, texts_of, wrong_shape};
 use crate::config::Layer;
@@ -152,150 +156,6 @@ pub(crate) struct Properties {
     pub(crate) groups: Vec<(String, Value)>,
     pub(crate) unit_tests: Vec<UnitTestDef>,
 }
-
-const TOP: &[&str] = &[
-    "version",
-    "models",
-    "sources",
-    "seeds",
-    "snapshots",
-    "analyses",
-    "data_tests",
-    "macros",
-    "exposures",
-    "groups",
-    "unit_tests",
-    "metrics",
-    "semantic_models",
-    "saved_queries",
-    "functions",
-    "anchors",
-];
-
-const NODE: &[&str] = &[
-    "name",
-    "description",
-    "columns",
-    "config",
-    "tests",
-    "data_tests",
-    "docs",
-    "meta",
-    "tags",
-    "access",
-    "group",
-    "contract",
-    "constraints",
-    "latest_version",
-    "versions",
-    "deprecation_date",
-    "time_spine",
-    "freshness",
-    "relation",
-    "enabled",
-    "quote_columns",
-    "primary_key",
-    "data_type",
-    "semantic_model",
-    "metrics",
-    "agg_time_dimension",
-    "derived_semantics",
-];
-
-const COLUMN: &[&str] = &[
-    "name",
-    "description",
-    "data_type",
-    "tests",
-    "data_tests",
-    "tags",
-    "meta",
-    "quote",
-    "constraints",
-    "config",
-    "granularity",
-    "policy_tags",
-    "docs",
-    "dimension",
-    "entity",
-    "include",
-    "exclude",
-    "type",
-];
-
-const SOURCE: &[&str] = &[
-    "name",
-    "description",
-    "database",
-    "schema",
-    "loader",
-    "loaded_at_field",
-    "loaded_at_query",
-    "freshness",
-    "quoting",
-    "tags",
-    "meta",
-    "config",
-    "tables",
-    "overrides",
-    "ingest",
-];
-
-const FRESHNESS: &[&str] = &["warn_after", "error_after", "filter"];
-const PERIOD: &[&str] = &["count", "period"];
-const QUOTING: &[&str] = &["database", "schema", "identifier", "column"];
-const DOCS: &[&str] = &["show", "node_color"];
-const ARGUMENT: &[&str] = &["name", "type", "description"];
-const GROUP: &[&str] = &["name", "owner", "description", "config"];
-
-const VERSION: &[&str] = &[
-    "v",
-    "defined_in",
-    "description",
-    "access",
-    "config",
-    "constraints",
-    "docs",
-    "data_tests",
-    "tests",
-    "columns",
-    "deprecation_date",
-];
-
-const EXPOSURE: &[&str] = &[
-    "name",
-    "type",
-    "owner",
-    "description",
-    "label",
-    "maturity",
-    "meta",
-    "tags",
-    "url",
-    "depends_on",
-    "config",
-    "enabled",
-];
-
-const TABLE: &[&str] = &[
-    "name",
-    "description",
-    "identifier",
-    "loader",
-    "loaded_at_field",
-    "loaded_at_query",
-    "freshness",
-    "quoting",
-    "tags",
-    "meta",
-    "config",
-    "columns",
-    "tests",
-    "data_tests",
-    "external",
-    "ingest",
-    "docs",
-];
 
 /// Reads a file.
 pub(crate) fn read(
